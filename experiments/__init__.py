@@ -1,0 +1,1 @@
+"""Scripts that people run; each writes a results folder."""

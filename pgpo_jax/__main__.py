@@ -1,0 +1,3 @@
+from pgpo_jax.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""The `pgpo` command line."""

@@ -1,0 +1,1 @@
+"""The laboratory of stochastic differential equations behind PGPO."""
