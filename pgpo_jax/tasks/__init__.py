@@ -1,1 +1,11 @@
-"""See docs/."""
+"""Questions, prompts and grading. Model text is only ever handled as text."""
+
+from pgpo_jax.tasks._grading import Grade as Grade, extract_answer as extract_answer, grade as grade
+from pgpo_jax.tasks._load import load_questions as load_questions
+from pgpo_jax.tasks._prompts import (
+    strip_thinking as strip_thinking,
+    teacher_prompt as teacher_prompt,
+)
+from pgpo_jax.tasks._question import Question as Question
+from pgpo_jax.tasks._sciknoweval import load_sciknoweval as load_sciknoweval
+from pgpo_jax.tasks._solutions import select_solutions as select_solutions

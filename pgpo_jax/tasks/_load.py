@@ -1,0 +1,34 @@
+from collections.abc import Sequence
+
+from pgpo_jax.tasks._question import Question
+from pgpo_jax.tasks._sciknoweval import load_sciknoweval
+from pgpo_jax.tasks.synthetic import SyntheticQuestions
+
+_PREFIXES = {"synthetic": "letters", "synthetic-open": "open"}
+
+
+def load_questions(spec: str, *, split: str = "train", seed: int = 0) -> Sequence[Question]:
+    """Questions by name.
+
+    Args:
+        spec: `"synthetic:DOMAIN"` (physics, chemistry, biology, materials or all; answered by an
+            option letter), `"synthetic-open:DOMAIN"` (answered by the value itself), or the path
+            of a SciKnowEval file.
+        split: `"train"` or `"test"`; synthetic sources only, since a file is a split of its own.
+        seed: the stream of a synthetic source.
+
+    Returns:
+        A sequence of questions; that of a synthetic source is endless.
+
+    Raises:
+        FileNotFoundError: if `spec` is a path and there is no such file.
+        ValueError: if `spec` names an unknown source or domain, or the file is malformed.
+    """
+    name, colon, domain = spec.partition(":")
+    if colon and name in _PREFIXES:
+        return SyntheticQuestions(domain, split=split, seed=seed, form=_PREFIXES[name])
+    if colon and "/" not in name and "\\" not in name and len(name) > 1:
+        raise ValueError(
+            f"a task must be a file or one of {[f'{p}:DOMAIN' for p in _PREFIXES]}, got {spec!r}"
+        )
+    return load_sciknoweval(spec)

@@ -1,0 +1,52 @@
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+
+def select_solutions(
+    rewards: Sequence[float] | np.ndarray,
+    groups: Sequence[int] | np.ndarray,
+    *,
+    threshold: float = 0.5,
+    exclude_self: bool = True,
+) -> tuple[Int[np.ndarray, " N"], Bool[np.ndarray, " N"]]:
+    """Chooses for each rollout the peer whose solution its teacher is shown.
+
+    The candidates are the successful rollouts of the same group in batch order; the first one is
+    taken. With `exclude_self` a rollout never teaches itself, so a lone success learns nothing.
+
+    Args:
+        rewards: one score per rollout, shape [N].
+        groups: the group (question) of each rollout, shape [N]; equal questions that were drawn
+            twice have different groups.
+        threshold: a rollout is successful if its score is at least this.
+        exclude_self: whether a rollout is removed from its own candidates.
+
+    Returns:
+        The index of the chosen peer, -1 if there is none, and the mask of those that have one;
+        both of shape [N].
+
+    Raises:
+        ValueError: if the shapes differ, or a reward or the threshold is not finite.
+
+    >>> index, mask = select_solutions([0, 1, 0], [0, 0, 1])
+    >>> index.tolist(), mask.tolist()
+    ([1, -1, -1], [True, False, False])
+    """
+    scores, group_ids = np.asarray(rewards, np.float64), np.asarray(groups)
+    if scores.ndim != 1 or scores.shape != group_ids.shape:
+        raise ValueError(
+            f"rewards and groups must be of one shape [N], got {scores.shape} and {group_ids.shape}"
+        )
+    if not np.isfinite(scores).all() or not np.isfinite(threshold):
+        raise ValueError(f"rewards and threshold must be finite, got {scores} and {threshold}")
+    index = np.full(scores.shape, -1, np.int64)
+    for group in np.unique(group_ids):
+        members = np.flatnonzero(group_ids == group)
+        successes = members[scores[members] >= threshold]
+        for i in members:
+            candidates = successes[successes != i] if exclude_self else successes
+            if candidates.size:
+                index[i] = candidates[0]
+    return index, index >= 0
