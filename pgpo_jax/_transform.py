@@ -1,0 +1,207 @@
+"""Information-modulated steps as an optax transform (Alg. 1 of arXiv 2606.03620)."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float, Int, ScalarLike
+
+from pgpo_jax._multiplier import check_hyperparameters, check_number, multiplier
+from pgpo_jax._precision import at_least_float32
+
+
+class ScaleByInformationState(NamedTuple):
+    """What `scale_by_information` remembers; every field is a scalar of fixed dtype.
+
+    Attributes:
+        count: updates so far.
+        information: the signal of the last update in nats, as it was given (even if not finite).
+        rho: the multiplier of the last update.
+        clipped_count: updates whose multiplier was cut to `rho_max`.
+        nonfinite_count: updates with a signal (or multiplier) that was not finite; they had rho=1.
+        average: decayed sum of the finite signals, in nats.
+        weight: decayed sum of ones; `average / weight` is the bias-corrected mean.
+    """
+
+    count: Int[Array, ""]
+    information: Float[Array, ""]
+    rho: Float[Array, ""]
+    clipped_count: Int[Array, ""]
+    nonfinite_count: Int[Array, ""]
+    average: Float[Array, ""]
+    weight: Float[Array, ""]
+
+
+def _as_signal(information: ArrayLike | None) -> Float[Array, ""]:
+    """The signal as a strong float32 scalar, whatever scalar it was given as."""
+    if information is None:
+        raise TypeError(
+            "scale_by_information needs the keyword argument `information`: pass "
+            "`tx.update(grads, state, params, information=I)`, where I is a scalar in nats, for "
+            "example from pgpo_jax.information.entropy_gain(student_logits, teacher_logits, mask). "
+            "If it was passed, a wrapper between here and there drops extra arguments."
+        )
+    signal = jnp.asarray(information)
+    if signal.shape != ():
+        raise ValueError(
+            f"`information` must be one scalar for the whole batch, got shape {signal.shape}; "
+            "reduce it first (pgpo_jax.information reduces over tokens and sequences)."
+        )
+    if not jnp.issubdtype(signal.dtype, jnp.floating) and not jnp.issubdtype(
+        signal.dtype, jnp.integer
+    ):
+        raise TypeError(f"`information` must be a real number, got dtype {signal.dtype}.")
+    return signal.astype(jnp.float32)
+
+
+def _scaled(update: Array, rho: Float[Array, ""]) -> Array:
+    """`rho * update` in the dtype of the update, rho itself never rounded to half."""
+    dtype = at_least_float32(update.dtype)
+    return (update.astype(dtype) * rho.astype(dtype)).astype(update.dtype)
+
+
+def _count_if(count: Int[Array, ""], happened: Bool[Array, ""]) -> Int[Array, ""]:
+    return jnp.where(happened, optax.safe_increment(count), count)
+
+
+def scale_by_information(
+    alpha: ScalarLike | optax.Schedule = 1.0,
+    rho_max: ScalarLike = 2.0,
+    *,
+    rho_min: ScalarLike = 0.0,
+    decay: ScalarLike = 0.0,
+    delay: ScalarLike = 0,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Scale the update by the information that this step's feedback carried.
+
+    $$u_k \leftarrow \rho(I_k)\, u_k,\qquad
+      \rho(I) = \max\{\rho_{\min}, \min(e^{\alpha I}, \rho_{\max})\}$$
+
+    (Eq. 9 and Alg. 1). Put it last in the chain, so that the moments of an adaptive optimizer never
+    see the multiplier; `pgpo` does so. A signal that is not finite gives rho = 1 and is counted,
+    and neither the mean nor the delayed signal takes note of it.
+
+    Args:
+        alpha: sensitivity per nat, >= 0, or an optax schedule of the update count.
+        rho_max: largest multiplier, >= 1.
+        rho_min: smallest multiplier, in [0, 1]. With 0 this is Eq. 9 as written; 1 gives the
+            rho >= 1 that the paper's prose speaks of.
+        decay: in [0, 1); the multiplier sees the bias-corrected exponential mean of the signals,
+            the newest with weight `1 - decay`. 0: the signal itself.
+        delay: 0, or 1 to use the signal (or mean) as it was before this update. The multiplier is
+            then independent of this minibatch, which removes the covariance of rho and gradient
+            that biases the drift. The first update has rho = 1.
+
+    Returns:
+        A transform whose `update` requires the keyword `information`, a scalar in nats.
+        Hyperparameters may be injected with `optax.inject_hyperparams`.
+
+    Raises:
+        ValueError: a hyperparameter outside its range (tracers are not checked), or a signal that
+            is not a scalar.
+        TypeError: `update` without `information`.
+
+    >>> import jax.numpy as jnp, optax, pgpo_jax as pgpo
+    >>> tx = optax.chain(optax.sgd(0.1), pgpo.scale_by_information(alpha=1.0, rho_max=2.0))
+    >>> params = jnp.ones(2)
+    >>> updates, state = tx.update(jnp.ones(2), tx.init(params), params, information=9.0)
+    >>> updates.tolist(), int(state[1].clipped_count)
+    ([-0.20000000298023224, -0.20000000298023224], 1)
+    """
+    check_hyperparameters(0.0 if callable(alpha) else alpha, rho_max, rho_min)
+    check_number("decay", decay, "a number in [0, 1)", lambda x: (x >= 0) & (x < 1))
+    check_number("delay", delay, "0 or 1", lambda x: (x == 0) | (x == 1))
+
+    def init_fn(params: optax.Params) -> ScaleByInformationState:
+        del params
+        return ScaleByInformationState(
+            count=jnp.zeros([], jnp.int32),
+            information=jnp.zeros([], jnp.float32),
+            rho=jnp.ones([], jnp.float32),
+            clipped_count=jnp.zeros([], jnp.int32),
+            nonfinite_count=jnp.zeros([], jnp.int32),
+            average=jnp.zeros([], jnp.float32),
+            weight=jnp.zeros([], jnp.float32),
+        )
+
+    def update_fn(
+        updates: optax.Updates,
+        state: ScaleByInformationState,
+        params: optax.Params | None = None,
+        *,
+        information: ArrayLike | None = None,
+        **extra_args,
+    ) -> tuple[optax.Updates, ScaleByInformationState]:
+        del params, extra_args
+        signal = _as_signal(information)
+        keep = jnp.asarray(decay, jnp.float32)
+        sensitivity = jnp.asarray(alpha(state.count) if callable(alpha) else alpha, jnp.float32)
+        cap = jnp.asarray(rho_max, jnp.float32)
+
+        finite = jnp.isfinite(signal)
+        average = jnp.where(finite, keep * state.average + (1 - keep) * signal, state.average)
+        weight = jnp.where(finite, keep * state.weight + (1 - keep), state.weight)
+
+        delayed = jnp.asarray(delay) == 1
+        numerator = jnp.where(delayed, state.average, average)
+        denominator = jnp.where(delayed, state.weight, weight)
+        known = denominator > 0
+        effective = jnp.where(known, numerator / jnp.where(known, denominator, 1.0), 0.0)
+
+        rho = multiplier(effective, sensitivity, cap, jnp.asarray(rho_min, jnp.float32))
+        usable = finite & jnp.isfinite(rho)
+        rho = jnp.where(usable & known, rho, 1.0)
+        clipped = usable & known & (sensitivity * effective > jnp.log(cap))
+        new_state = ScaleByInformationState(
+            count=optax.safe_increment(state.count),
+            information=signal,
+            rho=rho,
+            clipped_count=_count_if(state.clipped_count, clipped),
+            nonfinite_count=_count_if(state.nonfinite_count, ~usable),
+            average=average,
+            weight=weight,
+        )
+        return jax.tree.map(lambda u: _scaled(u, rho), updates), new_state
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def pgpo(
+    optimizer: optax.GradientTransformation,
+    alpha: ScalarLike | optax.Schedule = 1.0,
+    rho_max: ScalarLike = 2.0,
+    *,
+    rho_min: ScalarLike = 0.0,
+    decay: ScalarLike = 0.0,
+    delay: ScalarLike = 0,
+) -> optax.GradientTransformationExtraArgs:
+    """Any optax optimizer, its final update scaled by `scale_by_information` (Alg. 1).
+
+    Whatever the optimizer adds to its update, decoupled weight decay included, is scaled too.
+
+    Args:
+        optimizer: a complete optimizer, with its learning rate.
+        alpha: see `scale_by_information`, as are all further arguments.
+        rho_max: largest multiplier.
+        rho_min: smallest multiplier.
+        decay: of the mean of the signal.
+        delay: 1 to use the signal of the step before.
+
+    Returns:
+        `optax.chain(optimizer, scale_by_information(...))`.
+
+    Raises:
+        ValueError: as `scale_by_information`.
+
+    >>> import jax.numpy as jnp, optax, pgpo_jax as pgpo
+    >>> tx = pgpo.pgpo(optax.adamw(1e-3), alpha=1.0, rho_max=2.0)
+    >>> params = {"w": jnp.ones(3)}
+    >>> state = tx.init(params)
+    >>> updates, state = tx.update(params, state, params, information=0.3)
+    >>> round(float(state[-1].rho), 4)
+    1.3499
+    """
+    scale = scale_by_information(alpha, rho_max, rho_min=rho_min, decay=decay, delay=delay)
+    return optax.chain(optimizer, scale)
