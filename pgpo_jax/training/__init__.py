@@ -1,1 +1,33 @@
-"""See docs/."""
+"""Self-distilled post-training: configuration, rollouts, the jitted step and run folders."""
+
+from pgpo_jax.training._checkpoint import Checkpoints as Checkpoints
+from pgpo_jax.training._config import (
+    EvaluationConfig as EvaluationConfig,
+    InformationConfig as InformationConfig,
+    LossConfig as LossConfig,
+    MeshConfig as MeshConfig,
+    OptimizerConfig as OptimizerConfig,
+    RolloutConfig as RolloutConfig,
+    TeacherConfig as TeacherConfig,
+    TrainConfig as TrainConfig,
+)
+from pgpo_jax.training._evaluate import Evaluation as Evaluation, evaluate as evaluate
+from pgpo_jax.training._experience import (
+    Experience as Experience,
+    make_experience as make_experience,
+)
+from pgpo_jax.training._mesh import make_mesh as make_mesh
+from pgpo_jax.training._optimizer import make_optimizer as make_optimizer
+from pgpo_jax.training._policy import (
+    Policy as Policy,
+    Responses as Responses,
+    load_policy as load_policy,
+)
+from pgpo_jax.training._presets import PRESETS as PRESETS
+from pgpo_jax.training._run_folder import read_jsonl as read_jsonl
+from pgpo_jax.training._state import TrainState as TrainState, init_state as init_state
+from pgpo_jax.training._step import make_train_step as make_train_step
+from pgpo_jax.training._stream import QuestionStream as QuestionStream
+from pgpo_jax.training._tracking import FolderTracker as FolderTracker, Tracker as Tracker
+from pgpo_jax.training._train import TrainResult as TrainResult, train as train
+from pgpo_jax.training._trainer import StepReport as StepReport, Trainer as Trainer

@@ -1,0 +1,83 @@
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from orbax.checkpoint import v1 as ocp
+
+from pgpo_jax.training._state import TrainState
+
+_ITEM = "state"
+
+
+class Checkpoints:
+    """The checkpoints of a run: the whole `TrainState`, one folder per step, written atomically.
+
+    A save that fails leaves the older checkpoints as they were. Use as a context manager.
+    """
+
+    def __init__(self, folder: Path, *, keep: int = 2):
+        training = ocp.training
+        self._checkpointer = training.Checkpointer(
+            folder,
+            preservation_policy=training.preservation_policies.LatestN(keep),
+            # What a killed process left half-written is never a checkpoint.
+            cleanup_tmp_directories=True,
+        )
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._checkpointer.close()
+
+    @property
+    def latest(self) -> int | None:
+        """The newest complete step, or `None`."""
+        newest = self._checkpointer.latest
+        return None if newest is None else newest.step
+
+    def save(self, state: TrainState) -> None:
+        """Writes the state under its own step and waits until it is complete on disk."""
+        step = int(state.step)
+        if step != self.latest:
+            self._checkpointer.save_checkpointables(step, {_ITEM: _named(state)}, force=True)
+
+    def restore(self, template: TrainState) -> TrainState:
+        """Reads the newest checkpoint into the structure, types and layout of `template`.
+
+        Raises:
+            FileNotFoundError: if there is no checkpoint.
+            ValueError: naming the first array that differs, if it belongs to another model.
+        """
+        step = self.latest
+        if step is None:
+            raise FileNotFoundError(f"no checkpoint in {self._checkpointer.directory}")
+        wanted = _named(template)
+        saved = self._checkpointer.checkpointables_metadata(step).metadata[_ITEM]
+        self._compare(wanted, saved, step)
+        abstract = {
+            name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+            for name, leaf in wanted.items()
+        }
+        loaded = self._checkpointer.load_checkpointables(step, {_ITEM: abstract})[_ITEM]
+        leaves = [loaded[name] for name in wanted]
+        return jax.tree.unflatten(jax.tree.structure(template), leaves)
+
+    def _compare(self, wanted: dict[str, Any], saved: dict[str, Any], step: int) -> None:
+        where = f"checkpoint {step} in {self._checkpointer.directory}"
+        for name in sorted(wanted.keys() | saved.keys()):
+            if name not in saved:
+                raise ValueError(f"{where} lacks {name}, which this run's state has")
+            if name not in wanted:
+                raise ValueError(f"{where} has {name}, which this run's state lacks")
+            got = (tuple(saved[name].shape), jnp.dtype(saved[name].dtype))
+            want = (wanted[name].shape, wanted[name].dtype)
+            if got != want:
+                raise ValueError(f"{where}: {name} is {got}, this run's state has {want}")
+
+
+def _named(state: TrainState) -> dict[str, Any]:
+    """The arrays of a state by path, so that the files do not depend on Python classes."""
+    paths = jax.tree_util.tree_flatten_with_path(state)[0]
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in paths}

@@ -1,0 +1,243 @@
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+def _require(holds: bool, rule: str, value: object) -> None:
+    if not holds:
+        raise ValueError(f"{rule}, got {value!r}")
+
+
+def _positive(owner: object, *names: str) -> None:
+    for name in names:
+        value = getattr(owner, name)
+        _require(value > 0, f"{type(owner).__name__}.{name} must be positive", value)
+
+
+def _probability(owner: object, *names: str) -> None:
+    for name in names:
+        value = getattr(owner, name)
+        _require(0 <= value <= 1, f"{type(owner).__name__}.{name} must be in [0, 1]", value)
+
+
+@dataclass(frozen=True)
+class RolloutConfig:
+    """How the student answers (lengths in tokens)."""
+
+    questions: int = 32
+    """Questions per step."""
+    samples: int = 8
+    """Responses per question."""
+    temperature: float = 1.0
+    """Sampling temperature; the losses see logits divided by it, too."""
+    top_p: float = 1.0
+    """Mass of the nucleus that is sampled from."""
+    max_prompt: int = 2048
+    """Longer questions are dropped and counted, never cut."""
+    max_response: int = 8192
+    """A response without an end by then is graded as it stands."""
+    smallest_bucket: int = 256
+    """Lengths are padded to this times a power of two, so that few programs are compiled."""
+    row_buckets: int = 4
+    """Sequences without a teacher signal are dropped; what remains is padded to a multiple of
+    `questions * samples / row_buckets` rows."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "questions", "samples", "temperature", "max_prompt", "max_response")
+        _positive(self, "smallest_bucket", "row_buckets")
+        _require(0 < self.top_p <= 1, "RolloutConfig.top_p must be in (0, 1]", self.top_p)
+        _require(
+            self.rows % self.row_buckets == 0,
+            "RolloutConfig.row_buckets must divide questions * samples",
+            (self.row_buckets, self.questions, self.samples),
+        )
+
+    @property
+    def rows(self) -> int:
+        """Sequences per step."""
+        return self.questions * self.samples
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """The self-teacher: which weights it has and what it is shown."""
+
+    kind: Literal["ema", "live", "frozen", "trust_region"] = "ema"
+    """`ema`: slow copy of the student; `live`: the student itself; `frozen`: the initial model;
+    `trust_region`: logits mixed between the initial model and the student."""
+    rate: float = 0.05
+    """Step of the `ema`, or share of the student in the `trust_region` mix."""
+    success_threshold: float = 0.5
+    """A response counts as a solution from this score on."""
+    exclude_self: bool = True
+    """A response is never its own solution."""
+    strip_thinking: bool = True
+    """Remove `<think>` blocks from a solution before it is shown."""
+    feedback: bool = False
+    """Show the grader's feedback."""
+    feedback_only_without_solution: bool = True
+    """Show it only to samples without a solution."""
+    max_prompt: int = 10240
+    """Samples with longer teacher prompts are dropped and counted, never cut."""
+
+    def __post_init__(self) -> None:
+        _probability(self, "rate")
+        _positive(self, "max_prompt")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """The divergence between student and teacher, as in `pgpo_jax.distillation.divergence`."""
+
+    teacher_weight: float = 0.5
+    support: Literal["full", "topk_tail", "topk", "sampled"] = "topk_tail"
+    k: int = 100
+    aggregation: Literal["sequence_mean", "token_mean", "sequence_sum"] = "sequence_mean"
+    rollout_clip: float | None = 2.0
+    """Cap on the ratio of the trainer's to the sampler's probability of a token; `None`: no
+    correction. With one optimizer step per batch this is the only ratio that is not 1."""
+    chunk: int = 1024
+    """Tokens whose logits are alive at the same time."""
+
+    def __post_init__(self) -> None:
+        _probability(self, "teacher_weight")
+        _positive(self, "k", "chunk")
+        _require(
+            self.support != "sampled" or self.teacher_weight == 1.0,
+            "LossConfig.teacher_weight must be 1 with support 'sampled'",
+            self.teacher_weight,
+        )
+        if self.rollout_clip is not None:
+            _positive(self, "rollout_clip")
+
+
+@dataclass(frozen=True)
+class InformationConfig:
+    """The signal and the multiplier, as in `pgpo_jax.scale_by_information`."""
+
+    estimator: str = "entropy"
+    """One of `pgpo_jax.information.ESTIMATORS`."""
+    reduction: Literal["sequence_mean", "token_mean", "sequence_sum"] = "sequence_mean"
+    alpha: float = 1.0
+    """Per nat. Method `sdpo` runs the same program with 0."""
+    rho_max: float = 2.0
+    rho_min: float = 0.0
+    decay: float = 0.0
+    delay: Literal[0, 1] = 0
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW with a linear warm-up from 0 and a constant rate after it."""
+
+    learning_rate: float = 1e-5
+    warmup_steps: int = 10
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    """Global norm of the gradient above which it is scaled down."""
+    max_skipped: int = 10
+    """Training stops after this many non-finite gradients in a row."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "learning_rate", "eps", "clip_norm", "max_skipped")
+        _require(
+            self.warmup_steps >= 0,
+            "OptimizerConfig.warmup_steps must be at least 0",
+            self.warmup_steps,
+        )
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """avg@n on held-out questions."""
+
+    every: int = 5
+    """Steps between evaluations; the initial and the final model are always evaluated."""
+    questions: int = 0
+    """How many held-out questions; 0 takes all of a file (a synthetic source needs a number)."""
+    samples: int = 16
+    temperature: float = 0.6
+    top_p: float = 0.95
+    batch: int = 32
+    """Questions sampled at a time."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "every", "samples", "batch")
+        _require(
+            self.questions >= 0, "EvaluationConfig.questions must be at least 0", self.questions
+        )
+        _require(
+            self.temperature >= 0,
+            "EvaluationConfig.temperature must be at least 0",
+            self.temperature,
+        )
+
+
+@dataclass(frozen=True)
+class MeshConfig:
+    """Devices along each axis of the mesh; all 1 means one device and no mesh."""
+
+    data: int = 1
+    fsdp: int = 1
+    tensor: int = 1
+
+    def __post_init__(self) -> None:
+        _positive(self, "data", "fsdp", "tensor")
+
+    @property
+    def size(self) -> int:
+        """Devices in all."""
+        return math.prod((self.data, self.fsdp, self.tensor))
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides a run. The defaults are the paper's (SDPO's for what it leaves open)."""
+
+    model: str = "tiny"
+    """Folder of a Hugging Face Qwen3, a Hub id, or `tiny`: the model shipped with the package."""
+    task: str = "synthetic:all"
+    """What to train on: see `pgpo_jax.tasks.load_questions`."""
+    eval_task: str | None = None
+    """What to hold out; by default the `test` split of a synthetic task, or the file `test.json`
+    beside a `train.json`; else there is no evaluation."""
+    method: Literal["pgpo", "sdpo"] = "pgpo"
+    steps: int = 100
+    seed: int = 0
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    """Type of the computation; the weights are kept in float32."""
+    remat: bool = True
+    """Recompute each layer in the backward pass instead of storing its activations."""
+    checkpoint_every: int = 50
+    """Steps between checkpoints; the final state is always saved."""
+    keep_checkpoints: int = 2
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    information: InformationConfig = field(default_factory=InformationConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+
+    def __post_init__(self) -> None:
+        _positive(self, "steps", "checkpoint_every", "keep_checkpoints")
+        shards = self.mesh.data * self.mesh.fsdp
+        rung = self.rollout.rows // self.rollout.row_buckets
+        _require(
+            rung % shards == 0,
+            "questions * samples / row_buckets must be divisible by mesh.data * mesh.fsdp",
+            (rung, shards),
+        )
+
+    @property
+    def alpha(self) -> float:
+        """The alpha that the program runs with."""
+        return self.information.alpha if self.method == "pgpo" else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """As nested plain values, for `config.json`."""
+        return dataclasses.asdict(self)

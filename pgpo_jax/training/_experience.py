@@ -1,0 +1,157 @@
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from pgpo_jax.tasks import Grade, Question, grade, select_solutions, strip_thinking, teacher_prompt
+from pgpo_jax.training._buckets import bucket, pad
+from pgpo_jax.training._config import TrainConfig
+from pgpo_jax.training._policy import Policy, Responses
+from pgpo_jax.training._stream import Batch
+
+
+class Experience(NamedTuple):
+    """The arrays of one step. Only sequences with a teacher signal are kept; the last rows may
+    be padding (`sequence_mask` false). Prompts are padded on the left, responses on the right."""
+
+    prompt: Int[Array | np.ndarray, "R P"]
+    prompt_mask: Bool[Array | np.ndarray, "R P"]
+    teacher_prompt: Int[Array | np.ndarray, "R Q"]
+    teacher_prompt_mask: Bool[Array | np.ndarray, "R Q"]
+    response: Int[Array | np.ndarray, "R T"]
+    response_mask: Bool[Array | np.ndarray, "R T"]
+    sampler_logprobs: Float[Array | np.ndarray, "R T"]
+    sequence_mask: Bool[Array | np.ndarray, " R"]
+
+
+def make_experience(
+    policy: Policy, batch: Batch, responses: Responses, config: TrainConfig
+) -> tuple[Experience, dict[str, float]]:
+    """Grades the responses, writes the teacher prompts and packs what has a teacher signal.
+
+    Returns:
+        The arrays (on the host), and the metrics that are known before the step.
+    """
+    settings = config.rollout
+    owners = np.repeat(np.arange(len(batch.questions)), settings.samples)
+    grades = [
+        grade(text, batch.questions[i].answer)
+        for text, i in zip(responses.texts, owners, strict=True)
+    ]
+    scores = np.array([g.score for g in grades])
+    chosen, solved = select_solutions(
+        scores,
+        owners,
+        threshold=config.teacher.success_threshold,
+        exclude_self=config.teacher.exclude_self,
+    )
+    teacher_ids: dict[int, list[int]] = {}
+    overlong = 0
+    for row, owner in enumerate(owners):
+        text = _teacher_text(
+            batch.questions[owner], row, chosen, responses.texts, grades[row], config
+        )
+        if text is None or not responses.mask[row].any():
+            continue
+        ids = policy.encode(batch.questions[owner].system, text)
+        if len(ids) > config.teacher.max_prompt:
+            overlong += 1
+        else:
+            teacher_ids[row] = ids
+    kept = list(teacher_ids)
+    lengths = responses.lengths
+    success = scores.reshape(-1, settings.samples) >= config.teacher.success_threshold
+    metrics = {
+        "rollout/accuracy": float(scores.mean()),
+        "rollout/response_length": float(lengths.mean()),
+        "rollout/response_length_max": float(lengths.max()),
+        "rollout/truncated_fraction": _truncated(policy, responses),
+        "rollout/distinct_responses": _distinct(responses.texts, settings.samples),
+        "rollout/dropped_questions": float(batch.dropped),
+        "self_distillation/success_group_fraction": float(success.any(1).mean()),
+        "self_distillation/success_sample_fraction": float(solved.mean()),
+        "self_distillation/reprompt_sample_fraction": len(kept) / settings.rows,
+        "self_distillation/dropped_teacher_prompts": float(overlong),
+    }
+    return _pack(policy, batch, responses, owners, teacher_ids, config), metrics
+
+
+def _teacher_text(
+    question: Question,
+    row: int,
+    chosen: Int[np.ndarray, " N"],
+    texts: list[str],
+    own: Grade,
+    config: TrainConfig,
+) -> str | None:
+    """The teacher's user message for one response, or `None` if it has no signal."""
+    solution = texts[chosen[row]] if chosen[row] >= 0 else None
+    if solution is not None and config.teacher.strip_thinking:
+        solution = strip_thinking(solution)
+    feedback = own.feedback if config.teacher.feedback and own.feedback.strip() else None
+    if solution is not None and config.teacher.feedback_only_without_solution:
+        feedback = None
+    if solution is None and feedback is None:
+        return None
+    return teacher_prompt(question, solution=solution, feedback=feedback)
+
+
+def _pack(
+    policy: Policy,
+    batch: Batch,
+    responses: Responses,
+    owners: Int[np.ndarray, " N"],
+    teacher_ids: dict[int, list[int]],
+    config: TrainConfig,
+) -> Experience:
+    settings, kept = config.rollout, list(teacher_ids)
+    rung = settings.rows // settings.row_buckets
+    rows = rung * max(1, -(-len(kept) // rung))
+
+    def width(lengths: list[int], largest: int) -> int:
+        return bucket(max(lengths, default=1), smallest=settings.smallest_bucket, largest=largest)
+
+    def packed(ids: list[list[int]], largest: int, side: str):
+        return pad(
+            ids,
+            count=rows,
+            width=width([len(x) for x in ids], largest),
+            fill=policy.pad_id,
+            side=side,
+        )
+
+    prompt, prompt_mask = packed(
+        [batch.prompts[owners[row]] for row in kept], settings.max_prompt, "left"
+    )
+    teacher, teacher_mask = packed(list(teacher_ids.values()), config.teacher.max_prompt, "left")
+    response, response_mask = packed(
+        [responses.tokens[row][responses.mask[row]].tolist() for row in kept],
+        settings.max_response,
+        "right",
+    )
+    logprobs = np.zeros(response.shape, np.float32)
+    for i, row in enumerate(kept):
+        valid = responses.logprobs[row][responses.mask[row]]
+        logprobs[i, : len(valid)] = valid
+    return Experience(
+        prompt,
+        prompt_mask,
+        teacher,
+        teacher_mask,
+        response,
+        response_mask,
+        logprobs,
+        np.arange(rows) < len(kept),
+    )
+
+
+def _truncated(policy: Policy, responses: Responses) -> float:
+    """Share of responses that did not come to their end."""
+    last = [row[keep][-1] if keep.any() else -1 for row, keep in zip(*responses[:2], strict=True)]
+    return float(np.mean([token not in policy.eos_ids for token in last]))
+
+
+def _distinct(texts: list[str], samples: int) -> float:
+    """Mean number of different responses to a question."""
+    groups = [texts[i : i + samples] for i in range(0, len(texts), samples)]
+    return float(np.mean([len(set(group)) for group in groups]))

@@ -1,0 +1,128 @@
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from pgpo_jax.models import decode, load_pretrained, load_tokenizer, render_chat, sample
+from pgpo_jax.tasks import Question
+from pgpo_jax.training._buckets import bucket, pad
+from pgpo_jax.training._mesh import shard_rows
+
+
+class Responses(NamedTuple):
+    """What the student answered, `samples` rows per prompt, rows of one prompt together."""
+
+    tokens: Int[np.ndarray, "N T"]
+    mask: Bool[np.ndarray, "N T"]
+    logprobs: Float[np.ndarray, "N T"]
+    texts: list[str]
+
+    @property
+    def lengths(self) -> Int[np.ndarray, " N"]:
+        """Tokens of each response, its end included."""
+        return self.mask.sum(1)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The fixed side of a language model: structure and tokenizer. The weights are passed along."""
+
+    graphdef: Any
+    tokenizer: Any
+    eos_ids: tuple[int, ...]
+    pad_id: int
+    mesh: Mesh | None = None
+
+    def encode(self, system: str, user: str) -> list[int]:
+        """Token ids of a chat up to where the answer begins."""
+        return render_chat(self.tokenizer, system, user)
+
+    def encode_question(self, question: Question) -> list[int]:
+        """Token ids of the prompt that the student sees."""
+        return self.encode(question.system, question.prompt)
+
+    def respond(
+        self,
+        params: Any,
+        prompts: Sequence[Sequence[int]],
+        key: Key[Array, ""],
+        *,
+        samples: int,
+        max_new_tokens: int,
+        temperature: float,
+        top_p: float,
+        smallest_bucket: int,
+        largest_prompt: int,
+    ) -> Responses:
+        """Samples `samples` responses to each prompt, in one call of the jitted sampler."""
+        width = bucket(max(map(len, prompts)), smallest=smallest_bucket, largest=largest_prompt)
+        tokens, mask = pad(prompts, count=len(prompts), width=width, fill=self.pad_id, side="left")
+        tokens, mask = shard_rows((tokens, mask), self.mesh)
+        out = sample(
+            nnx.merge(self.graphdef, params),
+            tokens,
+            mask,
+            key,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            eos_id=self.eos_ids,
+            pad_id=self.pad_id,
+            samples_per_prompt=samples,
+        )
+        ids, valid, logprobs = jax.device_get((out.tokens, out.mask, out.logprobs))
+        valid = np.asarray(valid, bool)
+        texts = [
+            decode(self.tokenizer, row[keep].tolist()) for row, keep in zip(ids, valid, strict=True)
+        ]
+        return Responses(ids, valid, logprobs, texts)
+
+
+TINY = Path(__file__).resolve().parent.parent / "assets" / "tiny"
+
+
+def model_folder(name: str) -> str:
+    """The folder or Hub id behind a model name; `tiny` is the model shipped with the package."""
+    return str(TINY) if name == "tiny" else name
+
+
+def load_policy(
+    name: str, *, mesh: Mesh | None = None, dtype: Any = None, remat: bool = False
+) -> tuple[Policy, Any]:
+    """Loads a model and its tokenizer.
+
+    Args:
+        name: `tiny`, a folder in Hugging Face layout, or a Hub id.
+        mesh: where to place the weights.
+        dtype: type of the computation; the weights are float32.
+        remat: recompute each layer in the backward pass.
+
+    Returns:
+        The policy and its parameters (an `nnx.State`).
+    """
+    folder = model_folder(name)
+    tokenizer = load_tokenizer(folder)
+    model = load_pretrained(folder, mesh=mesh, dtype=dtype, remat=remat)
+    graphdef, params = nnx.split(model, nnx.Param)
+    ends = _end_ids(folder, tokenizer)
+    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
+    return Policy(graphdef, tokenizer, ends, pad_id, mesh), params
+
+
+def _end_ids(folder: str, tokenizer: Any) -> tuple[int, ...]:
+    # A chat model may end a turn by more tokens than the tokenizer's own end.
+    ends = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    path = Path(folder) / "generation_config.json"
+    if path.is_file():
+        listed = json.loads(path.read_text()).get("eos_token_id", [])
+        ends += listed if isinstance(listed, list) else [listed]
+    if not ends:
+        raise ValueError(f"{folder}: neither tokenizer nor generation config names an end token")
+    return tuple(dict.fromkeys(ends))

@@ -1,0 +1,36 @@
+from pgpo_jax.training._config import (
+    EvaluationConfig,
+    LossConfig,
+    OptimizerConfig,
+    RolloutConfig,
+    TrainConfig,
+)
+
+PRESETS: dict[str, TrainConfig] = {
+    # The defaults of the config are the paper's, so that nothing hides in a preset.
+    "paper-qwen3-8b": TrainConfig(
+        model="Qwen/Qwen3-8B",
+        task="data/sciknoweval/physics/train.json",
+        checkpoint_every=25,
+    ),
+    # The shipped model on two CPU cores: about two seconds a step.
+    "tiny": TrainConfig(
+        steps=40,
+        dtype="float32",
+        remat=False,
+        checkpoint_every=20,
+        rollout=RolloutConfig(
+            questions=8,
+            samples=8,
+            max_prompt=64,
+            max_response=28,
+            smallest_bucket=28,
+            row_buckets=2,
+        ),
+        loss=LossConfig(support="full", chunk=2048),
+        optimizer=OptimizerConfig(learning_rate=5e-4, warmup_steps=5, weight_decay=0.01),
+        evaluation=EvaluationConfig(every=10, questions=64, samples=4, temperature=1.0, top_p=1.0),
+    ),
+}
+"""Complete configurations by name. `paper-qwen3-8b` runs the published settings on the physics
+questions; `tiny` is what `pgpo demo` runs."""

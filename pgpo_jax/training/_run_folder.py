@@ -1,0 +1,83 @@
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pgpo_jax.training._config import TrainConfig
+
+# What may differ between a run and its continuation: it changes no number of a step.
+_FREE = frozenset({"steps", "checkpoint_every", "keep_checkpoints"})
+
+
+@contextmanager
+def open_run_folder(folder: Path, config: TrainConfig, *, resume: bool) -> Iterator[Path]:
+    """Claims a run folder for this process and this configuration.
+
+    Args:
+        folder: holds `config.json`, `metrics.jsonl`, `timings.jsonl`, `checkpoints/` and
+            TensorBoard's events.
+        config: what the run was, or is to be, made with.
+        resume: continue the run in it.
+
+    Raises:
+        FileExistsError: if it holds a run and `resume` is false.
+        FileNotFoundError: if there is nothing to resume.
+        ValueError: naming the first field that differs, if the run in it has another
+            configuration.
+        RuntimeError: if another process is using it.
+    """
+    path = folder / "config.json"
+    if resume:
+        if not path.is_file():
+            raise FileNotFoundError(f"nothing to resume: there is no run in {folder}")
+        _compare(json.loads(path.read_text()), json.loads(json.dumps(config.to_json())), folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RuntimeError(f"{folder} is in use by another process") from None
+        if not resume:
+            if path.exists():
+                raise FileExistsError(
+                    f"{folder} holds a run already: pass --resume or another folder"
+                )
+            path.write_text(json.dumps(config.to_json(), indent=2) + "\n")
+        yield folder
+
+
+def _compare(old: dict[str, Any], new: dict[str, Any], folder: Path) -> None:
+    before, now = dict(_leaves(old)), dict(_leaves(new))
+    for name in sorted(before.keys() | now.keys()):
+        if name not in _FREE and before.get(name) != now.get(name):
+            raise ValueError(
+                f"{folder} belongs to another configuration: {name} was "
+                f"{before.get(name)!r}, now {now.get(name)!r}"
+            )
+
+
+def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """The complete lines of a file of JSON lines; a line cut off by a crash is left out."""
+    if not path.is_file():
+        return []
+    lines = path.read_text().split("\n")[:-1]
+    return [json.loads(line) for line in lines if line]
+
+
+def cut_jsonl(path: Path, last_step: int) -> None:
+    """Drops the lines of later steps: a resumed run will write them again, digit for digit."""
+    if path.is_file():
+        kept = [row for row in read_jsonl(path) if row["step"] <= last_step]
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        temporary.replace(path)

@@ -1,0 +1,159 @@
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from pgpo_jax.distillation import HeadLoss, sdpo_head_loss
+from pgpo_jax.training._config import TrainConfig
+from pgpo_jax.training._experience import Experience
+from pgpo_jax.training._state import TrainState
+
+Metrics = dict[str, Float[Array, ""]]
+
+
+def make_train_step(
+    graphdef: Any,
+    optimizer: optax.GradientTransformationExtraArgs,
+    config: TrainConfig,
+    *,
+    layout: TrainState | None = None,
+) -> Callable[[TrainState, Experience], tuple[TrainState, Metrics]]:
+    """Builds the jitted step: both forward passes, the loss and the signal, and the update.
+
+    The step is compiled once per shape of its `Experience`. Its state is donated. A gradient that
+    is not finite, or a batch in which no sequence has a teacher signal, changes nothing but the
+    counters: neither weights, moments, the memory of the multiplier nor the teacher move.
+
+    Args:
+        graphdef: the structure of the model, from `nnx.split`.
+        optimizer: takes `information` (nats) as an extra argument.
+        config: the settings of loss, teacher and signal.
+        layout: the sharding of every array of the state, if it lives on a mesh.
+
+    Returns:
+        `step(state, experience) -> (state, metrics)`, metrics being float32 scalars.
+    """
+
+    def train_step(state: TrainState, batch: Experience) -> tuple[TrainState, Metrics]:
+        def loss_fn(params: Any) -> tuple[Float[Array, ""], HeadLoss]:
+            out = experience_loss(graphdef, params, state, batch, config)
+            return out.loss, out
+
+        grads, out = jax.grad(loss_fn, has_aux=True)(state.params)
+        updates, opt_state = optimizer.update(
+            grads, state.opt_state, state.params, information=out.information
+        )
+        grad_norm = optax.global_norm(grads)
+        finite = jnp.isfinite(grad_norm)
+        applies = finite & batch.sequence_mask.any()
+
+        def keep(new: Any, old: Any) -> Any:
+            return jax.tree.map(lambda a, b: jnp.where(applies, a, b), new, old)
+
+        params = keep(optax.apply_updates(state.params, updates), state.params)
+        teacher = state.teacher
+        if config.teacher.kind == "ema":
+            teacher = keep(optax.incremental_update(params, teacher, config.teacher.rate), teacher)
+        new_state = TrainState(
+            step=state.step + 1,
+            params=params,
+            teacher=teacher,
+            opt_state=keep(opt_state, state.opt_state),
+            skipped=jnp.where(finite, 0, state.skipped + 1).astype(jnp.int32),
+        )
+        metrics = _signal_metrics(out, batch) | {
+            "pgpo/rho": optax.tree.get(opt_state, "rho"),
+            "pgpo/clipped_count": optax.tree.get(new_state.opt_state, "clipped_count"),
+            "pgpo/nonfinite_count": optax.tree.get(new_state.opt_state, "nonfinite_count"),
+            "optimizer/grad_norm": grad_norm,
+            "optimizer/update_norm": optax.global_norm(updates),
+            "optimizer/applied": applies,
+        }
+        return new_state, {name: jnp.float32(value) for name, value in metrics.items()}
+
+    # Without a fixed layout XLA may choose another one for the output, and the second call would
+    # compile anew.
+    return jax.jit(
+        train_step,
+        donate_argnums=0,
+        out_shardings=None if layout is None else (layout, None),
+    )
+
+
+def experience_loss(
+    graphdef: Any, params: Any, state: TrainState, batch: Experience, config: TrainConfig
+) -> HeadLoss:
+    """The SDPO loss and the information of one batch; differentiable in `params` only.
+
+    Response token t is predicted from the hidden state one position before it, on each side
+    behind that side's own prompt.
+    """
+
+    def side(
+        weights: Any, prompt: Array, prompt_mask: Bool[Array, "R P"]
+    ) -> tuple[Float[Array, "R T D"], Float[Array, "D V"]]:
+        model = nnx.merge(graphdef, weights)
+        tokens = jnp.concatenate([prompt, batch.response[:, :-1]], axis=1)
+        mask = jnp.concatenate([prompt_mask, batch.response_mask[:, :-1]], axis=1)
+        return model.hidden_states(tokens, mask)[:, prompt.shape[1] - 1 :], model.head()
+
+    def taught(weights: Any) -> tuple[Float[Array, "R T D"], Float[Array, "D V"]]:
+        return side(jax.lax.stop_gradient(weights), batch.teacher_prompt, batch.teacher_prompt_mask)
+
+    student_hidden, student_head = side(params, batch.prompt, batch.prompt_mask)
+    live = config.teacher.kind in ("live", "trust_region")
+    teacher_hidden, teacher_head = taught(params if live else state.teacher)
+    mix: dict[str, Any] = {}
+    if config.teacher.kind == "trust_region":
+        reference_hidden, reference_head = taught(state.teacher)
+        mix = {
+            "reference_hidden": reference_hidden,
+            "reference_head": reference_head,
+            "trust_region_rate": config.teacher.rate,
+        }
+    settings = config.loss
+    return sdpo_head_loss(
+        student_hidden,
+        teacher_hidden,
+        student_head,
+        teacher_head,
+        batch.response,
+        batch.response_mask,
+        batch.sequence_mask,
+        teacher_weight=settings.teacher_weight,
+        support=settings.support,
+        k=settings.k,
+        temperature=config.rollout.temperature,
+        mode=settings.aggregation,
+        num_sequences=config.rollout.rows,
+        information=config.information.estimator,
+        information_reduction=config.information.reduction,
+        old_logprobs=None if settings.rollout_clip is None else batch.sampler_logprobs,
+        is_clip=settings.rollout_clip,
+        chunk_size=settings.chunk,
+        **mix,
+    )
+
+
+def _signal_metrics(out: HeadLoss, batch: Experience) -> dict[str, Array]:
+    """Means over the response tokens of the sequences with a teacher signal."""
+    weight = (batch.response_mask & batch.sequence_mask[:, None]).astype(jnp.float32)
+    total = jnp.maximum(weight.sum(), 1.0)
+
+    def mean(per_token: Float[Array, "R T"]) -> Float[Array, ""]:
+        return jnp.sum(jnp.where(weight > 0, per_token, 0.0)) / total
+
+    ratio = jnp.exp(out.student_logprobs - batch.sampler_logprobs)
+    return {
+        "loss": out.loss,
+        "pgpo/information": out.information,
+        "self_distillation/divergence": mean(out.divergence),
+        "self_distillation/student_entropy": mean(out.student_entropy),
+        "self_distillation/teacher_entropy": mean(out.teacher_entropy),
+        "self_distillation/teacher_log_ratio": mean(out.teacher_logprobs - out.student_logprobs),
+        "rollout/importance_ratio": mean(ratio),
+    }

@@ -1,0 +1,154 @@
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from pgpo_jax.training._checkpoint import Checkpoints
+from pgpo_jax.training._config import TrainConfig
+from pgpo_jax.training._evaluate import Evaluation
+from pgpo_jax.training._run_folder import open_run_folder
+from pgpo_jax.training._state import TrainState
+from pgpo_jax.training._tracking import FolderTracker
+from pgpo_jax.training._trainer import Trainer
+
+_log = logging.getLogger("pgpo_jax")
+_WARN_EVERY = 10
+
+
+class TrainResult(NamedTuple):
+    """The end of a run: its trainer and its final state; all numbers are in the run folder."""
+
+    trainer: Trainer
+    state: TrainState
+
+
+def train(config: TrainConfig, folder: str | Path, *, resume: bool = False) -> TrainResult:
+    """Trains from start to end, or from the newest checkpoint to the end.
+
+    On SIGTERM the step in progress is finished, the state saved, and the process exits with 143;
+    `resume` continues from there. A second SIGTERM ends it at once.
+
+    Args:
+        config: what to run.
+        folder: the run folder; created if need be.
+        resume: continue the run in it. The metrics are then, digit for digit, those of a run
+            that was never interrupted.
+
+    Raises:
+        FileExistsError, FileNotFoundError, RuntimeError, ValueError: if the folder does not fit
+            the request (see `open_run_folder`), or model, task or mesh are bad.
+        FloatingPointError: after `optimizer.max_skipped` non-finite gradients in a row.
+    """
+    # The model and the questions are checked before the folder is claimed: an error in them
+    # must not leave a half-made run behind.
+    trainer = Trainer(config)
+    with (
+        open_run_folder(Path(folder), config, resume=resume) as path,
+        Checkpoints(path.resolve() / "checkpoints", keep=config.keep_checkpoints) as checkpoints,
+    ):
+        state = trainer.initial_state
+        if resume:
+            if checkpoints.latest is None:
+                raise FileNotFoundError(f"nothing to resume: there is no checkpoint in {path}")
+            state = checkpoints.restore(state)
+        first = int(state.step)
+        if trainer.stream.dropped:
+            _log.warning(
+                "%d questions have prompts of over %d tokens and are left out",
+                trainer.stream.dropped,
+                config.rollout.max_prompt,
+            )
+        tracker = FolderTracker(path, last_step=first if resume else -1)
+        try:
+            if not resume:
+                _evaluate(trainer, state, tracker)
+            state = _loop(trainer, state, tracker, checkpoints)
+        finally:
+            tracker.close()
+    return TrainResult(trainer, state)
+
+
+def _loop(
+    trainer: Trainer, state: TrainState, tracker: FolderTracker, checkpoints: Checkpoints
+) -> TrainState:
+    config, silent = trainer.config, 0
+    steps = range(int(state.step) + 1, config.steps + 1)
+    # `disable=None` shows the bar on a terminal only.
+    with (
+        _terminable() as terminated,
+        tqdm(initial=steps.start - 1, total=config.steps, disable=None, unit="step") as bar,
+    ):
+        for number in steps:
+            state, report = trainer.step(state)
+            tracker.log(number, report.metrics)
+            tracker.log_timing(number, report.timings)
+            bar.update()
+            bar.set_postfix(
+                accuracy=f"{report.metrics['rollout/accuracy']:.2f}",
+                I=f"{report.metrics['pgpo/information']:.3f}",
+                rho=f"{report.metrics['pgpo/rho']:.3f}",
+            )
+            dead = report.metrics["self_distillation/reprompt_sample_fraction"] == 0
+            silent = silent + 1 if dead else 0
+            if silent % _WARN_EVERY == 1:
+                _log.warning(
+                    "step %d: no response has a teacher signal (%d in a row)", number, silent
+                )
+            if int(state.skipped) >= config.optimizer.max_skipped:
+                checkpoints.save(state)
+                raise FloatingPointError(
+                    f"the gradient was not finite for {int(state.skipped)} steps in a row; "
+                    "the weights from before them are saved"
+                )
+            last = number == config.steps
+            if last or number % config.evaluation.every == 0:
+                _evaluate(trainer, state, tracker)
+            if last or terminated.is_set() or number % config.checkpoint_every == 0:
+                checkpoints.save(state)
+            if terminated.is_set():
+                _log.warning("step %d: stopped by SIGTERM, the state is saved", number)
+                sys.exit(128 + signal.SIGTERM)
+    return state
+
+
+def _evaluate(trainer: Trainer, state: TrainState, tracker: FolderTracker) -> Evaluation | None:
+    if not trainer.held_out:
+        return None
+    result = trainer.evaluate(state)
+    step = int(state.step)
+    tracker.log(
+        step,
+        {
+            "eval/accuracy": result.accuracy,
+            "eval/standard_error": result.standard_error,
+            "eval/response_length": result.response_length,
+            "eval/dropped_questions": float(result.dropped),
+        },
+    )
+    tracker.log_evaluation(step, result.scores)
+    return result
+
+
+@contextmanager
+def _terminable() -> Iterator[threading.Event]:
+    """Turns the first SIGTERM into an event; the second has its usual effect."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+
+    def handler(number: int, frame: object) -> None:
+        event.set()
+        signal.signal(signal.SIGTERM, previous)
+
+    previous = signal.signal(signal.SIGTERM, handler)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGTERM, previous)

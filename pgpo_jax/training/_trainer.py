@@ -1,0 +1,139 @@
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+from jaxtyping import Array, Key
+
+from pgpo_jax.tasks import Question, load_questions
+from pgpo_jax.training._config import TrainConfig
+from pgpo_jax.training._evaluate import Evaluation, evaluate
+from pgpo_jax.training._experience import make_experience
+from pgpo_jax.training._mesh import make_mesh, shard_rows
+from pgpo_jax.training._optimizer import make_optimizer
+from pgpo_jax.training._policy import load_policy
+from pgpo_jax.training._state import TrainState, init_state
+from pgpo_jax.training._step import make_train_step
+from pgpo_jax.training._stream import QuestionStream
+
+_ROLLOUT, _EVALUATION = 0, 1
+
+
+class StepReport(NamedTuple):
+    """What one step says of itself: `metrics` repeat with the run, `timings` do not."""
+
+    metrics: dict[str, float]
+    timings: dict[str, float]
+
+
+class Trainer:
+    """One run's fixed parts: model, questions, optimizer and the compiled step.
+
+    Every number of step k follows from the configuration and the state before it; keys and
+    questions are functions of (seed, k).
+
+    Args:
+        config: what to run.
+
+    Raises:
+        ValueError, FileNotFoundError: for a bad model, task, mesh or length, before any work.
+    """
+
+    def __init__(self, config: TrainConfig):
+        self.config = config
+        self.mesh = make_mesh(config.mesh)
+        questions = load_questions(config.task, split="train", seed=config.seed)
+        self.held_out = held_out_questions(config)
+        self.policy, params = load_policy(
+            config.model, mesh=self.mesh, dtype=config.dtype, remat=config.remat
+        )
+        self.stream = QuestionStream(
+            questions,
+            self.policy.encode_question,
+            per_step=config.rollout.questions,
+            max_prompt=config.rollout.max_prompt,
+            seed=config.seed,
+        )
+        optimizer = make_optimizer(config)
+        self.initial_state = init_state(params, optimizer, config.teacher, self.mesh)
+        layout = None
+        if self.mesh is not None:
+            layout = jax.tree.map(lambda leaf: leaf.sharding, self.initial_state)
+        self._step = make_train_step(self.policy.graphdef, optimizer, config, layout=layout)
+        self._key = jax.random.key(config.seed)
+
+    def step(self, state: TrainState) -> tuple[TrainState, StepReport]:
+        """Rollouts, grading, teacher prompts and one update. Donates `state`."""
+        settings, number = self.config.rollout, int(state.step)
+        start = time.perf_counter()
+        batch = self.stream.batch(number)
+        responses = self.policy.respond(
+            state.params,
+            batch.prompts,
+            self._fold(_ROLLOUT, number),
+            samples=settings.samples,
+            max_new_tokens=settings.max_response,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            smallest_bucket=settings.smallest_bucket,
+            largest_prompt=settings.max_prompt,
+        )
+        sampled = time.perf_counter()
+        experience, metrics = make_experience(self.policy, batch, responses, self.config)
+        packed = time.perf_counter()
+        state, device_metrics = self._step(state, shard_rows(experience, self.mesh))
+        metrics |= {name: float(value) for name, value in jax.device_get(device_metrics).items()}
+        done = time.perf_counter()
+        trained = float(experience.response_mask.sum())
+        timings = {
+            "time/rollout": sampled - start,
+            "time/experience": packed - sampled,
+            "time/update": done - packed,
+            "time/step": done - start,
+            "throughput/rollout_tokens_per_second": responses.lengths.sum() / (sampled - start),
+            "throughput/update_tokens_per_second": trained / (done - packed),
+            "compilations/step": float(self._step._cache_size()),
+        }
+        return state, StepReport(metrics, {k: float(v) for k, v in timings.items()})
+
+    def evaluate(self, state: TrainState) -> Evaluation:
+        """avg@n of the student on the held-out questions, with the same random numbers each time."""
+        return evaluate(
+            self.policy,
+            state.params,
+            self.held_out,
+            self._fold(_EVALUATION, 0),
+            self.config.evaluation,
+            self.config.rollout,
+        )
+
+    def _fold(self, purpose: int, number: int) -> Key[Array, ""]:
+        return jax.random.fold_in(jax.random.fold_in(self._key, purpose), number)
+
+
+def held_out_questions(config: TrainConfig) -> Sequence[Question]:
+    """The questions that a run is evaluated on; empty if there are none.
+
+    Raises:
+        ValueError: if the task is endless and `evaluation.questions` is 0, or if it asks for more
+            than there are.
+    """
+    task, wanted = config.eval_task, config.evaluation.questions
+    if task is None:
+        path = Path(config.task)
+        if config.task.startswith("synthetic"):
+            task = config.task
+        elif path.name == "train.json" and path.with_name("test.json").is_file():
+            task = str(path.with_name("test.json"))
+        else:
+            return ()
+    # One held-out set for all seeds: runs are compared on the same questions.
+    questions = load_questions(task, split="test", seed=0)
+    if task.startswith("synthetic"):
+        if not wanted:
+            raise ValueError("evaluation.questions must be positive for an endless task, got 0")
+        return [questions[i] for i in range(wanted)]
+    if wanted > len(questions):
+        raise ValueError(f"evaluation.questions must be at most {len(questions)}, got {wanted}")
+    return questions[: wanted or len(questions)]
