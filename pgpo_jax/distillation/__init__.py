@@ -1,1 +1,10 @@
-"""See docs/."""
+"""Self-distillation losses (SDPO), per token, per batch, and fused with the output head."""
+
+from pgpo_jax.distillation._aggregate import aggregate as aggregate
+from pgpo_jax.distillation._divergence import divergence as divergence
+from pgpo_jax.distillation._head import HeadLoss as HeadLoss, sdpo_head_loss as sdpo_head_loss
+from pgpo_jax.distillation._importance import (
+    importance_ratio as importance_ratio,
+    rollout_correction as rollout_correction,
+)
+from pgpo_jax.distillation._teacher import trust_region_logits as trust_region_logits

@@ -1,1 +1,18 @@
-"""See docs/."""
+"""Estimators of how much the feedback tells about the next token, in nats."""
+
+from pgpo_jax.information._entropy import entropy_gain as entropy_gain, entropy_gain_per_token
+from pgpo_jax.information._js import js_gain as js_gain, js_gain_per_token
+from pgpo_jax.information._kl import kl_gain as kl_gain, kl_gain_per_token
+from pgpo_jax.information._pointwise import (
+    pointwise_gain as pointwise_gain,
+    pointwise_gain_per_token,
+)
+
+# Name -> (student_logits, teacher_logits, tokens) -> nats per token; what configs and the fused
+# head choose from.
+ESTIMATORS = {
+    "entropy": entropy_gain_per_token,
+    "kl": kl_gain_per_token,
+    "js": js_gain_per_token,
+    "pointwise": pointwise_gain_per_token,
+}

@@ -1,0 +1,54 @@
+"""From a number per token to a number per batch: the one reduction under signal and loss."""
+
+from typing import Literal
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Shaped
+
+from pgpo_jax._precision import at_least_float32
+
+Reduction = Literal["sequence_mean", "token_mean", "sequence_sum"]
+Mask = Shaped[Array, "B T"]
+SequenceMask = Shaped[Array, "B"]
+REDUCTIONS = ("sequence_mean", "token_mean", "sequence_sum")
+
+
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raise ValueError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")
+
+
+def valid_tokens(mask: Mask, sequence_mask: SequenceMask | None) -> Bool[Array, "B T"]:
+    """The tokens that count: in the mask, and in a sequence that counts."""
+    valid = mask.astype(bool)
+    return valid if sequence_mask is None else valid & sequence_mask.astype(bool)[:, None]
+
+
+def pooled(
+    per_token: Float[Array, "B T"],
+    mask: Mask,
+    sequence_mask: SequenceMask | None,
+    reduction: str,
+) -> tuple[Float[Array, ""], Int[Array, ""]]:
+    """Sum and count whose quotient is the mean of `reduction`.
+
+    Micro-batches are pooled by adding sums and counts. The count is of sequences that have a
+    valid token, or of valid tokens for `token_mean`. What is masked out may hold anything.
+    """
+    check_choice("reduction", reduction, REDUCTIONS)
+    dtype = at_least_float32(per_token.dtype)
+    valid = valid_tokens(mask, sequence_mask)
+    values = jnp.where(valid, per_token.astype(dtype), 0.0)
+    tokens = jnp.sum(valid, axis=1, dtype=jnp.int32)
+    if reduction == "token_mean":
+        return jnp.sum(values), jnp.sum(tokens, dtype=jnp.int32)
+    sums = jnp.sum(values, axis=1)
+    if reduction == "sequence_mean":
+        sums = sums / jnp.maximum(tokens, 1).astype(dtype)
+    return jnp.sum(sums), jnp.sum(tokens > 0, dtype=jnp.int32)
+
+
+def mean_of(total: Float[Array, ""], count: Shaped[Array, ""]) -> Float[Array, ""]:
+    """`total / count`, and 0 where nothing was counted."""
+    return total / jnp.maximum(count.astype(total.dtype), 1.0)

@@ -1,0 +1,61 @@
+"""From per-token losses to the loss of a batch, with SDPO's denominators."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, ScalarLike
+
+from pgpo_jax._reduce import Mask, SequenceMask, mean_of, pooled
+
+
+def aggregate(
+    per_token: Float[Array, "B T"],
+    response_mask: Mask,
+    sequence_mask: SequenceMask | None = None,
+    *,
+    mode: str = "sequence_mean",
+    num_sequences: ScalarLike | None = None,
+    num_tokens: ScalarLike | None = None,
+) -> Float[Array, ""]:
+    r"""One loss from a loss per token.
+
+    `"sequence_mean"` is what SDPO optimises, in spite of its option's name:
+
+    $$L = \frac1N \sum_{i=1}^N m_i\, \frac{1}{|y_i|} \sum_t \ell_{it}$$
+
+    where N counts *all* sequences, those without a teacher signal (m_i = 0) included, so a batch
+    with few signals makes a small step. `"sequence_sum"` leaves out the 1/|y_i|. `"token_mean"`
+    divides the sum over all valid tokens by their number. What is masked out may hold anything,
+    NaN included.
+
+    Args:
+        per_token: loss at each token.
+        response_mask: response tokens (nonzero: counts).
+        sequence_mask: sequences with a teacher signal; all of them if omitted.
+        mode: `"sequence_mean"`, `"token_mean"` or `"sequence_sum"`.
+        num_sequences: N, if it is not B: when masked rows were dropped before the forward pass, or
+            for a micro-batch of a larger batch (the micro-batches' losses then add up to its loss).
+        num_tokens: the same for the denominator of `"token_mean"`.
+
+    Returns:
+        The loss; 0 with zero gradient if nothing counts.
+
+    Raises:
+        ValueError: unknown mode, or a denominator that the mode does not use.
+
+    >>> import jax.numpy as jnp, pgpo_jax as pgpo
+    >>> losses = jnp.array([[1.0, 3.0], [5.0, jnp.nan]])
+    >>> mask = jnp.array([[1, 1], [1, 0]])
+    >>> float(pgpo.distillation.aggregate(losses, mask))
+    3.5
+    >>> float(pgpo.distillation.aggregate(losses, mask, jnp.array([1, 0])))
+    1.0
+    """
+    total, count = pooled(per_token, response_mask, sequence_mask, mode)
+    if mode == "token_mean":
+        if num_sequences is not None:
+            raise ValueError("num_sequences has no part in mode='token_mean'; give num_tokens.")
+        return mean_of(total, count if num_tokens is None else jnp.asarray(num_tokens))
+    if num_tokens is not None:
+        raise ValueError(f"num_tokens has no part in mode={mode!r}; give num_sequences.")
+    return mean_of(
+        total, jnp.asarray(per_token.shape[0] if num_sequences is None else num_sequences)
+    )

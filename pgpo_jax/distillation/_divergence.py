@@ -1,0 +1,135 @@
+"""Per-token divergence of student and teacher (SDPO), over four supports."""
+
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from pgpo_jax._categorical import (
+    finite,
+    log_normalizer,
+    log_probs,
+    mixture_divergence,
+    token_log_probs,
+)
+from pgpo_jax._precision import at_least_float32
+from pgpo_jax._reduce import check_choice
+
+Support = Literal["full", "topk_tail", "topk", "sampled"]
+
+# The least tail probability: below it a float32 tail is pure rounding.
+_LEAST_TAIL = 1e-7
+
+
+def check_divergence(
+    teacher_weight: float | int, support: str, k: int, has_tokens: bool, temperature: float | int
+) -> None:
+    """Refuse a divergence that is not defined, before any work is done."""
+    check_choice("support", support, get_args(Support))
+    if not 0 <= teacher_weight <= 1:
+        raise ValueError(f"teacher_weight must be in [0, 1], got {teacher_weight!r}.")
+    if not 0 < temperature < float("inf"):
+        raise ValueError(f"temperature must be a finite number > 0, got {temperature!r}.")
+    if support.startswith("topk") and k < 1:
+        raise ValueError(f"k must be at least 1 for support={support!r}, got {k!r}.")
+    if support == "sampled" and teacher_weight != 1:
+        raise ValueError(
+            f"support='sampled' estimates KL(student||teacher), so teacher_weight must be 1, "
+            f"got {teacher_weight!r}."
+        )
+    if support == "sampled" and not has_tokens:
+        raise ValueError("support='sampled' needs the sampled `tokens`, got None.")
+
+
+def tempered(
+    logits: Float[Array, "*batch V"], temperature: float | int
+) -> Float[Array, "*batch V"]:
+    """Logits over temperature, in at least float32."""
+    return logits.astype(at_least_float32(logits.dtype)) / temperature
+
+
+def _with_tail(log_p: Float[Array, "*batch k"]) -> Float[Array, "*batch k+1"]:
+    """Append the log of the probability that is left over."""
+    left = 1 - jnp.sum(jnp.exp(log_p), axis=-1, keepdims=True)
+    tail = jnp.log(jnp.maximum(left, -jnp.expm1(jnp.asarray(-_LEAST_TAIL, log_p.dtype))))
+    return jnp.concatenate([log_p, tail], axis=-1)
+
+
+def _on_support(
+    student_logits: Float[Array, "*batch V"],
+    teacher_logits: Float[Array, "*batch V"],
+    support: str,
+    k: int,
+) -> tuple[Float[Array, "*batch C"], Float[Array, "*batch C"]]:
+    """Log-probabilities of both sides on the student's k most likely words (or all)."""
+    if support == "full" or k >= student_logits.shape[-1]:
+        return log_probs(student_logits), log_probs(teacher_logits)
+    indices = jax.lax.top_k(jax.lax.stop_gradient(student_logits), k)[1]
+
+    def gathered(logits: Float[Array, "*batch V"]) -> Float[Array, "*batch k"]:
+        # Gather before normalising: no second array over the vocabulary.
+        chosen = jnp.take_along_axis(logits, indices, axis=-1)
+        log_p = chosen.astype(at_least_float32(logits.dtype)) - log_normalizer(logits)
+        return _with_tail(log_p) if support == "topk_tail" else log_probs(log_p)
+
+    return gathered(student_logits), gathered(teacher_logits)
+
+
+def divergence(
+    student_logits: Float[Array, "*batch V"],
+    teacher_logits: Float[Array, "*batch V"],
+    *,
+    teacher_weight: float | int = 0.5,
+    support: str = "topk_tail",
+    k: int = 100,
+    tokens: Int[Array, "*batch"] | None = None,
+    temperature: float | int = 1.0,
+) -> Float[Array, "*batch"]:
+    r"""Divergence of student p and teacher q at each token, in nats.
+
+    $$(1-w)\,\mathrm{KL}(p \| m) + w\,\mathrm{KL}(q \| m),\qquad m = (1-w)\,p + w\,q$$
+
+    for 0 < w < 1. The ends are defined apart: w=0 is KL(q||p), the teacher first, and w=1 is
+    KL(p||q) (the family itself vanishes there, so it jumps). No gradient reaches the teacher.
+
+    Args:
+        student_logits: logits of the student, any float dtype; arithmetic in float32 or wider.
+        teacher_logits: logits of the teacher at the same tokens.
+        teacher_weight: w, a Python number in [0, 1].
+        support: `"full"` vocabulary; `"topk_tail"`: the student's k most likely words plus one
+            bucket for the rest (SDPO's default); `"topk"`: those words, renormalised; `"sampled"`:
+            the surrogate sg(log p - log q) log p at the sampled token, whose gradient estimates
+            that of KL(p||q) and whose value is no divergence (w=1 only).
+        k: words kept by the top-k supports; at or above V they equal `"full"`.
+        tokens: sampled tokens, needed by `"sampled"`.
+        temperature: divides both logits before anything else.
+
+    Returns:
+        Divergence per token; not negative, except for `"sampled"`.
+
+    Raises:
+        ValueError: an undefined combination.
+
+    References:
+        SDPO, https://github.com/lasgroup/SDPO (commit 0e6d510), the loss of PGPO's Eq. 2 as run.
+
+    >>> import jax.numpy as jnp, pgpo_jax as pgpo
+    >>> student, teacher = jnp.log(jnp.array([[0.5, 0.5]])), jnp.log(jnp.array([[0.9, 0.1]]))
+    >>> loss = pgpo.distillation.divergence(student, teacher, teacher_weight=0, support="full")
+    >>> round(float(loss[0]), 4)  # 0.9 log 1.8 + 0.1 log 0.2
+    0.3681
+    """
+    check_divergence(teacher_weight, support, k, tokens is not None, temperature)
+    teacher_logits = jax.lax.stop_gradient(teacher_logits)
+    if temperature != 1:
+        student_logits = tempered(student_logits, temperature)
+        teacher_logits = tempered(teacher_logits, temperature)
+    if support == "sampled":
+        assert tokens is not None
+        log_p = finite(token_log_probs(student_logits, tokens))
+        log_q = finite(token_log_probs(teacher_logits, tokens))
+        return jax.lax.stop_gradient(log_p - log_q) * log_p
+    return mixture_divergence(
+        *_on_support(student_logits, teacher_logits, support, k), teacher_weight
+    )

@@ -1,0 +1,78 @@
+"""Importance weights per token: truncated, and constants for the gradient."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from pgpo_jax._multiplier import check_number
+from pgpo_jax._reduce import Mask
+
+# Beyond this the ratio is numerically nothing or far above any clip.
+_LOG_RATIO_LIMIT = 20.0
+
+
+def _truncated_ratio(log_ratio: Float[Array, "..."], clip: float | int) -> Float[Array, "..."]:
+    check_number("clip", clip, "a number > 0", lambda x: x > 0)
+    ratio = jnp.exp(jnp.clip(log_ratio, -_LOG_RATIO_LIMIT, _LOG_RATIO_LIMIT))
+    return jax.lax.stop_gradient(jnp.minimum(ratio, jnp.asarray(clip, ratio.dtype)))
+
+
+def importance_ratio(
+    logprobs: Float[Array, "*batch"], old_logprobs: Float[Array, "*batch"], clip: float | int = 2.0
+) -> Float[Array, "*batch"]:
+    """Truncated ratio of the current policy to the one that the batch began with.
+
+    min(exp(log p(y) - log p_old(y)), clip): capped, not floored, and without gradient. With one
+    optimizer step per batch the two policies agree and it is 1.
+
+    Args:
+        logprobs: log-probabilities of the sampled tokens now, nats.
+        old_logprobs: the same at the beginning of the batch.
+        clip: largest weight.
+
+    Returns:
+        A weight per token, to multiply the per-token loss.
+
+    Raises:
+        ValueError: clip <= 0.
+
+    >>> import jax.numpy as jnp, pgpo_jax as pgpo
+    >>> pgpo.distillation.importance_ratio(jnp.array([0.0, 3.0]), jnp.zeros(2)).tolist()
+    [1.0, 2.0]
+    """
+    return _truncated_ratio(logprobs - old_logprobs, clip)
+
+
+def rollout_correction(
+    old_logprobs: Float[Array, "B T"],
+    sampler_logprobs: Float[Array, "B T"],
+    response_mask: Mask,
+    threshold: float | int = 2.0,
+) -> Float[Array, "B T"]:
+    """Truncated ratio of the trainer's policy to the sampler's, zero on padding.
+
+    It corrects for a sampler whose numerics differ from the trainer's (another kernel, a cache in
+    bfloat16). Both sides must use the same temperature and no top-p or top-k filter.
+
+    Args:
+        old_logprobs: the trainer's log-probabilities of the sampled tokens, nats.
+        sampler_logprobs: the sampler's.
+        response_mask: response tokens (nonzero: counts).
+        threshold: largest weight.
+
+    Returns:
+        A weight per token, not normalised over the batch.
+
+    Raises:
+        ValueError: threshold <= 0.
+
+    >>> import jax.numpy as jnp, pgpo_jax as pgpo
+    >>> old, sampler = jnp.array([[0.0, 0.0]]), jnp.array([[-5.0, 0.0]])
+    >>> pgpo.distillation.rollout_correction(old, sampler, jnp.array([[1, 0]])).tolist()
+    [[2.0, 0.0]]
+    """
+    return jnp.where(
+        response_mask.astype(bool),
+        _truncated_ratio(old_logprobs - sampler_logprobs, threshold),
+        0.0,
+    )

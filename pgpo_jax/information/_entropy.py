@@ -1,0 +1,55 @@
+"""Eq. 8 of the paper: how much feedback lowers the entropy of the next token."""
+
+from jaxtyping import Array, Float, Int
+
+from pgpo_jax._categorical import entropy, log_probs
+from pgpo_jax._reduce import Mask, SequenceMask, mean_of, pooled
+
+
+def entropy_gain_per_token(
+    student_logits: Float[Array, "*batch V"],
+    teacher_logits: Float[Array, "*batch V"],
+    tokens: Int[Array, "*batch"] | None = None,
+) -> Float[Array, "*batch"]:
+    """H(p) - H(q) for each row, in nats; negative where the teacher is the less certain one."""
+    del tokens
+    return entropy(log_probs(student_logits)) - entropy(log_probs(teacher_logits))
+
+
+def entropy_gain(
+    student_logits: Float[Array, "B T V"],
+    teacher_logits: Float[Array, "B T V"],
+    mask: Mask,
+    sequence_mask: SequenceMask | None = None,
+    *,
+    reduction: str = "sequence_mean",
+) -> Float[Array, ""]:
+    r"""The paper's information signal (Eq. 8), in nats.
+
+    $$I = \frac{1}{|B|}\sum_{i \in B}
+        \big[H(y_i \mid x_i, y_{<t}) - H(y_i \mid x_i, f_i, y_{<t})\big]$$
+
+    Averaged over feedback this is a conditional mutual information if the student is the teacher's
+    marginal; for one particular feedback it may be negative.
+
+    Args:
+        student_logits: next-token logits without feedback, any float dtype.
+        teacher_logits: logits at the same response tokens, with feedback.
+        mask: response tokens (nonzero: counts).
+        sequence_mask: sequences with a teacher signal; all of them if omitted.
+        reduction: `"sequence_mean"` (token mean in a sequence, then the mean over sequences that
+            have a token), `"token_mean"`, or `"sequence_sum"` (token sums, their mean over those).
+
+    Returns:
+        The signal in nats, float32 (float64 for float64 logits); 0 if nothing counts.
+
+    Raises:
+        ValueError: unknown reduction.
+
+    >>> import jax.numpy as jnp, pgpo_jax as pgpo
+    >>> uniform, certain = jnp.zeros((1, 1, 4)), jnp.array([[[0.0, -jnp.inf, -jnp.inf, -jnp.inf]]])
+    >>> round(float(pgpo.information.entropy_gain(uniform, certain, jnp.ones((1, 1)))), 4)
+    1.3863
+    """
+    per_token = entropy_gain_per_token(student_logits, teacher_logits)
+    return mean_of(*pooled(per_token, mask, sequence_mask, reduction))

@@ -1,0 +1,54 @@
+"""Jensen-Shannon divergence of student and teacher: a signal bounded by log 2."""
+
+from jaxtyping import Array, Float, Int
+
+from pgpo_jax._categorical import log_probs, mixture_divergence
+from pgpo_jax._reduce import Mask, SequenceMask, mean_of, pooled
+
+
+def js_gain_per_token(
+    student_logits: Float[Array, "*batch V"],
+    teacher_logits: Float[Array, "*batch V"],
+    tokens: Int[Array, "*batch"] | None = None,
+) -> Float[Array, "*batch"]:
+    """JS(p, q) for each row, in nats; between 0 and log 2."""
+    del tokens
+    return mixture_divergence(log_probs(student_logits), log_probs(teacher_logits), 0.5)
+
+
+def js_gain(
+    student_logits: Float[Array, "B T V"],
+    teacher_logits: Float[Array, "B T V"],
+    mask: Mask,
+    sequence_mask: SequenceMask | None = None,
+    *,
+    reduction: str = "sequence_mean",
+) -> Float[Array, ""]:
+    r"""Mean Jensen-Shannon divergence of student and teacher, in nats.
+
+    $$I = \mathbb{E}_t \tfrac12 \mathrm{KL}(p_t \| m_t) + \tfrac12 \mathrm{KL}(q_t \| m_t),\quad
+      m_t = \tfrac12 (p_t + q_t)$$
+
+    It is the mutual information between the token and a fair coin that chooses which of the two
+    models draws it, so it lies in [0, log 2] whatever the logits: a signal that cannot run away.
+
+    Args:
+        student_logits: next-token logits without feedback.
+        teacher_logits: logits at the same response tokens, with feedback.
+        mask: response tokens (nonzero: counts).
+        sequence_mask: sequences with a teacher signal; all of them if omitted.
+        reduction: as in `entropy_gain`.
+
+    Returns:
+        The signal in nats; 0 if nothing counts.
+
+    Raises:
+        ValueError: unknown reduction.
+
+    >>> import jax.numpy as jnp, pgpo_jax as pgpo
+    >>> a, b = jnp.array([[[0.0, -jnp.inf]]]), jnp.array([[[-jnp.inf, 0.0]]])
+    >>> round(float(pgpo.information.js_gain(a, b, jnp.ones((1, 1)))), 4)
+    0.6931
+    """
+    per_token = js_gain_per_token(student_logits, teacher_logits)
+    return mean_of(*pooled(per_token, mask, sequence_mask, reduction))

@@ -1,0 +1,54 @@
+"""KL(teacher || student): the information gain of Bayesian updating."""
+
+from jaxtyping import Array, Float, Int
+
+from pgpo_jax._categorical import log_probs, mixture_divergence
+from pgpo_jax._reduce import Mask, SequenceMask, mean_of, pooled
+
+
+def kl_gain_per_token(
+    student_logits: Float[Array, "*batch V"],
+    teacher_logits: Float[Array, "*batch V"],
+    tokens: Int[Array, "*batch"] | None = None,
+) -> Float[Array, "*batch"]:
+    """KL(q || p) for each row, in nats; never negative."""
+    del tokens
+    return mixture_divergence(log_probs(student_logits), log_probs(teacher_logits), 0)
+
+
+def kl_gain(
+    student_logits: Float[Array, "B T V"],
+    teacher_logits: Float[Array, "B T V"],
+    mask: Mask,
+    sequence_mask: SequenceMask | None = None,
+    *,
+    reduction: str = "sequence_mean",
+) -> Float[Array, ""]:
+    r"""Mean of KL(teacher || student), in nats.
+
+    $$I = \mathbb{E}_t \sum_y q_t(y) \log\frac{q_t(y)}{p_t(y)}$$
+
+    Averaged over feedback it is the conditional mutual information I(y; f | x) when the student is
+    the teacher's marginal, and that plus KL(marginal || student) otherwise. Never negative, for any
+    feedback. A word that is impossible for the student counts as the smallest normal probability.
+
+    Args:
+        student_logits: next-token logits without feedback.
+        teacher_logits: logits at the same response tokens, with feedback.
+        mask: response tokens (nonzero: counts).
+        sequence_mask: sequences with a teacher signal; all of them if omitted.
+        reduction: as in `entropy_gain`.
+
+    Returns:
+        The signal in nats; 0 if nothing counts.
+
+    Raises:
+        ValueError: unknown reduction.
+
+    >>> import jax.numpy as jnp, pgpo_jax as pgpo
+    >>> student, teacher = jnp.zeros((1, 1, 2)), jnp.log(jnp.array([[[0.9, 0.1]]]))
+    >>> round(float(pgpo.information.kl_gain(student, teacher, jnp.ones((1, 1)))), 4)
+    0.3681
+    """
+    per_token = kl_gain_per_token(student_logits, teacher_logits)
+    return mean_of(*pooled(per_token, mask, sequence_mask, reduction))

@@ -1,0 +1,55 @@
+"""Pointwise information of the sampled tokens: two log-probabilities per token suffice."""
+
+from jaxtyping import Array, Float, Int
+
+from pgpo_jax._categorical import finite, token_log_probs
+from pgpo_jax._reduce import Mask, SequenceMask, mean_of, pooled
+
+
+def pointwise_gain_per_token(
+    student_logits: Float[Array, "*batch V"],
+    teacher_logits: Float[Array, "*batch V"],
+    tokens: Int[Array, "*batch"] | None = None,
+) -> Float[Array, "*batch"]:
+    """log q(y) - log p(y) of the sampled token y, in nats; of either sign."""
+    if tokens is None:
+        raise ValueError("The pointwise estimator needs the sampled `tokens`, got None.")
+    return finite(token_log_probs(teacher_logits, tokens)) - finite(
+        token_log_probs(student_logits, tokens)
+    )
+
+
+def pointwise_gain(
+    student_logprobs: Float[Array, "B T"],
+    teacher_logprobs: Float[Array, "B T"],
+    mask: Mask,
+    sequence_mask: SequenceMask | None = None,
+    *,
+    reduction: str = "sequence_mean",
+) -> Float[Array, ""]:
+    r"""Mean of log q(y) - log p(y) over the sampled tokens y, in nats.
+
+    Under y ~ q its expectation is KL(teacher || student); under the student's own samples it is
+    -KL(student || teacher), so on-policy rollouts give a *non-positive* signal on average. It is
+    here as the cheap estimator (no vocabulary needed) and for ablations.
+
+    Args:
+        student_logprobs: log p of the sampled tokens, nats.
+        teacher_logprobs: log q of the same tokens, nats.
+        mask: response tokens (nonzero: counts).
+        sequence_mask: sequences with a teacher signal; all of them if omitted.
+        reduction: as in `entropy_gain`.
+
+    Returns:
+        The signal in nats; 0 if nothing counts.
+
+    Raises:
+        ValueError: unknown reduction.
+
+    >>> import jax.numpy as jnp, pgpo_jax as pgpo
+    >>> student, teacher = jnp.log(jnp.array([[0.25, 0.5]])), jnp.log(jnp.array([[0.5, 0.5]]))
+    >>> round(float(pgpo.information.pointwise_gain(student, teacher, jnp.ones((1, 2)))), 4)
+    0.3466
+    """
+    per_token = finite(teacher_logprobs) - finite(student_logprobs)
+    return mean_of(*pooled(per_token, mask, sequence_mask, reduction))
