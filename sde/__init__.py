@@ -1,1 +1,15 @@
 """The laboratory of stochastic differential equations behind PGPO."""
+
+from sde._chains import CHAINS as CHAINS, Chain as Chain
+from sde._equations import (
+    EQUATIONS as EQUATIONS,
+    Coefficients as Coefficients,
+    Equation as Equation,
+)
+from sde._lookup import (
+    as_chain as as_chain,
+    as_equation as as_equation,
+    as_problem as as_problem,
+    count_steps as count_steps,
+)
+from sde.problems import PROBLEMS as PROBLEMS, Problem as Problem

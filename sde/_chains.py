@@ -1,0 +1,222 @@
+"""The chains: what the algorithms do, step by step, and the drift and covariance of one step."""
+
+import abc
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from sde._averaging import averaged_covariance, averaged_drift
+from sde._setting import Setting, weighted_covariance
+from sde.problems import Problem
+
+
+@dataclass(frozen=True)
+class Chain(abc.ABC):
+    r"""A Markov chain $z_{k+1} = z_k + \eta\,h(z_k, B_k)$ over independent minibatches.
+
+    The state z is theta, or (theta, J) for a chain that remembers a signal J. `drift` and
+    `covariance` are the b and S of the equation that tracks the chain as eta goes to zero, on
+    `equation_state`: theta or (theta, J).
+    """
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the state of the chain is (theta, J) rather than theta."""
+        return False
+
+    @property
+    def tracks_memory(self) -> bool:
+        """Whether the state of its equation is (theta, J) rather than theta."""
+        return False
+
+    @property
+    def modulated(self) -> bool:
+        """Whether the steps are scaled by rho, so that its kink matters."""
+        return True
+
+    @property
+    def memoryless(self) -> bool:
+        """Whether one step's moments are those of (b, S), which order 2 rests on."""
+        return not self.remembers
+
+    def initial_state(self, problem: Problem) -> Float[Array, " m"]:
+        """Where the chain starts."""
+        return problem.start
+
+    def equation_start(self, problem: Problem) -> Float[Array, " m"]:
+        """Where the equation that tracks the chain starts."""
+        return problem.start
+
+    @abc.abstractmethod
+    def step(
+        self,
+        problem: Problem,
+        state: Float[Array, " m"],
+        fractions: Float[Array, " N"],
+        eta: Float[Array, ""] | float,
+    ) -> Float[Array, " m"]:
+        """The next state, for the minibatch in which example n has the share `fractions[n]`."""
+
+    @abc.abstractmethod
+    def drift(self, setting: Setting, state: Float[Array, " m"]) -> Float[Array, " m"]:
+        """b of the tracking equation, per unit of time."""
+
+    @abc.abstractmethod
+    def covariance(self, setting: Setting, state: Float[Array, " m"]) -> Float[Array, "m m"]:
+        """S of the tracking equation; its diffusion matrix is eta S."""
+
+
+@dataclass(frozen=True)
+class SGD(Chain):
+    r"""Eq. 3: $h = -g_B$, so $b = -\nabla L$ and $S = \Sigma_B$."""
+
+    @property
+    def modulated(self):
+        return False
+
+    def step(self, problem, state, fractions, eta):
+        return state - eta * (fractions @ problem.gradients(state))
+
+    def drift(self, setting, state):
+        return -setting.problem.gradient(state)
+
+    def covariance(self, setting, state):
+        return setting.gradient_covariance(state)
+
+
+@dataclass(frozen=True)
+class PopulationPGPO(Chain):
+    r"""PGPO told the population signal: $h = -\rho(I(\theta)) g_B$, $b = -\rho\nabla L$,
+    $S = \rho^2\Sigma_B$. Theorem 2(ii) is a statement about this chain."""
+
+    def step(self, problem, state, fractions, eta):
+        rho = problem.multiplier(problem.information(state))
+        return state - eta * rho * (fractions @ problem.gradients(state))
+
+    def drift(self, setting, state):
+        problem = setting.problem
+        return -problem.multiplier(problem.information(state)) * problem.gradient(state)
+
+    def covariance(self, setting, state):
+        rho = setting.problem.multiplier(setting.problem.information(state))
+        return rho**2 * setting.gradient_covariance(state)
+
+
+@dataclass(frozen=True)
+class MinibatchPGPO(Chain):
+    r"""Algorithm 1 as it is run: $h = -\rho(I_B) g_B$, signal and gradient of one minibatch.
+
+    $b = -E_B[\rho_B g_B] = -E[\rho_B]\nabla L - Cov_B(\rho_B, g_B)$, $S = Cov_B(\rho_B g_B)$.
+    """
+
+    def step(self, problem, state, fractions, eta):
+        rho = problem.multiplier(fractions @ problem.signals(state))
+        return state - eta * rho * (fractions @ problem.gradients(state))
+
+    def drift(self, setting, state):
+        weights, gradients, signals = setting.enumerate(state)
+        return -(weights * setting.problem.multiplier(signals)) @ gradients
+
+    def covariance(self, setting, state):
+        weights, gradients, signals = setting.enumerate(state)
+        steps = setting.problem.multiplier(signals)[:, None] * gradients
+        return weighted_covariance(weights, steps, steps)
+
+
+@dataclass(frozen=True)
+class RememberingPGPO(Chain):
+    r"""PGPO through a running mean of the signal, $J_{k+1} = \beta J_k + (1-\beta) I_{B_k}$.
+
+    $\theta_{k+1} = \theta_k - \eta\,\rho(J_k) g_{B_k}$ if `lagged`, else with $\rho(J_{k+1})$.
+
+    * beta fixed: J is fast, theta is tracked by an averaged equation (see `averaged_drift`).
+    * $1 - \beta = \lambda\eta$ (`rate` is lambda): J is as slow as theta, and the tracked state is
+      (theta, J): $b = (-\rho(J)\nabla L,\ \lambda(I(\theta) - J))$ and S the covariance of
+      $(-\rho(J) g_B,\ \lambda I_B)$, whose off-diagonal part is $-\rho\lambda Cov(g, i)_B$.
+
+    Args:
+        beta: the fixed decay in [0, 1), or `None` where `rate` is given.
+        rate: lambda > 0, or `None`.
+        lagged: whether the multiplier sees the mean before this minibatch entered.
+        initial_information: J_0 in nats; `None` for the population signal at theta0.
+    """
+
+    beta: float | None = 0.5
+    rate: float | None = None
+    lagged: bool = True
+    initial_information: float | None = 0.0
+
+    def __post_init__(self):
+        if (self.beta is None) == (self.rate is None):
+            raise ValueError(
+                f"give exactly one of beta and rate, got beta={self.beta!r}, rate={self.rate!r}"
+            )
+        if self.beta is not None and not 0.0 <= self.beta < 1.0:
+            raise ValueError(f"beta must lie in [0, 1), got {self.beta!r}")
+        if self.rate is not None and not self.rate > 0.0:
+            raise ValueError(f"rate must be positive, got {self.rate!r}")
+
+    @property
+    def remembers(self):
+        return True
+
+    @property
+    def tracks_memory(self):
+        return self.rate is not None
+
+    def initial_state(self, problem):
+        if self.initial_information is None:
+            start = problem.information(problem.start)
+        else:
+            start = jnp.asarray(self.initial_information, dtype=float)
+        return jnp.append(problem.start, start)
+
+    def equation_start(self, problem):
+        return self.initial_state(problem) if self.tracks_memory else problem.start
+
+    def decay(self, eta):
+        """beta, or 1 - rate * eta."""
+        return self.beta if self.rate is None else 1.0 - self.rate * eta
+
+    def step(self, problem, state, fractions, eta):
+        theta, mean = state[:-1], state[-1]
+        decay = self.decay(eta)
+        new_mean = decay * mean + (1.0 - decay) * (fractions @ problem.signals(theta))
+        rho = problem.multiplier(mean if self.lagged else new_mean)
+        new_theta = theta - eta * rho * (fractions @ problem.gradients(theta))
+        return jnp.append(new_theta, new_mean)
+
+    def drift(self, setting, state):
+        if self.rate is None:
+            return averaged_drift(setting, state, self.beta, self.lagged)
+        theta, mean = state[:-1], state[-1]
+        problem = setting.problem
+        return jnp.append(
+            -problem.multiplier(mean) * problem.gradient(theta),
+            self.rate * (problem.information(theta) - mean),
+        )
+
+    def covariance(self, setting, state):
+        if self.rate is None:
+            return averaged_covariance(setting, state, self.beta, self.lagged)
+        theta, mean = state[:-1], state[-1]
+        weights, gradients, signals = setting.enumerate(theta)
+        moves = jnp.concatenate(
+            [-setting.problem.multiplier(mean) * gradients, self.rate * signals[:, None]], axis=1
+        )
+        return weighted_covariance(weights, moves, moves)
+
+
+CHAINS = MappingProxyType(
+    {
+        "sgd": SGD(),
+        "pgpo_population": PopulationPGPO(),
+        "pgpo_minibatch": MinibatchPGPO(),
+        # The signal of the previous minibatch, measured where that minibatch was drawn; like
+        # pgpo_jax.scale_by_information(delay=1), the first step has rho(0) = 1.
+        "pgpo_delayed": RememberingPGPO(beta=0.0),
+        "pgpo_ema": RememberingPGPO(beta=0.5),
+    }
+)

@@ -1,0 +1,265 @@
+"""The equations: every drift and diffusion that is said, or tempting to say, to track a chain."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from sde import _fields as fields
+from sde._chains import Chain
+from sde._minibatches import check_batch
+from sde._psd import check_psd, psd_root
+from sde._setting import Setting
+from sde.problems import Problem
+
+_Field = Callable[[Chain, Setting, Float[Array, " m"]], Array]
+
+
+def check_eta(eta: float) -> None:
+    """Refuse a step size that is not a positive number."""
+    if not isinstance(eta, (int, float)) or not 0.0 < eta < math.inf:
+        raise ValueError(f"eta must be a positive number, got {eta!r}")
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    r"""$dX = b(X)\,dt + \sigma(X)\,dW$ in Itô's sense, ready to integrate.
+
+    Attributes:
+        drift: state `[m]` -> drift `[m]`, per unit of time (1/eta steps).
+        diffusion_matrix: state `[m]` -> $\sigma\sigma^T$ `[m, m]`, every eta included.
+        x0: where it starts, `m` numbers.
+    """
+
+    drift: Callable[[Float[Array, " m"]], Float[Array, " m"]]
+    diffusion_matrix: Callable[[Float[Array, " m"]], Float[Array, "m m"]]
+    x0: tuple[float, ...]
+
+    @property
+    def dim(self) -> int:
+        """m, the length of the state."""
+        return len(self.x0)
+
+    def diffusion(self, state: Float[Array, " m"]) -> Float[Array, "m m"]:
+        """sigma, the symmetric positive semi-definite root of `diffusion_matrix`."""
+        return psd_root(self.diffusion_matrix(state))
+
+
+@dataclass(frozen=True)
+class Equation:
+    r"""A drift and a diffusion matrix, each a function of (chain, setting, state).
+
+    Mix your own with `dataclasses.replace(EQUATIONS["corrected"], diffusion=...)`.
+
+    Attributes:
+        name: how errors and reports call it.
+        formula: what it says.
+        source: who says it.
+        drift: (chain, setting, state `[m]`) -> `[m]`.
+        diffusion: (chain, setting, state `[m]`) -> `[m, m]`, eta included.
+        order: the weak order it claims for the chain it was written for.
+        follows_chain: whether drift or diffusion are built from the chain's own b and S, and the
+            state is the chain's `equation_state`.
+    """
+
+    name: str
+    formula: str
+    source: str
+    drift: _Field
+    diffusion: _Field
+    order: int = 1
+    follows_chain: bool = False
+
+    def check(self, problem: Problem, chain: Chain) -> None:
+        """Refuse a combination that has no meaning.
+
+        Raises:
+            ValueError: order 2 without smoothness or for a chain with memory; `averaged` or
+                `augmented` for a chain whose memory is of the other kind.
+        """
+        if self.order == 2 and chain.modulated and not problem.smooth:
+            raise ValueError(
+                f"{self.name!r} claims order 2, which needs a smooth multiplier; "
+                f"{type(problem).__name__} has the hard cap rho_max={problem.rho_max!r}. Set "
+                "softmin, or transversal=True if the path crosses the kink once and does not slide."
+            )
+        if self.order == 2 and not chain.memoryless:
+            raise ValueError(
+                f"{self.name!r} rests on the moments of one step and needs a chain without memory, "
+                f"got {chain!r}"
+            )
+        if self.name == "averaged" and (not chain.remembers or chain.tracks_memory):
+            raise ValueError(
+                "'averaged' tracks a chain that remembers its signal with a fixed beta "
+                f"(pgpo_delayed, pgpo_ema), got {chain!r}"
+            )
+        if self.name == "augmented" and not chain.tracks_memory:
+            raise ValueError(
+                "'augmented' tracks a running mean with 1 - beta = rate * eta; use "
+                f"dataclasses.replace(CHAINS['pgpo_ema'], beta=None, rate=2.0). Got {chain!r}"
+            )
+
+    def start(self, problem: Problem, chain: Chain) -> Float[Array, " m"]:
+        """Where the equation starts: theta0, or (theta0, J_0) for the augmented state."""
+        return chain.equation_start(problem) if self.follows_chain else problem.start
+
+    def build(
+        self,
+        problem: Problem,
+        chain: Chain,
+        *,
+        eta: float,
+        batch_size: int = 1,
+        replace: bool = True,
+    ) -> Coefficients:
+        """The coefficients of this equation, for integration.
+
+        Args:
+            problem: the finite sum.
+            chain: the chain that the equation is meant to track.
+            eta: step size.
+            batch_size: |B|.
+            replace: whether minibatches are drawn with replacement.
+
+        Returns:
+            `Coefficients` of pure, traceable functions.
+
+        Raises:
+            ValueError: see `check`; or a diffusion matrix that is not positive semi-definite at the
+                start or near it.
+        """
+        self.check(problem, chain)
+        check_eta(eta)
+        check_batch(problem.num_examples, batch_size, replace)
+        setting = Setting(problem, eta, batch_size, replace)
+
+        def drift(state: Float[Array, " m"]) -> Float[Array, " m"]:
+            return self.drift(chain, setting, state)
+
+        def diffusion_matrix(state: Float[Array, " m"]) -> Float[Array, "m m"]:
+            return self.diffusion(chain, setting, state)
+
+        start = self.start(problem, chain)
+        offsets = jnp.asarray(np.linspace(-0.3, 0.3, 7), start.dtype)[:, None]
+        check_psd(
+            np.asarray(jax.vmap(diffusion_matrix)(start + offsets)),
+            f"{self.name!r} on {type(problem).__name__}",
+        )
+        return Coefficients(drift, diffusion_matrix, tuple(float(x) for x in start))
+
+
+def _table(*equations: Equation) -> MappingProxyType[str, Equation]:
+    return MappingProxyType({equation.name: equation for equation in equations})
+
+
+_PAPER = "arXiv 2606.03620"
+_LTE = "Li, Tai, E (JMLR 20(40), 2019)"
+
+EQUATIONS = _table(
+    Equation(
+        "eq7",
+        r"dθ = -∇L dt + √η Σ^{1/2} dW",
+        f"{_PAPER}, Eq. 7; {_LTE}, order 1",
+        fields.drift_sgd,
+        fields.diffusion_sgd,
+    ),
+    Equation(
+        "thm2i_literal",
+        r"dθ = -∇L dt + Σ^{1/2} dW",
+        f"{_PAPER}, Theorem 2(i) as printed",
+        fields.drift_sgd,
+        fields.diffusion_literal,
+    ),
+    Equation(
+        "ode",
+        r"dθ = b dt",
+        "the limit of the chain without any noise",
+        fields.drift_chain,
+        fields.diffusion_none,
+        follows_chain=True,
+    ),
+    Equation(
+        "thm2ii",
+        r"dθ = -ρ(I(θ)) ∇L dt + √η Σ^{1/2} dW",
+        f"{_PAPER}, Theorem 2(ii) with the √η of Eq. 7",
+        fields.drift_population,
+        fields.diffusion_sgd,
+    ),
+    Equation(
+        "thm2ii_literal",
+        r"dθ = -ρ(I(θ)) ∇L dt + Σ^{1/2} dW",
+        f"{_PAPER}, Theorem 2(ii) as printed",
+        fields.drift_population,
+        fields.diffusion_literal,
+    ),
+    Equation(
+        "consistent",
+        r"dθ = -ρ(I(θ)) ∇L dt + ρ √η Σ^{1/2} dW",
+        "Theorem 2(ii) with the chain's own fluctuations",
+        fields.drift_population,
+        fields.diffusion_population,
+    ),
+    Equation(
+        "jensen",
+        r"dθ = -E[ρ_B] ∇L dt + √η Σ^{1/2} dW",
+        "half of the repair: no covariance of ρ_B and g_B",
+        fields.drift_jensen,
+        fields.diffusion_sgd,
+    ),
+    Equation(
+        "corrected",
+        r"dθ = b dt + √η S^{1/2} dW; for Algorithm 1: b = -E[ρ_B g_B], S = Cov(ρ_B g_B)",
+        "the chain's own drift and covariance",
+        fields.drift_chain,
+        fields.diffusion_chain,
+        follows_chain=True,
+    ),
+    Equation(
+        "averaged",
+        r"dθ = -E_π[ρ(J)] ∇L dt + √η S^{1/2} dW (lagged), S of Green and Kubo",
+        "averaging over a fast running mean of the signal",
+        fields.drift_chain,
+        fields.diffusion_chain,
+        follows_chain=True,
+    ),
+    Equation(
+        "augmented",
+        r"dθ = -ρ(J) ∇L dt + √η ρ(J) dM, dJ = λ(I(θ) - J) dt + √η λ dM', d<M,M'> = -Cov(g,i) dt",
+        "state augmentation, as Malladi et al. (arXiv 2205.10287) for Adam",
+        fields.drift_chain,
+        fields.diffusion_chain,
+        follows_chain=True,
+    ),
+    Equation(
+        "second_order",
+        r"dθ = [b - (η/2)(Db)b] dt + √η S^{1/2} dW",
+        f"{_LTE}, written for a drift that need not be a gradient",
+        fields.drift_second_order,
+        fields.diffusion_chain,
+        order=2,
+        follows_chain=True,
+    ),
+    Equation(
+        "second_order_unchanged_diffusion",
+        r"dθ = [b - (η/2)(Db)b] dt + √η Σ^{1/2} dW",
+        "tempting and wrong: the unchanged diffusion of Theorem 2(ii) spoils order 2",
+        fields.drift_second_order,
+        fields.diffusion_sgd,
+        order=2,
+        follows_chain=True,
+    ),
+    Equation(
+        "second_order_gradient_form",
+        r"dθ = [b - (η/4)∇|b|²] dt + √η S^{1/2} dW",
+        f"tempting and wrong for d ≥ 2: the modified loss of {_LTE}, copied to a drift with curl",
+        fields.drift_gradient_form,
+        fields.diffusion_chain,
+        order=2,
+        follows_chain=True,
+    ),
+)

@@ -1,0 +1,49 @@
+"""Names to objects, and the checks of numbers that every entry point shares."""
+
+import math
+from collections.abc import Mapping
+from typing import TypeVar
+
+from sde._chains import CHAINS, Chain
+from sde._equations import EQUATIONS, Equation, check_eta
+from sde.problems import PROBLEMS, Problem
+
+_T = TypeVar("_T")
+
+
+def _lookup(kind: str, table: Mapping[str, _T], wanted: str | _T, base: type[_T]) -> _T:
+    if isinstance(wanted, base):
+        return wanted
+    if wanted not in table:
+        raise ValueError(f"unknown {kind} {wanted!r}; there are {', '.join(table)}")
+    return table[wanted]
+
+
+def as_problem(problem: str | Problem) -> Problem:
+    """A problem by its name in `PROBLEMS`, or the problem itself."""
+    return _lookup("problem", PROBLEMS, problem, Problem)
+
+
+def as_chain(chain: str | Chain) -> Chain:
+    """A chain by its name in `CHAINS`, or the chain itself."""
+    return _lookup("chain", CHAINS, chain, Chain)
+
+
+def as_equation(equation: str | Equation) -> Equation:
+    """An equation by its name in `EQUATIONS`, or the equation itself."""
+    return _lookup("equation", EQUATIONS, equation, Equation)
+
+
+def count_steps(eta: float, horizon: float) -> int:
+    """K = horizon / eta, refusing an eta that does not divide the horizon.
+
+    >>> count_steps(1 / 8, 1.0)
+    8
+    """
+    check_eta(eta)
+    if not 0.0 < horizon < math.inf:
+        raise ValueError(f"horizon must be a positive number, got {horizon!r}")
+    steps = round(horizon / eta)
+    if steps < 1 or abs(steps * eta - horizon) > 1e-9 * horizon:
+        raise ValueError(f"eta must divide the horizon {horizon!r}, got eta={eta!r}")
+    return steps

@@ -1,0 +1,63 @@
+"""Square roots of covariance matrices, and the refusal of matrices that are none."""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+_RELATIVE_SLACK = 1e-10
+
+
+def _safe_sqrt(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """sqrt of max(x, 0) whose derivative at zero is zero rather than infinite."""
+    positive = x > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), 0.0)
+
+
+def psd_root(matrix: Float[Array, "m m"]) -> Float[Array, "m m"]:
+    r"""The symmetric positive semi-definite square root of a covariance matrix.
+
+    Closed forms for m = 1 and m = 2, $A^{1/2} = (A + \sqrt{\det A}\,1)/\sqrt{tr A + 2\sqrt{\det
+    A}}$; an eigendecomposition beyond. Rounding below zero is cut; derivatives are finite at a zero
+    matrix (where they are set to zero).
+
+    Args:
+        matrix: symmetric `[m, m]`.
+
+    Returns:
+        The root `[m, m]`.
+
+    >>> import jax.numpy as jnp
+    >>> psd_root(jnp.asarray([[5.0, 4.0], [4.0, 5.0]])).tolist()
+    [[2.0, 1.0], [1.0, 2.0]]
+    """
+    size = matrix.shape[0]
+    if size == 1:
+        return _safe_sqrt(matrix)
+    if size == 2:
+        det_root = _safe_sqrt(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0])
+        scale = _safe_sqrt(matrix[0, 0] + matrix[1, 1] + 2.0 * det_root)
+        safe = jnp.where(scale > 0, scale, 1.0)
+        root = (matrix + det_root * jnp.eye(2, dtype=matrix.dtype)) / safe
+        return jnp.where(scale > 0, root, jnp.zeros_like(root))
+    values, vectors = jnp.linalg.eigh(matrix)
+    return (vectors * _safe_sqrt(values)) @ vectors.T
+
+
+def check_psd(matrices: Float[np.ndarray, "*batch m m"], what: str) -> None:
+    """Refuse covariance matrices that are not finite, symmetric and positive semi-definite.
+
+    Raises:
+        ValueError: naming the smallest eigenvalue.
+    """
+    matrices = np.asarray(matrices)
+    if not np.all(np.isfinite(matrices)):
+        raise ValueError(f"the diffusion matrix of {what} must be finite, got {matrices!r}")
+    size = float(np.max(np.abs(matrices), initial=0.0))
+    if np.max(np.abs(matrices - np.swapaxes(matrices, -1, -2)), initial=0.0) > 1e-8 * size:
+        raise ValueError(f"the diffusion matrix of {what} must be symmetric")
+    smallest = float(np.min(np.linalg.eigvalsh(matrices), initial=np.inf))
+    if smallest < -_RELATIVE_SLACK * max(size, 1e-300):
+        raise ValueError(
+            f"the diffusion matrix of {what} must be positive semi-definite, got the eigenvalue "
+            f"{smallest:.3g} (largest entry {size:.3g})"
+        )

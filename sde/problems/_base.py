@@ -1,0 +1,129 @@
+"""What a problem of the laboratory must say: losses, signals, where it starts, its rho."""
+
+import abc
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+import pgpo_jax
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem(abc.ABC):
+    r"""A finite sum $L(\theta) = \frac1N \sum_n \ell_n(\theta)$ with a signal $i_n(\theta)$.
+
+    To write one of your own: a frozen dataclass with `losses` (or, where no loss exists,
+    `gradients`) and `signals`. Both take one parameter vector and must be traceable by JAX.
+
+    Args:
+        alpha: the multiplier's gain, per nat.
+        rho_max: the multiplier's cap; `inf` leaves it unclipped.
+        theta0: where every chain and equation starts.
+        softmin: `None` for the paper's hard `min`; otherwise the temperature tau > 0 of the smooth
+            cap $-\tau\log(e^{-e^{\alpha I}/\tau} + e^{-\rho_{max}/\tau})$.
+        transversal: the author's word that the path crosses the hard cap transversally and does not
+            stay near it. Then orders 1 and 2 survive the kink, and order 2 may be asked for.
+        domain: the interval of a one-dimensional problem that the spectral engine works on, or
+            `None`, for which the engine finds one.
+
+    Example (a seventh problem, complete):
+
+        >>> import dataclasses, jax.numpy as jnp, sde
+        >>> @dataclasses.dataclass(frozen=True, kw_only=True)
+        ... class Cosine(sde.Problem):
+        ...     theta0: tuple[float, ...] = (0.5,)
+        ...     def losses(self, theta):
+        ...         return 1.0 - jnp.cos(theta[0] + jnp.asarray([-0.5, 0.0, 0.5]))
+        ...     def signals(self, theta):
+        ...         return jnp.tanh(jnp.asarray([0.5, -0.2, 0.1]) * theta[0])
+        >>> mean = sde.exact_expectation(Cosine(), "pgpo_minibatch", "mean", eta=1 / 8)
+        >>> round(mean, 6)
+        0.183432
+    """
+
+    theta0: tuple[float, ...]
+    alpha: float = 0.7
+    rho_max: float = math.inf
+    softmin: float | None = None
+    transversal: bool = False
+    domain: tuple[float, float] | None = None
+
+    def __post_init__(self):
+        if len(self.theta0) == 0 or not all(math.isfinite(x) for x in self.theta0):
+            raise ValueError(f"theta0 must hold at least one finite number, got {self.theta0!r}")
+        if not 0 <= self.alpha < math.inf:
+            raise ValueError(f"alpha must be a finite number >= 0, got {self.alpha!r}")
+        if not self.rho_max >= 1:
+            raise ValueError(f"rho_max must be >= 1 (inf: no cap), got {self.rho_max!r}")
+        if self.softmin is not None and not 0 < self.softmin < math.inf:
+            raise ValueError(f"softmin must be None or a temperature > 0, got {self.softmin!r}")
+        if self.softmin is not None and math.isinf(self.rho_max):
+            raise ValueError("softmin rounds a cap off, so rho_max must be finite; got rho_max=inf")
+        if self.domain is not None and not self.domain[0] < self.domain[1]:
+            raise ValueError(f"domain must be an interval (lo, hi), got {self.domain!r}")
+
+    def losses(self, theta: Float[Array, " d"]) -> Float[Array, " N"]:
+        """Per-example losses `[N]`; a problem that has none defines `gradients` instead."""
+        raise NotImplementedError(
+            f"{type(self).__name__} defines neither `losses` nor `gradients`; define one of them"
+        )
+
+    @abc.abstractmethod
+    def signals(self, theta: Float[Array, " d"]) -> Float[Array, " N"]:
+        """Per-example information i_n, `[N]`, in nats."""
+
+    def gradients(self, theta: Float[Array, " d"]) -> Float[Array, "N d"]:
+        """Per-example gradients `[N, d]`, by `jax.jacfwd` of `losses` unless overridden."""
+        return jax.jacfwd(self.losses)(theta)
+
+    def gradient(self, theta: Float[Array, " d"]) -> Float[Array, " d"]:
+        """The population gradient, the mean of `gradients`."""
+        return jnp.mean(self.gradients(theta), axis=0)
+
+    def information(self, theta: Float[Array, " d"]) -> Float[Array, ""]:
+        """The population signal I, nats; the mean of `signals` unless overridden."""
+        return jnp.mean(self.signals(theta))
+
+    def multiplier(self, information: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        r"""$\rho(I)$: `pgpo_jax.multiplier` itself, or the smooth cap where `softmin` is set."""
+        if self.softmin is None:
+            return pgpo_jax.multiplier(information, self.alpha, self.rho_max)
+        tau = self.softmin
+        return -tau * jnp.logaddexp(
+            -jnp.exp(self.alpha * information) / tau,
+            jnp.full_like(information, -self.rho_max / tau),
+        )
+
+    @property
+    def dim(self) -> int:
+        """d, the length of theta."""
+        return len(self.theta0)
+
+    @property
+    def num_examples(self) -> int:
+        """N, the number of examples of the finite sum."""
+        theta = jax.ShapeDtypeStruct((self.dim,), jnp.zeros(()).dtype)
+        return jax.eval_shape(self.signals, theta).shape[0]
+
+    @property
+    def exponential(self) -> bool:
+        r"""Whether $\rho = e^{\alpha I}$ exactly, without any cap."""
+        return math.isinf(self.rho_max)
+
+    @property
+    def smooth(self) -> bool:
+        """Whether order 2 may be asked for: no hard cap, or one that is crossed transversally."""
+        return self.exponential or self.softmin is not None or self.transversal
+
+    @property
+    def start(self) -> Float[Array, " d"]:
+        """theta0 as an array of the default float type."""
+        return jnp.asarray(self.theta0, dtype=float)
+
+    def with_softmin(self, temperature: float) -> "Problem":
+        """The same problem with its hard cap rounded off."""
+        return dataclasses.replace(self, softmin=temperature)

@@ -1,0 +1,48 @@
+"""P6: a path that slides along the kink of the clipped multiplier."""
+
+import math
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from sde.problems._base import Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlidingKink(Problem):
+    r"""$\ell_n = \frac12 a_n x^2 + c_n x + \frac12 y^2 + s_n y$, $I = y + \log(\rho_{max})/\alpha$.
+
+    $y$ starts at its minimum, which lies exactly where $e^{\alpha I} = \rho_{max}$: the path stays
+    within $O(\sqrt\eta)$ of the kink, and $E\rho$ feels the diffusion at order $\sqrt\eta$. With
+    $\sum s_n = \sum c_n = 0$. Given the path of $y$, $x$ is affine: moments of $x$ need one
+    dimension only.
+
+    Args:
+        curvatures: the a_n.
+        tilts: the c_n.
+        noise: the s_n.
+    """
+
+    curvatures: tuple[float, ...] = (1.0, 0.6, 1.4, 1.0)
+    tilts: tuple[float, ...] = (0.3, -0.2, 0.1, -0.2)
+    noise: tuple[float, ...] = (1.0, -0.7, 0.5, -0.8)
+    rho_max: float = 2.0
+    theta0: tuple[float, ...] = (1.0, 0.0)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not math.isfinite(self.rho_max) or self.alpha == 0.0:
+            raise ValueError(
+                "sliding_kink needs the kink: rho_max must be finite and alpha not 0, got "
+                f"rho_max={self.rho_max!r}, alpha={self.alpha!r}"
+            )
+
+    def losses(self, theta: Float[Array, " d"]) -> Float[Array, " N"]:
+        x, y = theta[0], theta[1]
+        a, c, s = (jnp.asarray(v, theta.dtype) for v in (self.curvatures, self.tilts, self.noise))
+        return 0.5 * a * x**2 + c * x + 0.5 * y**2 + s * y
+
+    def signals(self, theta: Float[Array, " d"]) -> Float[Array, " N"]:
+        at_kink = math.log(self.rho_max) / self.alpha
+        return jnp.full((len(self.noise),), at_kink, theta.dtype) + theta[1]
