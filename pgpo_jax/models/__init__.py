@@ -1,1 +1,10 @@
-"""See docs/."""
+"""Qwen3 in Flax NNX, its Hugging Face files, its sampler and its tokenizer."""
+
+from pgpo_jax.models._config import Qwen3Config as Qwen3Config
+from pgpo_jax.models._qwen3 import Qwen3 as Qwen3, abstract_params as abstract_params
+from pgpo_jax.models._sharding import (
+    SHARDING_RULES as SHARDING_RULES,
+    make_mesh as make_mesh,
+    partition_spec as partition_spec,
+    shardings as shardings,
+)

@@ -1,0 +1,141 @@
+"""The pieces of a Qwen3 block as pure functions, shared by training, prefill and decoding."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from pgpo_jax.models._config import Qwen3Config
+
+
+class LayerWeights(NamedTuple):
+    """One layer's weights, or all layers' with a leading layer axis. Kernels are [in, out]."""
+
+    input_norm: Array
+    q_proj: Array
+    k_proj: Array
+    v_proj: Array
+    q_norm: Array
+    k_norm: Array
+    o_proj: Array
+    post_norm: Array
+    gate_proj: Array
+    up_proj: Array
+    down_proj: Array
+
+    def astype(self, dtype: Any) -> LayerWeights:
+        """Every weight cast to `dtype`."""
+        return LayerWeights(*(weight.astype(dtype) for weight in self))
+
+
+class Rotary(NamedTuple):
+    """Cosines and sines of the rotary angles, float32."""
+
+    cos: Float[Array, "B T half"]
+    sin: Float[Array, "B T half"]
+
+
+def rotary(positions: Int[Array, "B T"], config: Qwen3Config) -> Rotary:
+    """Rotary angles: position times theta^(-2i/head_dim) (RoPE, arXiv:2104.09864).
+
+    Args:
+        positions: position of each token.
+        config: gives `head_dim` and `rope_theta`.
+
+    Returns:
+        Cosines and sines for half a head.
+    """
+    exponent = jnp.arange(0, config.head_dim, 2, dtype=jnp.float32) / config.head_dim
+    angles = positions.astype(jnp.float32)[..., None] * (1.0 / config.rope_theta**exponent)
+    return Rotary(jnp.cos(angles), jnp.sin(angles))
+
+
+def rotate(x: Float[Array, "B T heads H"], rope: Rotary) -> Float[Array, "B T heads H"]:
+    """Turns each pair (i, i + H/2) by its angle, in float32 (Hugging Face's "half" layout).
+
+    Args:
+        x: queries or keys.
+        rope: the angles.
+
+    Returns:
+        The rotated heads, in the dtype of `x`.
+    """
+    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    cos, sin = rope.cos[:, :, None, :], rope.sin[:, :, None, :]
+    turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return turned.astype(x.dtype)
+
+
+def rms_norm(
+    x: Float[Array, "*B D"], scale: Float[Array, " D"], eps: float
+) -> Float[Array, "*B D"]:
+    """x / sqrt(mean(x^2) + eps) * scale, the quotient in float32.
+
+    Args:
+        x: activations.
+        scale: the learned gain.
+        eps: added to the mean square.
+
+    Returns:
+        The normed activations, in the dtype of `x`.
+    """
+    wide = x.astype(jnp.float32)
+    inverse = jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + eps)
+    return (wide * inverse).astype(x.dtype) * scale.astype(x.dtype)
+
+
+def project_qkv(
+    x: Float[Array, "B T D"], weights: LayerWeights, rope: Rotary, config: Qwen3Config
+) -> tuple[Float[Array, "B T N H"], Float[Array, "B T K H"], Float[Array, "B T K H"]]:
+    """Queries, keys and values of a layer: normed per head, then rotated.
+
+    Args:
+        x: residual stream.
+        weights: one layer's weights in the compute dtype.
+        rope: the angles.
+        config: the shape.
+
+    Returns:
+        Queries, keys (both rotated) and values.
+    """
+    normed = rms_norm(x, weights.input_norm, config.rms_norm_eps)
+    split = (*x.shape[:2], -1, config.head_dim)
+    q = rms_norm((normed @ weights.q_proj).reshape(split), weights.q_norm, config.rms_norm_eps)
+    k = rms_norm((normed @ weights.k_proj).reshape(split), weights.k_norm, config.rms_norm_eps)
+    return rotate(q, rope), rotate(k, rope), (normed @ weights.v_proj).reshape(split)
+
+
+def attention_output(
+    heads: Float[Array, "B T N H"], weights: LayerWeights
+) -> Float[Array, "B T D"]:
+    """Joins the heads and projects them back to the residual stream.
+
+    Args:
+        heads: what each head attended to.
+        weights: one layer's weights in the compute dtype.
+
+    Returns:
+        The attention's addition to the residual stream.
+    """
+    return heads.reshape(*heads.shape[:2], -1) @ weights.o_proj
+
+
+def feed_forward(
+    x: Float[Array, "B T D"], weights: LayerWeights, config: Qwen3Config
+) -> Float[Array, "B T D"]:
+    """SwiGLU: (silu(x W_gate) * x W_up) W_down, on the normed stream.
+
+    Args:
+        x: residual stream.
+        weights: one layer's weights in the compute dtype.
+        config: gives `rms_norm_eps`.
+
+    Returns:
+        The feed-forward's addition to the residual stream.
+    """
+    normed = rms_norm(x, weights.post_norm, config.rms_norm_eps)
+    gated = jax.nn.silu(normed @ weights.gate_proj) * (normed @ weights.up_proj)
+    return gated @ weights.down_proj

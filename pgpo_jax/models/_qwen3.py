@@ -1,0 +1,259 @@
+"""Qwen3 (arXiv:2505.09388): grouped, normed queries and keys, RoPE, SwiGLU; layers scanned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float, Int, Shaped
+
+from pgpo_jax.models._config import Qwen3Config
+from pgpo_jax.models._layers import (
+    LayerWeights,
+    Rotary,
+    attention_output,
+    feed_forward,
+    project_qkv,
+    rms_norm,
+    rotary,
+)
+from pgpo_jax.models._sharding import check_mesh, constrain
+
+
+class Layers(nnx.Module):
+    """All blocks, each weight stacked on a leading layer axis. Kernels are [layer, in, out]."""
+
+    def __init__(self, config: Qwen3Config, param_dtype: Any, rngs: nnx.Rngs):
+        depth, width = config.num_hidden_layers, config.hidden_size
+        queries = config.num_attention_heads * config.head_dim
+        keys = config.num_key_value_heads * config.head_dim
+        mlp = config.intermediate_size
+
+        def kernel(shape: tuple[int, int], axes: tuple[str, str]) -> nnx.Param:
+            draw = jax.random.normal(rngs.params(), (depth, *shape), jnp.float32)
+            return nnx.Param(
+                (config.initializer_range * draw).astype(param_dtype), axes=("layers", *axes)
+            )
+
+        def scale(size: int, axis: str) -> nnx.Param:
+            return nnx.Param(jnp.ones((depth, size), param_dtype), axes=("layers", axis))
+
+        self.input_norm = scale(width, "width")
+        self.q_proj = kernel((width, queries), ("embed", "heads"))
+        self.k_proj = kernel((width, keys), ("embed", "kv_heads"))
+        self.v_proj = kernel((width, keys), ("embed", "kv_heads"))
+        self.q_norm = scale(config.head_dim, "head_dim")
+        self.k_norm = scale(config.head_dim, "head_dim")
+        self.o_proj = kernel((queries, width), ("heads", "embed"))
+        self.post_norm = scale(width, "width")
+        self.gate_proj = kernel((width, mlp), ("embed", "mlp"))
+        self.up_proj = kernel((width, mlp), ("embed", "mlp"))
+        self.down_proj = kernel((mlp, width), ("mlp", "embed"))
+
+    def weights(self) -> LayerWeights:
+        """The stacked arrays by name."""
+        return LayerWeights(**{name: getattr(self, name)[...] for name in LayerWeights._fields})
+
+
+class Qwen3(nnx.Module):
+    """A Qwen3 language model as a thin holder of weights around pure functions.
+
+    `graphdef, params = nnx.split(model, nnx.Param)` gives the parameters as a tree of arrays (one
+    leaf per weight, layers stacked), and `nnx.merge(graphdef, params)` the model back, inside jit
+    too. Padding may stand on either side or anywhere: positions count the real tokens only, and a
+    key that is padding is never attended to. Outputs at padding are finite and meaningless.
+
+    Args:
+        config: the shape.
+        rngs: source of the random weights (`nnx.Rngs(0)`).
+        dtype: dtype of activations and products; norms, rotary angles and softmax are float32.
+        param_dtype: dtype of the stored weights, cast to `dtype` as each layer is used.
+        remat: recompute each layer in the backward pass: False, True (nothing saved), or the name
+            of a policy in `jax.checkpoint_policies`.
+        mesh: activations are pinned to it by `SHARDING_RULES`; None for one device.
+
+    Raises:
+        ValueError: a mesh the model cannot be cut over, or an unknown remat policy.
+
+    >>> config = Qwen3Config(vocab_size=32, hidden_size=16, intermediate_size=32,
+    ...     num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=8)
+    >>> model = Qwen3(config, rngs=nnx.Rngs(0))
+    >>> tokens = jnp.array([[1, 2, 3]])
+    >>> model(tokens, jnp.ones_like(tokens)).shape
+    (1, 3, 32)
+    """
+
+    def __init__(
+        self,
+        config: Qwen3Config,
+        *,
+        rngs: nnx.Rngs,
+        dtype: Any = jnp.float32,
+        param_dtype: Any = jnp.float32,
+        remat: bool | str = False,
+        mesh: Mesh | None = None,
+    ):
+        if mesh is not None:
+            check_mesh(config, mesh)
+        if isinstance(remat, str) and not hasattr(jax.checkpoint_policies, remat):
+            raise ValueError(
+                f"remat must be a bool or the name of a policy in jax.checkpoint_policies, "
+                f"got {remat!r}."
+            )
+        self.config = config
+        self.dtype = jnp.dtype(dtype)
+        self.remat = remat
+        self.mesh = mesh
+        shape = (config.vocab_size, config.hidden_size)
+
+        def table() -> Array:
+            draw = jax.random.normal(rngs.params(), shape, jnp.float32)
+            return (config.initializer_range * draw).astype(param_dtype)
+
+        self.embedding = nnx.Param(table(), axes=("vocab", "embed"))
+        self.layers = Layers(config, param_dtype, rngs)
+        self.final_norm = nnx.Param(jnp.ones(config.hidden_size, param_dtype), axes=("width",))
+        self.lm_head = (
+            None if config.tie_word_embeddings else nnx.Param(table().T, axes=("embed", "vocab"))
+        )
+
+    def embed(self, tokens: Int[Array | np.ndarray, "B T"]) -> Float[Array, "B T D"]:
+        """Token embeddings in the compute dtype.
+
+        Args:
+            tokens: ids in [0, vocab_size).
+
+        Returns:
+            The rows of the embedding.
+        """
+        # The table is gathered over "fsdp" first: a look-up in a table cut along the width would
+        # leave the result cut along the width and XLA would rematerialise it to cut the batch.
+        table = constrain(self.embedding[...].astype(self.dtype), ("vocab", None), self.mesh)
+        return constrain(table[tokens], ("batch", "length", "width"), self.mesh)
+
+    def head(self) -> Float[Array, "D V"]:
+        """The output head in the compute dtype: the embedding transposed when tied.
+
+        Returns:
+            The matrix that turns final hidden states into logits.
+        """
+        weights = self.embedding[...].T if self.lm_head is None else self.lm_head[...]
+        return constrain(weights.astype(self.dtype), (None, "vocab"), self.mesh)
+
+    def hidden_states(
+        self, tokens: Int[Array | np.ndarray, "B T"], mask: Shaped[Array | np.ndarray, "B T"]
+    ) -> Float[Array, "B T D"]:
+        """Hidden states after the final norm, in the compute dtype.
+
+        Args:
+            tokens: ids; anything valid at padding.
+            mask: 1 or True at real tokens; padding may stand on either side.
+
+        Returns:
+            What `head` multiplies, so that a loss can take the vocabulary in chunks.
+        """
+        mask = jnp.asarray(mask).astype(jnp.bool_)
+        allowed = attention_mask(mask)
+        rope = rotary(positions(mask), self.config)
+
+        def layer(x: Array, weights: LayerWeights) -> tuple[Array, None]:
+            return self.block(x, weights, rope, allowed)[0], None
+
+        if self.remat:
+            policy = (
+                getattr(jax.checkpoint_policies, self.remat)
+                if isinstance(self.remat, str)
+                else None
+            )
+            # A scan already keeps XLA from merging the recomputation with the forward pass.
+            layer = jax.checkpoint(layer, policy=policy, prevent_cse=False)
+        x, _ = jax.lax.scan(layer, self.embed(tokens), self.layers.weights())
+        return rms_norm(x, self.final_norm[...], self.config.rms_norm_eps)
+
+    def block(
+        self,
+        x: Float[Array, "B T D"],
+        weights: LayerWeights,
+        rope: Rotary,
+        allowed: Bool[Array, "B 1 T T"],
+    ) -> tuple[Float[Array, "B T D"], tuple[Float[Array, "B T K H"], Float[Array, "B T K H"]]]:
+        """One layer over whole sequences.
+
+        Args:
+            x: residual stream.
+            weights: one layer's weights, in any dtype.
+            rope: cosines and sines of the positions.
+            allowed: which keys each query may see.
+
+        Returns:
+            The residual stream, and the layer's keys and values (rotated), for a cache.
+        """
+        weights = weights.astype(self.dtype)
+        q, k, v = project_qkv(x, weights, rope, self.config)
+        q = constrain(q, ("batch", "length", "heads", "head_dim"), self.mesh)
+        k = constrain(k, ("batch", "length", "kv_heads", "head_dim"), self.mesh)
+        v = constrain(v, ("batch", "length", "kv_heads", "head_dim"), self.mesh)
+        heads = jax.nn.dot_product_attention(q, k, v, mask=allowed)
+        x = x + attention_output(heads, weights)
+        x = x + feed_forward(x, weights, self.config)
+        return constrain(x, ("batch", "length", "width"), self.mesh), (k, v)
+
+    def __call__(
+        self, tokens: Int[Array | np.ndarray, "B T"], mask: Shaped[Array | np.ndarray, "B T"]
+    ) -> Float[Array, "B T V"]:
+        """Next-token logits in float32.
+
+        Args:
+            tokens: ids; anything valid at padding.
+            mask: 1 or True at real tokens; padding may stand on either side.
+
+        Returns:
+            Logits; row t predicts token t + 1.
+        """
+        logits = jnp.matmul(
+            self.hidden_states(tokens, mask), self.head(), preferred_element_type=jnp.float32
+        )
+        return constrain(logits, ("batch", "length", "vocab"), self.mesh)
+
+
+def positions(mask: Bool[Array, "B T"]) -> Int[Array, "B T"]:
+    """Positions that count real tokens from 0, whatever side the padding is on.
+
+    Args:
+        mask: True at real tokens.
+
+    Returns:
+        int32 positions; 0 at padding before the first token.
+    """
+    return jnp.maximum(jnp.cumsum(mask.astype(jnp.int32), axis=-1) - 1, 0)
+
+
+def attention_mask(mask: Bool[Array, "B T"]) -> Bool[Array, "B 1 T T"]:
+    """Causal, and only real keys. A padded query with nothing to see averages evenly: no NaN.
+
+    Args:
+        mask: True at real tokens.
+
+    Returns:
+        True where the query (third axis) may see the key (fourth axis).
+    """
+    causal = jnp.tril(jnp.ones((mask.shape[1], mask.shape[1]), jnp.bool_))
+    return causal[None, None] & mask[:, None, None, :]
+
+
+def abstract_params(config: Qwen3Config, param_dtype: Any = jnp.float32) -> nnx.State:
+    """The parameters' tree of shapes and dtypes, without a byte allocated.
+
+    Args:
+        config: the shape.
+        param_dtype: dtype of the weights.
+
+    Returns:
+        `nnx.split(model, nnx.Param)[1]` with `jax.ShapeDtypeStruct` leaves.
+    """
+    model = nnx.eval_shape(lambda: Qwen3(config, rngs=nnx.Rngs(0), param_dtype=param_dtype))
+    return nnx.split(model, nnx.Param)[1]

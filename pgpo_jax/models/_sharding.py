@@ -1,0 +1,179 @@
+"""One rule table from logical axis names to the mesh, for weights and activations alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from types import MappingProxyType
+
+import jax
+from flax import nnx
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from pgpo_jax.models._config import Qwen3Config
+
+MESH_AXES = ("data", "fsdp", "tensor")
+
+# Logical axis -> mesh axes. Weights are cut over "fsdp" along the width and over "tensor" along
+# heads, feed-forward and vocabulary; activations over "data" and "fsdp" along the batch.
+SHARDING_RULES: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "batch": ("data", "fsdp"),
+        "embed": ("fsdp",),
+        "heads": ("tensor",),
+        "kv_heads": ("tensor",),
+        "mlp": ("tensor",),
+        "vocab": ("tensor",),
+        # Never cut: the scanned layer axis, a head's own width, positions, activations' width.
+        "layers": (),
+        "head_dim": (),
+        "length": (),
+        "width": (),
+    }
+)
+
+
+def make_mesh(
+    data: int = 1, fsdp: int = 1, tensor: int = 1, *, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
+    """A mesh with the axes of the rule table, left to GSPMD (automatic axes).
+
+    Args:
+        data: copies of the model.
+        fsdp: shards of the weights along the width, which are also shards of the batch.
+        tensor: shards of heads, feed-forward and vocabulary.
+        devices: the devices to use; all of them by default.
+
+    Returns:
+        The mesh.
+
+    Raises:
+        ValueError: a size is below 1, or the product is not the number of devices.
+
+    >>> make_mesh(data=1, devices=jax.devices()[:1]).axis_names
+    ('data', 'fsdp', 'tensor')
+    """
+    shape = (data, fsdp, tensor)
+    found = list(jax.devices() if devices is None else devices)
+    if min(shape) < 1:
+        raise ValueError(f"Mesh axes must be at least 1, got data, fsdp, tensor = {shape}.")
+    if math.prod(shape) != len(found):
+        raise ValueError(
+            f"A mesh of data x fsdp x tensor = {data} x {fsdp} x {tensor} needs "
+            f"{math.prod(shape)} devices, got {len(found)}."
+        )
+    return jax.make_mesh(shape, MESH_AXES, (AxisType.Auto,) * 3, devices=found)
+
+
+def partition_spec(axes: Sequence[str | None], mesh: Mesh) -> PartitionSpec:
+    """Maps logical axis names to the mesh axes that `mesh` really has.
+
+    Args:
+        axes: one logical name (a key of `SHARDING_RULES`) or None per dimension.
+        mesh: the mesh.
+
+    Returns:
+        The partition spec.
+
+    Raises:
+        ValueError: a name that is not in the table.
+    """
+    entries = []
+    for name in axes:
+        if name is not None and name not in SHARDING_RULES:
+            raise ValueError(
+                f"{name!r} is not a logical axis; known are {', '.join(SHARDING_RULES)}."
+            )
+        rule = () if name is None else SHARDING_RULES[name]
+        present = tuple(axis for axis in rule if axis in mesh.axis_names)
+        entries.append(present if len(present) > 1 else present[0] if present else None)
+    return PartitionSpec(*entries)
+
+
+def check_mesh(config: Qwen3Config, mesh: Mesh) -> None:
+    """Refuses a mesh that the model cannot be cut over.
+
+    Args:
+        config: the model's shape.
+        mesh: the mesh.
+
+    Raises:
+        ValueError: unknown axis names, explicit axes, or an axis that does not divide heads,
+            feed-forward, vocabulary or width.
+    """
+    unknown = set(mesh.axis_names) - set(MESH_AXES)
+    if unknown:
+        raise ValueError(f"Mesh axes must be among {MESH_AXES}, got {mesh.axis_names}.")
+    if any(kind != AxisType.Auto for kind in mesh.axis_types):
+        raise ValueError(
+            f"Mesh axes must be AxisType.Auto, got {mesh.axis_types}; build it with "
+            "pgpo_jax.models.make_mesh."
+        )
+    for axis, fields in (
+        (
+            "tensor",
+            ("num_attention_heads", "num_key_value_heads", "intermediate_size", "vocab_size"),
+        ),
+        ("fsdp", ("hidden_size",)),
+    ):
+        size = mesh.shape.get(axis, 1)
+        for field in fields:
+            if getattr(config, field) % size:
+                raise ValueError(
+                    f"The mesh axis {axis!r} of size {size} must divide {field}, "
+                    f"got {getattr(config, field)}."
+                )
+
+
+def constrain(
+    x: jax.Array, axes: Sequence[str | None], mesh: Mesh | None, *, rows: str = "batch"
+) -> jax.Array:
+    """Pins an activation to the mesh; without a mesh, nothing.
+
+    Args:
+        x: any array.
+        axes: one logical name or None per dimension.
+        mesh: the mesh, or None.
+        rows: what the batch axis counts, for the message.
+
+    Returns:
+        `x`, constrained.
+
+    Raises:
+        ValueError: the batch does not divide over the mesh.
+    """
+    if mesh is None:
+        return x
+    for size, name in zip(x.shape, axes, strict=True):
+        parts = math.prod(mesh.shape.get(axis, 1) for axis in SHARDING_RULES.get(name or "", ()))
+        if size % parts:
+            raise ValueError(
+                f"The {rows if name == 'batch' else name} of {size} must divide over the mesh: "
+                f"{' x '.join(SHARDING_RULES[name or ''])} = {parts}."
+            )
+    return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, partition_spec(axes, mesh)))
+
+
+def shardings(config_or_params: Qwen3Config | nnx.State, mesh: Mesh) -> nnx.State:
+    """Where each parameter lives: a tree of `NamedSharding` of the parameters' own structure.
+
+    Args:
+        config_or_params: a config, or `nnx.split(model, nnx.Param)[1]` (arrays or abstract).
+        mesh: the mesh.
+
+    Returns:
+        The tree, fit for `jax.device_put` and for the shardings of `jax.jit`.
+
+    Raises:
+        ValueError: the mesh does not fit the model (only checked when a config is given).
+    """
+    if isinstance(config_or_params, Qwen3Config):
+        from pgpo_jax.models._qwen3 import abstract_params
+
+        check_mesh(config_or_params, mesh)
+        config_or_params = abstract_params(config_or_params)
+    return jax.tree.map(
+        lambda param: param.replace(NamedSharding(mesh, partition_spec(param.axes, mesh))),
+        config_or_params,
+        is_leaf=lambda leaf: isinstance(leaf, nnx.Variable),
+    )
