@@ -106,7 +106,7 @@ def sdpo_head_loss(
     importance: Float[Array, "B T"] | None = None,
     old_logprobs: Float[Array, "B T"] | None = None,
     is_clip: float | int | None = None,
-    chunk_size: int = 1024,
+    chunk_size: int = 512,
 ) -> HeadLoss:
     r"""Loss, information signal and token statistics in one pass over the vocabulary.
 
