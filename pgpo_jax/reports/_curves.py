@@ -1,0 +1,105 @@
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+from pgpo_jax.reports._svg import DASHES, INK, SERIES, Figure, dash_style, report_style, series
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a figure; values that are not finite are gaps.
+
+    Attributes:
+        label: in the legend.
+        x, y: same length.
+        low, high: the band around it, if any.
+        colour: number of its colour; by default its place in the figure.
+        dash: number of its line style; by default solid until the colours repeat.
+    """
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
+    colour: int | None = None
+    dash: int | None = None
+
+    def __post_init__(self) -> None:
+        lengths = [len(v) for v in (self.x, self.y, self.low, self.high) if v is not None]
+        if len(set(lengths)) != 1:
+            raise ValueError(f"the parts of a Curve must have one length, got {lengths}")
+        if (self.low is None) != (self.high is None):
+            raise ValueError("a Curve needs both ends of a band or none, got one")
+
+    def style(self, place: int) -> tuple[int, str]:
+        """Its colour number and `stroke-dasharray`, if it is curve `place` of a figure."""
+        colour = place if self.colour is None else self.colour
+        dash = colour // SERIES if self.dash is None else self.dash
+        return colour % SERIES, DASHES[dash % len(DASHES)]
+
+
+def line_figure(
+    curves: Sequence[Curve],
+    *,
+    x_label: str,
+    y_label: str,
+    y_range: tuple[float, float] | None = None,
+    reference: float | None = None,
+    log_x: bool = False,
+    log_y: bool = False,
+) -> Figure:
+    """Curves with bands on one pair of axes; the legend is the page's.
+
+    Args:
+        curves: drawn in their order.
+        x_label, y_label: with units.
+        y_range: fixed limits; by default they follow the data.
+        reference: height of a thin horizontal line.
+        log_x, log_y: logarithmic axes.
+    """
+    with report_style():
+        figure = Figure()
+        axes = figure.add_subplot()
+        for place, curve in enumerate(curves):
+            number, dash = curve.style(place)
+            colour, _ = series(number)
+            y = np.asarray(curve.y, float)
+            few = np.isfinite(y).sum() <= 25
+            if curve.low is not None and curve.high is not None:
+                axes.fill_between(
+                    np.asarray(curve.x, float),
+                    np.asarray(curve.low, float),
+                    np.asarray(curve.high, float),
+                    color=colour,
+                    alpha=0.16,
+                    linewidth=0,
+                )
+            axes.plot(
+                np.asarray(curve.x, float),
+                y,
+                color=colour,
+                linestyle=dash_style(dash),
+                marker="o" if few else "",
+                markersize=2.8,
+            )
+        if reference is not None:
+            axes.axhline(reference, color=INK, linewidth=0.7, zorder=1)
+        if log_x:
+            axes.set_xscale("log")
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True))
+        if log_y:
+            axes.set_yscale("log")
+        else:
+            # An offset such as "+1.02" above the axis is easily overlooked.
+            axes.ticklabel_format(axis="y", useOffset=False)
+        if y_range is not None:
+            axes.set_ylim(*y_range)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        if not any(np.isfinite(np.asarray(curve.y, float)).any() for curve in curves):
+            axes.text(0.5, 0.5, "no data", transform=axes.transAxes, ha="center", va="center")
+    return figure

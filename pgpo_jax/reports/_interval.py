@@ -1,0 +1,80 @@
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+_Z = 1.959963984540054
+
+
+class Interval(NamedTuple):
+    """A number and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def text(self, digits: int = 3) -> str:
+        """As written in a table.
+
+        >>> Interval(0.5, 0.25, 0.75).text(2)
+        '0.50 [0.25, 0.75]'
+        """
+        return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+
+
+def mean_interval(values: Sequence[float], *, low: float = 0.0, high: float = 1.0) -> Interval:
+    """The mean of independent scores with its 95 % interval.
+
+    Normal, from the spread between the scores, cut to `[low, high]`. Where all scores sit on one
+    bound there is no spread to go by, and the end of the interval is the share of other scores
+    that n draws would have missed with probability 0.025.
+
+    Args:
+        values: one score per question, in `[low, high]`.
+        low, high: the range of a score.
+
+    Raises:
+        ValueError: if there are no scores.
+
+    >>> mean_interval([0.0, 1.0, 1.0, 0.0] * 25).text(2)
+    '0.50 [0.40, 0.60]'
+    >>> mean_interval([0.0] * 64).text(2)
+    '0.00 [0.00, 0.06]'
+    """
+    if not values:
+        raise ValueError("an interval needs at least one score, got none")
+    n = len(values)
+    mean = math.fsum(values) / n
+    if all(value == low for value in values) or all(value == high for value in values):
+        missed = (high - low) * (1 - 0.025 ** (1 / n))
+        return Interval(mean, max(low, mean - missed), min(high, mean + missed))
+    half = _half_width(values)
+    return Interval(mean, max(low, mean - half), min(high, mean + half))
+
+
+def difference_interval(after: Mapping[str, float], before: Mapping[str, float]) -> Interval:
+    """The mean of `after - before` over the questions that both have, with its 95 % interval.
+
+    Paired: what makes one question harder than another cancels. It says nothing of how the
+    difference would vary with the seed of the training.
+
+    Raises:
+        ValueError: if they have no question in common.
+
+    >>> difference_interval({"a": 1.0, "b": 0.5}, {"a": 0.5, "b": 0.0}).text(2)
+    '0.50 [0.50, 0.50]'
+    """
+    differences = [after[name] - before[name] for name in sorted(after.keys() & before.keys())]
+    if not differences:
+        raise ValueError("a paired difference needs a common question, got none")
+    mean = math.fsum(differences) / len(differences)
+    half = _half_width(differences)
+    return Interval(mean, mean - half, mean + half)
+
+
+def _half_width(values: Sequence[float]) -> float:
+    n = len(values)
+    if n < 2:
+        return math.nan
+    mean = math.fsum(values) / n
+    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
+    return _Z * math.sqrt(variance / n)

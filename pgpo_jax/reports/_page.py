@@ -1,0 +1,227 @@
+import math
+import os
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+from pgpo_jax.reports._curves import Curve, line_figure
+from pgpo_jax.reports._interval import Interval
+from pgpo_jax.reports._style import STYLE
+from pgpo_jax.reports._svg import Figure, inline_svg
+
+Cell = str | int | float | Interval | None
+"""What a table holds: text to the left, numbers to the right, `None` as a dash."""
+
+# The browser itself then refuses scripts and anything from elsewhere, whatever text got in.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+
+
+class Page:
+    """One HTML file that needs nothing else: no network, no script, light and dark, printable.
+
+    All text is escaped, so that a model's answer may stand in it. The same calls give the same
+    bytes. Sections appear in the order of the calls; figures in a row share a grid.
+
+    Args:
+        title: at the top and in the browser's tab.
+        lead: a sentence under it.
+
+    >>> page = Page("Two runs")
+    >>> page.text("The model said <script>alert(1)</script>.")
+    >>> "<script>" in page.html()
+    False
+    """
+
+    def __init__(self, title: str, lead: str = ""):
+        self._title, self._lead = title, lead
+        self._parts: list[tuple[str, str]] = []
+        self._figures = 0
+
+    def heading(self, text: str) -> None:
+        """Begins a section."""
+        self._add("heading", f"<h2>{escape(text)}</h2>")
+
+    def text(self, text: str) -> None:
+        """Paragraphs, parted by blank lines."""
+        paragraphs = [part.strip() for part in text.split("\n\n") if part.strip()]
+        self._add("text", "\n".join(f"<p>{escape(part)}</p>" for part in paragraphs))
+
+    def table(
+        self,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Cell]],
+        *,
+        caption: str = "",
+        digits: int = 3,
+    ) -> None:
+        """Rows under column names; an `Interval` shows its ends.
+
+        Args:
+            columns: names, with units.
+            rows: one cell per column.
+            caption: above the table.
+            digits: after the point, for numbers that are not integers.
+
+        Raises:
+            ValueError: if a row has another length than `columns`.
+        """
+        for row in rows:
+            if len(row) != len(columns):
+                raise ValueError(f"a row needs {len(columns)} cells, got {len(row)}: {row!r}")
+        numeric = [
+            any(_is_number(row[i]) for row in rows)
+            and all(_is_number(row[i]) or row[i] is None for row in rows)
+            for i in range(len(columns))
+        ]
+        head = "".join(
+            f'<th scope="col"{_number_class(n)}>{escape(name)}</th>'
+            for name, n in zip(columns, numeric, strict=True)
+        )
+        body = "\n".join(
+            "<tr>"
+            + "".join(
+                f'<td{_number_class(n)} data-label="{escape(name)}">'
+                f"<div>{_cell(value, digits)}</div></td>"
+                for value, name, n in zip(row, columns, numeric, strict=True)
+            )
+            + "</tr>"
+            for row in rows
+        )
+        title = f'<p class="caption">{escape(caption)}</p>\n' if caption else ""
+        # A phone shows each row of a wide table as a list, so that nothing hides to the right.
+        kind = ' class="rows"' if len(columns) > 3 else ""
+        self._add(
+            "table",
+            f'{title}<div class="wide"><table{kind}><thead><tr>{head}</tr></thead>\n'
+            f"<tbody>\n{body}\n</tbody></table></div>",
+        )
+
+    def figure(
+        self,
+        figure: Figure,
+        *,
+        title: str,
+        caption: str = "",
+        legend: Sequence[tuple[str, int, str]] = (),
+    ) -> None:
+        """Any figure of matplotlib, best made under `report_style`.
+
+        Args:
+            figure: drawn as inline SVG.
+            title: above it.
+            caption: what it shows, in plain words.
+            legend: label, colour number and `stroke-dasharray` of each line.
+        """
+        self._figures += 1
+        label = escape(f"{title}. {caption}".strip(), quote=True)
+        svg = inline_svg(figure, name=f"f{self._figures}", label=label)
+        items = "".join(
+            '<li><svg viewBox="0 0 28 10" aria-hidden="true"><line x1="0" y1="5" x2="28" y2="5"'
+            f' stroke="var(--series-{colour})" stroke-width="3" stroke-dasharray="{dash}"/></svg>'
+            f"{escape(text)}</li>"
+            for text, colour, dash in legend
+        )
+        key = f'<ul class="legend">{items}</ul>' if items else ""
+        note = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+        self._add("figure", f"<figure><h3>{escape(title)}</h3>{key}\n{svg}\n{note}</figure>")
+
+    def curves(
+        self,
+        curves: Sequence[Curve],
+        *,
+        title: str,
+        x_label: str,
+        y_label: str,
+        caption: str = "",
+        y_range: tuple[float, float] | None = None,
+        reference: float | None = None,
+        log_x: bool = False,
+        log_y: bool = False,
+    ) -> None:
+        """Lines with bands and a legend; see `line_figure`."""
+        drawn = line_figure(
+            curves,
+            x_label=x_label,
+            y_label=y_label,
+            y_range=y_range,
+            reference=reference,
+            log_x=log_x,
+            log_y=log_y,
+        )
+        legend = [(curve.label, *curve.style(place)) for place, curve in enumerate(curves)]
+        self.figure(drawn, title=title, caption=caption, legend=legend)
+
+    def facts(self, facts: Mapping[str, object], *, fold: str = "") -> None:
+        """Names and values, such as a configuration; `fold` is the line it unfolds from."""
+        items = "\n".join(
+            f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items()
+        )
+        body = f"<dl>\n{items}\n</dl>"
+        if fold:
+            body = f"<details><summary>{escape(fold)}</summary>{body}</details>"
+        self._add("facts", body)
+
+    def command(self, command: str) -> None:
+        """The line that made this."""
+        self._add("command", f"<pre><code>{escape(command)}</code></pre>")
+
+    def html(self) -> str:
+        """The whole page."""
+        title, body = escape(self._title), []
+        lead = f'<p class="lead">{escape(self._lead)}</p>\n' if self._lead else ""
+        for place, (kind, part) in enumerate(self._parts):
+            before = self._parts[place - 1][0] if place else ""
+            after = self._parts[place + 1][0] if place + 1 < len(self._parts) else ""
+            if kind == "figure" != before:
+                body.append('<div class="figures">')
+            body.append(part)
+            if kind == "figure" != after:
+                body.append("</div>")
+        return (
+            '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
+            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            f"<title>{title}</title>\n<style>{STYLE}</style></head>\n"
+            f"<body>\n<h1>{title}</h1>\n{lead}" + "\n".join(body) + "\n</body></html>\n"
+        )
+
+    def write(self, path: str | Path) -> Path:
+        """Writes the page, whole or not at all, making folders as needed."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        # Lone surrogates cannot be encoded; a model's text may hold them.
+        temporary.write_text(self.html(), encoding="utf-8", errors="replace")
+        temporary.replace(path)
+        return path
+
+    def _add(self, kind: str, part: str) -> None:
+        self._parts.append((kind, part))
+
+
+def _is_number(cell: Cell) -> bool:
+    return isinstance(cell, Interval | int | float)
+
+
+def _number_class(numeric: bool) -> str:
+    return ' class="number"' if numeric else ""
+
+
+def _cell(cell: Cell, digits: int) -> str:
+    if cell is None:
+        return "–"
+    if isinstance(cell, Interval):
+        ends = f"[{_number(cell.low, digits)}, {_number(cell.high, digits)}]"
+        return f'<span>{_number(cell.value, digits)}</span> <span class="ends">{ends}</span>'
+    if isinstance(cell, bool | str):
+        return escape(str(cell))
+    return f"<span>{_number(cell, digits)}</span>"
+
+
+def _number(value: float, digits: int) -> str:
+    if isinstance(value, int):
+        return str(value)
+    if not math.isfinite(value):
+        return "–" if math.isnan(value) else str(value)
+    # A true minus sign is as wide as a digit.
+    return f"{value:.{digits}f}".replace("-", "−")

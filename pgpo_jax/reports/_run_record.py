@@ -1,0 +1,125 @@
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pgpo_jax.reports._interval import Interval, mean_interval
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run folder holds, as plain values.
+
+    Attributes:
+        name: in legends and tables.
+        folder: where it lies.
+        config: nested, as in `config.json`.
+        steps: one row of metrics per step.
+        evaluations: one row per evaluation.
+        scores: share of right answers by question, by step.
+        timings: one row per step, in seconds.
+    """
+
+    name: str
+    folder: Path
+    config: dict[str, Any]
+    steps: list[dict[str, Any]]
+    evaluations: list[dict[str, Any]]
+    scores: dict[int, dict[str, float]]
+    timings: list[dict[str, Any]]
+
+    def series(self, metric: str, rows: str = "steps") -> tuple[list[int], list[float]]:
+        """Steps and values of one metric; what was not finite is NaN.
+
+        A metric that the run does not have gives empty lists.
+        """
+        kept = [row for row in getattr(self, rows) if metric in row]
+        return [row["step"] for row in kept], [_value(row[metric]) for row in kept]
+
+    def mean(self, metric: str) -> float | None:
+        """Mean over the steps, or `None` if there is nothing finite."""
+        finite = [value for value in self.series(metric)[1] if math.isfinite(value)]
+        return math.fsum(finite) / len(finite) if finite else None
+
+    def seconds_per_step(self) -> float | None:
+        """Median, so that the steps that compiled do not count."""
+        values = sorted(v for v in self.series("time/step", "timings")[1] if math.isfinite(v))
+        if not values:
+            return None
+        middle = len(values) // 2
+        return values[middle] if len(values) % 2 else (values[middle - 1] + values[middle]) / 2
+
+    def accuracies(self) -> list[tuple[int, Interval]]:
+        """Step and held-out accuracy of each evaluation."""
+        found = []
+        for row in self.evaluations:
+            step, scores = row["step"], self.scores.get(row["step"])
+            if scores:
+                found.append((step, mean_interval(list(scores.values()))))
+                continue
+            mean, error = _value(row["eval/accuracy"]), _value(row.get("eval/standard_error"))
+            half = 1.96 * error
+            found.append((step, Interval(mean, max(0.0, mean - half), min(1.0, mean + half))))
+        return found
+
+    def flat_config(self) -> dict[str, Any]:
+        """The configuration by dotted names."""
+        return dict(_leaves(self.config))
+
+
+def read_run(folder: str | Path, name: str | None = None) -> RunRecord:
+    """Reads a run folder, finished or not.
+
+    Raises:
+        FileNotFoundError: if there is no run in it.
+        ValueError: naming the file, if it is not what a run writes.
+    """
+    folder = Path(folder)
+    for file in ("config.json", "metrics.jsonl"):
+        if not (folder / file).is_file():
+            raise FileNotFoundError(f"there is no run in {folder}: {file} is missing")
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{folder / 'config.json'} is not JSON: {error}") from None
+    metrics = _rows(folder / "metrics.jsonl")
+    return RunRecord(
+        name=name or folder.name,
+        folder=folder,
+        config=config,
+        steps=[row for row in metrics if "eval/accuracy" not in row],
+        evaluations=[row for row in metrics if "eval/accuracy" in row],
+        scores={row["step"]: row["scores"] for row in _rows(folder / "evaluations.jsonl")},
+        timings=_rows(folder / "timings.jsonl"),
+    )
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    # As `training.read_jsonl`, which would bring flax and orbax along.
+    if not path.is_file():
+        return []
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], 1):
+        try:
+            row = json.loads(line) if line else None
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number} is not JSON: {error}") from None
+        if line and (not isinstance(row, dict) or not isinstance(row.get("step"), int)):
+            raise ValueError(f"{path}, line {number} must be an object with a step, got {line:.60}")
+        if row is not None:
+            rows.append(row)
+    return rows
+
+
+def _value(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

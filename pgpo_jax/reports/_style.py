@@ -1,0 +1,64 @@
+STYLE = """
+:root {
+  color-scheme: light dark;
+  --paper: #ffffff; --ink: #1d2430; --soft: #5a6472; --line: #d9dee5; --panel: #f6f8fa;
+  --series-0: #0064b0; --series-1: #c2410c; --series-2: #15803d; --series-3: #8b3fb5;
+  --series-4: #a16207; --series-5: #0e7490; --series-6: #be185d; --series-7: #52525b;
+}
+@media (prefers-color-scheme: dark) { :root {
+  --paper: #12161c; --ink: #e4e8ee; --soft: #9aa5b3; --line: #343c47; --panel: #1a2028;
+  --series-0: #5eb1f5; --series-1: #fb9b63; --series-2: #63cf8b; --series-3: #cf9bf0;
+  --series-4: #e2bb4f; --series-5: #58c9dc; --series-6: #f590bd; --series-7: #b4b6bd;
+} }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1.5rem 1rem 3rem; max-width: 76rem; background: var(--paper);
+  color: var(--ink); font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
+  overflow-wrap: anywhere; }
+h1 { font-size: 1.6rem; line-height: 1.2; margin: 0 0 .3rem; }
+h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
+p { max-width: 48rem; margin: .5rem 0; }
+.lead, figcaption, .caption { color: var(--soft); }
+.figures { display: grid; gap: 1rem; margin: 1rem 0;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 27rem), 1fr)); }
+figure { margin: 0; padding: .8rem; background: var(--panel); border: 1px solid var(--line);
+  border-radius: .5rem; min-width: 0; }
+figure h3 { font-size: 1rem; margin: 0 0 .2rem; }
+figcaption { font-size: .875rem; margin-top: .3rem; }
+svg { display: block; width: 100%; height: auto; }
+svg text { fill: var(--ink); }
+.legend { display: flex; flex-wrap: wrap; gap: .1rem 1rem; list-style: none; margin: .2rem 0;
+  padding: 0; font-size: .875rem; }
+.legend svg { display: inline-block; width: 1.8rem; height: .7rem; vertical-align: middle;
+  margin-right: .35rem; }
+.wide { overflow-x: auto; max-width: 100%; }
+table { border-collapse: collapse; margin: .5rem 0; font-size: .95rem;
+  font-variant-numeric: tabular-nums; }
+.caption { font-size: .875rem; margin: 1rem 0 0; }
+th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: left;
+  vertical-align: top; }
+thead th { border-bottom-width: 2px; vertical-align: bottom; }
+.number { text-align: right; overflow-wrap: normal; }
+.number span { white-space: nowrap; }
+.ends { color: var(--soft); font-size: .9em; }
+dl { display: grid; grid-template-columns: minmax(8rem, max-content) 1fr; gap: .15rem 1rem;
+  font-size: .875rem; margin: .5rem 0; }
+dt { color: var(--soft); } dd { margin: 0; }
+pre { background: var(--panel); border: 1px solid var(--line); border-radius: .5rem;
+  padding: .7rem; white-space: pre-wrap; font-size: .875rem; }
+summary { cursor: pointer; } details { margin: .4rem 0; }
+@media (max-width: 34rem) { th, td { padding: .3rem .35rem; } table { font-size: .85rem; }
+  dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .4rem; }
+  .rows, .rows tbody { display: block; } .rows thead { display: none; }
+  .rows tr { display: block; padding: .5rem 0; border-bottom: 2px solid var(--line); }
+  .rows td { display: flex; justify-content: space-between; gap: 1rem; border: 0; }
+  .rows td::before { content: attr(data-label); color: var(--soft); text-align: left; }
+  .rows td:first-child { font-weight: 600; } .rows td:first-child::before { content: ""; }
+  .rows td:first-child { justify-content: flex-start; gap: 0; } .rows td div { min-width: 0; } }
+@media print { :root { color-scheme: light; --paper: #fff; --ink: #000; --soft: #444;
+  --line: #bbb; --panel: #fff; --series-0: #0064b0; --series-1: #c2410c; --series-2: #15803d;
+  --series-3: #8b3fb5; --series-4: #a16207; --series-5: #0e7490; --series-6: #be185d;
+  --series-7: #52525b; }
+  body { max-width: none; padding: 0; font-size: 11pt; }
+  figure, tr { break-inside: avoid; } h2 { break-after: avoid; }
+  .figures { grid-template-columns: 1fr 1fr; } }
+"""
