@@ -197,7 +197,9 @@ class Qwen3(nnx.Module):
         q = constrain(q, ("batch", "length", "heads", "head_dim"), self.mesh)
         k = constrain(k, ("batch", "length", "kv_heads", "head_dim"), self.mesh)
         v = constrain(v, ("batch", "length", "kv_heads", "head_dim"), self.mesh)
-        heads = jax.nn.dot_product_attention(q, k, v, mask=allowed)
+        # It promotes the softmax of bfloat16 to float32 implicitly, which strict mode forbids.
+        with jax.numpy_dtype_promotion("standard"):
+            heads = jax.nn.dot_product_attention(q, k, v, mask=allowed)
         x = x + attention_output(heads, weights)
         x = x + feed_forward(x, weights, self.config)
         return constrain(x, ("batch", "length", "width"), self.mesh), (k, v)
