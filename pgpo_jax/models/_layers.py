@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from pgpo_jax.models._config import Qwen3Config
 
@@ -106,6 +106,34 @@ def project_qkv(
     q = rms_norm((normed @ weights.q_proj).reshape(split), weights.q_norm, config.rms_norm_eps)
     k = rms_norm((normed @ weights.k_proj).reshape(split), weights.k_norm, config.rms_norm_eps)
     return rotate(q, rope), rotate(k, rope), (normed @ weights.v_proj).reshape(split)
+
+
+def attend(
+    q: Float[Array, "B T N H"],
+    k: Float[Array, "B S K H"],
+    v: Float[Array, "B S K H"],
+    allowed: Bool[Array, "B 1 T S"],
+    implementation: Literal["xla", "cudnn"] = "xla",
+) -> Float[Array, "B T N H"]:
+    """softmax(q k^T / sqrt(H)) v with grouped queries, over the allowed keys.
+
+    Args:
+        q: queries.
+        k: keys; each serves N/K queries.
+        v: values.
+        allowed: True where the query may see the key.
+        implementation: "xla" works in float32 whatever the inputs; "cudnn" keeps 16-bit inputs.
+
+    Returns:
+        One value per query head, in the dtype of `q`.
+    """
+    dtype = q.dtype
+    if implementation == "xla":
+        # Mixed products are not an option: the gradient of jax.nn's 16-bit path promotes
+        # implicitly, which strict dtype promotion forbids.
+        q, k, v = (x.astype(jnp.float32) for x in (q, k, v))
+    heads = jax.nn.dot_product_attention(q, k, v, mask=allowed, implementation=implementation)
+    return heads.astype(dtype)
 
 
 def attention_output(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from pgpo_jax.models._config import Qwen3Config
 from pgpo_jax.models._layers import (
     LayerWeights,
     Rotary,
+    attend,
     attention_output,
     feed_forward,
     project_qkv,
@@ -74,10 +75,12 @@ class Qwen3(nnx.Module):
         param_dtype: dtype of the stored weights, cast to `dtype` as each layer is used.
         remat: recompute each layer in the backward pass: False, True (nothing saved), or the name
             of a policy in `jax.checkpoint_policies`.
+        attention: "xla", in float32 on any machine, or "cudnn": flash attention on NVIDIA GPUs, which
+            needs a 16-bit `dtype`.
         mesh: activations are pinned to it by `SHARDING_RULES`; None for one device.
 
     Raises:
-        ValueError: a mesh the model cannot be cut over, or an unknown remat policy.
+        ValueError: a mesh the model cannot be cut over, or an unknown remat policy or attention.
 
     >>> config = Qwen3Config(vocab_size=32, hidden_size=16, intermediate_size=32,
     ...     num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=8)
@@ -95,6 +98,7 @@ class Qwen3(nnx.Module):
         dtype: Any = jnp.float32,
         param_dtype: Any = jnp.float32,
         remat: bool | str = False,
+        attention: Literal["xla", "cudnn"] = "xla",
         mesh: Mesh | None = None,
     ):
         if mesh is not None:
@@ -104,7 +108,10 @@ class Qwen3(nnx.Module):
                 f"remat must be a bool or the name of a policy in jax.checkpoint_policies, "
                 f"got {remat!r}."
             )
+        if attention not in ("xla", "cudnn"):
+            raise ValueError(f"attention must be 'xla' or 'cudnn', got {attention!r}.")
         self.config = config
+        self.attention = attention
         self.dtype = jnp.dtype(dtype)
         self.remat = remat
         self.mesh = mesh
@@ -197,9 +204,7 @@ class Qwen3(nnx.Module):
         q = constrain(q, ("batch", "length", "heads", "head_dim"), self.mesh)
         k = constrain(k, ("batch", "length", "kv_heads", "head_dim"), self.mesh)
         v = constrain(v, ("batch", "length", "kv_heads", "head_dim"), self.mesh)
-        # It promotes the softmax of bfloat16 to float32 implicitly, which strict mode forbids.
-        with jax.numpy_dtype_promotion("standard"):
-            heads = jax.nn.dot_product_attention(q, k, v, mask=allowed)
+        heads = attend(q, k, v, allowed, self.attention)
         x = x + attention_output(heads, weights)
         x = x + feed_forward(x, weights, self.config)
         return constrain(x, ("batch", "length", "width"), self.mesh), (k, v)
