@@ -1,3 +1,5 @@
+import sys
+
 from pgpo_jax.cli import main
 
-main()
+sys.exit(main())

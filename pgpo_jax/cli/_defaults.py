@@ -1,0 +1,93 @@
+import argparse
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pgpo_jax.training import PRESETS, EvaluationConfig, RolloutConfig, TrainConfig
+
+T = TypeVar("T")
+
+_TINY = PRESETS["tiny"]
+CLI_PRESETS: dict[str, TrainConfig] = {
+    # Real questions are longer than the shipped model's own, and a file may hold few of them.
+    "tiny-file": dataclasses.replace(
+        _TINY,
+        rollout=RolloutConfig(
+            questions=_TINY.rollout.questions,
+            samples=_TINY.rollout.samples,
+            max_prompt=2048,
+            max_response=64,
+            smallest_bucket=256,
+            row_buckets=_TINY.rollout.row_buckets,
+        ),
+        evaluation=EvaluationConfig(every=10, questions=0, samples=1),
+    ),
+    **PRESETS,
+}
+"""Presets by name: those of the library, and the shipped model on a file of questions."""
+
+SHIPPED = Path(__file__).resolve().parents[1] / "assets" / "tiny"
+
+
+def starting_point(argv: Sequence[str], folder: Path) -> tuple[str, TrainConfig]:
+    """The configuration that the flags of `pgpo train` then change, and where it is from.
+
+    The preset that was asked for; else, with `--resume`, that of the run in `folder`; else the
+    preset that suits the model and the task.
+
+    Raises:
+        ValueError: if there is no such preset, or the run's `config.json` cannot be read.
+        FileNotFoundError: if there is no run to resume.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for name in ("preset", "output", "model", "task"):
+        parser.add_argument(f"--{name}")
+    parser.add_argument("--resume", action="store_true")
+    known, _ = parser.parse_known_args(list(argv))
+    if known.preset is not None:
+        if known.preset not in CLI_PRESETS:
+            raise ValueError(f"--preset must be one of {list(CLI_PRESETS)}, got {known.preset!r}")
+        return f"preset {known.preset}", CLI_PRESETS[known.preset]
+    if known.resume:
+        source = Path(known.output or folder) / "config.json"
+        if not source.is_file():
+            raise FileNotFoundError(f"nothing to resume: there is no run in {source.parent}")
+        try:
+            return str(source), from_json(TrainConfig(), json.loads(source.read_text()))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{source} is not JSON: {error}") from None
+    name = suitable_preset(known.model, known.task)
+    return f"preset {name}", CLI_PRESETS[name]
+
+
+def suitable_preset(model: str | None, task: str | None) -> str:
+    """`tiny` or `tiny-file` for the shipped model, the paper's for any other."""
+    if not is_shipped(model):
+        return "paper-qwen3-8b"
+    return "tiny" if task is None or task.startswith("synthetic") else "tiny-file"
+
+
+def is_shipped(model: str | None) -> bool:
+    """Whether a model is the one in the package, by name or folder."""
+    return model in (None, "tiny") or Path(str(model)).resolve() == SHIPPED
+
+
+def from_json(default: T, values: dict[str, Any], where: str = "") -> T:
+    """A configuration from `to_json`'s values; what they lack is as in `default`.
+
+    Raises:
+        ValueError: naming a field that there is not.
+    """
+    assert dataclasses.is_dataclass(default)
+    assert not isinstance(default, type)
+    known = {f.name for f in dataclasses.fields(default)}
+    changes = {}
+    for name, value in values.items():
+        if name not in known:
+            raise ValueError(f"a configuration has no field {where}{name}")
+        old = getattr(default, name)
+        nested = dataclasses.is_dataclass(old) and isinstance(value, dict)
+        changes[name] = from_json(old, value, f"{where}{name}.") if nested else value
+    return dataclasses.replace(default, **changes)

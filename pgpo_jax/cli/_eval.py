@@ -1,0 +1,82 @@
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import tyro
+
+from pgpo_jax.reports import mean_interval
+from pgpo_jax.tasks import Question, load_questions
+from pgpo_jax.training import EvaluationConfig, RolloutConfig, evaluate, load_policy
+
+_ENDLESS = 64
+
+
+@dataclass(frozen=True)
+class EvalCommand:
+    """Samples answers to held-out questions and prints avg@n, the share of right ones."""
+
+    model: str = "tiny"
+    """Folder of a Hugging Face Qwen3, a Hub id, or `tiny`."""
+    task: str = "synthetic:all"
+    """synthetic:DOMAIN, or a SciKnowEval file."""
+    split: Literal["test", "train"] = "test"
+    """Of a synthetic task; a file is a split of its own."""
+    questions: int = 0
+    """How many, from the first; 0 takes all of a file, or 64 of an endless task."""
+    samples: int = 4
+    """Answers per question."""
+    temperature: float = 1.0
+    """0 is greedy."""
+    top_p: float = 1.0
+    max_prompt: int = 2048
+    """In tokens; longer questions are left out and counted."""
+    max_response: int = 512
+    """In tokens; a longer answer is graded as far as it got."""
+    batch: int = 16
+    """Questions sampled at a time."""
+    seed: int = 0
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs `pgpo eval`."""
+    command = tyro.cli(EvalCommand, prog="pgpo eval", args=list(argv))
+    settings = EvaluationConfig(
+        questions=command.questions,
+        samples=command.samples,
+        temperature=command.temperature,
+        top_p=command.top_p,
+        batch=command.batch,
+    )
+    rollout = RolloutConfig(
+        max_prompt=command.max_prompt, max_response=command.max_response, smallest_bucket=64
+    )
+    questions = first_questions(command.task, command.split, command.questions)
+    policy, params = load_policy(command.model, dtype=command.dtype)
+    result = evaluate(policy, params, questions, jax.random.key(command.seed), settings, rollout)
+    interval = mean_interval(list(result.scores.values()))
+    print(
+        f"avg@{command.samples} {result.accuracy:.4f}, standard error {result.standard_error:.4f}, "
+        f"95 % interval [{interval.low:.4f}, {interval.high:.4f}]"
+    )
+    print(
+        f"{len(result.scores)} questions of {command.task} ({result.dropped} longer than "
+        f"{command.max_prompt} tokens left out); {result.response_length:.1f} tokens per answer"
+    )
+
+
+def first_questions(task: str, split: str, count: int) -> list[Question]:
+    """The first questions of a task; 0 means all, or 64 of an endless one.
+
+    Raises:
+        ValueError: if there are fewer, or `count` is negative.
+    """
+    if count < 0:
+        raise ValueError(f"--questions must be at least 0, got {count}")
+    found = load_questions(task, split=split)
+    if task.startswith("synthetic"):
+        return [found[i] for i in range(count or _ENDLESS)]
+    if count > len(found):
+        raise ValueError(f"--questions must be at most {len(found)} for {task}, got {count}")
+    return list(found[: count or len(found)])

@@ -1,0 +1,91 @@
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import tyro
+
+from pgpo_jax.cli._eval import first_questions
+from pgpo_jax.cli._overview import printable
+from pgpo_jax.tasks import Question, grade
+from pgpo_jax.training import load_policy
+
+
+@dataclass(frozen=True)
+class SampleCommand:
+    """Prints questions and a model's answers to them, with the grade of each."""
+
+    model: str = "tiny"
+    """Folder of a Hugging Face Qwen3, a Hub id, or `tiny`."""
+    task: str = "synthetic:all"
+    """synthetic:DOMAIN, or a SciKnowEval file."""
+    prompt: str | None = None
+    """Your own question instead; it is not graded."""
+    system: str = ""
+    """System message that goes with --prompt."""
+    split: Literal["test", "train"] = "test"
+    """Of a synthetic task; a file is a split of its own."""
+    questions: int = 1
+    """How many, from the first."""
+    samples: int = 4
+    """Answers per question."""
+    temperature: float = 1.0
+    """0 is greedy."""
+    top_p: float = 1.0
+    max_prompt: int = 2048
+    """In tokens; a longer question is an error."""
+    max_response: int = 512
+    """In tokens."""
+    seed: int = 0
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs `pgpo sample`."""
+    command = tyro.cli(SampleCommand, prog="pgpo sample", args=list(argv))
+    if command.questions < 1 or command.samples < 1:
+        raise ValueError(
+            "--questions and --samples must be positive, "
+            f"got {command.questions} and {command.samples}"
+        )
+    if command.prompt is None:
+        questions = first_questions(command.task, command.split, command.questions)
+    else:
+        questions = [Question("prompt", "", command.system, command.prompt, "")]
+    policy, params = load_policy(command.model, dtype=command.dtype)
+    key = jax.random.key(command.seed)
+    for number, question in enumerate(questions):
+        ids = policy.encode_question(question)
+        if len(ids) > command.max_prompt:
+            raise ValueError(
+                f"question {question.id} has {len(ids)} tokens: raise --max-prompt, "
+                f"now {command.max_prompt}"
+            )
+        responses = policy.respond(
+            params,
+            [ids],
+            jax.random.fold_in(key, number),
+            samples=command.samples,
+            max_new_tokens=command.max_response,
+            temperature=command.temperature,
+            top_p=command.top_p,
+            smallest_bucket=64,
+            largest_prompt=command.max_prompt,
+        )
+        _show(question, responses.texts, responses.lengths.tolist(), graded=command.prompt is None)
+
+
+def _show(question: Question, texts: list[str], lengths: list[int], *, graded: bool) -> None:
+    print(f"=== {printable(question.id)}")
+    if question.system:
+        print(f"[system] {printable(question.system)}")
+    print(printable(question.prompt))
+    for number, (text, length) in enumerate(zip(texts, lengths, strict=True), 1):
+        verdict = ""
+        if graded:
+            result = grade(text, question.answer)
+            got = "no answer" if result.prediction is None else printable(result.prediction)
+            verdict = f", {'right' if result.score == 1 else 'wrong'}: {got}"
+        print(f"--- answer {number} ({length} tokens{verdict})\n{printable(text)}")
+    if graded:
+        print(f"--- right answer: {printable(question.answer)}")

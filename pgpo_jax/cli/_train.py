@@ -1,0 +1,50 @@
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from pgpo_jax.cli._defaults import starting_point
+from pgpo_jax.cli._overview import overview
+from pgpo_jax.reports import write_run_report
+from pgpo_jax.training import TrainConfig, train
+
+_FOLDER = Path("runs/train")
+
+
+@dataclass(frozen=True)
+class TrainCommand:
+    """Post-trains a model on a task and writes a run folder: configuration, metrics, TensorBoard
+    events, checkpoints and report.html.
+
+    `--preset` names the configuration to start from; every other option changes a field of it.
+    Without it: `tiny` for the shipped model on synthetic questions, `tiny-file` for the shipped
+    model on a file, `paper-qwen3-8b` for any other model. `--resume` alone continues the run in
+    the folder as it was configured; only `--steps` and the checkpoint options may then change.
+    """
+
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")]
+    preset: str | None = None
+    """One of tiny, tiny-file, paper-qwen3-8b."""
+    output: Path = _FOLDER
+    """The run folder; must be new unless resumed."""
+    resume: bool = False
+    """Continue the run in the folder from its newest checkpoint."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs `pgpo train`."""
+    source, config = starting_point(argv, _FOLDER)
+    command = tyro.cli(
+        TrainCommand,
+        prog="pgpo train",
+        args=list(argv),
+        default=TrainCommand(config),
+    )
+    print(f"{command.config.method} on {command.config.task}, {source} -> {command.output}")
+    train(command.config, command.output, resume=command.resume)
+    runs = {command.config.method: command.output}
+    page = write_run_report(runs, command.output / "report.html", title="A training run")
+    print(overview(runs))
+    print(f"report: {page}")
