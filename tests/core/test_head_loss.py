@@ -4,9 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec as P
 
-import pgpo_jax as pgpo
 from pgpo_jax import distillation, information
 from pgpo_jax._categorical import entropy, log_probs, token_log_probs
 
@@ -19,15 +17,15 @@ def make(dtype, seed=0, batch=B):
     draw = lambda *shape: jnp.asarray(rng.normal(size=shape), dtype)  # noqa: E731
     lengths = rng.integers(1, T + 1, batch)
     lengths[0] = T
-    return dict(
-        student_hidden=draw(batch, T, D),
-        teacher_hidden=draw(batch, T, D),
-        student_head=draw(D, V),
-        teacher_head=draw(D, V),
-        tokens=jnp.asarray(rng.integers(0, V, (batch, T))),
-        response_mask=jnp.asarray(np.arange(T) < lengths[:, None]),
-        sequence_mask=jnp.asarray(np.arange(batch) != 1),
-    )
+    return {
+        "student_hidden": draw(batch, T, D),
+        "teacher_hidden": draw(batch, T, D),
+        "student_head": draw(D, V),
+        "teacher_head": draw(D, V),
+        "tokens": jnp.asarray(rng.integers(0, V, (batch, T))),
+        "response_mask": jnp.asarray(np.arange(T) < lengths[:, None]),
+        "sequence_mask": jnp.asarray(np.arange(batch) != 1),
+    }
 
 
 def plain(
