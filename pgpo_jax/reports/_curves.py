@@ -6,6 +6,8 @@ from matplotlib.ticker import MaxNLocator
 
 from pgpo_jax.reports._svg import DASHES, INK, SERIES, Figure, dash_style, report_style, series
 
+Numbers = Sequence[float | int] | np.ndarray
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -20,10 +22,10 @@ class Curve:
     """
 
     label: str
-    x: Sequence[float]
-    y: Sequence[float]
-    low: Sequence[float] | None = None
-    high: Sequence[float] | None = None
+    x: Numbers
+    y: Numbers
+    low: Numbers | None = None
+    high: Numbers | None = None
     colour: int | None = None
     dash: int | None = None
 
@@ -46,8 +48,8 @@ def line_figure(
     *,
     x_label: str,
     y_label: str,
-    y_range: tuple[float, float] | None = None,
-    reference: float | None = None,
+    y_range: tuple[float | int, float | int] | None = None,
+    reference: float | int | None = None,
     log_x: bool = False,
     log_y: bool = False,
 ) -> Figure:

@@ -8,9 +8,9 @@ _Z = 1.959963984540054
 class Interval(NamedTuple):
     """A number and its 95 % interval."""
 
-    value: float
-    low: float
-    high: float
+    value: float | int
+    low: float | int
+    high: float | int
 
     def text(self, digits: int = 3) -> str:
         """As written in a table.
@@ -21,7 +21,9 @@ class Interval(NamedTuple):
         return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
 
 
-def mean_interval(values: Sequence[float], *, low: float = 0.0, high: float = 1.0) -> Interval:
+def mean_interval(
+    values: Sequence[float | int], *, low: float | int = 0.0, high: float | int = 1.0
+) -> Interval:
     """The mean of independent scores with its 95 % interval.
 
     Normal, from the spread between the scores, cut to `[low, high]`. Where all scores sit on one
@@ -51,7 +53,9 @@ def mean_interval(values: Sequence[float], *, low: float = 0.0, high: float = 1.
     return Interval(mean, max(low, mean - half), min(high, mean + half))
 
 
-def difference_interval(after: Mapping[str, float], before: Mapping[str, float]) -> Interval:
+def difference_interval(
+    after: Mapping[str, float | int], before: Mapping[str, float | int]
+) -> Interval:
     """The mean of `after - before` over the questions that both have, with its 95 % interval.
 
     Paired: what makes one question harder than another cancels. It says nothing of how the
@@ -71,7 +75,7 @@ def difference_interval(after: Mapping[str, float], before: Mapping[str, float])
     return Interval(mean, mean - half, mean + half)
 
 
-def _half_width(values: Sequence[float]) -> float:
+def _half_width(values: Sequence[float | int]) -> float:
     n = len(values)
     if n < 2:
         return math.nan

@@ -133,8 +133,8 @@ class Page:
         x_label: str,
         y_label: str,
         caption: str = "",
-        y_range: tuple[float, float] | None = None,
-        reference: float | None = None,
+        y_range: tuple[float | int, float | int] | None = None,
+        reference: float | int | None = None,
         log_x: bool = False,
         log_y: bool = False,
     ) -> None:
@@ -218,7 +218,7 @@ def _cell(cell: Cell, digits: int) -> str:
     return f"<span>{_number(cell, digits)}</span>"
 
 
-def _number(value: float, digits: int) -> str:
+def _number(value: float | int, digits: int) -> str:
     if isinstance(value, int):
         return str(value)
     if not math.isfinite(value):

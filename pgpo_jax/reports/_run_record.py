@@ -27,7 +27,7 @@ class RunRecord:
     config: dict[str, Any]
     steps: list[dict[str, Any]]
     evaluations: list[dict[str, Any]]
-    scores: dict[int, dict[str, float]]
+    scores: dict[int, dict[str, float | int]]
     timings: list[dict[str, Any]]
 
     def series(self, metric: str, rows: str = "steps") -> tuple[list[int], list[float]]:
