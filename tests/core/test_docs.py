@@ -1,0 +1,52 @@
+"""Every python block of the documentation runs, in order, as one program per page."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def blocks(page):
+    return re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(), re.S | re.M)
+
+
+@pytest.mark.parametrize("page", ["transform.md", "information.md", "distillation.md"])
+def test_page_runs(page, lenient):
+    space = {"__name__": page}
+    assert blocks(page)
+    for block in blocks(page):
+        exec(compile(block, page, "exec"), space)
+    if page == "transform.md":
+        # Each of the four loops went through the transform with its own signal.
+        for state in (space["state"], space["train_state"].opt_state, space["opt_state"]):
+            assert abs(float(state[-1].rho) - 1.2214) < 1e-4
+        assert abs(float(space["optimizer"].opt_state[-1].rho[...]) - 1.2214) < 1e-4
+
+
+def test_import_costs_jax_and_optax_only():
+    """Someone who only chains the transform pays for nothing else."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, pgpo_jax; heavy = ['flax', 'orbax', 'transformers', 'diffrax', 'equinox', "
+        "'tyro', 'torch', 'sde']; print([m for m in heavy if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_public_names():
+    import pgpo_jax as pgpo
+
+    public = {n for n in dir(pgpo) if not n.startswith("_")}
+    assert public >= {
+        "ScaleByInformationState", "distillation", "information", "multiplier", "pgpo",
+        "scale_by_information",
+    }  # fmt: skip
+    for module in (pgpo, pgpo.information, pgpo.distillation):
+        for name, thing in vars(module).items():
+            if callable(thing) and not name.startswith("_") and not name.endswith("_per_token"):
+                assert thing.__doc__, f"{module.__name__}.{name} has no docstring"
