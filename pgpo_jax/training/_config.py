@@ -3,6 +3,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pgpo_jax.information import ESTIMATORS
+
 
 def _require(holds: bool, rule: str, value: object) -> None:
     if not holds:
@@ -126,6 +128,13 @@ class InformationConfig:
     decay: float = 0.0
     delay: Literal[0, 1] = 0
 
+    def __post_init__(self) -> None:
+        _require(
+            self.estimator in ESTIMATORS,
+            f"InformationConfig.estimator must be one of {sorted(ESTIMATORS)}",
+            self.estimator,
+        )
+
 
 @dataclass(frozen=True)
 class OptimizerConfig:
@@ -196,7 +205,7 @@ class MeshConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that decides a run. The defaults are the paper's (SDPO's for what it leaves open)."""
+    """Everything that decides a run. The defaults are the paper's; where it is silent, SDPO's."""
 
     model: str = "tiny"
     """Folder of a Hugging Face Qwen3, a Hub id, or `tiny`: the model shipped with the package."""

@@ -98,7 +98,7 @@ class Trainer:
         return state, StepReport(metrics, {k: float(v) for k, v in timings.items()})
 
     def evaluate(self, state: TrainState) -> Evaluation:
-        """avg@n of the student on the held-out questions, with the same random numbers each time."""
+        """avg@n of the student on the held-out questions, always with the same random numbers."""
         return evaluate(
             self.policy,
             state.params,

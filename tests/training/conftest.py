@@ -1,0 +1,89 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from pgpo_jax.models import Qwen3, Qwen3Config
+from pgpo_jax.training import (
+    Experience,
+    InformationConfig,
+    LossConfig,
+    OptimizerConfig,
+    RolloutConfig,
+    TrainConfig,
+)
+
+VOCAB = 32
+
+
+@pytest.fixture(scope="session")
+def small_model():
+    """Structure and float32 weights of a random model of two layers."""
+    config = Qwen3Config(
+        vocab_size=VOCAB,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        rope_theta=1e4,
+        tie_word_embeddings=True,
+    )
+    return nnx.split(Qwen3(config, rngs=nnx.Rngs(0)), nnx.Param)
+
+
+@pytest.fixture
+def small_config():
+    """Settings that suit `small_model`: no warm-up, so that the first step moves."""
+    return TrainConfig(
+        dtype="float32",
+        remat=False,
+        rollout=RolloutConfig(questions=4, samples=2, row_buckets=1, smallest_bucket=4),
+        loss=LossConfig(support="topk_tail", k=5, chunk=16, rollout_clip=None),
+        information=InformationConfig(alpha=5.0),
+        optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=0),
+    )
+
+
+def fresh(params):
+    """A copy of the weights, since a step donates those it is given."""
+    return jax.tree.map(jnp.copy, params)
+
+
+def random_experience(seed=0, rows=8, kept=6, prompt=5, teacher=7, response=6):
+    rng = np.random.default_rng(seed)
+
+    def tokens(width):
+        return rng.integers(0, VOCAB, (rows, width)).astype(np.int32)
+
+    def left(width):
+        lengths = rng.integers(2, width + 1, (rows, 1))
+        return np.arange(width) >= width - lengths
+
+    lengths = rng.integers(1, response + 1, (rows, 1))
+    sequence_mask = np.arange(rows) < kept
+    return Experience(
+        tokens(prompt),
+        left(prompt),
+        tokens(teacher),
+        left(teacher),
+        tokens(response),
+        (np.arange(response) < lengths) & sequence_mask[:, None],
+        -rng.exponential(size=(rows, response)).astype(np.float32),
+        sequence_mask,
+    )
+
+
+def replaced(config, **changes):
+    """`dataclasses.replace` that reaches into sections: `loss={"k": 3}`."""
+    values = {
+        name: dataclasses.replace(getattr(config, name), **value)
+        if isinstance(value, dict)
+        else value
+        for name, value in changes.items()
+    }
+    return dataclasses.replace(config, **values)

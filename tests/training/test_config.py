@@ -1,0 +1,58 @@
+"""Settings are checked when they are made, and the presets hold what they claim."""
+
+import dataclasses
+
+import pytest
+
+from pgpo_jax.training import (
+    PRESETS,
+    EvaluationConfig,
+    LossConfig,
+    MeshConfig,
+    OptimizerConfig,
+    RolloutConfig,
+    TeacherConfig,
+    TrainConfig,
+)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: RolloutConfig(questions=0), r"questions must be positive, got 0"),
+        (lambda: RolloutConfig(top_p=0.0), r"top_p must be in \(0, 1\], got 0.0"),
+        (lambda: RolloutConfig(questions=3, samples=3), r"row_buckets must divide"),
+        (lambda: TeacherConfig(rate=1.5), r"rate must be in \[0, 1\], got 1.5"),
+        (lambda: LossConfig(support="sampled"), r"teacher_weight must be 1 .* got 0.5"),
+        (lambda: LossConfig(rollout_clip=0.0), r"rollout_clip must be positive"),
+        (lambda: OptimizerConfig(learning_rate=float("nan")), r"learning_rate must be positive"),
+        (lambda: OptimizerConfig(warmup_steps=-1), r"warmup_steps must be at least 0, got -1"),
+        (lambda: EvaluationConfig(questions=-1), r"questions must be at least 0, got -1"),
+        (lambda: MeshConfig(fsdp=0), r"fsdp must be positive, got 0"),
+        (lambda: TrainConfig(steps=0), r"steps must be positive, got 0"),
+        (lambda: TrainConfig(mesh=MeshConfig(data=3)), r"divisible by mesh.data .* got \(64, 3\)"),
+    ],
+)
+def test_bad_settings_name_rule_and_value(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_the_paper_preset_holds_the_published_values():
+    config = PRESETS["paper-qwen3-8b"]
+    assert (config.rollout.questions, config.rollout.samples) == (32, 8)
+    assert (config.rollout.max_prompt, config.rollout.max_response) == (2048, 8192)
+    assert (config.loss.support, config.loss.k, config.loss.teacher_weight) == (
+        "topk_tail",
+        100,
+        0.5,
+    )
+    assert (config.teacher.kind, config.teacher.rate) == ("ema", 0.05)
+    assert dataclasses.astuple(config.optimizer)[:6] == (1e-5, 10, 0.9, 0.999, 1e-8, 0.01)
+    evaluation = config.evaluation
+    assert (evaluation.samples, evaluation.temperature, evaluation.top_p) == (16, 0.6, 0.95)
+
+
+def test_sdpo_is_the_same_program_with_alpha_zero():
+    assert TrainConfig(method="pgpo").alpha == 1.0
+    assert TrainConfig(method="sdpo").alpha == 0.0

@@ -1,0 +1,72 @@
+"""A run folder belongs to one configuration and one process."""
+
+import dataclasses
+import json
+
+import pytest
+
+from pgpo_jax.training import PRESETS, FolderTracker, RolloutConfig, read_jsonl
+from pgpo_jax.training._run_folder import open_run_folder
+
+TINY = PRESETS["tiny"]
+
+
+def test_a_folder_is_claimed_once(tmp_path):
+    folder = tmp_path / "run"
+    with open_run_folder(folder, TINY, resume=False):
+        assert json.loads((folder / "config.json").read_text())["optimizer"]["eps"] == 1e-8
+    with pytest.raises(FileExistsError, match="holds a run already"):
+        open_run_folder(folder, TINY, resume=False).__enter__()
+    longer = dataclasses.replace(TINY, steps=99)
+    with open_run_folder(folder, longer, resume=True):
+        pass
+
+
+def test_another_configuration_is_refused_by_field_and_values(tmp_path):
+    with open_run_folder(tmp_path, TINY, resume=False):
+        pass
+    other = dataclasses.replace(TINY, rollout=dataclasses.replace(TINY.rollout, top_p=0.5))
+    with pytest.raises(ValueError, match=r"rollout.top_p was 1.0, now 0.5"):
+        open_run_folder(tmp_path, other, resume=True).__enter__()
+
+
+def test_nothing_to_resume(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing to resume"):
+        open_run_folder(tmp_path / "none", TINY, resume=True).__enter__()
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_second_process_is_refused(tmp_path):
+    with (
+        open_run_folder(tmp_path, TINY, resume=False),
+        pytest.raises(RuntimeError, match="in use by another process"),
+    ):
+        open_run_folder(tmp_path, TINY, resume=True).__enter__()
+
+
+def test_resuming_drops_later_and_torn_lines(tmp_path):
+    tracker = FolderTracker(tmp_path)
+    for step in (1, 2, 3):
+        tracker.log(step, {"loss": step / 3, "bad": float("nan")})
+    tracker.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "lo')
+    assert [row["step"] for row in read_jsonl(tmp_path / "metrics.jsonl")] == [1, 2, 3]
+    tracker = FolderTracker(tmp_path, last_step=2)
+    tracker.log(3, {"loss": 9.0})
+    tracker.close()
+    rows = read_jsonl(tmp_path / "metrics.jsonl")
+    assert [row["loss"] for row in rows] == [1 / 3, 2 / 3, 9.0]
+    assert rows[0]["bad"] is None
+    assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_buckets_and_padding():
+    from pgpo_jax.training._buckets import bucket, pad
+
+    with pytest.raises(ValueError, match=r"\[0, 64\], got 65"):
+        bucket(65, smallest=8, largest=64)
+    tokens, mask = pad([[1, 2], [3]], count=3, width=3, fill=9, side="left")
+    assert tokens.tolist() == [[9, 1, 2], [9, 9, 3], [9, 9, 9]]
+    assert mask.sum(1).tolist() == [2, 1, 0]
+    assert RolloutConfig().rows == 256

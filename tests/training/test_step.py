@@ -1,0 +1,196 @@
+"""One training step against the plain composition of model, loss, estimator and optimizer."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import pgpo_jax as pgpo
+from pgpo_jax.training import init_state, make_optimizer, make_train_step
+from tests.training.conftest import fresh, random_experience, replaced
+
+
+def one_step(model, config, experience, state=None):
+    graphdef, params = model
+    optimizer = make_optimizer(config)
+    if state is None:
+        state = init_state(fresh(params), optimizer, config.teacher)
+    step = make_train_step(graphdef, optimizer, config)
+    return step(state, jax.tree.map(jnp.asarray, experience))
+
+
+def response_logits(graphdef, params, prompt, prompt_mask, batch):
+    tokens = np.concatenate([prompt, batch.response], axis=1)
+    mask = np.concatenate([prompt_mask, batch.response_mask], axis=1)
+    logits = nnx.merge(graphdef, params)(jnp.asarray(tokens), jnp.asarray(mask))
+    return logits[:, prompt.shape[1] - 1 : -1]
+
+
+def plain_loss(graphdef, params, teacher, batch, config):
+    """What the step should compute, with every logit in memory."""
+    student = response_logits(graphdef, params, batch.prompt, batch.prompt_mask, batch)
+    taught = response_logits(
+        graphdef, teacher, batch.teacher_prompt, batch.teacher_prompt_mask, batch
+    )
+    per_token = pgpo.distillation.divergence(
+        student,
+        jax.lax.stop_gradient(taught),
+        teacher_weight=config.loss.teacher_weight,
+        support=config.loss.support,
+        k=config.loss.k,
+    )
+    mask = jnp.asarray(batch.response_mask & batch.sequence_mask[:, None])
+    means = jnp.sum(jnp.where(mask, per_token, 0.0), 1) / jnp.maximum(mask.sum(1), 1)
+    information = pgpo.information.entropy_gain(student, taught, mask)
+    return means.sum() / config.rollout.rows, information
+
+
+def moved_teacher(params, seed=3):
+    leaves, structure = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(seed), len(leaves))
+    noisy = [x + 0.3 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(structure, noisy)
+
+
+@pytest.mark.parametrize("method", ["pgpo", "sdpo"])
+def test_the_step_is_the_plain_composition(small_model, small_config, method):
+    graphdef, params = small_model
+    config = replaced(small_config, method=method)
+    batch = random_experience()
+    teacher = moved_teacher(params)
+    (loss, information), grads = jax.value_and_grad(plain_loss, argnums=1, has_aux=True)(
+        graphdef, params, teacher, batch, config
+    )
+    plain = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-2, weight_decay=0.01))
+    updates, _ = plain.update(grads, plain.init(params), params)
+    rho = pgpo.multiplier(information, config.alpha)
+    expected = jax.tree.map(lambda p, u: p + rho * u, params, updates)
+
+    state = init_state(fresh(params), make_optimizer(config), config.teacher)
+    state, metrics = one_step(small_model, config, batch, state._replace(teacher=fresh(teacher)))
+    np.testing.assert_allclose(metrics["loss"], loss, rtol=2e-5)
+    np.testing.assert_allclose(metrics["pgpo/information"], information, rtol=2e-4)
+    np.testing.assert_allclose(metrics["pgpo/rho"], rho, rtol=2e-4)
+    assert (float(rho) == 1.0) == (method == "sdpo")
+    # Adam's first update is sign-like, so a rounding error in a tiny gradient weighs more.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), state.params, expected)
+    jax.tree.map(
+        lambda t, e, p: np.testing.assert_allclose(t, 0.95 * e + 0.05 * p, atol=1e-6),
+        state.teacher,
+        teacher,
+        state.params,
+    )
+
+
+def test_dropping_rows_without_signal_is_exact(small_model, small_config):
+    # Half the rows are masked; the step that never sees them must agree.
+    full = random_experience(kept=4)
+    kept = jax.tree.map(lambda x: x[:4], full)
+    one, a = one_step(small_model, small_config, full)
+    two, b = one_step(small_model, small_config, kept)
+    np.testing.assert_allclose(a["loss"], b["loss"], rtol=1e-6)
+    np.testing.assert_allclose(a["pgpo/information"], b["pgpo/information"], rtol=1e-5)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), one.params, two.params)
+    # Negative control: the rows do count when their masks say so.
+    counted = full._replace(
+        sequence_mask=np.ones(8, bool), response_mask=np.ones_like(full.response_mask)
+    )
+    assert abs(float(one_step(small_model, small_config, counted)[1]["loss"] - a["loss"])) > 1e-4
+
+
+def unchanged(before, after):
+    same = jax.tree.map(lambda a, b: bool(jnp.array_equal(a, b)), before, after)
+    return all(jax.tree.leaves(same))
+
+
+@pytest.mark.parametrize("fault", ["no signal", "nan"])
+def test_a_step_that_cannot_learn_changes_only_the_counters(small_model, small_config, fault):
+    config = replaced(small_config, loss={"rollout_clip": 2.0})
+    batch = random_experience()
+    if fault == "no signal":
+        batch = batch._replace(sequence_mask=np.zeros(8, bool))
+    else:
+        batch.sampler_logprobs[0, 0] = np.nan
+    optimizer = make_optimizer(config)
+    before = init_state(fresh(small_model[1]), optimizer, config.teacher)
+    copy = fresh(before)
+    after, metrics = one_step(small_model, config, batch, before)
+    assert unchanged(copy[1:4], after[1:4])
+    assert int(after.step) == 1
+    assert int(after.skipped) == (fault == "nan")
+    assert float(metrics["optimizer/applied"]) == 0.0
+    if fault == "no signal":
+        assert float(metrics["loss"]) == 0.0
+        assert float(metrics["pgpo/information"]) == 0.0
+    # Negative control: the same call with a sound batch does move everything.
+    moved, _ = one_step(small_model, config, random_experience())
+    assert not unchanged(copy.params, moved.params)
+    assert not unchanged(copy.teacher, moved.teacher)
+
+
+def test_teachers(small_model, small_config):
+    graphdef, params = small_model
+    batch = random_experience()
+    losses, states = {}, {}
+    for kind in ("ema", "live", "frozen", "trust_region"):
+        config = replaced(small_config, teacher={"kind": kind, "rate": 0.25})
+        optimizer = make_optimizer(config)
+        state = init_state(fresh(params), optimizer, config.teacher)
+        if kind != "live":
+            state = state._replace(teacher=moved_teacher(params))
+        states[kind], metrics = one_step(small_model, config, batch, state)
+        losses[kind] = float(metrics["loss"])
+    assert states["live"].teacher is None
+    for kind in ("frozen", "trust_region"):
+        assert unchanged(states[kind].teacher, moved_teacher(params))
+    assert losses["ema"] == losses["frozen"] != losses["live"]
+
+    def logits(weights):
+        return response_logits(
+            graphdef, weights, batch.teacher_prompt, batch.teacher_prompt_mask, batch
+        )
+
+    student = response_logits(graphdef, params, batch.prompt, batch.prompt_mask, batch)
+    mixed = 0.75 * logits(moved_teacher(params)) + 0.25 * logits(params)
+    per_token = pgpo.distillation.divergence(student, mixed, support="topk_tail", k=5)
+    mask = batch.response_mask & batch.sequence_mask[:, None]
+    means = np.where(mask, per_token, 0.0).sum(1) / np.maximum(mask.sum(1), 1)
+    np.testing.assert_allclose(losses["trust_region"], means.sum() / 8, rtol=2e-5)
+
+
+def test_one_program_per_shape(small_model, small_config):
+    graphdef, params = small_model
+    optimizer = make_optimizer(small_config)
+    step = make_train_step(graphdef, optimizer, small_config)
+    state = init_state(fresh(params), optimizer, small_config.teacher)
+    for seed, width in ((0, 6), (1, 6), (2, 6), (3, 4), (4, 4)):
+        state, _ = step(state, jax.tree.map(jnp.asarray, random_experience(seed, response=width)))
+    assert step._cache_size() == 2
+
+
+def test_the_step_is_the_same_on_a_mesh(small_model, small_config):
+    from pgpo_jax.models import shardings
+    from pgpo_jax.training import MeshConfig, make_mesh
+    from pgpo_jax.training._mesh import shard_rows
+
+    graphdef, params = small_model
+    config = replaced(small_config, mesh=MeshConfig(data=1, fsdp=4, tensor=2))
+    mesh = make_mesh(config.mesh)
+    optimizer = make_optimizer(config)
+    placed = jax.device_put(fresh(params), shardings(params, mesh))
+    state = init_state(placed, optimizer, config.teacher, mesh)
+    layout = jax.tree.map(lambda x: x.sharding, state)
+    step = make_train_step(graphdef, optimizer, config, layout=layout)
+    alone = init_state(fresh(params), optimizer, config.teacher)
+    single = make_train_step(graphdef, optimizer, config)
+    for seed in range(3):
+        batch = random_experience(seed)
+        state, many = step(state, shard_rows(batch, mesh))
+        alone, one = single(alone, jax.tree.map(jnp.asarray, batch))
+        for name in ("loss", "pgpo/information", "pgpo/rho"):
+            np.testing.assert_allclose(many[name], one[name], atol=1e-5)
+    assert step._cache_size() == 1
+    held = jax.tree.map(lambda x: x.addressable_shards[0].data.size / x.size, state.params)
+    assert min(jax.tree.leaves(held)) <= 1 / 8

@@ -1,0 +1,199 @@
+"""Whole runs of the shipped model: determinism, resuming, interruption, failing disks."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from pgpo_jax.training import PRESETS, Trainer, read_jsonl, train
+from tests.training.conftest import replaced
+
+SMALL = replaced(
+    PRESETS["tiny"],
+    steps=4,
+    checkpoint_every=2,
+    rollout={"questions": 2, "samples": 4, "row_buckets": 1},
+    evaluation={"every": 2, "questions": 4, "samples": 2, "batch": 4},
+)
+FILES = ("metrics.jsonl", "evaluations.jsonl")
+
+
+def contents(folder: Path) -> list[str]:
+    return [(folder / name).read_text() for name in FILES]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "unbroken"
+    return folder, train(SMALL, folder)
+
+
+def test_a_run_writes_what_it_promises(unbroken):
+    folder, result = unbroken
+    assert json.loads((folder / "config.json").read_text())["rollout"]["questions"] == 2
+    rows = read_jsonl(folder / "metrics.jsonl")
+    assert [row["step"] for row in rows if "loss" in row] == [1, 2, 3, 4]
+    evaluations = [row for row in rows if "eval/accuracy" in row]
+    assert [row["step"] for row in evaluations] == [0, 2, 4]
+    for row, scores in zip(evaluations, read_jsonl(folder / "evaluations.jsonl"), strict=True):
+        assert np.mean(list(scores["scores"].values())) == pytest.approx(row["eval/accuracy"])
+    timings = read_jsonl(folder / "timings.jsonl")
+    assert timings[-1]["compilations/step"] == 1
+    assert list((folder / "tensorboard").iterdir())
+    assert int(result.state.step) == 4
+
+
+def test_resuming_is_the_same_run(unbroken, tmp_path):
+    whole, result = unbroken
+    train(replaced(SMALL, steps=2), tmp_path / "run")
+    resumed = train(SMALL, tmp_path / "run", resume=True)
+    assert contents(tmp_path / "run") == contents(whole)
+    same = jax.tree.map(np.array_equal, jax.device_get(result.state), jax.device_get(resumed.state))
+    assert all(jax.tree.leaves(same))
+
+
+def test_seeds_and_methods_differ(unbroken, tmp_path):
+    train(replaced(SMALL, steps=2, seed=1), tmp_path / "seed")
+    assert (
+        contents(tmp_path / "seed")[0].split("\n")[:3] != contents(unbroken[0])[0].split("\n")[:3]
+    )
+
+
+CHILD = """
+    import sys, time
+    from pathlib import Path
+    sys.path.insert(0, {root!r})
+    from tests.training.test_train import SMALL
+    from pgpo_jax.training import train
+    import pgpo_jax.training._train as loop
+    real = loop.Trainer.step
+    def slow(self, state):
+        # Gives the parent time to strike between the second checkpoint's step and the end.
+        out = real(self, state)
+        Path({folder!r}, "step").write_text(str(int(out[0].step)))
+        if int(out[0].step) == {pause}:
+            time.sleep({seconds})
+        return out
+    loop.Trainer.step = slow
+    train(SMALL, {folder!r}, resume={resume})
+"""
+
+
+def child(folder, *, pause, resume=False, seconds=60):
+    root = str(Path(__file__).resolve().parents[2])
+    code = textwrap.dedent(CHILD).format(
+        root=root, folder=str(folder), pause=pause, resume=resume, seconds=seconds
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, env=os.environ.copy()
+    )
+
+
+def wait_for(folder, step, process, limit=240):
+    for _ in range(limit * 10):
+        path = folder / "step"
+        if path.exists() and path.read_text() == str(step):
+            return
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.1)
+    raise TimeoutError
+
+
+def test_a_killed_run_resumes_digit_for_digit(unbroken, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    process = child(folder, pause=3)
+    wait_for(folder, 3, process)
+    process.kill()
+    process.wait()
+    assert "\n".join(contents(folder)) != "\n".join(contents(unbroken[0]))
+    train(SMALL, folder, resume=True)
+    assert contents(folder) == contents(unbroken[0])
+
+
+def test_sigterm_saves_and_exits_with_143(unbroken, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    process = child(folder, pause=1, seconds=1)
+    wait_for(folder, 1, process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(120) == 143
+    steps = [row["step"] for row in read_jsonl(folder / "metrics.jsonl") if "loss" in row]
+    assert steps == [1]
+    train(SMALL, folder, resume=True)
+    assert contents(folder) == contents(unbroken[0])
+
+
+def test_a_full_disk_leaves_the_older_checkpoint_whole(unbroken, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    train(replaced(SMALL, steps=2), folder)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    real = Trainer.step
+
+    def step(self, state):
+        out = real(self, state)
+        if int(out[0].step) == 4:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, before[1]))
+        return out
+
+    monkeypatch.setattr(Trainer, "step", step)
+    try:
+        with pytest.raises(Exception, match=r"(?i)file too large|FAILED_PRECONDITION|write"):
+            train(SMALL, folder, resume=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, previous)
+    monkeypatch.undo()
+    train(SMALL, folder, resume=True)
+    assert contents(folder) == contents(unbroken[0])
+
+
+def test_checkpoints_of_another_model_are_refused(unbroken, tmp_path):
+    config = replaced(SMALL, steps=2, teacher={"kind": "live"})
+    train(config, tmp_path / "run")
+    from pgpo_jax.training import Checkpoints
+
+    with (
+        Checkpoints(tmp_path / "run" / "checkpoints") as checkpoints,
+        pytest.raises(ValueError, match=r"checkpoint 2 in .* lacks teacher/"),
+    ):
+        checkpoints.restore(unbroken[1].trainer.initial_state)
+
+
+def test_resuming_needs_a_checkpoint(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(SMALL.to_json()))
+    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+        train(SMALL, tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "/nowhere/model"}, "/nowhere/model"),
+        ({"task": "synthetic:astrology"}, "astrology"),
+        ({"task": "/nowhere/train.json"}, "/nowhere/train.json"),
+        ({"evaluation": {"questions": 0}}, "must be positive for an endless task"),
+        ({"rollout": {"max_prompt": 8}}, "raise rollout.max_prompt|at most 8 prompt tokens"),
+        ({"information": {"estimator": "oracle"}}, "oracle"),
+    ],
+)
+def test_bad_input_is_refused_before_the_folder_is_made(tmp_path, change, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        train(replaced(SMALL, **change), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_mesh_needs_its_devices(tmp_path):
+    config = replaced(SMALL, mesh={"data": 8, "tensor": 2})
+    with pytest.raises(ValueError, match=r"needs 16 devices, there are 8"):
+        train(config, tmp_path / "run")
