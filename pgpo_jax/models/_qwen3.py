@@ -75,8 +75,8 @@ class Qwen3(nnx.Module):
         param_dtype: dtype of the stored weights, cast to `dtype` as each layer is used.
         remat: recompute each layer in the backward pass: False, True (nothing saved), or the name
             of a policy in `jax.checkpoint_policies`.
-        attention: "xla", in float32 on any machine, or "cudnn": flash attention on NVIDIA GPUs, which
-            needs a 16-bit `dtype`.
+        attention: "xla", in float32 on any machine, or "cudnn": flash attention on NVIDIA GPUs,
+            which needs a 16-bit `dtype`.
         mesh: activations are pinned to it by `SHARDING_RULES`; None for one device.
 
     Raises:
@@ -111,7 +111,7 @@ class Qwen3(nnx.Module):
         if attention not in ("xla", "cudnn"):
             raise ValueError(f"attention must be 'xla' or 'cudnn', got {attention!r}.")
         self.config = config
-        self.attention = attention
+        self.attention: Literal["xla", "cudnn"] = attention
         self.dtype = jnp.dtype(dtype)
         self.remat = remat
         self.mesh = mesh

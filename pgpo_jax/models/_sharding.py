@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from types import MappingProxyType
+from typing import Any
 
 import jax
 from flax import nnx
@@ -34,7 +35,7 @@ SHARDING_RULES: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
 
 
 def make_mesh(
-    data: int = 1, fsdp: int = 1, tensor: int = 1, *, devices: Sequence[jax.Device] | None = None
+    data: int = 1, fsdp: int = 1, tensor: int = 1, *, devices: Sequence[Any] | None = None
 ) -> Mesh:
     """A mesh with the axes of the rule table, left to GSPMD (automatic axes).
 

@@ -1,0 +1,237 @@
+"""Reads a Hugging Face folder straight into the shards of a mesh."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+from safetensors import SafetensorError, safe_open
+
+from pgpo_jax.models._config import Qwen3Config
+from pgpo_jax.models._names import Source, by_path, sources
+from pgpo_jax.models._qwen3 import Qwen3
+from pgpo_jax.models._sharding import shardings
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+_DTYPES = ("F32", "BF16", "F16")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+def load_pretrained(
+    folder: str | os.PathLike[str],
+    *,
+    mesh: Mesh | None = None,
+    dtype: Any = None,
+    param_dtype: Any = jnp.float32,
+    remat: bool | str = False,
+    attention: Literal["xla", "cudnn"] = "xla",
+) -> Qwen3:
+    """Loads a Qwen3 from config.json and *.safetensors (one file, or shards with an index).
+
+    Each device receives only its own part, read from the file at that moment: no host holds more
+    than one stacked weight. Stored tensors may be float32, bfloat16 or float16.
+
+    Args:
+        folder: a Hugging Face folder, or a Hub id ("Qwen/Qwen3-0.6B") to fetch.
+        mesh: where to place the weights, by `SHARDING_RULES`; None for the default device.
+        dtype: dtype of the computation; None is `param_dtype`.
+        param_dtype: dtype of the weights in memory, whatever the file holds; float32 for training.
+        remat: see `Qwen3`.
+        attention: see `Qwen3`.
+
+    Returns:
+        The model.
+
+    Raises:
+        FileNotFoundError: no such folder or file; or a Hub id that could not be fetched.
+        ValueError: another architecture; missing, unexpected, misshapen, wrongly typed or truncated
+            tensors (named, with the nearest matches); an index that points out of the folder; a
+            mesh that the model cannot be cut over.
+    """
+    path = find_folder(folder)
+    config = Qwen3Config.from_folder(path)
+    model = nnx.eval_shape(
+        lambda: Qwen3(
+            config,
+            rngs=nnx.Rngs(0),
+            dtype=param_dtype if dtype is None else dtype,
+            param_dtype=param_dtype,
+            remat=remat,
+            attention=attention,
+            mesh=mesh,
+        )
+    )
+    graphdef, abstract = nnx.split(model, nnx.Param)
+    files = _Files(path)
+    table = sources(config)
+    flat = by_path(abstract)
+    files.check({key: (table[key], leaf.shape) for key, leaf in flat.items()}, config)
+    places = {} if mesh is None else by_path(shardings(abstract, mesh))
+    loaded = {}
+    for key, leaf in flat.items():
+
+        def part(index: Any, source: Source = table[key]) -> np.ndarray:
+            return files.read(source, index, np.dtype(param_dtype))
+
+        if mesh is None:
+            value = jnp.asarray(part((slice(None),) * len(leaf.shape)))
+        else:
+            value = jax.make_array_from_callback(leaf.shape, places[key].get_value(), part)
+        loaded[key] = leaf.replace(value)
+    return nnx.merge(graphdef, nnx.from_flat_state(loaded))
+
+
+def find_folder(folder: str | os.PathLike[str]) -> Path:
+    """The folder itself, or the local copy of a Hub repository.
+
+    Args:
+        folder: a path or a Hub id.
+
+    Returns:
+        A folder that exists.
+
+    Raises:
+        FileNotFoundError: neither a folder here nor a repository that could be fetched.
+    """
+    path = Path(folder)
+    if path.is_dir():
+        return path
+    name = os.fspath(folder)
+    if path.exists() or not isinstance(name, str) or not _HUB_ID.fullmatch(name):
+        raise FileNotFoundError(
+            f"No model folder {name!r} (and it is not of the form of a Hub id, 'owner/name')."
+        )
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        fetched = huggingface_hub.snapshot_download(
+            name, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt"]
+        )
+    # Being offline shows as any of these; what was tried matters more than which.
+    except (OSError, HfHubHTTPError, HFValidationError) as error:
+        raise FileNotFoundError(
+            f"No folder {name!r} here, and fetching the repository {name!r} from the Hugging Face "
+            f"Hub failed ({type(error).__name__}: {str(error).strip().splitlines()[0]}). Offline, "
+            "give the path of a folder with config.json and *.safetensors."
+        ) from error
+    return Path(fetched)
+
+
+class _Files:
+    """The safetensors files of one folder, opened lazily, read by slices."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        listed = None
+        if (folder / WEIGHTS).is_file():
+            files = [WEIGHTS]
+        elif (folder / INDEX).is_file():
+            listed = _read_index(folder / INDEX)
+            files = sorted(set(listed.values()))
+        else:
+            found = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".safetensors"))
+            raise FileNotFoundError(
+                f"Neither {WEIGHTS} nor {INDEX} in {folder}"
+                + (f"; it holds {', '.join(found)}" if found else "")
+                + ". Pickled weights are not read: convert them to safetensors."
+            )
+        self._open = {}
+        self._where: dict[str, str] = {}
+        for file in files:
+            if not (folder / file).is_file():
+                raise FileNotFoundError(f"{INDEX} lists {file}, which is not in {folder}.")
+            try:
+                self._open[file] = safe_open(folder / file, framework="np")
+            except SafetensorError as error:
+                raise ValueError(
+                    f"{folder / file} is truncated or not a safetensors file: {error}."
+                ) from error
+            self._where.update(dict.fromkeys(self._open[file].keys(), file))
+        if listed is not None:
+            lost = [f"{name} ({file})" for name, file in listed.items() if name not in self._where]
+            if lost:
+                raise ValueError(f"{INDEX} lists tensors that its files lack: {_some(lost)}.")
+
+    def _slice(self, name: str) -> Any:
+        return self._open[self._where[name]].get_slice(name)
+
+    def check(
+        self, wanted: dict[tuple[str, ...], tuple[Source, tuple[int, ...]]], config: Qwen3Config
+    ) -> None:
+        """Every tensor present, none left over, shapes and dtypes right: or all faults at once."""
+        shapes = {n: source.shape(ours) for source, ours in wanted.values() for n in source.names}
+        missing = [name for name in shapes if name not in self._where]
+        # A tied model's file may repeat the embedding as head, which must then be the same.
+        spare = {"lm_head.weight"} if config.tie_word_embeddings else set()
+        unexpected = [name for name in self._where if name not in shapes and name not in spare]
+        faults = []
+        for name in missing:
+            near = difflib.get_close_matches(name, unexpected or self._where, n=2)
+            faults.append(f"missing {name}" + (f" (nearest: {', '.join(near)})" if near else ""))
+        for name in unexpected:
+            near = difflib.get_close_matches(name, missing or shapes, n=2)
+            faults.append(f"unexpected {name}" + (f" (nearest: {', '.join(near)})" if near else ""))
+        for name in self._where.keys() & shapes.keys():
+            view = self._slice(name)
+            if tuple(view.get_shape()) != shapes[name]:
+                faults.append(
+                    f"{name} has shape {tuple(view.get_shape())}, config.json asks {shapes[name]}"
+                )
+            if view.get_dtype() not in _DTYPES:
+                faults.append(f"{name} has dtype {view.get_dtype()}, not one of {_DTYPES}")
+        if not faults and spare & self._where.keys():
+            head, table = self._slice("lm_head.weight"), self._slice("model.embed_tokens.weight")
+            if not np.array_equal(head[:], table[:]):
+                faults.append(
+                    "lm_head.weight differs from model.embed_tokens.weight, but config.json says "
+                    "tie_word_embeddings"
+                )
+        if faults:
+            raise ValueError(f"The weights in {self.folder} do not fit: {_some(faults, '; ')}.")
+
+    def read(self, source: Source, index: tuple[slice, ...], dtype: np.dtype) -> np.ndarray:
+        """The part `index` of our (stacked, transposed) array, cast to `dtype`."""
+        names, inner = source.names, index
+        if source.stacked:
+            names, inner = names[index[0]], index[1:]
+        if source.transposed:
+            inner = inner[::-1]
+        parts = []
+        for name in names:
+            part = self._slice(name)[inner].astype(dtype)
+            parts.append(part.T if source.transposed else part)
+        return np.stack(parts) if source.stacked else np.ascontiguousarray(parts[0])
+
+
+def _read_index(path: Path) -> dict[str, str]:
+    try:
+        listed = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        if not all(isinstance(file, str) for file in listed.values()):
+            raise TypeError("weight_map must map names to file names")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not an index of safetensors: {error!r}.") from error
+    for name, file in listed.items():
+        # Lexically: in the Hub's cache the files themselves are links to elsewhere.
+        parts = PurePosixPath(file.replace("\\", "/"))
+        if parts.is_absolute() or PureWindowsPath(file).drive or ".." in parts.parts:
+            raise ValueError(f"{path}: {name} points outside the folder, to {file!r}.")
+        if parts.suffix != ".safetensors":
+            raise ValueError(f"{path}: {name} is in {file!r}, which is not a .safetensors file.")
+    return listed
+
+
+def _some(items: list[str], separator: str = ", ", limit: int = 12) -> str:
+    """The first items, and how many more there are."""
+    more = f"{separator}and {len(items) - limit} more" if len(items) > limit else ""
+    return separator.join(items[:limit]) + more

@@ -1,0 +1,109 @@
+"""Writes a model as a Hugging Face folder, without harm to what was there if it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax import nnx
+from safetensors.numpy import save_file
+
+from pgpo_jax.models._load import INDEX, WEIGHTS
+from pgpo_jax.models._names import by_path, sources
+from pgpo_jax.models._qwen3 import Qwen3
+
+_DTYPES = ("float32", "bfloat16", "float16")
+
+
+def save_pretrained(
+    model: Qwen3,
+    folder: str | os.PathLike[str],
+    *,
+    dtype: Any = None,
+    max_shard_bytes: int = 5 * 2**30,
+) -> None:
+    """Writes config.json and safetensors that Hugging Face's Qwen3ForCausalLM loads.
+
+    Everything is written under another name first and only then put in place, so a disk that fills
+    up leaves an earlier model in the folder whole.
+
+    Args:
+        model: the model.
+        folder: created when absent; other files in it (a tokenizer, say) are left alone.
+        dtype: dtype of the stored weights: float32, bfloat16 or float16; None keeps the model's.
+        max_shard_bytes: start another file when one would grow beyond this; also what a host needs
+            in memory at a time.
+
+    Raises:
+        ValueError: another dtype, `max_shard_bytes` below 1, or weights on devices of other hosts.
+        OSError: the disk refuses; nothing in the folder has changed.
+    """
+    flat = by_path(nnx.split(model, nnx.Param)[1])
+    stored = np.dtype(flat["embedding",].dtype if dtype is None else dtype)
+    if stored.name not in _DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(_DTYPES)}, got {stored.name}.")
+    if max_shard_bytes < 1:
+        raise ValueError(f"max_shard_bytes must be at least 1, got {max_shard_bytes}.")
+    if not all(leaf.get_value().is_fully_addressable for leaf in flat.values()):
+        raise ValueError("The weights lie on several hosts; gather them on one before saving.")
+
+    # (Hugging Face name, path, layer or None), in the order of the layers.
+    entries = []
+    for path, source in sources(model.config).items():
+        for layer, name in enumerate(source.names):
+            entries.append((name, path, layer if source.stacked else None, source.transposed))
+    shards, size = [[]], 0
+    for entry in entries:
+        _, path, layer, _ = entry
+        value = flat[path].get_value()
+        count = value.size // (1 if layer is None else value.shape[0]) * stored.itemsize
+        if shards[-1] and size + count > max_shard_bytes:
+            shards.append([])
+            size = 0
+        shards[-1].append(entry)
+        size += count
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    work = folder / f".saving-{os.getpid()}"
+    try:
+        work.mkdir()
+        files = {}
+        total = 0
+        for number, shard in enumerate(shards, 1):
+            file = WEIGHTS
+            if len(shards) > 1:
+                file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+            tensors = {}
+            for name, path, layer, transposed in shard:
+                value = flat[path].get_value()
+                array = np.asarray(value if layer is None else value[layer]).astype(stored)
+                tensors[name] = np.ascontiguousarray(array.T if transposed else array)
+                files[name] = file
+                total += tensors[name].nbytes
+            save_file(tensors, work / file, metadata={"format": "pt"})
+        if len(shards) > 1:
+            index = {"metadata": {"total_size": total}, "weight_map": files}
+            (work / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+        text = json.dumps(model.config.to_dict(stored.name), indent=2)
+        (work / "config.json").write_text(text + "\n", encoding="utf-8")
+        for path in work.iterdir():
+            _flush(path)
+        fresh = {path.name for path in work.iterdir()}
+        for name in sorted(fresh):
+            os.replace(work / name, folder / name)
+        # Files of an earlier layout would be read instead of, or beside, the new ones.
+        for old in folder.glob("model*.safetensors*"):
+            if old.name not in fresh:
+                old.unlink()
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
