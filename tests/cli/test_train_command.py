@@ -1,0 +1,112 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pgpo_jax.cli import _train, main
+from pgpo_jax.cli._defaults import SHIPPED, from_json
+from pgpo_jax.training import PRESETS, TrainConfig
+
+DATA = Path(__file__).parents[1] / "reports" / "data"
+
+
+@pytest.fixture
+def asked(monkeypatch, tmp_path):
+    """Replaces training by a recorded run, in an empty folder; what was to be trained."""
+    seen = []
+
+    def train(config, folder, *, resume=False):
+        seen.append((config, folder, resume))
+        if not resume:
+            shutil.copytree(DATA / config.method, folder)
+            (folder / "config.json").write_text(json.dumps(config.to_json()))
+
+    monkeypatch.setattr(_train, "train", train)
+    monkeypatch.chdir(tmp_path)
+    return seen
+
+
+def trained(asked, *arguments: str) -> TrainConfig:
+    assert main(["train", *arguments]) == 0
+    return asked[-1][0]
+
+
+def test_without_options_the_tiny_preset_runs(asked, capsys):
+    assert trained(asked) == PRESETS["tiny"]
+    assert asked == [(PRESETS["tiny"], Path("runs/train"), False)]
+    assert Path("runs/train/report.html").is_file()
+    assert "preset tiny -> runs/train" in capsys.readouterr().out
+
+
+def test_the_preset_suits_model_and_task(asked):
+    on_file = trained(asked, "--model", str(SHIPPED), "--task", "x/train.json", "--output", "a")
+    assert on_file.rollout.max_prompt == 2048
+    assert on_file.dtype == "float32"
+    assert trained(asked, "--model", "Qwen/Qwen3-8B", "--output", "b").rollout.questions == 32
+    paper = trained(asked, "--preset", "paper-qwen3-8b", "--output", "c")
+    assert paper == PRESETS["paper-qwen3-8b"]
+
+
+def test_every_field_can_be_changed(asked):
+    config = trained(
+        asked,
+        *("--method", "sdpo", "--steps", "3", "--seed", "5", "--no-teacher.exclude-self"),
+        *("--rollout.max-prompt", "99", "--teacher.max-prompt=100", "--loss.rollout_clip", "None"),
+        *("--information.estimator", "kl", "--optimizer.learning-rate", "1e-3"),
+        *("--evaluation.questions", "7", "--mesh.data", "2", "--eval-task", "synthetic:physics"),
+    )
+    assert (config.method, config.steps, config.seed) == ("sdpo", 3, 5)
+    assert (config.rollout.max_prompt, config.teacher.max_prompt) == (99, 100)
+    assert config.loss.rollout_clip is None
+    assert not config.teacher.exclude_self
+    assert config.information.estimator == "kl"
+    assert config.optimizer.learning_rate == 1e-3
+    assert (config.evaluation.questions, config.mesh.data) == (7, 2)
+    assert config.rollout.questions == PRESETS["tiny"].rollout.questions
+
+
+def test_resume_alone_continues_as_configured(asked):
+    before = trained(asked, "--output", "run", "--seed", "9", "--loss.k", "7")
+    after = trained(asked, "--output", "run", "--resume", "--steps", "60")
+    assert asked[-1][2]
+    assert after.steps == 60
+    assert (after.seed, after.loss.k) == (9, 7)
+    assert before != PRESETS["tiny"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--preset", "huge"), "'huge'"),
+        (("--steps", "0"), "TrainConfig.steps must be positive, got 0"),
+        (("--resume", "--output", "absent"), "nothing to resume: there is no run in absent"),
+        (("--rollout.top-p", "2"), "top_p"),
+    ],
+)
+def test_bad_requests_are_one_line(asked, capsys, arguments, named):
+    assert main(["train", *arguments]) == 2
+    message = capsys.readouterr().err
+    assert named in message
+    assert message.count("\n") == 1
+    assert not asked
+
+
+def test_help_shows_the_defaults_of_the_preset(asked, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = {}
+    for preset in ("tiny", "paper-qwen3-8b"):
+        with pytest.raises(SystemExit) as end:
+            main(["train", "--preset", preset, "--help"])
+        assert end.value.code == 0
+        shown[preset] = capsys.readouterr().out
+    assert "--rollout.max-response" in shown["tiny"]
+    assert "(default: 8192)" in shown["paper-qwen3-8b"]
+    assert "(default: 8192)" not in shown["tiny"]
+
+
+def test_a_configuration_survives_its_file():
+    for config in PRESETS.values():
+        assert from_json(TrainConfig(), json.loads(json.dumps(config.to_json()))) == config
+    with pytest.raises(ValueError, match=r"no field loss\.kk"):
+        from_json(TrainConfig(), {"loss": {"kk": 1}})
