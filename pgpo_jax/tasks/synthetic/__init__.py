@@ -1,0 +1,35 @@
+"""Procedural multiple-choice science questions: an endless source for demos and tests.
+
+Every kind of question has one right method and two misconceptions (adding what should be
+multiplied, reading the wrong row of a table, ...), and the values of all three are among the
+options, so that skill and headroom are known. Every constant that a question needs is written in
+it, every value is one token of the shipped tokenizer, and everything is decided by (seed, index).
+
+The splits share neither questions nor operands nor arithmetic facts: see `held_out`.
+
+**To add a kind**, append one `Kind(...)` to the file of its domain (`_physics.py`, ...); nothing
+else names it. Words that the shipped tokenizer lacks are spelt in bytes, which is correct but
+long: `experiments/pretrain_tiny.py` builds tokenizer and model anew. A new domain is a new file,
+listed in `_questions.py`.
+"""
+
+from pgpo_jax.tasks.synthetic._arithmetic import (
+    MAX_VALUE as MAX_VALUE,
+    Calculation as Calculation,
+    held_out as held_out,
+    operand_split as operand_split,
+)
+from pgpo_jax.tasks.synthetic._kind import Kind as Kind, Problem as Problem
+from pgpo_jax.tasks.synthetic._questions import (
+    DOMAINS as DOMAINS,
+    KINDS as KINDS,
+    SyntheticQuestions as SyntheticQuestions,
+)
+from pgpo_jax.tasks.synthetic._text import (
+    CLOSING as CLOSING,
+    FORMS as FORMS,
+    OPENERS as OPENERS,
+    SYSTEM as SYSTEM,
+    prompt_text as prompt_text,
+    solution_text as solution_text,
+)

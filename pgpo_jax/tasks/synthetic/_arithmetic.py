@@ -1,0 +1,85 @@
+"""One-step calculations, and the rule that keeps the splits apart."""
+
+import functools
+import hashlib
+from typing import NamedTuple
+
+# The largest value that a question, an option or a solution contains; each one is one token.
+MAX_VALUE = 120
+_TEST_SHARE = 12  # one operand pair in so many belongs to the test split
+
+
+class Calculation(NamedTuple):
+    """`left op right`, with op one of + - * /.
+
+    >>> Calculation(84, "/", 7).value, Calculation(84, "/", 7).text
+    (12, ' 84 / 7')
+    """
+
+    left: int
+    op: str
+    right: int
+
+    @property
+    def value(self) -> int | None:
+        """The result, or None if it is not a whole number."""
+        match self.op:
+            case "+":
+                return self.left + self.right
+            case "-":
+                return self.left - self.right
+            case "*":
+                return self.left * self.right
+            case "/":
+                whole, rest = divmod(self.left, self.right)
+                return whole if rest == 0 else None
+        raise ValueError(f"op must be one of + - * /, got {self.op!r}")
+
+    @property
+    def text(self) -> str:
+        """As written in a solution, with a space before every part."""
+        return f" {self.left} {self.op} {self.right}"
+
+    @property
+    def family(self) -> tuple[tuple[int, int], ...]:
+        """The operand pairs of the fact in all its guises: 6 * 7, 42 / 6 and 42 / 7.
+
+        >>> Calculation(42, "/", 6).family
+        ((6, 7), (6, 42), (7, 42))
+        """
+        value = self.value
+        if value is None:
+            return ()
+        if self.op in "+*":
+            small, large, whole = *sorted((self.left, self.right)), value
+        else:
+            small, large, whole = *sorted((self.right, value)), self.left
+        return ((small, large), *(_ordered(part, whole) for part in (small, large)))
+
+
+def _ordered(x: int, y: int) -> tuple[int, int]:
+    return (x, y) if x <= y else (y, x)
+
+
+@functools.cache
+def operand_split(x: int, y: int) -> str:
+    """The split that two operands belong to, in either order and under whatever operation.
+
+    A cryptographic hash decides, so that it depends on nothing but the two numbers.
+
+    >>> operand_split(6, 7) == operand_split(7, 6)
+    True
+    """
+    small, large = _ordered(x, y)
+    digest = hashlib.blake2b(f"{small},{large}".encode(), digest_size=8).digest()
+    return "test" if int.from_bytes(digest, "big") % _TEST_SHARE == 0 else "train"
+
+
+@functools.cache
+def held_out(calculation: Calculation) -> bool:
+    """Whether a calculation must not be seen outside the test split.
+
+    It must not if its operands, or those of its fact in another guise, belong to the test split:
+    with 84 / 7 in the test split, training sees neither 84 / 7, 84 - 7 nor 7 * 12.
+    """
+    return any(operand_split(x, y) == "test" for x, y in calculation.family)

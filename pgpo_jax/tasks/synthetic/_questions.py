@@ -1,0 +1,105 @@
+"""The endless source of questions."""
+
+import itertools
+import operator
+import random
+from collections.abc import Iterator, Sequence
+from typing import SupportsIndex, overload
+
+from pgpo_jax.tasks._question import Question
+from pgpo_jax.tasks.synthetic import _biology, _chemistry, _materials, _physics
+from pgpo_jax.tasks.synthetic._kind import Kind, Problem
+from pgpo_jax.tasks.synthetic._text import FORMS, SYSTEM, prompt_text
+
+KINDS: dict[str, tuple[Kind, ...]] = {
+    "physics": _physics.KINDS,
+    "chemistry": _chemistry.KINDS,
+    "biology": _biology.KINDS,
+    "materials": _materials.KINDS,
+}
+DOMAINS = (*KINDS, "all")
+_SPLITS = ("train", "test")
+
+
+class SyntheticQuestions(Sequence[Question]):
+    """An endless, deterministic sequence of questions, made as they are asked for.
+
+    Any index from 0 up is valid, also far ahead: nothing is generated in between. The source has
+    no length and no slices; take a finite list as `[questions[i] for i in range(n)]`.
+
+    Args:
+        domain: "physics", "chemistry", "biology", "materials", or "all" for their mixture.
+        split: "train" or "test": these share no question, operands or fact.
+        seed: numbers the stream; two seeds draw from the same split.
+        form: "letters" asks for an option letter, "open" shows no options and asks for the value.
+
+    Raises:
+        ValueError: an unknown domain, split or form, or a seed that is not an int.
+
+    >>> question = SyntheticQuestions("physics", split="test")[0]
+    >>> question.answer in "ABCD"
+    True
+    """
+
+    def __init__(
+        self, domain: str, *, split: str = "train", seed: int = 0, form: str = "letters"
+    ) -> None:
+        for name, value, valid in (
+            ("domain", domain, DOMAINS),
+            ("split", split, _SPLITS),
+            ("form", form, FORMS),
+        ):
+            if value not in valid:
+                raise ValueError(f"{name} must be one of {', '.join(valid)}, got {value!r}")
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise ValueError(f"seed must be an int, got {seed!r}")
+        self.domain, self.split, self.seed, self.form = domain, split, seed, form
+        self._kinds = [
+            (name, kind)
+            for name, kinds in KINDS.items()
+            if domain in (name, "all")
+            for kind in kinds
+        ]
+
+    def problem(self, index: SupportsIndex) -> Problem:
+        """The problem behind question `index`: its methods and options as numbers.
+
+        Args:
+            index: 0 or more.
+
+        Returns:
+            The problem.
+
+        Raises:
+            ValueError: a negative index.
+        """
+        number = operator.index(index)
+        if number < 0:
+            raise ValueError(f"index must be at least 0 in an endless source, got {number}")
+        # A str seeds through SHA-512: the same on every machine and in every process.
+        rng = random.Random(f"{self.domain}/{self.split}/{self.seed}/{number}")
+        domain, kind = rng.choice(self._kinds)
+        return kind.draw(domain, self.split, rng)
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Question: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Sequence[Question]": ...
+    def __getitem__(self, index: SupportsIndex | slice) -> "Question | Sequence[Question]":
+        if isinstance(index, slice):
+            raise ValueError(f"an endless source has no slices, got {index}")
+        problem = self.problem(index)
+        answer = problem.letter(problem.answer) if self.form == "letters" else str(problem.answer)
+        return Question(
+            id=f"synthetic-{self.form}:{self.domain}:{self.split}:{self.seed}:{index}",
+            domain=problem.domain,
+            system=SYSTEM[self.form],
+            prompt=prompt_text(problem, self.form),
+            answer=answer,
+        )
+
+    def __iter__(self) -> Iterator[Question]:
+        return (self[index] for index in itertools.count())
+
+    def __len__(self) -> int:
+        raise TypeError("an endless source of questions has no length")

@@ -1,0 +1,67 @@
+"""How a problem, and a solution of it, are written."""
+
+from pgpo_jax.tasks.synthetic._arithmetic import Calculation
+from pgpo_jax.tasks.synthetic._kind import Problem
+
+FORMS = ("letters", "open")
+SYSTEM = {
+    "letters": "Answer as <reasoning>...</reasoning> and <answer>letter</answer>.",
+    "open": "Answer as <reasoning>...</reasoning> and <answer>value</answer>.",
+}
+CLOSING = "\nPlease reason step by step."
+# The ways in which a solution may begin.
+OPENERS = ("Take", "Use", "We have")
+
+
+def prompt_text(problem: Problem, form: str) -> str:
+    """The user message: the question, its options (letters only), a closing instruction.
+
+    Args:
+        problem: what is asked.
+        form: "letters" or "open".
+
+    Returns:
+        The message.
+    """
+    options = ""
+    if form == "letters":
+        options = "\n" + "".join(
+            f"\n{letter}: {value}" for letter, value in zip("ABCD", problem.options, strict=True)
+        )
+    return f"{problem.text}{options}{CLOSING}"
+
+
+def solution_text(
+    problem: Problem,
+    calculation: Calculation,
+    form: str = "letters",
+    *,
+    value: int | None = None,
+    opener: str = OPENERS[0],
+) -> str:
+    """A response in the layout of SciKnowEval that follows one calculation.
+
+    Args:
+        problem: what is asked.
+        calculation: the method followed, right or wrong.
+        form: "letters" or "open".
+        value: the conclusion, if it shall not be what the calculation gives; an option.
+        opener: the first word, one of `OPENERS`.
+
+    Returns:
+        The response, without an end token.
+
+    >>> calculation = Calculation(6, "*", 7)
+    >>> problem = Problem("force", "physics", "?", (calculation,), (8, 13, 42, 20))
+    >>> print(solution_text(problem, calculation))
+    <reasoning>Take 6 * 7 = 42 [C].</reasoning>
+    <answer>C</answer>
+    """
+    result = calculation.value if value is None else value
+    if result is None:
+        raise ValueError(f"{calculation} has no whole value, so a conclusion must be given")
+    steps = f"{opener}{calculation.text} = {result}"
+    if form == "open":
+        return f"<reasoning>{steps}.</reasoning>\n<answer> {result}</answer>"
+    letter = problem.letter(result)
+    return f"<reasoning>{steps} [{letter}].</reasoning>\n<answer>{letter}</answer>"
