@@ -1,0 +1,312 @@
+"""The losses where the recorded vectors are silent."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from jax.test_util import check_grads
+
+from pgpo_jax import distillation
+
+INF = float("inf")
+WEIGHTS = [0, 0.1, 0.5, 0.9, 1]
+
+
+def kl(a, b):
+    return (a * np.log(a / b)).sum(-1)
+
+
+def reference(p, q, w):
+    if w in (0, 1):
+        return kl(q, p) if w == 0 else kl(p, q)
+    m = (1 - w) * p + w * q
+    return (1 - w) * kl(p, m) + w * kl(q, m)
+
+
+def restrict(p, q, support, k):
+    """The distributions on the support, made by sorting."""
+    if support == "full":
+        return p, q
+    order = np.argsort(-p, axis=-1, kind="stable")[..., :k]
+    p, q = (np.take_along_axis(r, order, -1) for r in (p, q))
+    if support == "topk":
+        return p / p.sum(-1, keepdims=True), q / q.sum(-1, keepdims=True)
+    return tuple(np.concatenate([r, 1 - r.sum(-1, keepdims=True)], -1) for r in (p, q))
+
+
+def softmax(z):
+    e = np.exp(z - z.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def logits(shape=(2, 3, 9), seed=0):
+    z, u, r = np.random.default_rng(seed).normal(size=(3, *shape))
+    return z, u, r
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("support", ["full", "topk_tail", "topk"])
+@pytest.mark.parametrize("weight", WEIGHTS)
+def test_every_weight_and_support(x64, weight, support, temperature):
+    z, u, _ = logits()
+    want = reference(
+        *restrict(softmax(z / temperature), softmax(u / temperature), support, 4), weight
+    )
+    got = distillation.divergence(
+        jnp.asarray(z), jnp.asarray(u),
+        teacher_weight=weight, support=support, k=4, temperature=temperature,
+    )  # fmt: skip
+    np.testing.assert_allclose(got, want, rtol=1e-10)
+
+
+def test_gradients_agree_with_finite_differences(x64):
+    z, u, _ = logits((2, 7))
+    for support, weight in [("full", 0.3), ("topk_tail", 0.3), ("topk", 1), ("topk_tail", 0)]:
+        f = lambda z, s=support, w=weight: distillation.divergence(  # noqa: E731
+            jnp.asarray(z), jnp.asarray(u), teacher_weight=w, support=s, k=3, temperature=0.7
+        ).sum()
+
+        check_grads(f, (jnp.asarray(z),), order=1, modes=["rev"], atol=1e-7, rtol=1e-7)
+
+
+@pytest.mark.parametrize("weight", WEIGHTS)
+@pytest.mark.parametrize("k", [9, 50])
+def test_k_at_least_v_is_full(x64, weight, k):
+    z, u, _ = map(jnp.asarray, logits())
+    run = lambda support: jax.value_and_grad(  # noqa: E731
+        lambda z: distillation.divergence(z, u, teacher_weight=weight, support=support, k=k).sum()
+    )(z)
+    want = run("full")
+    for support in ("topk_tail", "topk"):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), run(support), want)
+
+
+@pytest.mark.parametrize("weight", WEIGHTS)
+def test_tail_completes_the_vocabulary(x64, weight):
+    """With one word left over, the tail bucket is that word: the full divergence and gradient."""
+    z, u, _ = map(jnp.asarray, logits())
+    run = lambda support: jax.value_and_grad(  # noqa: E731
+        lambda z: distillation.divergence(z, u, teacher_weight=weight, support=support, k=8).sum()
+    )(z)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-13),
+        run("topk_tail"),
+        run("full"),
+    )
+    assert abs(run("topk")[0] - run("full")[0]) > 1e-3  # negative control: renormalising does not
+
+
+def test_one_word(x64):
+    """k=1: two buckets with the tail, a divergence of nothing without."""
+    z, u, _ = logits()
+    got = distillation.divergence(jnp.asarray(z), jnp.asarray(u), k=1)
+    want = reference(*restrict(softmax(z), softmax(u), "topk_tail", 1), 0.5)
+    np.testing.assert_allclose(got, want, rtol=1e-10)
+    none = distillation.divergence(jnp.asarray(z), jnp.asarray(u), support="topk", k=1)
+    np.testing.assert_allclose(none, 0, atol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_one_hot_disagreement(x64, dtype):
+    """Certain of different words: log 2 for w=1/2, the whole gap for the KLs."""
+    z = jnp.array([1000.0, 0.0, 0.0], dtype)
+    u = jnp.array([0.0, 1000.0, 0.0], dtype)
+    for support in ("full", "topk_tail"):
+        run = lambda w, s=support: distillation.divergence(  # noqa: E731
+            z, u, teacher_weight=w, support=s, k=2
+        )
+        np.testing.assert_allclose(run(0.5), np.log(2), rtol=1e-5)
+        np.testing.assert_allclose([run(0), run(1)], 1000, rtol=1e-5)
+
+
+def test_ties_and_saturated_mass(x64):
+    """Equal logits: k of them are taken, no more; a tail below float resolution stays finite."""
+    z, u = jnp.zeros((1, 6)), jnp.asarray(logits((1, 6))[1])
+    got = distillation.divergence(z, u, k=3)
+    q = softmax(np.asarray(u))[0]
+    p = np.array([1 / 6] * 3 + [1 / 2])
+    np.testing.assert_allclose(
+        got[0], reference(p, np.array([*q[:3], q[3:].sum()]), 0.5), rtol=1e-10
+    )
+    peaked = jnp.array([[50.0, 0.0, 0.0, 0.0]], jnp.float32)
+    for weight in WEIGHTS:
+        value, gradient = jax.value_and_grad(
+            lambda z, w=weight: distillation.divergence(z, z, teacher_weight=w, k=2).sum()
+        )(peaked)
+        assert 0 <= value < 1e-7
+        assert jnp.isfinite(gradient).all()
+
+
+@given(
+    st.integers(0, 2**31),
+    st.floats(0.001, 30),
+    st.floats(0, 10),
+    st.sampled_from(WEIGHTS),
+    st.sampled_from(["full", "topk_tail", "topk"]),
+)
+@settings(max_examples=40, deadline=None)
+def test_never_negative(seed, scale, gap, weight, support):
+    """Also where student and teacher nearly agree and rounding decides the sign."""
+    rng = np.random.default_rng(seed)
+    z = jnp.asarray(scale * rng.normal(size=(4, 8)), jnp.float32)
+    u = z + jnp.asarray(10**-gap * rng.normal(size=(4, 8)), jnp.float32)
+    got = distillation.divergence(z, u, teacher_weight=weight, support=support, k=3)
+    assert (got >= 0).all()
+    assert jnp.isfinite(got).all()
+
+
+def test_truncation_without_renormalising_would_go_negative():
+    """Negative control for the tail: what verl#7856 reports."""
+    p, q = np.array([0.5, 0.3, 0.2]), np.array([0.6, 0.35, 0.05])
+    assert (p[:2] * np.log(p[:2] / q[:2])).sum() < 0
+    assert distillation.divergence(jnp.log(p), jnp.log(q), teacher_weight=1, k=2) > 0
+
+
+ROWS = [
+    [0.3, -0.2, 0.1, 0.5],
+    [0.3, -0.2, 0.1, -INF],
+    [-INF, 0.2, 0.1, 0.4],
+    [-INF, -INF, 0.1, -INF],
+    [1e4, 0.0, -1e4, 0.0],
+    [-INF] * 4,
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("support", "weight"),
+    [(s, w) for s in ("full", "topk_tail", "topk") for w in (0, 0.5, 1)] + [("sampled", 1)],
+)
+def test_minus_infinity_in_student_teacher_or_both(support, weight, dtype):
+    rows = jnp.array(ROWS, dtype)
+    z, u = jnp.repeat(rows, len(rows), 0), jnp.tile(rows, (len(rows), 1))
+    values, pull = jax.vjp(
+        lambda z: distillation.divergence(
+            z, u, teacher_weight=weight, support=support, k=2, tokens=jnp.full(len(z), 3)
+        ),
+        z,
+    )
+    assert values.dtype == jnp.float32
+    assert jnp.isfinite(values).all()
+    assert jnp.isfinite(pull(jnp.ones_like(values))[0]).all()
+
+
+def test_forbidden_words_on_both_sides_change_nothing(x64):
+    z, u, _ = map(jnp.asarray, logits())
+    pad = lambda x: jnp.concatenate([x, jnp.full((2, 3, 5), -jnp.inf)], -1)  # noqa: E731
+    for support, weight in [("full", 0.5), ("full", 0), ("topk_tail", 1), ("topk", 0.3)]:
+        run = lambda z, u, s=support, w=weight: distillation.divergence(  # noqa: E731
+            z, u, teacher_weight=w, support=s, k=4
+        )
+        np.testing.assert_allclose(run(pad(z), pad(u)), run(z, u), rtol=1e-12)
+
+
+@pytest.mark.parametrize("mode", ["sequence_mean", "token_mean", "sequence_sum"])
+def test_masked_rows_hold_anything(mode):
+    """Nothing counts: zero loss, zero gradient; some counts: garbage elsewhere does not leak."""
+    z, u, _ = (jnp.asarray(x, jnp.float32) for x in logits((3, 2, 6)))
+
+    @jax.jit
+    @jax.value_and_grad
+    def loss(z, mask, rows):
+        per_token = distillation.divergence(z, u, k=2)
+        return distillation.aggregate(per_token, mask, rows, mode=mode)
+
+    ones, rows = jnp.ones((3, 2)), jnp.array([1, 0, 1])
+    for masks in ((0 * ones, rows), (ones, 0 * rows)):
+        value, gradient = loss(z, *masks)
+        assert value == 0
+        assert (gradient == 0).all()
+    value, gradient = loss(z.at[1].set(-jnp.inf), ones, rows)
+    want, want_gradient = loss(z, ones, rows)
+    assert value == want
+    np.testing.assert_array_equal(gradient, want_gradient)
+
+
+def test_denominators(x64):
+    losses = jnp.array([[1.0, 2.0, 3.0], [4.0, 9.0, 9.0], [7.0, 8.0, 9.0]])
+    mask = jnp.array([[1, 1, 1], [1, 0, 0], [1, 1, 0]])
+    rows = jnp.array([1, 1, 0])
+    mean = distillation.aggregate
+    assert mean(losses, mask, rows) == (2 + 4) / 3
+    assert mean(losses, mask, rows, mode="token_mean") == 10 / 4
+    assert mean(losses, mask, rows, mode="sequence_sum") == 10 / 3
+    # dropped rows and micro-batches keep the batch's denominator
+    parts = [mean(losses[i : i + 1], mask[i : i + 1], num_sequences=3) for i in (0, 1)]
+    np.testing.assert_allclose(sum(parts), mean(losses, mask, rows))
+    parts = [
+        mean(losses[i : i + 1], mask[i : i + 1], mode="token_mean", num_tokens=4) for i in (0, 1)
+    ]
+    np.testing.assert_allclose(sum(parts), 10 / 4)
+    with pytest.raises(ValueError, match="num_sequences"):
+        mean(losses, mask, mode="token_mean", num_sequences=3)
+    with pytest.raises(ValueError, match="num_tokens"):
+        mean(losses, mask, num_tokens=3)
+    with pytest.raises(ValueError, match=r"got 'mean'"):
+        mean(losses, mask, mode="mean")
+
+
+def test_teacher_has_no_gradient(x64):
+    z, u, r = map(jnp.asarray, logits())
+
+    def loss(u, r):
+        teacher = distillation.trust_region_logits(r, u, 0.05)
+        return sum(
+            distillation.divergence(
+                z, t, teacher_weight=w, support=s, k=3, tokens=jnp.zeros((2, 3), int)
+            ).sum()
+            for t in (teacher, u)
+            for s, w in [("full", 0), ("topk_tail", 0.5), ("topk", 0.5), ("sampled", 1)]
+        )
+
+    assert not any(g.any() for g in jax.grad(loss, (0, 1))(u, r))
+
+
+def test_trust_region_teacher(x64):
+    z, _, r = logits()
+    teacher = distillation.trust_region_logits(jnp.asarray(r), jnp.asarray(z), 0.05)
+    # raw logits are mixed, so before the temperature: the geometric mean of the policies
+    geometric = softmax(r) ** 0.95 * softmax(z) ** 0.05
+    geometric /= geometric.sum(-1, keepdims=True)
+    np.testing.assert_allclose(jax.nn.softmax(teacher), geometric, rtol=1e-10)
+    got = distillation.divergence(jnp.asarray(z), teacher, support="full", temperature=0.7)
+    mixed = softmax((0.95 * r + 0.05 * z) / 0.7)
+    np.testing.assert_allclose(got, reference(softmax(z / 0.7), mixed, 0.5), rtol=1e-9)
+    inf = jnp.array([0.0, -jnp.inf])
+    for rate in (0, 0.5, 1):
+        got = distillation.trust_region_logits(inf, inf, rate)
+        np.testing.assert_array_equal(got, inf)
+    with pytest.raises(ValueError, match=r"\[0, 1\], got 1.5"):
+        distillation.trust_region_logits(inf, inf, 1.5)
+
+
+def test_importance_weights(x64):
+    now = jnp.log(jnp.array([[0.2, 0.9, 0.1, 1e-30]]))
+    old = jnp.log(jnp.array([[0.4, 0.3, 0.1, 1.0]]))
+    ratio = distillation.importance_ratio(now, old)
+    np.testing.assert_allclose(ratio, [[0.5, 2.0, 1.0, np.exp(-20)]], rtol=1e-12)
+    fixed = distillation.rollout_correction(now, old, jnp.array([[1, 1, 0, 1]]), 1.5)
+    np.testing.assert_allclose(fixed, [[0.5, 1.5, 0.0, np.exp(-20)]], rtol=1e-12)
+    gradient = jax.grad(lambda x: distillation.importance_ratio(x, old).sum())(now)
+    assert not gradient.any()
+    with pytest.raises(ValueError, match="got 0"):
+        distillation.importance_ratio(now, old, 0)
+
+
+@pytest.mark.parametrize(
+    ("kw", "rule"),
+    [
+        ({"support": "topk-tail"}, "support must be one of .* got 'topk-tail'"),
+        ({"teacher_weight": 1.5}, r"teacher_weight must be in \[0, 1\], got 1.5"),
+        ({"teacher_weight": float("nan")}, "got nan"),
+        ({"k": 0}, "k must be at least 1.*got 0"),
+        ({"temperature": 0}, "temperature must be .* got 0"),
+        ({"support": "sampled"}, "teacher_weight must be 1, got 0.5"),
+        ({"support": "sampled", "teacher_weight": 1}, "tokens"),
+    ],
+)
+def test_refusals(kw, rule):
+    z = jnp.zeros((1, 2, 3))
+    with pytest.raises(ValueError, match=rule):
+        distillation.divergence(z, z, **kw)
