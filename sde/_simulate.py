@@ -1,0 +1,219 @@
+"""Samples of the equations (by diffrax) and of the chains."""
+
+import functools as ft
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float, PRNGKeyArray
+
+from ._chains import Chain
+from ._equations import Coefficients, Equation
+from ._lookup import as_chain, as_equation, as_problem, count_steps
+from ._setting import Setting
+from ._simulate_chain import chain_program
+from ._simulate_checks import check_coefficients, check_solver
+from ._simulate_ensemble import CHUNK, even_chunks, gather
+from ._simulate_equation import Backend, equation_program
+from .problems import Problem
+
+
+def check_substeps(substeps: int) -> None:
+    """Raises ValueError unless substeps is a whole number >= 1."""
+    if isinstance(substeps, bool) or not isinstance(substeps, int) or substeps < 1:
+        raise ValueError(f"substeps must be a whole number >= 1, got {substeps!r}")
+
+
+@ft.lru_cache(maxsize=128)
+def coefficients_of(
+    problem: Problem, equation: Equation, chain: Chain, batch_size: int, replace: bool
+) -> Callable[[Any], Coefficients]:
+    """eta (possibly traced) to the coefficients, without checks; the same object per argument."""
+    with jax.enable_x64(True):
+        x0 = tuple(float(x) for x in equation.start(problem, chain))
+
+    def build(eta: Any) -> Coefficients:
+        setting = Setting(problem, eta, batch_size, replace)
+        return Coefficients(
+            lambda x: equation.drift(chain, setting, x),
+            lambda x: equation.diffusion(chain, setting, x),
+            x0,
+        )
+
+    return build
+
+
+def prepare(
+    problem: str | Problem,
+    equation: str | Equation,
+    chain: str | Chain,
+    *,
+    eta: float,
+    horizon: float,
+    batch_size: int,
+    replace: bool,
+    solver: str,
+) -> tuple[Callable[[Any], Coefficients], int]:
+    """Everything that can be refused before a simulation; the coefficients and K = horizon/eta."""
+    problem, equation, chain = as_problem(problem), as_equation(equation), as_chain(chain)
+    steps = count_steps(eta, horizon)
+    check_solver(solver)
+    coefficients = equation.build(problem, chain, eta=eta, batch_size=batch_size, replace=replace)
+    what = f"{equation.name!r} on {type(problem).__name__}"
+    check_coefficients(coefficients, solver, horizon, what)
+    return coefficients_of(problem, equation, chain, batch_size, replace), steps
+
+
+def simulate(
+    problem: str | Problem,
+    equation: str | Equation,
+    *,
+    chain: str | Chain,
+    eta: float,
+    horizon: float = 1.0,
+    paths: int,
+    key: PRNGKeyArray,
+    substeps: int = 1,
+    solver: str = "euler",
+    batch_size: int = 1,
+    replace: bool = True,
+    backend: Backend = "diffrax",
+    chunk: int = CHUNK,
+) -> Float[np.ndarray, "paths d"]:
+    r"""Samples of an equation's solution at the horizon.
+
+    One `diffeqsolve` per chunk of paths (the ensemble is the state), chunks spread over the
+    devices, in float64. The numbers depend on the key, paths and chunk, not on the devices.
+
+    **Euler with one substep is SGD with Gaussian noise.** At dt = eta its weak error against the
+    chain measures the scheme, not the equation: such samples verify nothing. Use `substeps`, and
+    extrapolate over it (`sde.estimate_equation` does).
+
+    Solvers: "euler" (Itô). The others converge to the Stratonovich reading, so they are handed the
+    drift $b - \frac12\sum_j(D\sigma_j)\sigma_j$, by autodiff: "euler_heun", "heun", "midpoint",
+    "ralston" (weak order 1), "spark", "general_shark", "slow_rk" (higher order for commutative
+    noise, which minibatch noise in d >= 2 is in general not). "sra1", "shark", "sea" take only
+    noise that does not depend on the state and are refused otherwise.
+
+    Args:
+        problem: a problem or its name.
+        equation: an equation or its name.
+        chain: the chain that the equation is meant to track (decides b and S).
+        eta: step size of the chain; it must divide the horizon.
+        horizon: final time, in units of 1/eta chain steps.
+        paths: how many samples.
+        key: a PRNG key.
+        substeps: solver steps per chain step, dt = eta/substeps.
+        solver: see above.
+        batch_size: |B|.
+        replace: whether minibatches are drawn with replacement.
+        backend: "diffrax", or "scan": the same Euler steps on the same increments.
+        chunk: paths simulated at a time.
+
+    Returns:
+        theta at the horizon, shape [paths, d], NumPy float64 (without the memory J of "augmented").
+
+    Raises:
+        ValueError: an unknown name, an eta that does not divide the horizon, paths or substeps not
+            >= 1, a diffusion matrix that is not positive semi-definite, a solver that cannot take
+            the noise; all before any simulation starts.
+        FloatingPointError: a path did not stay finite.
+
+    >>> x = simulate("quadratic", "eq7", chain="sgd", eta=1 / 8, paths=1000, substeps=4,
+    ...              key=jax.random.key(0))
+    >>> x.shape, x.dtype
+    ((1000, 1), dtype('float64'))
+    """
+    size = even_chunks(paths, chunk)
+    check_substeps(substeps)
+    with jax.enable_x64(True):
+        build, steps = prepare(
+            problem,
+            equation,
+            chain,
+            eta=eta,
+            horizon=horizon,
+            batch_size=batch_size,
+            replace=replace,
+            solver=solver,
+        )
+        if backend not in ("diffrax", "scan") or (backend == "scan" and solver != "euler"):
+            raise ValueError(
+                f"backend must be 'diffrax', or 'scan' with the Euler solver; got {backend!r} "
+                f"with {solver!r}"
+            )
+        total = steps * substeps
+        program = _states_of_equation(
+            build, size, solver, total if backend == "scan" else None
+        )
+        return gather(
+            program,
+            key,
+            paths,
+            size,
+            as_problem(problem).dim,
+            float(eta),
+            eta / substeps,
+            total,
+            label=f"equation, eta={eta:g}",
+        )
+
+
+@ft.lru_cache(maxsize=64)
+def _states_of_equation(
+    build: Callable[[Any], Coefficients], paths: int, solver: str, scan_steps: int | None
+) -> Callable[..., Any]:
+    program = equation_program(build, paths=paths, solver=solver, scan_steps=scan_steps)
+    return lambda *args: program(*args)[0]
+
+
+@ft.lru_cache(maxsize=64)
+def _states_of_chain(
+    problem: Problem, chain: Chain, batch_size: int, replace: bool, paths: int
+) -> Callable[..., Any]:
+    program = chain_program(problem, chain, batch_size, replace, paths, False)
+    return lambda *args: program(*args)[0]
+
+
+def run_chain(
+    problem: str | Problem,
+    chain: str | Chain,
+    *,
+    eta: float,
+    horizon: float = 1.0,
+    paths: int,
+    key: PRNGKeyArray,
+    batch_size: int = 1,
+    replace: bool = True,
+    chunk: int = CHUNK,
+) -> Float[np.ndarray, "paths d"]:
+    """Samples of a chain's parameters after horizon/eta steps: the algorithm, run many times.
+
+    Args:
+        problem: a problem or its name.
+        chain: a chain or its name.
+        eta: step size; it must divide the horizon.
+        horizon: eta times the number of steps.
+        paths: how many independent runs.
+        key: a PRNG key.
+        batch_size: |B|.
+        replace: whether minibatches are drawn with replacement.
+        chunk: runs simulated at a time.
+
+    Returns:
+        theta after the last step, shape [paths, d], NumPy float64.
+
+    Raises:
+        ValueError: an unknown name, an eta that does not divide the horizon, paths not >= 1.
+
+    >>> run_chain("torus", "pgpo_minibatch", eta=1 / 4, paths=5, key=jax.random.key(0)).shape
+    (5, 2)
+    """
+    size = even_chunks(paths, chunk)
+    problem, chain = as_problem(problem), as_chain(chain)
+    steps = count_steps(eta, horizon)
+    with jax.enable_x64(True):
+        program = _states_of_chain(problem, chain, batch_size, replace, size)
+        d, label = problem.dim, f"chain, eta={eta:g}"
+        return gather(program, key, paths, size, d, float(eta), steps, label=label)

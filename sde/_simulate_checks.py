@@ -1,0 +1,67 @@
+"""What is refused before anything is simulated, and the drift that Stratonovich solvers need."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ._equations import Coefficients
+from ._psd import check_psd
+from ._simulate_solve import SOLVERS
+
+_PATH = 16
+
+
+def ito_to_stratonovich(
+    coefficients: Coefficients,
+) -> Callable[[Float[Array, " m"]], Float[Array, " m"]]:
+    r"""The drift a Stratonovich solver needs for the same process.
+
+    $b - \frac12\sum_j (D\sigma_j)\sigma_j$ over the columns of sigma, by autodiff.
+    """
+    root = coefficients.diffusion
+
+    def corrected(x: Float[Array, " m"]) -> Float[Array, " m"]:
+        sigma = root(x)
+
+        def along(j: int) -> Float[Array, " m"]:
+            return jax.jvp(lambda z: root(z)[:, j], (x,), (sigma[:, j],))[1]
+
+        return coefficients.drift(x) - 0.5 * sum(along(j) for j in range(x.shape[0]))
+
+    return corrected
+
+
+def check_solver(name: str) -> None:
+    """Raises ValueError for a solver that does not exist here, naming those that do."""
+    if name not in SOLVERS:
+        raise ValueError(f"solver must be one of {', '.join(SOLVERS)}; got {name!r}")
+
+
+def check_coefficients(coefficients: Coefficients, solver: str, horizon: float, what: str) -> None:
+    """Looks at the diffusion matrix near the noise-free path, before any simulation.
+
+    Raises:
+        ValueError: it is not a covariance matrix there, or it depends on the state and the solver
+            takes only additive noise.
+    """
+    step = horizon / _PATH
+
+    def advance(x: Float[Array, " m"], _: None) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
+        return x + step * coefficients.drift(x), x
+
+    x0 = jnp.asarray(coefficients.x0, dtype=float)
+    path = np.asarray(jax.lax.scan(advance, x0, None, length=_PATH + 1)[1])
+    around = np.random.default_rng(0).uniform(-0.3, 0.3, (4, *path.shape))
+    probes = np.concatenate([path[None], path + around]).reshape(-1, len(x0))
+    matrices = np.asarray(jax.vmap(coefficients.diffusion_matrix)(jnp.asarray(probes)))
+    check_psd(matrices, what)
+    varies = np.max(np.abs(matrices - matrices[0])) > 1e-12 * np.max(np.abs(matrices))
+    if SOLVERS[solver].additive and varies:
+        fit = ", ".join(name for name, kind in SOLVERS.items() if not kind.additive)
+        raise ValueError(
+            f"solver {solver!r} takes only noise that does not depend on the state, and the "
+            f"diffusion of {what} does; use one of {fit}"
+        )

@@ -1,0 +1,118 @@
+"""Chunks of an ensemble over devices: memory stays that of a few chunks however many the paths."""
+
+import functools as ft
+import math
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Float, PRNGKeyArray, PyTree
+
+# One chunk of doubles fits the second-level cache, where a whole ensemble of 1e5 paths does not.
+CHUNK = 1 << 14
+
+
+def check_paths(paths: int, chunk: int) -> None:
+    """Raises ValueError unless paths and chunk are whole numbers >= 1."""
+    for name, value in (("paths", paths), ("chunk", chunk)):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+            raise ValueError(f"{name} must be a whole number >= 1, got {value!r}")
+
+
+def even_chunks(paths: int, chunk: int) -> int:
+    """The size of equal chunks, none above `chunk`, that waste as few paths as can be.
+
+    >>> even_chunks(100_000, 16_384)
+    14286
+    """
+    check_paths(paths, chunk)
+    return math.ceil(paths / math.ceil(paths / chunk))
+
+
+@ft.lru_cache(maxsize=64)
+def _mesh(devices: int) -> Mesh:
+    return Mesh(np.asarray(jax.devices()[:devices]), ("chunks",))
+
+
+@ft.lru_cache(maxsize=128)
+def _sharded(function: Callable[..., PyTree], devices: int) -> Any:
+    """One compiled program per function and number of devices, kept for the next call."""
+    everywhere = PartitionSpec()
+
+    def block(keys: PRNGKeyArray, args: PyTree) -> PyTree:
+        return jax.tree.map(lambda leaf: leaf[None], function(keys[0], *args))
+
+    return jax.jit(
+        jax.shard_map(
+            block,
+            mesh=_mesh(devices),
+            in_specs=(PartitionSpec("chunks"), everywhere),
+            out_specs=PartitionSpec("chunks"),
+            check_vma=False,
+        )
+    )
+
+
+def over_chunks(
+    function: Callable[..., PyTree],
+    key: PRNGKeyArray,
+    chunks: int,
+    *args: Any,
+    label: str = "",
+) -> Iterator[PyTree]:
+    """Yields `function(key_c, *args)` for chunks c = 0, 1, ..., one chunk per device at a time.
+
+    Chunk c always gets `fold_in(key, c)`, so the numbers do not depend on how many devices there
+    are.
+
+    Args:
+        function: a pure function of a key and `args`; the same object compiles once.
+        key: the key of the whole ensemble.
+        chunks: how many chunks.
+        args: numbers, traced.
+        label: name on the progress bar, shown when stderr is a terminal and the run is long.
+    """
+    rounds = math.ceil(chunks / jax.device_count())
+    devices = math.ceil(chunks / rounds)
+    program = _sharded(function, devices)
+    sharding = NamedSharding(_mesh(devices), PartitionSpec("chunks"))
+    for first in _progress(range(0, rounds * devices, devices), label):
+        keys = jax.vmap(lambda c: jax.random.fold_in(key, c))(jnp.arange(first, first + devices))
+        out = jax.device_get(program(jax.device_put(keys, sharding), args))
+        for i in range(min(devices, chunks - first)):
+            yield jax.tree.map(lambda leaf, i=i: leaf[i], out)
+
+
+def _progress(rounds: range, label: str):
+    if not label or len(rounds) < 4 or not sys.stderr.isatty():
+        return rounds
+    from tqdm import tqdm
+
+    return tqdm(rounds, desc=label, leave=False, unit="chunk")
+
+
+def gather(
+    function: Callable[..., Any],
+    key: PRNGKeyArray,
+    paths: int,
+    chunk: int,
+    dim: int,
+    *args: Any,
+    label: str = "",
+) -> Float[np.ndarray, "paths d"]:
+    """All the samples `[paths, dim]`, chunk by chunk, in host memory."""
+    out = np.empty((paths, dim))
+    chunks = math.ceil(paths / chunk)
+    for c, part in enumerate(over_chunks(function, key, chunks, *args, label=label)):
+        rows = out[c * chunk : (c + 1) * chunk]
+        rows[:] = np.asarray(part)[: len(rows), :dim]
+    if not np.all(np.isfinite(out)):
+        raise FloatingPointError(
+            "the simulation left the domain of its coefficients (a path is not finite): the "
+            "diffusion matrix lost positive semi-definiteness, or the step is too large"
+        )
+    return out

@@ -1,0 +1,165 @@
+"""The statistics of an order: synthetic errors whose order is known, and traps."""
+
+import numpy as np
+import pytest
+
+from sde._order_fit import fit_polynomial, fit_slope
+from sde._order_verdict import Evidence, Finding, judge, worst
+
+ETAS = 2.0 ** -np.arange(3, 9)
+
+
+def evidence(errors, se=None, floor=0.0, sup=None, resolution=0.0, paths=0):
+    errors = np.asarray(errors, dtype=float)
+    n = len(errors)
+    return Evidence(
+        observable="m2",
+        etas=ETAS[:n],
+        errors=errors,
+        standard_errors=np.zeros(n) if se is None else np.asarray(se, dtype=float),
+        sup_errors=np.abs(errors) if se is None and sup is None else sup,
+        resolutions=np.full(n, resolution),
+        floor=floor,
+        floor_resolution=0.0,
+        paths=paths,
+    )
+
+
+@pytest.mark.parametrize(
+    ("errors", "floor", "verdict"),
+    [
+        (0.3 * ETAS - 0.2 * ETAS**2, 0.0, "order 1"),
+        (0.3 * ETAS**2 + ETAS**3, 0.0, "order 2"),
+        (0.2 * ETAS**0.5, 0.0, "order 1/2"),
+        (0.1 + 0.3 * ETAS, 0.1, "order 0"),
+        (-0.05 + 0.02 * ETAS, -0.05, "order 0"),
+    ],
+)
+def test_exact_orders(errors, floor, verdict):
+    assert judge(evidence(errors, floor=floor)).verdict == verdict
+
+
+def test_a_floor_that_the_two_odes_do_not_confirm_is_undecided():
+    finding = judge(evidence(0.1 + 0.3 * ETAS, floor=0.2))
+    assert finding.verdict == "undecided"
+    assert "disagrees" in finding.reason
+    assert judge(evidence(0.1 + 0.3 * ETAS, floor=None)).verdict == "undecided"
+
+
+def test_a_small_floor_under_a_linear_error_is_not_order_one():
+    # Slope alone would pass: only the equivalence test sees c0.
+    errors = 0.3 * ETAS + 0.004
+    assert fit_slope(ETAS, errors, np.zeros(6)).slope > 0.6
+    assert judge(evidence(errors, floor=0.004)).verdict != "order 1"
+
+
+def test_errors_at_the_discretisation_of_the_engine_are_undecided():
+    finding = judge(evidence(1e-3 * ETAS**2, resolution=1e-8))
+    assert finding.verdict == "undecided"
+    assert finding.unresolved
+
+
+def test_four_rungs_are_too_few():
+    assert judge(evidence(ETAS[:4])).verdict == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("curve", "floor", "se", "verdict"),
+    [
+        (lambda e: 0.1 * e, 0.0, 3e-5, "order 1"),
+        (lambda e: 1.4 * e**2, 0.0, 2e-5, "order 2"),
+        (lambda e: 0.2 - 0.1 * e, 0.2, 1e-3, "order 0"),
+    ],
+)
+def test_monte_carlo_orders(curve, floor, se, verdict):
+    rng = np.random.default_rng(3)
+    errors = curve(ETAS) + se * ETAS**0.5 * rng.standard_normal(6)
+    finding = judge(evidence(errors, se * ETAS**0.5, floor=floor, paths=10_000))
+    assert finding.verdict == verdict, finding.reason
+
+
+def test_too_much_noise_is_undecided_and_says_how_many_paths_would_decide():
+    rng = np.random.default_rng(5)
+    noisy = evidence(0.1 * ETAS + 2e-3 * rng.standard_normal(6), np.full(6, 2e-3), paths=1000)
+    finding = judge(noisy)
+    assert finding.verdict == "undecided"
+    assert finding.paths_needed is not None
+    assert finding.paths_needed > 10_000
+    assert "paths per rung would decide" in finding.reason
+    # The number it names does decide.
+    ratio = (1000 / finding.paths_needed) ** 0.5
+    sharper = evidence(
+        0.1 * ETAS + 2e-3 * ratio * rng.standard_normal(6),
+        np.full(6, 2e-3 * ratio),
+        paths=finding.paths_needed,
+    )
+    assert judge(sharper).verdict == "order 1"
+
+
+def test_false_confirmations_are_rare():
+    # An order-0 error a few standard errors large must not be certified as order 1.
+    rng = np.random.default_rng(11)
+    verdicts = [
+        judge(
+            evidence(
+                0.003 + 0.1 * ETAS + 1e-3 * rng.standard_normal(6),
+                np.full(6, 1e-3),
+                floor=0.003,
+                paths=1000,
+            )
+        ).verdict
+        for _ in range(200)
+    ]
+    assert verdicts.count("order 1") <= 2
+
+
+def test_polynomial_degree_rises_only_when_chi2_rejects():
+    rng = np.random.default_rng(7)
+    se = np.full(6, 1e-4)
+    quadratic = 0.1 + ETAS + 0.3 * ETAS**2 + se * rng.standard_normal(6)
+    cubic = quadratic + 30 * ETAS**3
+    assert len(fit_polynomial(ETAS, quadratic, se).coefficients) == 3
+    fit = fit_polynomial(ETAS, cubic, se)
+    assert len(fit.coefficients) == 4
+    assert abs(fit.coefficients[0] - 0.1) < 2 * fit.half_widths[0]
+
+
+def test_interval_of_c0_covers():
+    rng = np.random.default_rng(13)
+    se = 1e-3 * ETAS**0.5
+    hits = 0
+    for _ in range(400):
+        fit = fit_polynomial(ETAS, 0.02 + 0.1 * ETAS + se * rng.standard_normal(6), se)
+        hits += abs(fit.coefficients[0] - 0.02) <= fit.half_widths[0]
+    assert 0.91 < hits / 400 < 0.98
+
+
+def test_curved_slope_takes_up_the_first_correction():
+    errors = ETAS * (1 + 3 * ETAS)
+    straight = fit_slope(ETAS, errors, np.zeros(6))
+    curved = fit_slope(ETAS, errors, np.zeros(6), curved=True)
+    assert abs(curved.slope - 1) < abs(straight.slope - 1)
+
+
+def test_mixed_standard_errors_are_refused():
+    with pytest.raises(ValueError, match=r"all zero .* or all positive"):
+        fit_polynomial(ETAS, ETAS, np.array([0, 0, 0, 0, 0, 1.0]))
+
+
+def _finding(verdict, unresolved=False):
+    return Finding(verdict, "because", None, None, None, (0.0, 0.0), unresolved=unresolved)
+
+
+def test_the_worst_observable_rules():
+    both = {"mean": _finding("order 2"), "m2": _finding("order 1")}
+    assert worst(both, {"mean": 1.0, "m2": 1.0})[0] == "order 1"
+    both["cos3x"] = _finding("order 0")
+    assert worst(both, dict.fromkeys(both, 1.0))[0] == "order 0"
+    both["cos3x"] = _finding("undecided")
+    assert worst(both, dict.fromkeys(both, 1.0))[0] == "undecided"
+
+
+def test_an_unresolved_observable_is_passed_over_only_when_negligible():
+    findings = {"mean": _finding("undecided", unresolved=True), "m2": _finding("order 1")}
+    assert worst(findings, {"mean": 1e-12, "m2": 1e-3})[0] == "order 1"
+    assert worst(findings, {"mean": 1e-4, "m2": 1e-3})[0] == "undecided"
