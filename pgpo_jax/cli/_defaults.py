@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pgpo_jax.training import PRESETS, EvaluationConfig, RolloutConfig, TrainConfig
+from pgpo_jax.training._policy import TINY
 
 T = TypeVar("T")
 
@@ -27,8 +28,6 @@ CLI_PRESETS: dict[str, TrainConfig] = {
     **PRESETS,
 }
 """Presets by name: those of the library, and the shipped model on a file of questions."""
-
-SHIPPED = Path(__file__).resolve().parents[1] / "assets" / "tiny"
 
 
 def starting_point(argv: Sequence[str], folder: Path) -> tuple[str, TrainConfig]:
@@ -71,7 +70,7 @@ def suitable_preset(model: str | None, task: str | None) -> str:
 
 def is_shipped(model: str | None) -> bool:
     """Whether a model is the one in the package, by name or folder."""
-    return model in (None, "tiny") or Path(str(model)).resolve() == SHIPPED
+    return model in (None, "tiny") or Path(str(model)).resolve() == TINY
 
 
 def from_json(default: T, values: dict[str, Any], where: str = "") -> T:

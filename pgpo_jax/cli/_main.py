@@ -26,6 +26,7 @@ COMMANDS = {
     "train": Command("_train", "post-train a model on a task"),
     "eval": Command("_eval", "measure a model: avg@n on a task"),
     "sample": Command("_sample", "show a model's answers to questions"),
+    "export": Command("_export", "write a run's model as a Hugging Face folder"),
     "report": Command("_report", "compare runs on one HTML page"),
     "weak-order": Command("_weak_order", "measure how well an SDE follows an optimizer"),
     "experiment": Command("_experiment", "run one of the experiments by name"),

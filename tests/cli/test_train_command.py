@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from pgpo_jax.cli import _train, main
-from pgpo_jax.cli._defaults import SHIPPED, from_json
+from pgpo_jax.cli._defaults import from_json
 from pgpo_jax.training import PRESETS, TrainConfig
+from pgpo_jax.training._policy import TINY
 
 DATA = Path(__file__).parents[1] / "reports" / "data"
 
@@ -40,7 +41,7 @@ def test_without_options_the_tiny_preset_runs(asked, capsys):
 
 
 def test_the_preset_suits_model_and_task(asked):
-    on_file = trained(asked, "--model", str(SHIPPED), "--task", "x/train.json", "--output", "a")
+    on_file = trained(asked, "--model", str(TINY), "--task", "x/train.json", "--output", "a")
     assert on_file.rollout.max_prompt == 2048
     assert on_file.dtype == "float32"
     assert trained(asked, "--model", "Qwen/Qwen3-8B", "--output", "b").rollout.questions == 32
@@ -51,7 +52,7 @@ def test_the_preset_suits_model_and_task(asked):
 def test_every_field_can_be_changed(asked):
     config = trained(
         asked,
-        *("--method", "sdpo", "--steps", "3", "--seed", "5", "--no-teacher.exclude-self"),
+        *("--method", "sdpo", "--steps", "3", "--seed", "5", "--teacher.no-exclude-self"),
         *("--rollout.max-prompt", "99", "--teacher.max-prompt=100", "--loss.rollout_clip", "None"),
         *("--information.estimator", "kl", "--optimizer.learning-rate", "1e-3"),
         *("--evaluation.questions", "7", "--mesh.data", "2", "--eval-task", "synthetic:physics"),
@@ -81,7 +82,6 @@ def test_resume_alone_continues_as_configured(asked):
         (("--preset", "huge"), "'huge'"),
         (("--steps", "0"), "TrainConfig.steps must be positive, got 0"),
         (("--resume", "--output", "absent"), "nothing to resume: there is no run in absent"),
-        (("--rollout.top-p", "2"), "top_p"),
     ],
 )
 def test_bad_requests_are_one_line(asked, capsys, arguments, named):
@@ -89,6 +89,22 @@ def test_bad_requests_are_one_line(asked, capsys, arguments, named):
     message = capsys.readouterr().err
     assert named in message
     assert message.count("\n") == 1
+    assert not asked
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--rollout.top-p", "2"), "RolloutConfig.top_p must be in (0, 1], got 2.0"),
+        (("--method", "grpo"), "grpo"),
+        (("--rollout.maximum", "2"), "--rollout.maximum"),
+    ],
+)
+def test_bad_options_are_named_in_a_box(asked, capsys, arguments, named):
+    with pytest.raises(SystemExit) as end:
+        main(["train", *arguments])
+    assert end.value.code == 2
+    assert named in capsys.readouterr().err
     assert not asked
 
 
