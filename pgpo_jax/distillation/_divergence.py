@@ -15,6 +15,7 @@ from pgpo_jax._categorical import (
 )
 from pgpo_jax._precision import at_least_float32
 from pgpo_jax._reduce import check_choice
+from pgpo_jax.distillation._most_likely import most_likely
 
 Support = Literal["full", "topk_tail", "topk", "sampled"]
 
@@ -65,7 +66,7 @@ def _on_support(
     """Log-probabilities of both sides on the student's k most likely words (or all)."""
     if support == "full" or k >= student_logits.shape[-1]:
         return log_probs(student_logits), log_probs(teacher_logits)
-    indices = jax.lax.top_k(jax.lax.stop_gradient(student_logits), k)[1]
+    indices = most_likely(student_logits, k)
 
     def gathered(logits: Float[Array, "*batch V"]) -> Float[Array, "*batch k"]:
         # Gather before normalising: no second array over the vocabulary.

@@ -11,6 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec as P
 from pgpo_jax import distillation, information
 from pgpo_jax._categorical import entropy, log_probs, token_log_probs
 from pgpo_jax.distillation._chunks import chunk_layout
+from pgpo_jax.distillation._most_likely import most_likely
 
 B, T, D, V = 3, 5, 4, 11
 
@@ -212,11 +213,9 @@ def test_nothing_counts():
 
     @jax.jit
     def run(student_hidden, response_mask, sequence_mask):
-        changed = {
-            "student_hidden": student_hidden,
-            "response_mask": response_mask,
-            "sequence_mask": sequence_mask,
-        }
+        names = ("student_hidden", "response_mask", "sequence_mask")
+        values = (student_hidden, response_mask, sequence_mask)
+        changed = dict(zip(names, values, strict=True))
         out = distillation.sdpo_head_loss(**{**inputs, **changed}, k=4)
         return out.loss, out
 
@@ -254,7 +253,9 @@ def test_micro_batches_add_up_to_the_batch(x64):
         (losses, outs), gradients = zip(*[p[0] for p in parts], strict=True), [p[1] for p in parts]
         np.testing.assert_allclose(sum(losses), want, rtol=1e-12)
         np.testing.assert_allclose(sum(gradients), want_gradient, rtol=1e-10)
-        pooled = sum(o.information_sum for o in outs) / sum(o.information_count for o in outs)
+        pooled = sum(o.information_sum for o in outs) / float(
+            sum(o.information_count for o in outs)
+        )
         np.testing.assert_allclose(pooled, whole.information, rtol=1e-12)
 
 
@@ -285,7 +286,7 @@ def test_sharded_head(support):
     mask = jnp.asarray(np.arange(8) < np.array([[8], [3], [5], [1]]))
     args = (hidden, hidden[::-1], head, head[:, ::-1], tokens, mask)
     rows, columns = P("data"), P(None, "tensor")
-    where = [NamedSharding(mesh, s) for s in (rows, rows, columns, columns, rows, rows)]
+    where = tuple(NamedSharding(mesh, s) for s in (rows, rows, columns, columns, rows, rows))
 
     def loss(*args):
         out = distillation.sdpo_head_loss(*args, support=support, k=8, chunk_size=8)
@@ -298,8 +299,21 @@ def test_sharded_head(support):
     got = compiled(*placed)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6), got, want)
     assert got[1][1].sharding.is_equivalent_to(where[2], 2)
-    gathered = re.findall(r"= f32\[(\d+(?:,\d+)*)\]\S* all-gather\(", compiled.as_text())
+    gathered = re.findall(r"= f32\[([\d,]+)\]\S* all-gather\(", compiled.as_text())
     assert "16,64" not in gathered
+    # of the chunk's logits (4 rows x 2 tokens) at most this device's rows, never the whole batch's
+    assert all(np.prod([int(n) for n in shape.split(",")]) <= 4 * 64 for shape in gathered)
+
+
+def test_top_k_over_any_number_of_batch_axes():
+    """The partitioned top-k: under vmap, grad and jit what lax.top_k gives."""
+    z = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 4, 9)), jnp.float32)
+    want = jax.lax.top_k(z, 3)[1]
+    for f in (lambda z: most_likely(z, 3), jax.vmap(jax.vmap(lambda z: most_likely(z, 3)))):
+        np.testing.assert_array_equal(jax.jit(f)(z), want)
+    per_row = lambda z: distillation.divergence(z, z[::-1], k=3).sum()  # noqa: E731
+    batched = jax.jit(jax.vmap(jax.grad(per_row)))(z)
+    np.testing.assert_allclose(batched[1], jax.jit(jax.grad(per_row))(z[1]), rtol=1e-5)
 
 
 def test_memory_does_not_grow_with_the_tokens():
