@@ -12,4 +12,10 @@ from sde._lookup import (
     as_problem as as_problem,
     count_steps as count_steps,
 )
+from sde.exact import (
+    exact_expectation as exact_expectation,
+    exact_value as exact_value,
+    ode_floor as ode_floor,
+    weak_errors as weak_errors,
+)
 from sde.problems import PROBLEMS as PROBLEMS, Problem as Problem

@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import functools as ft
 import math
 from dataclasses import dataclass
 
@@ -27,8 +28,8 @@ class Problem(abc.ABC):
             cap $-\tau\log(e^{-e^{\alpha I}/\tau} + e^{-\rho_{max}/\tau})$.
         transversal: the author's word that the path crosses the hard cap transversally and does not
             stay near it. Then orders 1 and 2 survive the kink, and order 2 may be asked for.
-        domain: the interval of a one-dimensional problem that the spectral engine works on, or
-            `None`, for which the engine finds one.
+        domain: the interval that the exact engine's grid covers, or `None`: the engine finds it.
+        period: the period of losses and signals in every coordinate, or `None`.
 
     Example (a seventh problem, complete):
 
@@ -51,6 +52,7 @@ class Problem(abc.ABC):
     softmin: float | None = None
     transversal: bool = False
     domain: tuple[float, float] | None = None
+    period: float | None = None
 
     def __post_init__(self):
         if len(self.theta0) == 0 or not all(math.isfinite(x) for x in self.theta0):
@@ -63,6 +65,8 @@ class Problem(abc.ABC):
             raise ValueError(f"softmin must be None or a temperature > 0, got {self.softmin!r}")
         if self.softmin is not None and math.isinf(self.rho_max):
             raise ValueError("softmin rounds a cap off, so rho_max must be finite; got rho_max=inf")
+        if self.period is not None and not 0 < self.period < math.inf:
+            raise ValueError(f"period must be None or a number > 0, got {self.period!r}")
         if self.domain is not None and not self.domain[0] < self.domain[1]:
             raise ValueError(f"domain must be an interval (lo, hi), got {self.domain!r}")
 
@@ -106,8 +110,7 @@ class Problem(abc.ABC):
     @property
     def num_examples(self) -> int:
         """N, the number of examples of the finite sum."""
-        theta = jax.ShapeDtypeStruct((self.dim,), jnp.zeros(()).dtype)
-        return jax.eval_shape(self.signals, theta).shape[0]
+        return _count_examples(self)
 
     @property
     def exponential(self) -> bool:
@@ -115,9 +118,14 @@ class Problem(abc.ABC):
         return math.isinf(self.rho_max)
 
     @property
+    def kinked(self) -> bool:
+        """Whether rho(I(theta)) has a kink: a hard cap on a signal that varies."""
+        return self.softmin is None and not self.exponential
+
+    @property
     def smooth(self) -> bool:
-        """Whether order 2 may be asked for: no hard cap, or one that is crossed transversally."""
-        return self.exponential or self.softmin is not None or self.transversal
+        """Whether order 2 may be asked for: no kink, or one that is crossed transversally."""
+        return not self.kinked or self.transversal
 
     @property
     def start(self) -> Float[Array, " d"]:
@@ -127,3 +135,9 @@ class Problem(abc.ABC):
     def with_softmin(self, temperature: float) -> "Problem":
         """The same problem with its hard cap rounded off."""
         return dataclasses.replace(self, softmin=temperature)
+
+
+@ft.lru_cache(maxsize=1024)
+def _count_examples(problem: Problem) -> int:
+    theta = jax.ShapeDtypeStruct((problem.dim,), jnp.float32)
+    return jax.eval_shape(problem.signals, theta).shape[0]

@@ -41,6 +41,6 @@ class Quadratic(Problem):
         return jnp.asarray(self.information_values, theta.dtype)
 
     @property
-    def smooth(self) -> bool:
+    def kinked(self) -> bool:
         # The signal is constant in theta, so even a clipped rho has no kink in theta.
-        return True
+        return False

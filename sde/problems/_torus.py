@@ -1,5 +1,6 @@
 """P5: a non-convex problem on the two-dimensional torus, whose PGPO drift is not a gradient."""
 
+import math
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -28,6 +29,7 @@ class Torus(Problem):
     signal_sine: tuple[float, ...] = (0.2, 0.7, 0.5, -0.3)
     signal_shift: tuple[float, ...] = (0.3, -0.2, 0.1, 0.0)
     theta0: tuple[float, ...] = (1.2, -0.9)
+    period: float | None = 2.0 * math.pi
 
     def losses(self, theta: Float[Array, " d"]) -> Float[Array, " N"]:
         x, y = theta[0], theta[1]

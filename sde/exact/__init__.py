@@ -1,0 +1,16 @@
+"""Expectations without Monte Carlo, each with its own discretisation error."""
+
+from sde.exact._expectation import (
+    WeakErrors as WeakErrors,
+    exact_expectation as exact_expectation,
+    exact_value as exact_value,
+    ode_floor as ode_floor,
+    weak_errors as weak_errors,
+)
+from sde.exact._observables import (
+    OBSERVABLES as OBSERVABLES,
+    Observable as Observable,
+    as_observable as as_observable,
+)
+from sde.exact._rational import rational_moments as rational_moments
+from sde.exact._solve import ExactPath as ExactPath, exact_path as exact_path

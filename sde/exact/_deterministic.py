@@ -1,0 +1,44 @@
+"""Ordinary differential equations: the limit of every chain, in any dimension."""
+
+from collections.abc import Callable
+
+import numpy as np
+import scipy.integrate
+from jaxtyping import Float
+
+from sde.exact._observables import Observable
+from sde.exact._process import Process
+
+LADDER = (1e-9, 1e-12)
+
+
+def flow(
+    drift: Callable[[Float[np.ndarray, " m"]], Float[np.ndarray, " m"]],
+    start: Float[np.ndarray, " m"],
+    times: Float[np.ndarray, " K"],
+    tolerance: float,
+) -> Float[np.ndarray, "K m"]:
+    """The solution of dx/dt = drift(x) at `times` (Dormand-Prince 8(5,3))."""
+    solution = scipy.integrate.solve_ivp(
+        lambda _, x: drift(x),
+        (0.0, float(times[-1])),
+        start,
+        method="DOP853",
+        t_eval=times,
+        rtol=max(tolerance, 3e-14),
+        atol=tolerance,
+        max_step=float(times[-1]) / 16,
+    )
+    if not solution.success:
+        raise ValueError(f"the noise-free path could not be followed: {solution.message}")
+    return solution.y.T
+
+
+def ode_values(
+    process: Process, observables: tuple[Observable, ...], steps: int, level: int
+) -> Float[np.ndarray, "K O"]:
+    """g(x(k eta)) for k = 0..steps and every observable, at one tolerance."""
+    times = process.eta * np.arange(steps + 1)
+    path = flow(lambda x: process.coefficients(x[None])[0][0], process.start, times, LADDER[level])
+    thetas = path[:, : process.problem.dim]
+    return np.stack([o.on(thetas) for o in observables], axis=1)

@@ -1,0 +1,157 @@
+"""Which coordinate is handled by powers, which by a grid, and what interval the grid covers."""
+
+import functools as ft
+import math
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from sde._chains import MinibatchPGPO, RememberingPGPO
+from sde.exact._grids import Chebyshev, Fine, Grid, Pieces, Point
+from sde.exact._process import Process
+
+_SMOOTH_LADDER = (60, 90, 130, 190, 280, 400)
+_FINE_LADDER = (4_000, 8_000, 16_000, 32_000)
+_PIECE_LADDER = (40, 60, 90, 130)
+_MOST_KINKS = 40
+_COLLAR = 0.2
+
+
+_DEVIATIONS = 6.5
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The split of a state: `power` is the coordinate in which the process is affine, given the
+    coordinate `grid`; either may be `None`."""
+
+    size: int
+    power: int | None
+    grid: int | None
+
+    def states(self, power: float, grid: Float[np.ndarray, " P"]) -> Float[np.ndarray, "P m"]:
+        """States with one value of the power coordinate and many of the grid coordinate."""
+        states = np.zeros((len(grid), self.size))
+        if self.power is not None:
+            states[:, self.power] = power
+        if self.grid is not None:
+            states[:, self.grid] = grid
+        return states
+
+
+def ladder(process: Process, layout: Layout) -> tuple[int, ...]:
+    """The resolutions to try, in turn."""
+    if layout.grid is None:
+        return (1, 1)
+    if not _kinked(process):
+        return _SMOOTH_LADDER
+    return _FINE_LADDER if process.equation is None else _PIECE_LADDER
+
+
+def choose_grid(process: Process, layout: Layout, steps: int, level: int) -> Grid:
+    """The grid of a given level of the ladder; higher levels are finer and, for SDEs, wider."""
+    if layout.grid is None:
+        return Point()
+    n = ladder(process, layout)[level]
+    if process.problem.domain is not None and process.problem.dim == 1:
+        lo, hi = process.problem.domain
+    elif process.equation is None:
+        lo, hi = _invariant_interval(process, layout)
+    else:
+        lo, hi = _diffusion_interval(process, layout, steps * process.eta, level)
+    if process.equation is None:
+        return Fine(lo, hi, n) if _kinked(process) else Chebyshev(lo, hi, n)
+    kinks = _kinks(process, layout, lo, hi) if _kinked(process) else []
+    return Pieces([lo, *kinks, hi], n, _COLLAR * (hi - lo))
+
+
+def _kinked(process: Process) -> bool:
+    return process.chain.modulated and process.problem.kinked
+
+
+@ft.lru_cache(maxsize=256)
+def _invariant_interval(process: Process, layout: Layout) -> tuple[float, float]:
+    """The smallest interval (up to a scan step) that no step of the chain leaves."""
+    assert layout.grid is not None
+    start = float(process.start[layout.grid])
+    scan = 0.05 * np.arange(400)
+    outward = layout.states(0.0, np.concatenate([start + scan, start - scan]))
+    move = process.next_states(outward)[:, :, layout.grid] - outward[:, layout.grid][:, None]
+    up = np.flatnonzero(move[:400].max(axis=1) <= 0.0)
+    down = np.flatnonzero(move[400:].min(axis=1) >= 0.0)
+    if len(up) and len(down):
+        lo, hi = start - scan[down[0]], start + scan[up[0]]
+        lo, hi = min(lo, hi - 0.05), max(hi, lo + 0.05)
+        for _ in range(40):
+            inside = layout.states(0.0, np.linspace(lo, hi, 256))
+            after = process.next_states(inside)[:, :, layout.grid]
+            if after.min() >= lo - 1e-12 and after.max() <= hi + 1e-12:
+                return lo, hi
+            lo, hi = lo - 0.05 * (hi - lo), hi + 0.05 * (hi - lo)
+    raise ValueError(
+        f"the chain {process.name} has no bounded interval around {start!r} that it cannot leave, "
+        "which the spectral engine needs; set the problem's `domain`, or use Monte Carlo"
+    )
+
+
+def _diffusion_interval(
+    process: Process, layout: Layout, horizon: float, level: int
+) -> tuple[float, float]:
+    """The noise-free path, widened by many standard deviations, by more at higher levels."""
+    lo, hi, deviation = _linear_noise(process, layout, horizon)
+    margin = (_DEVIATIONS + 0.25 * level) * deviation + 0.02
+    return lo - margin, hi + margin
+
+
+@ft.lru_cache(maxsize=256)
+def _linear_noise(process: Process, layout: Layout, horizon: float) -> tuple[float, float, float]:
+    """Range of the noise-free path, and the largest standard deviation of the linear noise."""
+    assert layout.grid is not None
+    y, variance = float(process.start[layout.grid]), 0.0
+    path, deviations = [y], [0.0]
+    steps, dy = 64, 1e-4
+    for _ in range(steps):
+        drift, diffusion = process.coefficients(layout.states(0.0, y + dy * np.arange(-1, 2)))
+        speed = drift[:, layout.grid]
+        rate = (speed[2] - speed[0]) / dy * variance + diffusion[1, layout.grid, layout.grid]
+        variance = max(0.0, variance + horizon / steps * float(rate))
+        y += horizon / steps * float(speed[1])
+        path.append(y)
+        deviations.append(math.sqrt(variance))
+    return min(path), max(path), max(deviations)
+
+
+def _kinks(process: Process, layout: Layout, lo: float, hi: float) -> list[float]:
+    """Where on (lo, hi) some signal that enters the coefficients meets log(rho_max) / alpha."""
+    problem, chain = process.problem, process.chain
+    scan = np.linspace(lo, hi, 4096)
+    if chain.tracks_memory:
+        signals = scan[:, None]
+    else:
+        thetas = layout.states(0.0, scan)
+        with jax.enable_x64(True):
+            per_example = np.asarray(jax.jit(jax.vmap(problem.signals))(jnp.asarray(thetas)))
+            population = np.asarray(jax.jit(jax.vmap(problem.information))(jnp.asarray(thetas)))
+        signals = population[:, None]
+        if isinstance(chain, (MinibatchPGPO, RememberingPGPO)):
+            signals = np.concatenate([signals, per_example @ process._batches.fractions.T], axis=1)
+    above = problem.alpha * signals - math.log(problem.rho_max)
+    found = []
+    for column in np.unique(above, axis=1).T:
+        for i in np.flatnonzero(np.sign(column[1:]) * np.sign(column[:-1]) <= 0):
+            jump = column[i + 1] - column[i]
+            if jump != 0.0:
+                found.append(scan[i] - column[i] * (scan[i + 1] - scan[i]) / jump)
+    kinks = []
+    for kink in sorted(found):
+        if lo + 1e-6 < kink < hi - 1e-6 and (not kinks or kink - kinks[-1] > 1e-6):
+            kinks.append(float(kink))
+    if len(kinks) > _MOST_KINKS:
+        raise ValueError(
+            f"{process.name} has {len(kinks)} kinks, more than the exact engine handles "
+            f"({_MOST_KINKS}); use softmin or a smaller batch_size"
+        )
+    return kinks

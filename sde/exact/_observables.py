@@ -1,0 +1,65 @@
+"""What expectations are taken of."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+
+@dataclass(frozen=True)
+class Observable:
+    """A function of theta, `[d]` -> scalar.
+
+    Attributes:
+        name: how reports call it.
+        function: theta -> scalar, traceable.
+        degree: p where the function is theta[0] ** p, else `None`.
+    """
+
+    name: str
+    function: Callable[[Float[Array, " d"]], Float[Array, ""]]
+    degree: int | None = None
+
+    def on(self, nodes: Float[np.ndarray, "P d"]) -> Float[np.ndarray, " P"]:
+        """The values at many points."""
+        with jax.enable_x64(True):
+            values = np.asarray(jax.vmap(self.function)(jnp.asarray(nodes)), dtype=float)
+        if values.shape != nodes.shape[:1]:
+            raise ValueError(
+                f"observable {self.name!r} must give one number per theta, got the shape "
+                f"{values.shape[1:]}"
+            )
+        return values
+
+
+def _power(degree: int) -> Callable[[Float[Array, " d"]], Float[Array, ""]]:
+    return lambda theta: theta[0] ** degree
+
+
+OBSERVABLES = MappingProxyType(
+    {
+        "mean": Observable("mean", _power(1), 1),
+        "m2": Observable("m2", _power(2), 2),
+        "m3": Observable("m3", _power(3), 3),
+        "m4": Observable("m4", _power(4), 4),
+        "cos3x": Observable("cos3x", lambda theta: jnp.cos(3.0 * theta[0])),
+    }
+)
+
+
+def as_observable(observable: str | Callable | Observable) -> Observable:
+    """An observable by its name in `OBSERVABLES`, or a function theta `[d]` -> scalar."""
+    if isinstance(observable, Observable):
+        return observable
+    if callable(observable):
+        return Observable(getattr(observable, "__name__", "observable"), observable)
+    if observable not in OBSERVABLES:
+        raise ValueError(
+            f"unknown observable {observable!r}; there are {', '.join(OBSERVABLES)}, or pass a "
+            "function of theta"
+        )
+    return OBSERVABLES[observable]

@@ -1,0 +1,159 @@
+"""Choosing the engine, refining until two resolutions agree, saying by how much they do."""
+
+import functools as ft
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from sde import _fields as fields
+from sde.exact import _deterministic, _torus
+from sde.exact._layout import Layout, ladder
+from sde.exact._lifted import lifted_values
+from sde.exact._observables import Observable
+from sde.exact._process import Process
+
+_AFFINE_SLACK = 1e-9
+
+
+@dataclass(frozen=True)
+class ExactPath:
+    """Expectations along a process, without Monte Carlo.
+
+    Attributes:
+        values: E g(state_k), `[K + 1, observables]`.
+        errors: the largest change over k from the last but one resolution, `[observables]`.
+        engines: which engine answered, per observable.
+    """
+
+    values: Float[np.ndarray, "K O"]
+    errors: Float[np.ndarray, " O"]
+    engines: tuple[str, ...]
+
+
+_Enough = Callable[[Float[np.ndarray, "K O"], Float[np.ndarray, " O"], list[int]], bool]
+
+
+def exact_path(
+    process: Process,
+    observables: tuple[Observable, ...],
+    steps: int,
+    tolerance: float = 1e-10,
+    *,
+    enough: _Enough | None = None,
+) -> ExactPath:
+    """Expectations for k = 0..steps, refined until two resolutions differ by `tolerance` or less.
+
+    Where the finest resolution does not get there, the error it did reach is reported; whoever
+    compares has to judge it (`weak_errors` does). `enough(values, errors, columns)`, if given,
+    decides instead of `tolerance` when to stop.
+
+    Raises:
+        ValueError: no exact engine covers the process or an observable.
+    """
+    if enough is None:
+
+        def enough(values, errors, columns):
+            return bool(np.all(errors <= tolerance))
+
+    chosen = [_choose(process, observable) for observable in observables]
+    values = np.empty((steps + 1, len(observables)))
+    errors = np.empty(len(observables))
+    for engine in dict.fromkeys(chosen):
+        mine = [k for k, other in enumerate(chosen) if other == engine]
+        group = tuple(observables[k] for k in mine)
+        values[:, mine], errors[mine] = _refine(
+            process, engine, group, steps, lambda v, e, mine=mine: enough(v, e, mine)
+        )
+    names = tuple(e if isinstance(e, str) else _describe(e) for e in chosen)
+    return ExactPath(values, errors, names)
+
+
+def _describe(layout: Layout) -> str:
+    if layout.grid is None:
+        return "moments"
+    return "spectral" if layout.power is None else "moments on a grid"
+
+
+def _refine(process, engine, observables, steps, enough):
+    if engine == "ode":
+        run, levels = _deterministic.ode_values, len(_deterministic.LADDER)
+    elif engine == "torus":
+        run, levels = _torus.torus_values, len(_torus.LADDER)
+    else:
+        levels = len(ladder(process, engine))
+
+        def run(process, observables, steps, level):
+            return lifted_values(process, engine, observables, steps, level)
+
+    values = run(process, observables, steps, 0)
+    errors = np.full(len(observables), np.inf)
+    for level in range(1, levels):
+        previous, values = values, run(process, observables, steps, level)
+        errors = np.max(np.abs(values - previous), axis=0)
+        if enough(values, errors):
+            break
+    return values, np.where(np.isfinite(errors), errors, np.inf)
+
+
+def _choose(process: Process, observable: Observable) -> str | Layout:
+    """ "ode", "torus", or the layout of a lifted state."""
+    equation = process.equation
+    if equation is not None and equation.diffusion is fields.diffusion_none:
+        return "ode"
+    size = len(process.start)
+    if process.problem.period is not None:
+        if size != 2 or process.problem.dim != 2:
+            raise ValueError(
+                f"the exact engine of periodic problems covers two coordinates; {process.name} has "
+                f"{size}. Use Monte Carlo."
+            )
+        return "torus"
+    if size == 1:
+        moments = Layout(1, 0, None)
+        if observable.degree is not None and _affine(process, moments):
+            return moments
+        return Layout(1, None, 0)
+    if size == 2 and _affine(process, Layout(2, 0, 1)):
+        if observable.degree is None:
+            raise ValueError(
+                f"{process.name} has exact moments only (mean, m2, m3, m4), got "
+                f"{observable.name!r}; use Monte Carlo"
+            )
+        return Layout(2, 0, 1)
+    raise ValueError(
+        f"no exact engine covers {process.name}, with {size} coordinates: it needs one coordinate, "
+        "two periodic ones, or two of which the first is affine given the second. Use Monte Carlo."
+    )
+
+
+@ft.lru_cache(maxsize=512)
+def _affine(process: Process, layout: Layout) -> bool:
+    """Whether, given the grid coordinate, the process is affine in the power coordinate."""
+    x = layout.power
+    y0 = 0.0 if layout.grid is None else float(process.start[layout.grid])
+    grid = np.zeros(1) if layout.grid is None else y0 + np.array([-0.4, -0.1, 0.0, 0.3])
+    if process.equation is None:
+        moved = [process.next_states(layout.states(v, grid)) for v in (0.0, 1.0, -1.0, 2.0)]
+        kept = []
+        if layout.grid is not None:
+            kept = [m[..., layout.grid] - moved[0][..., layout.grid] for m in moved]
+        own = [m[..., x] for m in moved]
+        return _vanish(own[1] + own[2] - 2 * own[0], own[3] - 2 * own[1] + own[0], *kept)
+    both = [process.coefficients(layout.states(v, grid)) for v in (0.0, 1.0, -1.0, 2.0, -2.0)]
+    b = [drift[:, x] for drift, _ in both]
+    a = [diffusion[:, x, x] for _, diffusion in both]
+    third = [a[3] - 3 * a[1] + 3 * a[0] - a[2], a[4] - 3 * a[2] + 3 * a[0] - a[1]]
+    rest = []
+    if layout.grid is not None:
+        y = layout.grid
+        rest += [drift[:, y] - both[0][0][:, y] for drift, _ in both]
+        rest += [diffusion[:, y, y] - both[0][1][:, y, y] for _, diffusion in both]
+        c = [diffusion[:, x, y] for _, diffusion in both]
+        rest += [c[1] + c[2] - 2 * c[0], c[3] - 2 * c[1] + c[0]]
+    return _vanish(b[1] + b[2] - 2 * b[0], b[3] - 2 * b[1] + b[0], *third, *rest)
+
+
+def _vanish(*values) -> bool:
+    return all(np.max(np.abs(v)) <= _AFFINE_SLACK for v in values)
