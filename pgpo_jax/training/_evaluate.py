@@ -49,7 +49,7 @@ def evaluate(
     if not kept:
         raise ValueError(
             f"an evaluation needs a question of at most {rollout.max_prompt} prompt tokens, "
-            f"got {len(rows)} questions"
+            f"got {len(rows)} questions: raise rollout.max_prompt"
         )
     scores: dict[str, float] = {}
     lengths = []

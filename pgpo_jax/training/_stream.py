@@ -41,7 +41,8 @@ class QuestionStream:
             if len(self._prompts) < per_step:
                 raise ValueError(
                     f"a step needs {per_step} questions of at most {max_prompt} prompt tokens, "
-                    f"the task has {len(self._prompts)} (and {self.dropped} longer ones)"
+                    f"the task has {len(self._prompts)} (and {self.dropped} longer ones): "
+                    "raise rollout.max_prompt or lower rollout.questions"
                 )
 
     def batch(self, step: int) -> Batch:
