@@ -3,6 +3,7 @@
 from pgpo_jax.models._config import Qwen3Config as Qwen3Config
 from pgpo_jax.models._load import load_pretrained as load_pretrained
 from pgpo_jax.models._qwen3 import Qwen3 as Qwen3, abstract_params as abstract_params
+from pgpo_jax.models._sample import Samples as Samples, sample as sample
 from pgpo_jax.models._save import save_pretrained as save_pretrained
 from pgpo_jax.models._sharding import (
     SHARDING_RULES as SHARDING_RULES,

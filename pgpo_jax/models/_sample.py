@@ -1,0 +1,304 @@
+"""Sampling: one jitted program of a prefill and a while loop that stops when all rows are done."""
+
+from __future__ import annotations
+
+import functools as ft
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int, Key, Shaped
+
+from pgpo_jax.models._decode import Cache, decode_step, empty_cache, prefill
+from pgpo_jax.models._layers import LayerWeights
+from pgpo_jax.models._qwen3 import Qwen3
+from pgpo_jax.models._sharding import constrain
+
+# The cache starts with this many slots and doubles: attention never reads more than twice what is
+# filled (beyond the first stretch), for a loop body compiled log2(N / 64) times.
+_FIRST_SLOTS = 64
+
+
+class Samples(NamedTuple):
+    """Responses of `sample`; row b * samples_per_prompt + g answers prompt b."""
+
+    tokens: Int[Array, "R N"]
+    """Token ids; `pad_id` after the end."""
+    logprobs: Float[Array, "R N"]
+    """Log-probability of each token in nats, under the unfiltered tempered distribution; 0 after
+    the end."""
+    mask: Bool[Array, "R N"]
+    """True at the tokens of the response, the end token included."""
+
+
+class _Static(NamedTuple):
+    """What the compiled program depends on besides shapes."""
+
+    steps: int
+    samples: int
+    greedy: bool
+    filtered: bool
+    eos: tuple[int, ...]
+    pad: int
+
+
+def sample(
+    model: Qwen3,
+    prompt_tokens: Int[Array | np.ndarray, "B P"],
+    prompt_mask: Shaped[Array | np.ndarray, "B P"],
+    key: Key[Array, ""] | Key[Array, " R"],
+    *,
+    max_new_tokens: int,
+    temperature: float | Float[Array, ""] = 1.0,
+    top_p: float | Float[Array, ""] = 1.0,
+    eos_id: int | Sequence[int],
+    pad_id: int,
+    samples_per_prompt: int = 1,
+) -> Samples:
+    """Samples responses: softmax(logits / temperature), cut to the nucleus of mass `top_p`.
+
+    The prompts go through the model once, and their keys and values are kept once, however many
+    samples each gets. The random numbers of a row depend on its own key only (`key` folded with
+    the row's number), so a row's response does not depend on what else is in the batch. Other
+    values of `temperature` and `top_p` do not recompile, except that greedy, full and nucleus
+    sampling are three programs.
+
+    The nucleus is the smallest set of the likeliest tokens whose probability reaches `top_p`
+    (arXiv:1904.09751); tokens exactly as likely as its last member belong to it.
+
+    Args:
+        model: the model.
+        prompt_tokens: prompts, padded on either side.
+        prompt_mask: 1 or True at real tokens; every row has one.
+        key: one key, or one per row of the result, which is then used as it is.
+        max_new_tokens: N, tokens.
+        temperature: divides the logits; 0 takes the likeliest token, and `logprobs` are then those
+            of temperature 1.
+        top_p: in (0, 1]; 1 keeps all tokens.
+        eos_id: the id, or ids, that end a response.
+        pad_id: fills `tokens` after the end.
+        samples_per_prompt: G, responses per prompt.
+
+    Returns:
+        Tokens, log-probabilities and mask.
+
+    Raises:
+        TypeError: a count or an id that is not an int.
+        ValueError: a setting out of its range, a prompt without tokens, an id outside the
+            vocabulary, shapes or keys that do not match, rows that do not divide over the mesh.
+
+    >>> config = Qwen3Config(vocab_size=32, hidden_size=16, intermediate_size=32,
+    ...     num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=8)
+    >>> model = Qwen3(config, rngs=nnx.Rngs(0))
+    >>> tokens = jnp.array([[1, 2, 3]])
+    >>> out = sample(model, tokens, jnp.ones_like(tokens), jax.random.key(0), max_new_tokens=4,
+    ...     eos_id=0, pad_id=0, samples_per_prompt=2)
+    >>> out.tokens.shape
+    (2, 4)
+    """
+    vocabulary = model.config.vocab_size
+    eos = (eos_id,) if isinstance(eos_id, int | np.integer) else tuple(eos_id)
+    for name, value, low, high in (
+        ("max_new_tokens", max_new_tokens, 1, None),
+        ("samples_per_prompt", samples_per_prompt, 1, None),
+        ("pad_id", pad_id, 0, vocabulary),
+        *(("eos_id", value, 0, vocabulary) for value in eos),
+    ):
+        _check_int(name, value, low, high)
+    if not eos:
+        raise ValueError("eos_id must name at least one id.")
+    _check_range("temperature", temperature, 0.0, None)
+    _check_range("top_p", top_p, 0.0, 1.0, open_low=True)
+    _check_prompts(prompt_tokens, prompt_mask, vocabulary)
+    rows = prompt_tokens.shape[0] * samples_per_prompt
+    if key.shape not in ((), (rows,)):
+        raise ValueError(
+            f"key must be one key or one per row, {rows} = {prompt_tokens.shape[0]} prompts x "
+            f"{samples_per_prompt} samples; got shape {key.shape}."
+        )
+    static = _Static(
+        steps=int(max_new_tokens),
+        samples=int(samples_per_prompt),
+        greedy=not isinstance(temperature, jax.core.Tracer) and float(temperature) == 0.0,
+        filtered=isinstance(top_p, jax.core.Tracer) or float(top_p) < 1.0,
+        eos=tuple(int(value) for value in eos),
+        pad=int(pad_id),
+    )
+    graphdef, params = nnx.split(model, nnx.Param)
+    return _sample(
+        graphdef,
+        static,
+        params,
+        jnp.asarray(prompt_tokens, jnp.int32),
+        jnp.asarray(prompt_mask).astype(jnp.bool_),
+        key,
+        jnp.asarray(temperature, jnp.float32),
+        jnp.asarray(top_p, jnp.float32),
+    )
+
+
+class _State(NamedTuple):
+    step: Array
+    token: Array
+    done: Array
+    tokens: Array
+    logprobs: Array
+    mask: Array
+    cache: Cache
+
+
+@ft.partial(jax.jit, static_argnums=(0, 1))
+def _sample(graphdef, static, params, tokens, mask, key, temperature, top_p) -> Samples:
+    model = nnx.merge(graphdef, params)
+    rows = tokens.shape[0] * static.samples
+    keys = key
+    if key.ndim == 0:
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(rows, dtype=jnp.uint32))
+    head = model.head()
+    stacked = model.layers.weights().astype(model.dtype)
+    # Cut and cast once, outside the loop, so that a step reads each weight exactly once.
+    weights = tuple(
+        LayerWeights(*(weight[layer] for weight in stacked))
+        for layer in range(model.config.num_hidden_layers)
+    )
+
+    def choose(hidden: Array, step: Array, done: Array) -> tuple[Array, Array, Array]:
+        logits = jnp.matmul(hidden, head, preferred_element_type=jnp.float32)
+        logits = constrain(logits, ("batch", "vocab"), model.mesh)
+        if not static.greedy:
+            logits = logits / temperature
+        logprobs = jax.nn.log_softmax(logits)
+        if static.greedy:
+            token = jnp.argmax(logprobs, axis=-1)
+        else:
+            allowed = nucleus(logprobs, top_p) if static.filtered else logprobs
+            noise = jax.vmap(
+                lambda k: jax.random.gumbel(
+                    jax.random.fold_in(k, step), allowed.shape[1:], jnp.float32
+                )
+            )(keys)
+            token = jnp.argmax(allowed + noise, axis=-1)
+        chosen = jnp.take_along_axis(logprobs, token[:, None], axis=1)[:, 0]
+        token = jnp.where(done, static.pad, token.astype(jnp.int32))
+        return token, jnp.where(done, 0.0, chosen), ~done
+
+    def emit(state: _State, hidden: Array, cache: Cache) -> _State:
+        token, logprob, alive = choose(hidden, state.step, state.done)
+        ended = jnp.any(token[:, None] == jnp.asarray(static.eos, jnp.int32), axis=1)
+
+        def put(buffer: Array, column: Array) -> Array:
+            return jax.lax.dynamic_update_slice(buffer, column[:, None], (0, state.step))
+
+        return _State(
+            state.step + 1,
+            token,
+            state.done | ended,
+            put(state.tokens, token),
+            put(state.logprobs, logprob),
+            put(state.mask, alive),
+            cache,
+        )
+
+    hidden, prompt = prefill(model, tokens, mask)
+    shape = (rows, static.steps)
+    state = _State(
+        jnp.int32(0),
+        jnp.zeros(rows, jnp.int32),
+        jnp.zeros(rows, jnp.bool_),
+        jnp.full(shape, static.pad, jnp.int32),
+        jnp.zeros(shape, jnp.float32),
+        jnp.zeros(shape, jnp.bool_),
+        empty_cache(model, rows),
+    )
+    state = emit(state, jnp.repeat(hidden, static.samples, axis=0), state.cache)
+
+    def advance(state: _State) -> _State:
+        hidden, cache = decode_step(
+            model, weights, prompt, state.cache, state.token, state.step - 1
+        )
+        return emit(state, hidden, cache)
+
+    # Token t is fed at step t + 1, so N tokens need N - 1 slots.
+    slots = 0
+    while slots < static.steps - 1:
+        slots = min(max(2 * slots, _FIRST_SLOTS), static.steps - 1)
+        state = state._replace(cache=state.cache.grown(slots))
+        state = jax.lax.while_loop(
+            lambda state, slots=slots: (state.step <= slots) & ~jnp.all(state.done),
+            advance,
+            state,
+        )
+    return Samples(state.tokens, state.logprobs, state.mask)
+
+
+def nucleus(logprobs: Float[Array, "R V"], top_p: float | Float[Array, ""]) -> Float[Array, "R V"]:
+    """Log-probabilities with the tokens outside the nucleus at -inf.
+
+    The threshold is found by bisection on the bits of the probabilities (non-negative floats are
+    ordered as their bits), 31 sums over the vocabulary in place of a sort.
+
+    Args:
+        logprobs: log-probabilities in nats.
+        top_p: the mass to keep, in (0, 1].
+
+    Returns:
+        `logprobs`, filtered, not renormalised.
+    """
+    chance = jnp.exp(logprobs)
+    bits = jax.lax.bitcast_convert_type(chance, jnp.int32)
+
+    def halve(_: Any, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+        # The mass at or above `low` reaches top_p; at or above `high` it does not.
+        low, high = bounds
+        middle = low + (high - low) // 2
+        mass = jnp.sum(jnp.where(bits >= middle[:, None], chance, 0.0), axis=-1)
+        enough = mass >= top_p
+        return jnp.where(enough, middle, low), jnp.where(enough, high, middle)
+
+    low = jnp.zeros(logprobs.shape[0], jnp.int32)
+    one = jax.lax.bitcast_convert_type(jnp.float32(1.0), jnp.int32)
+    low, _ = jax.lax.fori_loop(0, 31, halve, (low, low + one + 2))
+    return jnp.where(bits >= low[:, None], logprobs, -jnp.inf)
+
+
+def _check_int(name: str, value: Any, low: int, high: int | None) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be an int, got {value!r}.")
+    if value < low or (high is not None and value >= high):
+        bound = f"at least {low}" if high is None else f"in [{low}, {high}) (the vocabulary)"
+        raise ValueError(f"{name} must be {bound}, got {value}.")
+
+
+def _check_range(
+    name: str, value: Any, low: float, high: float | None, *, open_low: bool = False
+) -> None:
+    if isinstance(value, jax.core.Tracer):
+        return
+    number = float(value)
+    inside = number > low if open_low else number >= low
+    if not (inside and number < float("inf") and (high is None or number <= high)):
+        bound = f"{'(' if open_low else '['}{low:g}, {'inf)' if high is None else f'{high:g}]'}"
+        raise ValueError(f"{name} must lie in {bound}, got {number}.")
+
+
+def _check_prompts(tokens: Any, mask: Any, vocabulary: int) -> None:
+    if any(isinstance(x, jax.core.Tracer) for x in (tokens, mask)):
+        return
+    if any(isinstance(x, jax.Array) and not x.is_fully_addressable for x in (tokens, mask)):
+        return
+    tokens, mask = np.asarray(tokens), np.asarray(mask).astype(bool)
+    if not mask.any(axis=1).all():
+        raise ValueError(
+            "Every prompt needs at least one token; prompt_mask has none in row "
+            f"{int(np.argmin(mask.any(axis=1)))}."
+        )
+    outside = mask & ((tokens < 0) | (tokens >= vocabulary))
+    if outside.any():
+        row, column = (int(x[0]) for x in np.nonzero(outside))
+        raise ValueError(
+            f"prompt_tokens must lie in [0, {vocabulary}) (the vocabulary), got "
+            f"{int(tokens[row, column])} at row {row}, position {column}."
+        )
