@@ -235,12 +235,19 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _positive(self, "steps", "checkpoint_every", "keep_checkpoints")
         shards = self.mesh.data * self.mesh.fsdp
-        rung = self.rollout.rows // self.rollout.row_buckets
-        _require(
-            rung % shards == 0,
-            "questions * samples / row_buckets must be divisible by mesh.data * mesh.fsdp",
-            (rung, shards),
-        )
+        for name, rows in (
+            ("rollout.questions", self.rollout.questions),
+            ("evaluation.batch", self.evaluation.batch),
+            (
+                "rollout.questions * samples / row_buckets",
+                self.rollout.rows // self.rollout.row_buckets,
+            ),
+        ):
+            _require(
+                rows % shards == 0,
+                f"{name} must be divisible by mesh.data * mesh.fsdp = {shards}",
+                rows,
+            )
 
     @property
     def alpha(self) -> float:

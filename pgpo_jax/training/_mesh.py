@@ -2,12 +2,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding
 
+from pgpo_jax import models
 from pgpo_jax.training._config import MeshConfig
-
-ROWS = PartitionSpec(("data", "fsdp"))
-"""How sequences are spread: over every axis that does not split the weights of one product."""
 
 
 def make_mesh(config: MeshConfig) -> Mesh | None:
@@ -21,19 +19,25 @@ def make_mesh(config: MeshConfig) -> Mesh | None:
     devices = jax.devices()
     if config.size > len(devices):
         raise ValueError(f"the mesh {config} needs {config.size} devices, there are {len(devices)}")
-    grid = np.asarray(devices[: config.size]).reshape(config.data, config.fsdp, config.tensor)
-    return Mesh(grid, ("data", "fsdp", "tensor"))
+    return models.make_mesh(config.data, config.fsdp, config.tensor, devices=devices[: config.size])
 
 
 def shard_rows(tree: Any, mesh: Mesh | None) -> Any:
-    """Puts host arrays on the devices, their first axis spread over the data axes."""
+    """Puts host arrays on the devices, their first axis (sequences) spread over the data axes.
+
+    Raises:
+        ValueError: if the rows cannot be spread evenly.
+    """
     if mesh is None:
         return jax.tree.map(jax.numpy.asarray, tree)
-    shards = mesh.shape["data"] * mesh.shape["fsdp"]
+    rows = NamedSharding(mesh, models.partition_spec(("batch",), mesh))
 
     def put(array: np.ndarray) -> jax.Array:
-        # A few prompts need not fill the mesh: they are then held by every device.
-        spec = ROWS if array.shape[0] % shards == 0 else PartitionSpec()
-        return jax.device_put(array, NamedSharding(mesh, spec))
+        shards = mesh.shape["data"] * mesh.shape["fsdp"]
+        if array.shape[0] % shards:
+            raise ValueError(
+                f"{array.shape[0]} rows cannot be spread over data * fsdp = {shards} devices"
+            )
+        return jax.device_put(array, rows)
 
     return jax.tree.map(put, tree)

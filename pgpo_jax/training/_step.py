@@ -44,10 +44,12 @@ def make_train_step(
             return out.loss, out
 
         grads, out = jax.grad(loss_fn, has_aux=True)(state.params)
-        updates, opt_state = optimizer.update(
-            grads, state.opt_state, state.params, information=out.information
-        )
-        grad_norm = optax.global_norm(grads)
+        # optax's Adam mixes float32 with its int32 count, which a strict regime would refuse.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, opt_state = optimizer.update(
+                grads, state.opt_state, state.params, information=out.information
+            )
+        grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(grad_norm)
         applies = finite & batch.sequence_mask.any()
 
@@ -70,7 +72,7 @@ def make_train_step(
             "pgpo/clipped_count": optax.tree.get(new_state.opt_state, "clipped_count"),
             "pgpo/nonfinite_count": optax.tree.get(new_state.opt_state, "nonfinite_count"),
             "optimizer/grad_norm": grad_norm,
-            "optimizer/update_norm": optax.global_norm(updates),
+            "optimizer/update_norm": optax.tree.norm(updates),
             "optimizer/applied": applies,
         }
         return new_state, {name: jnp.float32(value) for name, value in metrics.items()}

@@ -17,23 +17,23 @@ from pgpo_jax.training import (
 )
 
 VOCAB = 32
+SMALL_QWEN3 = Qwen3Config(
+    vocab_size=VOCAB,
+    hidden_size=16,
+    intermediate_size=24,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=8,
+    rope_theta=1e4,
+    tie_word_embeddings=True,
+)
 
 
 @pytest.fixture(scope="session")
 def small_model():
     """Structure and float32 weights of a random model of two layers."""
-    config = Qwen3Config(
-        vocab_size=VOCAB,
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        rope_theta=1e4,
-        tie_word_embeddings=True,
-    )
-    return nnx.split(Qwen3(config, rngs=nnx.Rngs(0)), nnx.Param)
+    return nnx.split(Qwen3(SMALL_QWEN3, rngs=nnx.Rngs(0)), nnx.Param)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def small_config():
         dtype="float32",
         remat=False,
         rollout=RolloutConfig(questions=4, samples=2, row_buckets=1, smallest_bucket=4),
-        loss=LossConfig(support="topk_tail", k=5, chunk=16, rollout_clip=None),
+        loss=LossConfig(k=5, chunk=16, rollout_clip=None),
         information=InformationConfig(alpha=5.0),
         optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=0),
     )
