@@ -68,13 +68,18 @@ def make_train_step(
             skipped=jnp.where(finite, 0, state.skipped + 1).astype(jnp.int32),
         )
         metrics = _signal_metrics(out, batch) | {
-            "pgpo/rho": optax.tree.get(opt_state, "rho"),
-            "pgpo/clipped_count": optax.tree.get(new_state.opt_state, "clipped_count"),
-            "pgpo/nonfinite_count": optax.tree.get(new_state.opt_state, "nonfinite_count"),
             "optimizer/grad_norm": grad_norm,
             "optimizer/update_norm": optax.tree.norm(updates),
             "optimizer/applied": applies,
         }
+        # An optimizer without the multiplier is welcome, too: it has no such numbers.
+        counted = optax.tree.get(new_state.opt_state, "clipped_count")
+        if counted is not None:
+            metrics |= {
+                "pgpo/rho": optax.tree.get(opt_state, "rho"),
+                "pgpo/clipped_count": counted,
+                "pgpo/nonfinite_count": optax.tree.get(new_state.opt_state, "nonfinite_count"),
+            }
         return new_state, {name: jnp.float32(value) for name, value in metrics.items()}
 
     # Without a fixed layout XLA may choose another one for the output, and the second call would

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -34,16 +34,17 @@ class QuestionStream:
         self._per_step, self._max_prompt, self._seed = per_step, max_prompt, seed
         self._prompts: list[tuple[Question, list[int]]] | None = None
         self.dropped = 0
-        if isinstance(questions, Sized):
-            encoded = [(question, encode(question)) for question in questions]
-            self._prompts = [row for row in encoded if len(row[1]) <= max_prompt]
-            self.dropped = len(encoded) - len(self._prompts)
-            if len(self._prompts) < per_step:
-                raise ValueError(
-                    f"a step needs {per_step} questions of at most {max_prompt} prompt tokens, "
-                    f"the task has {len(self._prompts)} (and {self.dropped} longer ones): "
-                    "raise rollout.max_prompt or lower rollout.questions"
-                )
+        if _is_endless(questions):
+            return
+        encoded = [(question, encode(question)) for question in questions]
+        self._prompts = [row for row in encoded if len(row[1]) <= max_prompt]
+        self.dropped = len(encoded) - len(self._prompts)
+        if len(self._prompts) < per_step:
+            raise ValueError(
+                f"a step needs {per_step} questions of at most {max_prompt} prompt tokens, "
+                f"the task has {len(self._prompts)} (and {self.dropped} longer ones): "
+                "raise rollout.max_prompt or lower rollout.questions"
+            )
 
     def batch(self, step: int) -> Batch:
         """The questions of step `step`, counted from 0."""
@@ -73,3 +74,11 @@ class QuestionStream:
             f"more than half of the questions of step {step} have prompts of over "
             f"{self._max_prompt} tokens: raise rollout.max_prompt"
         )
+
+
+def _is_endless(questions: Sequence[Question]) -> bool:
+    try:
+        len(questions)
+    except TypeError:
+        return True
+    return False

@@ -1,6 +1,7 @@
 """Which questions a step sees depends on (seed, step) alone."""
 
 import itertools
+from collections.abc import Sequence
 
 import pytest
 
@@ -12,7 +13,10 @@ def question(i: int) -> Question:
     return Question(str(i), "physics", "", "x" * (i % 10 + 1), "A")
 
 
-class Endless:
+class Endless(Sequence):
+    def __len__(self):
+        raise TypeError("endless")
+
     def __getitem__(self, i):
         return question(i)
 
