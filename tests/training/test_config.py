@@ -30,7 +30,10 @@ from pgpo_jax.training import (
         (lambda: EvaluationConfig(questions=-1), r"questions must be at least 0, got -1"),
         (lambda: MeshConfig(fsdp=0), r"fsdp must be positive, got 0"),
         (lambda: TrainConfig(steps=0), r"steps must be positive, got 0"),
-        (lambda: TrainConfig(mesh=MeshConfig(data=3)), r"rollout.questions must be divisible by mesh.data .* = 3, got 32"),
+        (
+            lambda: TrainConfig(mesh=MeshConfig(data=3)),
+            r"rollout.questions must be divisible by mesh.data .* = 3, got 32",
+        ),
     ],
 )
 def test_bad_settings_name_rule_and_value(make, message):
