@@ -3,7 +3,8 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,10 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = COMMANDS.get(args[0])
     if command is None:
         return _fail(f"there is no command {args[0]!r}; there are {', '.join(COMMANDS)}")
-    _set_up()
+    # Else transformers advises at every start to install PyTorch.
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     try:
-        module = importlib.import_module(f"pgpo_jax.cli.{command.module}")
-        module.main(args[1:])
+        with _messages():
+            importlib.import_module(f"pgpo_jax.cli.{command.module}").main(args[1:])
     except KeyboardInterrupt:
         print("pgpo: interrupted", file=sys.stderr)
         return _INTERRUPTED
@@ -111,16 +113,23 @@ def _raised_by_us(error: Exception) -> bool:
     return (frames[-1].line or "").lstrip().startswith("raise")
 
 
-def _set_up() -> None:
-    """Our messages on stderr, and silence from libraries about what does not concern a user."""
+@contextmanager
+def _messages() -> Iterator[None]:
+    """Our log on stderr, once, while a command runs."""
     logger = logging.getLogger("pgpo_jax")
-    if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("pgpo: %(message)s"))
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-    # Else it advises at every start to install PyTorch.
-    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("pgpo: %(message)s"))
+    level, propagate = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    # absl, which orbax brings, gives the root logger a handler of its own.
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
 
 
 def _fail(message: str) -> int:

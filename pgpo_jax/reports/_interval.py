@@ -47,7 +47,7 @@ def mean_interval(
     n = len(values)
     mean = math.fsum(values) / n
     if all(value == low for value in values) or all(value == high for value in values):
-        missed = (high - low) * (1 - 0.025 ** (1 / n))
+        missed = (high - low) * _missed(n)
         return Interval(mean, max(low, mean - missed), min(high, mean + missed))
     half = _half_width(values)
     return Interval(mean, max(low, mean - half), min(high, mean + half))
@@ -59,20 +59,27 @@ def difference_interval(
     """The mean of `after - before` over the questions that both have, with its 95 % interval.
 
     Paired: what makes one question harder than another cancels. It says nothing of how the
-    difference would vary with the seed of the training.
+    difference would vary with the seed of the training. Where all differences are equal, the ends
+    are as in `mean_interval`. Scores are in [0, 1].
 
     Raises:
         ValueError: if they have no question in common.
 
-    >>> difference_interval({"a": 1.0, "b": 0.5}, {"a": 0.5, "b": 0.0}).text(2)
-    '0.50 [0.50, 0.50]'
+    >>> difference_interval({"a": 1.0, "b": 0.5}, {"a": 0.5, "b": 0.1}).text(2)
+    '0.45 [0.35, 0.55]'
     """
     differences = [after[name] - before[name] for name in sorted(after.keys() & before.keys())]
     if not differences:
         raise ValueError("a paired difference needs a common question, got none")
     mean = math.fsum(differences) / len(differences)
-    half = _half_width(differences)
-    return Interval(mean, mean - half, mean + half)
+    equal = all(difference == differences[0] for difference in differences)
+    half = _missed(len(differences)) if equal else _half_width(differences)
+    return Interval(mean, max(-1.0, mean - half), min(1.0, mean + half))
+
+
+def _missed(n: int) -> float:
+    """The share of cases that n draws miss with probability 0.025."""
+    return 1 - 0.025 ** (1 / n)
 
 
 def _half_width(values: Sequence[float | int]) -> float:

@@ -1,3 +1,4 @@
+import logging
 import sys
 from types import ModuleType
 
@@ -102,3 +103,13 @@ def test_interruption(failing, capsys):
     failing(interrupt)
     assert main(["failing"]) == 130
     assert capsys.readouterr().err == "pgpo: interrupted\n"
+
+
+def test_warnings_are_shown_once_and_leave_no_handler(failing, capsys):
+    failing(lambda: logging.getLogger("pgpo_jax").warning("3 questions are left out"))
+    before = list(logging.getLogger("pgpo_jax").handlers)
+    for _ in range(2):
+        assert main(["failing"]) == 0
+        assert capsys.readouterr().err == "pgpo: 3 questions are left out\n"
+    assert logging.getLogger("pgpo_jax").handlers == before
+    assert logging.getLogger("pgpo_jax").propagate
