@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, ScalarLike
 
@@ -14,7 +14,7 @@ from pgpo_jax._precision import at_least_float32
 
 def check_number(name: str, value: object, rule: str, holds: Callable[[Any], Any]) -> None:
     """Raise ValueError unless `holds(value)`; a tracer has no value and passes."""
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         return
     try:
         ok = bool(np.all(holds(np.asarray(value, dtype=np.float64))))

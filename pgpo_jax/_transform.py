@@ -25,7 +25,8 @@ class ScaleByInformationState(NamedTuple):
         weight: decayed sum of ones; `average / weight` is the bias-corrected mean.
     """
 
-    count: Int[Array, ""]
+    # optax's name for it, which is also a method of tuples
+    count: Int[Array, ""]  # pyright: ignore[reportIncompatibleMethodOverride]
     information: Float[Array, ""]
     rho: Float[Array, ""]
     clipped_count: Int[Array, ""]
@@ -63,7 +64,7 @@ def _scaled(update: Array, rho: Float[Array, ""]) -> Array:
 
 
 def _count_if(count: Int[Array, ""], happened: Bool[Array, ""]) -> Int[Array, ""]:
-    return jnp.where(happened, optax.safe_increment(count), count)
+    return jnp.where(happened, jnp.asarray(optax.safe_increment(count)), count)
 
 
 def scale_by_information(
@@ -155,7 +156,7 @@ def scale_by_information(
         rho = jnp.where(usable & known, rho, 1.0)
         clipped = usable & known & (sensitivity * effective > jnp.log(cap))
         new_state = ScaleByInformationState(
-            count=optax.safe_increment(state.count),
+            count=jnp.asarray(optax.safe_increment(state.count)),
             information=signal,
             rho=rho,
             clipped_count=_count_if(state.clipped_count, clipped),
@@ -165,7 +166,8 @@ def scale_by_information(
         )
         return jax.tree.map(lambda u: _scaled(u, rho), updates), new_state
 
-    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+    # optax types a state as any tree of arrays
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)  # pyright: ignore[reportArgumentType]
 
 
 def pgpo(

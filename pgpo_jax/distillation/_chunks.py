@@ -8,9 +8,9 @@ from jaxtyping import Array, Shaped
 
 
 class ChunkLayout(NamedTuple):
-    """`count` chunks of `rows * length` tokens each; the token dimension is padded to fit.
+    """`number` chunks of `rows * length` tokens each; the token dimension is padded to fit.
 
-    A chunk takes every `count`-th token of every row. So a batch that is sharded over rows stays
+    A chunk takes every `number`-th token of every row. So a batch that is sharded over rows stays
     where it is and every device works on every chunk, which cutting the flattened tokens into
     consecutive pieces would not give.
     """
@@ -19,21 +19,21 @@ class ChunkLayout(NamedTuple):
     tokens: int
     rows: int
     length: int
-    count: int
+    number: int
 
     def split(self, x: Shaped[Array, "B T *rest"]) -> Shaped[Array, "n rows length *rest"]:
-        """[B, T, ...] -> [count, rows, length, ...], padded with zeros."""
+        """[B, T, ...] -> [number, rows, length, ...], padded with zeros."""
         rest = x.shape[2:]
         x = x.reshape(self.rows, -1, *rest)
-        missing = self.count * self.length - x.shape[1]
+        missing = self.number * self.length - x.shape[1]
         if missing:
             x = jnp.pad(x, ((0, 0), (0, missing), *((0, 0) for _ in rest)))
-        return jnp.moveaxis(x.reshape(self.rows, self.length, self.count, *rest), 2, 0)
+        return jnp.moveaxis(x.reshape(self.rows, self.length, self.number, *rest), 2, 0)
 
     def join(self, x: Shaped[Array, "n rows length *rest"]) -> Shaped[Array, "B T *rest"]:
         """The inverse of `split`."""
         rest = x.shape[3:]
-        x = jnp.moveaxis(x, 0, 2).reshape(self.rows, self.count * self.length, *rest)
+        x = jnp.moveaxis(x, 0, 2).reshape(self.rows, self.number * self.length, *rest)
         per_row = self.batch * self.tokens // self.rows
         return x[:, :per_row].reshape(self.batch, self.tokens, *rest)
 
@@ -43,6 +43,6 @@ def chunk_layout(batch: int, tokens: int, chunk_size: int) -> ChunkLayout:
     rows = batch if batch <= chunk_size else 1
     per_row = batch * tokens // rows
     length = max(1, min(per_row, chunk_size // rows))
-    count = max(1, math.ceil(per_row / length))
-    # As even as the count allows: less padding.
-    return ChunkLayout(batch, tokens, rows, max(1, math.ceil(per_row / count)), count)
+    number = max(1, math.ceil(per_row / length))
+    # As even as the number allows: less padding.
+    return ChunkLayout(batch, tokens, rows, max(1, math.ceil(per_row / number)), number)

@@ -176,7 +176,7 @@ def sdpo_head_loss(
         check_rate(trust_region_rate)
 
     response = response_mask.astype(bool)
-    layout = chunk_layout(*response.shape, chunk_size)
+    layout = chunk_layout(response.shape[0], response.shape[1], chunk_size)
     dtype = at_least_float32(wider(student_hidden.dtype, student_head.dtype))
 
     def masked(hidden: Array) -> Array:
@@ -271,9 +271,9 @@ def sdpo_head_loss(
         (total, to_head), (statistics, to_hidden) = jax.lax.scan(
             body, (jnp.zeros([], dtype), start if wanted[1] else None), chunks
         )
-        if wanted[0]:
+        if to_hidden is not None:
             to_hidden = layout.join(to_hidden)
-        if wanted[1]:
+        if to_head is not None:
             to_head = to_head.astype(student_head.dtype)
         return (total, statistics), (to_hidden, to_head)
 

@@ -10,6 +10,10 @@ from jax.test_util import check_grads
 from pgpo_jax import distillation
 
 INF = float("inf")
+# Compiled once per case: the many small operations are slow one by one.
+divergence = jax.jit(
+    distillation.divergence, static_argnames=("teacher_weight", "support", "k", "temperature")
+)
 WEIGHTS = [0, 0.1, 0.5, 0.9, 1]
 
 
@@ -53,7 +57,7 @@ def test_every_weight_and_support(x64, weight, support, temperature):
     want = reference(
         *restrict(softmax(z / temperature), softmax(u / temperature), support, 4), weight
     )
-    got = distillation.divergence(
+    got = divergence(
         jnp.asarray(z), jnp.asarray(u),
         teacher_weight=weight, support=support, k=4, temperature=temperature,
     )  # fmt: skip
@@ -63,7 +67,7 @@ def test_every_weight_and_support(x64, weight, support, temperature):
 def test_gradients_agree_with_finite_differences(x64):
     z, u, _ = logits((2, 7))
     for support, weight in [("full", 0.3), ("topk_tail", 0.3), ("topk", 1), ("topk_tail", 0)]:
-        f = lambda z, s=support, w=weight: distillation.divergence(  # noqa: E731
+        f = lambda z, s=support, w=weight: divergence(  # noqa: E731
             jnp.asarray(z), jnp.asarray(u), teacher_weight=w, support=s, k=3, temperature=0.7
         ).sum()
 
@@ -75,7 +79,7 @@ def test_gradients_agree_with_finite_differences(x64):
 def test_k_at_least_v_is_full(x64, weight, k):
     z, u, _ = map(jnp.asarray, logits())
     run = lambda support: jax.value_and_grad(  # noqa: E731
-        lambda z: distillation.divergence(z, u, teacher_weight=weight, support=support, k=k).sum()
+        lambda z: divergence(z, u, teacher_weight=weight, support=support, k=k).sum()
     )(z)
     want = run("full")
     for support in ("topk_tail", "topk"):
@@ -87,7 +91,7 @@ def test_tail_completes_the_vocabulary(x64, weight):
     """With one word left over, the tail bucket is that word: the full divergence and gradient."""
     z, u, _ = map(jnp.asarray, logits())
     run = lambda support: jax.value_and_grad(  # noqa: E731
-        lambda z: distillation.divergence(z, u, teacher_weight=weight, support=support, k=8).sum()
+        lambda z: divergence(z, u, teacher_weight=weight, support=support, k=8).sum()
     )(z)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-13),
@@ -100,10 +104,10 @@ def test_tail_completes_the_vocabulary(x64, weight):
 def test_one_word(x64):
     """k=1: two buckets with the tail, a divergence of nothing without."""
     z, u, _ = logits()
-    got = distillation.divergence(jnp.asarray(z), jnp.asarray(u), k=1)
+    got = divergence(jnp.asarray(z), jnp.asarray(u), k=1)
     want = reference(*restrict(softmax(z), softmax(u), "topk_tail", 1), 0.5)
     np.testing.assert_allclose(got, want, rtol=1e-10)
-    none = distillation.divergence(jnp.asarray(z), jnp.asarray(u), support="topk", k=1)
+    none = divergence(jnp.asarray(z), jnp.asarray(u), support="topk", k=1)
     np.testing.assert_allclose(none, 0, atol=1e-15)
 
 
@@ -113,7 +117,7 @@ def test_one_hot_disagreement(x64, dtype):
     z = jnp.array([1000.0, 0.0, 0.0], dtype)
     u = jnp.array([0.0, 1000.0, 0.0], dtype)
     for support in ("full", "topk_tail"):
-        run = lambda w, s=support: distillation.divergence(  # noqa: E731
+        run = lambda w, s=support: divergence(  # noqa: E731
             z, u, teacher_weight=w, support=s, k=2
         )
         np.testing.assert_allclose(run(0.5), np.log(2), rtol=1e-5)
@@ -123,7 +127,7 @@ def test_one_hot_disagreement(x64, dtype):
 def test_ties_and_saturated_mass(x64):
     """Equal logits: k of them are taken, no more; a tail below float resolution stays finite."""
     z, u = jnp.zeros((1, 6)), jnp.asarray(logits((1, 6))[1])
-    got = distillation.divergence(z, u, k=3)
+    got = divergence(z, u, k=3)
     q = softmax(np.asarray(u))[0]
     p = np.array([1 / 6] * 3 + [1 / 2])
     np.testing.assert_allclose(
@@ -132,7 +136,7 @@ def test_ties_and_saturated_mass(x64):
     peaked = jnp.array([[50.0, 0.0, 0.0, 0.0]], jnp.float32)
     for weight in WEIGHTS:
         value, gradient = jax.value_and_grad(
-            lambda z, w=weight: distillation.divergence(z, z, teacher_weight=w, k=2).sum()
+            lambda z, w=weight: divergence(z, z, teacher_weight=w, k=2).sum()
         )(peaked)
         assert 0 <= value < 1e-7
         assert jnp.isfinite(gradient).all()
@@ -151,7 +155,7 @@ def test_never_negative(seed, scale, gap, weight, support):
     rng = np.random.default_rng(seed)
     z = jnp.asarray(scale * rng.normal(size=(4, 8)), jnp.float32)
     u = z + jnp.asarray(10**-gap * rng.normal(size=(4, 8)), jnp.float32)
-    got = distillation.divergence(z, u, teacher_weight=weight, support=support, k=3)
+    got = divergence(z, u, teacher_weight=weight, support=support, k=3)
     assert (got >= 0).all()
     assert jnp.isfinite(got).all()
 
@@ -160,7 +164,7 @@ def test_truncation_without_renormalising_would_go_negative():
     """Negative control for the tail: what verl#7856 reports."""
     p, q = np.array([0.5, 0.3, 0.2]), np.array([0.6, 0.35, 0.05])
     assert (p[:2] * np.log(p[:2] / q[:2])).sum() < 0
-    assert distillation.divergence(jnp.log(p), jnp.log(q), teacher_weight=1, k=2) > 0
+    assert divergence(jnp.log(p), jnp.log(q), teacher_weight=1, k=2) > 0
 
 
 ROWS = [
@@ -182,7 +186,7 @@ def test_minus_infinity_in_student_teacher_or_both(support, weight, dtype):
     rows = jnp.array(ROWS, dtype)
     z, u = jnp.repeat(rows, len(rows), 0), jnp.tile(rows, (len(rows), 1))
     values, pull = jax.vjp(
-        lambda z: distillation.divergence(
+        lambda z: divergence(
             z, u, teacher_weight=weight, support=support, k=2, tokens=jnp.full(len(z), 3)
         ),
         z,
@@ -196,7 +200,7 @@ def test_forbidden_words_on_both_sides_change_nothing(x64):
     z, u, _ = map(jnp.asarray, logits())
     pad = lambda x: jnp.concatenate([x, jnp.full((2, 3, 5), -jnp.inf)], -1)  # noqa: E731
     for support, weight in [("full", 0.5), ("full", 0), ("topk_tail", 1), ("topk", 0.3)]:
-        run = lambda z, u, s=support, w=weight: distillation.divergence(  # noqa: E731
+        run = lambda z, u, s=support, w=weight: divergence(  # noqa: E731
             z, u, teacher_weight=w, support=s, k=4
         )
         np.testing.assert_allclose(run(pad(z), pad(u)), run(z, u), rtol=1e-12)
@@ -210,7 +214,7 @@ def test_masked_rows_hold_anything(mode):
     @jax.jit
     @jax.value_and_grad
     def loss(z, mask, rows):
-        per_token = distillation.divergence(z, u, k=2)
+        per_token = divergence(z, u, k=2)
         return distillation.aggregate(per_token, mask, rows, mode=mode)
 
     ones, rows = jnp.ones((3, 2)), jnp.array([1, 0, 1])
@@ -253,9 +257,7 @@ def test_teacher_has_no_gradient(x64):
     def loss(u, r):
         teacher = distillation.trust_region_logits(r, u, 0.05)
         return sum(
-            distillation.divergence(
-                z, t, teacher_weight=w, support=s, k=3, tokens=jnp.zeros((2, 3), int)
-            ).sum()
+            divergence(z, t, teacher_weight=w, support=s, k=3, tokens=jnp.zeros((2, 3), int)).sum()
             for t in (teacher, u)
             for s, w in [("full", 0), ("topk_tail", 0.5), ("topk", 0.5), ("sampled", 1)]
         )
@@ -270,7 +272,7 @@ def test_trust_region_teacher(x64):
     geometric = softmax(r) ** 0.95 * softmax(z) ** 0.05
     geometric /= geometric.sum(-1, keepdims=True)
     np.testing.assert_allclose(jax.nn.softmax(teacher), geometric, rtol=1e-10)
-    got = distillation.divergence(jnp.asarray(z), teacher, support="full", temperature=0.7)
+    got = divergence(jnp.asarray(z), teacher, support="full", temperature=0.7)
     mixed = softmax((0.95 * r + 0.05 * z) / 0.7)
     np.testing.assert_allclose(got, reference(softmax(z / 0.7), mixed, 0.5), rtol=1e-9)
     inf = jnp.array([0.0, -jnp.inf])

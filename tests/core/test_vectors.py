@@ -33,7 +33,7 @@ def losses(vectors, dtype, support, weight, *, teacher_first=False):
         mean = distillation.aggregate(per_token, mask, signal)
         return mean, (per_token, distillation.aggregate(per_token, mask, signal, mode="token_mean"))
 
-    return jax.value_and_grad(loss, has_aux=True)(student)
+    return jax.jit(jax.value_and_grad(loss, has_aux=True))(student)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
