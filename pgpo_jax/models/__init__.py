@@ -11,3 +11,9 @@ from pgpo_jax.models._sharding import (
     partition_spec as partition_spec,
     shardings as shardings,
 )
+from pgpo_jax.models._tokenizer import (
+    decode as decode,
+    encode as encode,
+    load_tokenizer as load_tokenizer,
+    render_chat as render_chat,
+)

@@ -6,11 +6,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int
 
 from pgpo_jax.models._layers import (
     LayerWeights,
-    Rotary,
     attention_output,
     feed_forward,
     project_qkv,
@@ -164,5 +163,5 @@ def _attend(
 _BLOCKED = -0.7 * float(jnp.finfo(jnp.float32).max)
 
 
-def _product(spec: str, left: Shaped[Array, "..."], right: Shaped[Array, "..."]) -> Array:
+def _product(spec: str, left: Array, right: Array) -> Array:
     return jnp.einsum(spec, left, right, preferred_element_type=jnp.float32)

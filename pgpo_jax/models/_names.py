@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flax import nnx
 
@@ -62,7 +62,7 @@ def sources(config: Qwen3Config) -> dict[tuple[str, ...], Source]:
     return table
 
 
-def by_path(params: nnx.State) -> dict[tuple[str, ...], nnx.Variable]:
+def by_path(params: Any) -> dict[tuple[str, ...], Any]:
     """The parameters under the paths that `sources` uses.
 
     Args:

@@ -252,7 +252,7 @@ def attention_mask(mask: Bool[Array, "B T"]) -> Bool[Array, "B 1 T T"]:
     return causal[None, None] & mask[:, None, None, :]
 
 
-def abstract_params(config: Qwen3Config, param_dtype: Any = jnp.float32) -> nnx.State:
+def abstract_params(config: Qwen3Config, param_dtype: Any = jnp.float32) -> Any:
     """The parameters' tree of shapes and dtypes, without a byte allocated.
 
     Args:

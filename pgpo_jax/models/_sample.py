@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
 from pgpo_jax.models._decode import Cache, decode_step, empty_cache, prefill
@@ -122,8 +123,8 @@ def sample(
     static = _Static(
         steps=int(max_new_tokens),
         samples=int(samples_per_prompt),
-        greedy=not isinstance(temperature, jax.core.Tracer) and float(temperature) == 0.0,
-        filtered=isinstance(top_p, jax.core.Tracer) or float(top_p) < 1.0,
+        greedy=not isinstance(temperature, Tracer) and float(temperature) == 0.0,
+        filtered=isinstance(top_p, Tracer) or float(top_p) < 1.0,
         eos=tuple(int(value) for value in eos),
         pad=int(pad_id),
     )
@@ -275,7 +276,7 @@ def _check_int(name: str, value: Any, low: int, high: int | None) -> None:
 def _check_range(
     name: str, value: Any, low: float, high: float | None, *, open_low: bool = False
 ) -> None:
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         return
     number = float(value)
     inside = number > low if open_low else number >= low
@@ -285,7 +286,7 @@ def _check_range(
 
 
 def _check_prompts(tokens: Any, mask: Any, vocabulary: int) -> None:
-    if any(isinstance(x, jax.core.Tracer) for x in (tokens, mask)):
+    if any(isinstance(x, Tracer) for x in (tokens, mask)):
         return
     if any(isinstance(x, jax.Array) and not x.is_fully_addressable for x in (tokens, mask)):
         return

@@ -155,7 +155,7 @@ def constrain(
     return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, partition_spec(axes, mesh)))
 
 
-def shardings(config_or_params: Qwen3Config | nnx.State, mesh: Mesh) -> nnx.State:
+def shardings(config_or_params: Any, mesh: Mesh) -> Any:
     """Where each parameter lives: a tree of `NamedSharding` of the parameters' own structure.
 
     Args:
