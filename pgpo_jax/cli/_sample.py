@@ -1,3 +1,4 @@
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -84,7 +85,8 @@ def _show(question: Question, texts: list[str], lengths: list[int], *, graded: b
         verdict = ""
         if graded:
             result = grade(text, question.answer)
-            got = "no answer" if result.prediction is None else printable(result.prediction)
+            # Without answer tags the whole text is the prediction.
+            got = textwrap.shorten(printable(result.prediction or "no answer"), 40)
             verdict = f", {'right' if result.score == 1 else 'wrong'}: {got}"
         print(f"--- answer {number} ({length} tokens{verdict})\n{printable(text)}")
     if graded:
