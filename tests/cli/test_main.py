@@ -25,7 +25,9 @@ def failing(monkeypatch):
 def test_help_names_every_command(capsys):
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
-    for name in ("demo", "train", "eval", "sample", "report", "weak-order", "experiment"):
+    names = "demo train eval sample export report weak-order experiment".split()
+    assert list(_main.COMMANDS) == names
+    for name in names:
         assert f"\n  {name} " in shown
     assert main([]) == 2
 
