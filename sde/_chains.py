@@ -146,7 +146,7 @@ class RememberingPGPO(Chain):
     beta: float | None = 0.5
     rate: float | None = None
     lagged: bool = True
-    initial_information: float | None = 0.0
+    initial_information: float | None = None
 
     def __post_init__(self):
         if (self.beta is None) == (self.rate is None):
@@ -216,7 +216,7 @@ CHAINS = MappingProxyType(
         "pgpo_minibatch": MinibatchPGPO(),
         # The signal of the previous minibatch, measured where that minibatch was drawn; like
         # pgpo_jax.scale_by_information(delay=1), the first step has rho(0) = 1.
-        "pgpo_delayed": RememberingPGPO(beta=0.0),
+        "pgpo_delayed": RememberingPGPO(beta=0.0, initial_information=0.0),
         "pgpo_ema": RememberingPGPO(beta=0.5),
     }
 )

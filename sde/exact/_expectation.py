@@ -15,7 +15,7 @@ from sde._lookup import as_chain, as_equation, as_problem, count_steps
 from sde._minibatches import check_batch
 from sde.exact._observables import Observable, as_observable
 from sde.exact._process import Process
-from sde.exact._solve import exact_path
+from sde.exact._solve import ExactPath, exact_path
 from sde.problems import Problem
 
 # Refinement stops when the discretisation error is below this share of what is measured.
@@ -194,7 +194,6 @@ def weak_errors(
     horizon: float = 1.0,
     batch_size: int = 1,
     replace: bool = True,
-    tolerance: float = 1e-10,
 ) -> WeakErrors:
     """Exact weak errors of an equation against a chain.
 
@@ -205,8 +204,6 @@ def weak_errors(
         horizon: T.
         batch_size: |B|.
         replace: whether minibatches are drawn with replacement.
-        tolerance: the discretisation error of the chain that refinement aims at; that of the
-            equation aims at a hundredth of the difference.
 
     Returns:
         `WeakErrors`.
@@ -219,20 +216,9 @@ def weak_errors(
     steps = [count_steps(eta, horizon) for eta in etas]
     out = np.empty((5, len(steps), len(wanted)))
     for row, (eta, count) in enumerate(zip(etas, steps, strict=True)):
-        tracked = exact_path(
-            _process(problem, chain, None, eta, batch_size, replace), wanted, count, tolerance
-        )
-
-        def enough(values, errors, columns, tracked=tracked):
-            measured = np.max(np.abs(values - tracked.values[:, columns]), axis=0)
-            return bool(np.all(errors <= np.maximum(_AIM * measured, _ROUNDING)))
-
-        model = exact_path(
-            _process(problem, chain, equation, eta, batch_size, replace),
-            wanted,
-            count,
-            enough=enough,
-        )
+        follow = _process(problem, chain, None, eta, batch_size, replace)
+        model_process = _process(problem, chain, equation, eta, batch_size, replace)
+        tracked, model = _compare(follow, model_process, wanted, count)
         difference = model.values - tracked.values
         out[0, row] = difference[-1]
         out[1, row] = np.max(np.abs(difference), axis=0)
@@ -248,6 +234,32 @@ def weak_errors(
                 )
     names = tuple(o.name for o in wanted)
     return WeakErrors(tuple(float(e) for e in etas), names, *out)
+
+
+@ft.lru_cache(maxsize=512)
+def _follow(process: Process, wanted: tuple[Observable, ...], count: int, tolerance: float):
+    # Many equations are compared with one chain.
+    return exact_path(process, wanted, count, tolerance)
+
+
+def _compare(follow, model_process, wanted, count) -> tuple[ExactPath, ExactPath]:
+    """Both sides, each refined until its error is small beside their difference."""
+    for tolerance in (1e-7, 1e-9, 1e-11):
+        tracked = _follow(follow, wanted, count, tolerance)
+
+        def allowed(values, columns, tracked=tracked):
+            measured = np.max(np.abs(values - tracked.values[:, columns]), axis=0)
+            return np.maximum(_AIM * measured, _ROUNDING)
+
+        model = exact_path(
+            model_process,
+            wanted,
+            count,
+            enough=lambda v, e, c, allowed=allowed: bool(np.all(e <= allowed(v, c))),
+        )
+        if np.all(tracked.errors <= allowed(model.values, list(range(len(wanted))))):
+            break
+    return tracked, model
 
 
 def ode_floor(

@@ -3,9 +3,13 @@ r"""The exact engine of the torus: $u(x, y) = \sum_l x^l v_l(x, y)$ with periodi
 Powers of the first coordinate are lifted as in `_lifted`, because theta itself is not periodic: the
 displacement of a step is. The v_l live on an n x n grid of trigonometric polynomials.
 
-* chain: $v_j(\theta) \leftarrow E_B\sum_{l\ge j}\binom lj D_B^{l-j} v_l(\theta + D_B)$ with the
-  displacement $(D_B, \cdot)$ of the minibatch;
-* equation: $e^{\eta G}$ by its Taylor series, substeps small enough for it to converge at once.
+* chain: $v_j(\theta) \leftarrow E_B\sum_{l\ge j}\binom lj D_B^{l-j} v_l(\theta + D_B)$ with D_B the
+  displacement of the minibatch (its first coordinate in the power). A step is short, so that the
+  shift is its own Taylor series, $\sum_{a,b}\frac{E_B[D_x^{a+l-j}D_y^b]}{a!\,b!}
+  \partial_x^a\partial_y^b v_l$, which for trigonometric polynomials converges to rounding;
+* equation: $e^{\eta G}$ by its Taylor series, in substeps short enough.
+
+Both carry the law forward (the adjoint), so that observables cost nothing extra.
 """
 
 import functools as ft
@@ -19,8 +23,8 @@ from jaxtyping import Float
 from sde.exact._observables import Observable
 from sde.exact._process import Process
 
-LADDER = (20, 28, 40, 56)
-_TERMS = 14
+LADDER = (24, 32, 40, 48)
+_ROUNDING = 1e-14
 
 
 def torus_values(
@@ -75,30 +79,64 @@ def _evaluation(n: int, period: float, points: np.ndarray) -> np.ndarray:
 
 def _run_chain(process, nodes, n, values, read, steps):
     degree = values.shape[0] - 1
-    moved = process.next_states(nodes)
-    maps = [np.zeros((n * n, n * n)) for _ in range(degree + 1)]
-    for b, weight in enumerate(process.weights):
-        evaluate = weight * _evaluation(n, process.problem.period, moved[:, b])
-        shift = (moved[:, b, 0] - nodes[:, 0])[:, None]
-        for q in range(degree + 1):
-            maps[q] += evaluate
-            evaluate = evaluate * shift
-    # The law forward as a row vector, so that observables cost nothing extra.
-    transposed = [np.ascontiguousarray(m.T) for m in maps]
-    law = read
-    out = np.empty((steps + 1, values.shape[2]))
-    out[0] = np.einsum("lp,lpo->o", law, values)
-    for k in range(1, steps + 1):
-        # v_j gathers comb(l, j) maps[l - j] v_l, so the law of power l gathers from all j <= l.
-        applied = [transposed[q] @ law[: degree + 1 - q].T for q in range(degree + 1)]
-        law = np.stack(
+    period = process.problem.period
+    shift = process.next_states(nodes) - nodes[:, None, :]
+    reach = np.abs(shift).max() * math.pi * n / period
+    terms = 1
+    while reach**terms / math.factorial(terms) > _ROUNDING:
+        terms += 1
+    orders = np.arange(terms + 1)
+    factorials = np.array([math.factorial(k) for k in orders], dtype=float)
+    along = [shift[:, :, k, None] ** np.arange(terms + degree + 1) for k in range(2)]
+    moments = np.einsum("m,pma,pmb->abp", process.weights, along[0], along[1])
+    fields = (
+        np.stack(
             [
-                sum(math.comb(l, j) * applied[l - j][:, j] for j in range(l + 1))
-                for l in range(degree + 1)
+                moments[q : q + terms + 1, : terms + 1]
+                / np.multiply.outer(factorials, factorials)[..., None]
+                for q in range(degree + 1)
             ]
         )
-        out[k] = np.einsum("lp,lpo->o", law, values)
-    return out
+        * (orders[:, None] + orders <= terms)[..., None]
+    )
+    first = _derivative(n, period)
+    powers = np.stack([np.linalg.matrix_power(first, k) for k in orders])
+    with jax.enable_x64(True):
+        path = _shift(
+            jnp.asarray(values.reshape(-1, n, n, values.shape[2])),
+            jnp.asarray(fields.reshape(degree + 1, terms + 1, terms + 1, n, n)),
+            jnp.asarray(powers),
+            jnp.asarray(read.reshape(-1, n, n)),
+            steps,
+        )
+        return np.asarray(path)
+
+
+@ft.partial(jax.jit, static_argnums=4)
+def _shift(values, fields, powers, read, steps):
+    degree = values.shape[0] - 1
+
+    def backward(v):
+        derivatives = jnp.einsum("aij,ljk->alik", powers, v)
+        derivatives = jnp.einsum("bkj,alij->ablik", powers, derivatives)
+        rows = []
+        for j in range(degree + 1):
+            parts = [
+                math.comb(l, j) * jnp.einsum("abik,abik->ik", fields[l - j], derivatives[:, :, l])
+                for l in range(j, degree + 1)
+            ]
+            rows.append(sum(parts[1:], parts[0]))
+        return jnp.stack(rows)
+
+    adjoint = jax.linear_transpose(backward, read)
+
+    def step(law, _):
+        (law,) = adjoint(law)
+        return law, jnp.einsum("lij,lijo->o", law, values)
+
+    start = jnp.einsum("lij,lijo->o", read, values)
+    _, path = jax.lax.scan(step, read, length=steps)
+    return jnp.concatenate([start[None], path])
 
 
 def _derivative(n: int, period: float) -> np.ndarray:
@@ -114,7 +152,11 @@ def _run_equation(process, nodes, n, values, read, steps):
     first = _derivative(n, process.problem.period)
     size = n / 2 * 2.0 * math.pi / process.problem.period
     rate = np.abs(drift).sum(axis=1).max() * size + diffusion.sum(axis=(1, 2)).max() * size**2
-    substeps = max(1, math.ceil(process.eta * rate))
+    substeps = max(1, math.ceil(process.eta * rate / 2.0))
+    reach = process.eta * rate / substeps
+    terms = 1
+    while reach**terms / math.factorial(terms) > _ROUNDING:
+        terms += 1
     with jax.enable_x64(True):
         path = _taylor(
             jnp.asarray(values.reshape(-1, n, n, values.shape[2])),
@@ -123,44 +165,45 @@ def _run_equation(process, nodes, n, values, read, steps):
             jnp.asarray(first),
             jnp.asarray(read.reshape(-1, n, n)),
             jnp.asarray(process.eta / substeps),
+            jnp.asarray(terms),
+            jnp.asarray(substeps),
             steps,
-            substeps,
         )
         return np.asarray(path)
 
 
-@ft.partial(jax.jit, static_argnums=(6, 7))
-def _taylor(values, drift, diffusion, first, read, dt, steps, substeps):
+@ft.partial(jax.jit, static_argnums=8)
+def _taylor(values, drift, diffusion, first, read, dt, terms, substeps, steps):
     degree = values.shape[0] - 1
-    b = drift[..., None]
-    a = diffusion[..., None]
+    bx, by = drift[..., 0], drift[..., 1]
+    axx, axy, ayy = diffusion[..., 0, 0], diffusion[..., 0, 1], diffusion[..., 1, 1]
 
     def generator(v):
-        vx = jnp.einsum("ij,ljko->liko", first, v)
-        vy = jnp.einsum("kj,lijo->liko", first, v)
-        vxx = jnp.einsum("ij,ljko->liko", first, vx)
-        vxy = jnp.einsum("ij,ljko->liko", first, vy)
-        vyy = jnp.einsum("kj,lijo->liko", first, vy)
-        out = b[:, :, 0] * vx + b[:, :, 1] * vy
-        out += 0.5 * (a[:, :, 0, 0] * vxx + 2 * a[:, :, 0, 1] * vxy + a[:, :, 1, 1] * vyy)
+        vx, vy = first @ v, v @ first.T
+        out = bx * vx + by * vy
+        out += 0.5 * (axx * (first @ vx) + 2 * axy * (first @ vy) + ayy * (vy @ first.T))
         for l in range(1, degree + 1):
-            lower = b[:, :, 0] * v[l] + a[:, :, 0, 0] * vx[l] + a[:, :, 0, 1] * vy[l]
-            out = out.at[l - 1].add(l * lower)
+            out = out.at[l - 1].add(l * (bx * v[l] + axx * vx[l] + axy * vy[l]))
             if l >= 2:
-                out = out.at[l - 2].add(0.5 * l * (l - 1) * a[:, :, 0, 0] * v[l])
+                out = out.at[l - 2].add(0.5 * l * (l - 1) * axx * v[l])
         return out
 
-    def substep(_, v):
-        term, total = v, v
-        for r in range(1, _TERMS + 1):
-            term = generator(term) * (dt / r)
-            total = total + term
-        return total
+    # Forward on the law, so that observables cost nothing extra.
+    adjoint = jax.linear_transpose(generator, read)
 
-    def step(v, _):
-        v = jax.lax.fori_loop(0, substeps, substep, v)
-        return v, jnp.einsum("lij,lijo->o", read, v)
+    def substep(_, law):
+        def add(r, carry):
+            term, total = carry
+            (term,) = adjoint(term)
+            term = term * (dt / r)
+            return term, total + term
+
+        return jax.lax.fori_loop(1, terms + 1, add, (law, law))[1]
+
+    def step(law, _):
+        law = jax.lax.fori_loop(0, substeps, substep, law)
+        return law, jnp.einsum("lij,lijo->o", law, values)
 
     start = jnp.einsum("lij,lijo->o", read, values)
-    _, path = jax.lax.scan(step, values, length=steps)
+    _, path = jax.lax.scan(step, read, length=steps)
     return jnp.concatenate([start[None], path])
