@@ -26,9 +26,7 @@ from sde._simulate_equation import equation_program
 
 
 def coefficients() -> Coefficients:
-    return Coefficients(
-        lambda x: -x, lambda x: 0.09 * (1 + x[:, None] ** 2), (1.0,)
-    )
+    return Coefficients(lambda x: -x, lambda x: 0.09 * (1 + x[:, None] ** 2), (1.0,))
 
 
 def diffrax_run(paths: int, steps: int, chunk: int) -> Callable[[int], float]:

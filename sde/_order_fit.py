@@ -85,9 +85,8 @@ def fit_polynomial(
 
     Monte Carlo (`standard_errors > 0`): weighted least squares of degree 2, raised to 3 when chi²
     rejects degree 2 at 1%; half widths are 1.96 standard errors. Exact (`standard_errors` all 0):
-    the fit has no noise, only a wrong model, so the degree is the largest that leaves two degrees
-    of freedom (at most 3) and a half width is the change from one degree to the next, or the
-    residual's, whichever is wider.
+    the fit has no noise, only a truncated model, so the degree is 3 and a half width is the change
+    from degree 2 to 3.
 
     Args:
         etas: step sizes, shape [n], n >= 5.
@@ -122,14 +121,12 @@ def fit_polynomial(
         return PolynomialFit(
             tuple(map(float, solution)), tuple(map(float, widths)), first_power, chi2, dof, p_value
         )
-    last = min(3, n - 3 + first_power)
+    last = min(3, n - 2) + first_power
     # Relative weights: the finest rungs are the asymptotic ones.
     weights = 1 / etas
-    solution, sigma, chi2, dof = _polynomial(etas, errors, weights, first_power, last)
+    solution, _, chi2, dof = _polynomial(etas, errors, weights, first_power, last)
     coarser, _, _, _ = _polynomial(etas, errors, weights, first_power, last - 1)
-    residual = stats.t.ppf(0.975, dof) * np.sqrt(chi2 / dof) * sigma
-    change = np.abs(solution - np.append(coarser, 0.0))
-    widths = np.maximum(residual, change)
+    widths = np.abs(solution - np.append(coarser, 0.0))
     return PolynomialFit(
         tuple(map(float, solution)), tuple(map(float, widths)), first_power, chi2, dof, float("nan")
     )

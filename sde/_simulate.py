@@ -144,9 +144,7 @@ def simulate(
                 f"with {solver!r}"
             )
         total = steps * substeps
-        program = _states_of_equation(
-            build, size, solver, total if backend == "scan" else None
-        )
+        program = _states_of_equation(build, size, solver, total if backend == "scan" else None)
         return gather(
             program,
             key,

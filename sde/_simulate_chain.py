@@ -30,9 +30,7 @@ def chain_program(
     uniform = bool(np.all(batches.probabilities == batches.probabilities[0]))
     control = control and len(batches.probabilities) <= _MOST_CONTROLLED
 
-    def run(
-        key: PRNGKeyArray, eta: Float[Array, ""], steps: Int[Array, ""]
-    ) -> tuple[Array, Array]:
+    def run(key: PRNGKeyArray, eta: Float[Array, ""], steps: Int[Array, ""]) -> tuple[Array, Array]:
         fractions = jnp.asarray(batches.fractions)
         probabilities = jnp.asarray(batches.probabilities)
         start = chain.initial_state(problem)

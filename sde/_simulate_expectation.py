@@ -52,9 +52,7 @@ def estimate_chain(
     functions = tuple(as_observable(g) for g in observables)
     steps = count_steps(eta, horizon)
     with jax.enable_x64(True):
-        program = _chain_sums(
-            problem, chain, batch_size, replace, size, control_variate, functions
-        )
+        program = _chain_sums(problem, chain, batch_size, replace, size, control_variate, functions)
         args = (float(eta), steps)
         return _stream(program, functions, key, paths, size, args, f"chain, eta={eta:g}")
 

@@ -1,0 +1,301 @@
+"""The statements of the laboratory as data: what is claimed, where it is tested, what is true."""
+
+import dataclasses
+from types import MappingProxyType
+
+from ._chains import CHAINS, Chain, RememberingPGPO
+from ._equations import EQUATIONS, Equation
+from ._order import ETAS
+from .problems import PROBLEMS, Problem
+
+_LONG = tuple(2.0**-k for k in range(5, 12))
+# Two-dimensional Fourier engines resolve 1e-8, which an error of order 2 reaches soon.
+_COARSE = tuple(2.0**-k for k in range(3, 8))
+_ALL = ("mean", "m2", "cos3x")
+# The engine of a state of two coordinates, one affine given the other, has moments only.
+_MOMENTS = ("mean", "m2", "m4")
+
+
+@dataclasses.dataclass(frozen=True)
+class Statement:
+    """One row of the table.
+
+    Attributes:
+        id: its name on the command line.
+        claim: what is said, in words.
+        chain: the algorithm.
+        equation: the equation said to track it.
+        expected: the verdict that the instrument must reach.
+        problems: where it is tested; every one must give the verdict.
+        etas: step sizes of the exact measurement.
+        observables: test functions.
+    """
+
+    id: str
+    claim: str
+    chain: Chain
+    equation: Equation
+    expected: str
+    problems: tuple[tuple[str, Problem], ...]
+    etas: tuple[float, ...] = ETAS
+    observables: tuple[str, ...] = _ALL
+
+
+def _on(*names: str) -> tuple[tuple[str, Problem], ...]:
+    return tuple((name, PROBLEMS[name]) for name in names)
+
+
+def _statement(
+    id: str, claim: str, chain: str | Chain, equation: str, expected: str, *where: str, **more
+) -> Statement:
+    algorithm = CHAINS[chain] if isinstance(chain, str) else chain
+    problems = more.pop("problems", None) or _on(*where)
+    return Statement(id, claim, algorithm, EQUATIONS[equation], expected, problems, **more)
+
+
+_SLIDING = PROBLEMS["sliding_kink"]
+# The cap is met at rho = 1.04, in the middle of the path, at a right angle.
+_CROSSED = dataclasses.replace(PROBLEMS["double_well"], rho_max=1.04, transversal=True)
+_FIXED = {
+    "lagged": RememberingPGPO(beta=0.5, lagged=True),
+    "inclusive": RememberingPGPO(beta=0.5, lagged=False),
+}
+# The mean starts away from the signal (constant on the quadratic), so that its lag is seen.
+_SLOW = RememberingPGPO(beta=None, rate=2.0, lagged=True, initial_information=1.0)
+
+_ROWS = (
+    _statement(
+        "sgd-eq7",
+        "Eq. 7, with sqrt(eta), tracks SGD",
+        "sgd",
+        "eq7",
+        "order 1",
+        "quadratic",
+        "student_teacher",
+    ),
+    _statement(
+        "thm2i-literal",
+        "Theorem 2(i) as printed, without sqrt(eta), tracks SGD",
+        "sgd",
+        "thm2i_literal",
+        "order 0",
+        "quadratic",
+        "student_teacher",
+    ),
+    _statement(
+        "sgd-ode",
+        "no noise at all tracks SGD just as well",
+        "sgd",
+        "ode",
+        "order 1",
+        "quadratic",
+        "student_teacher",
+    ),
+    _statement(
+        "thm2ii-population",
+        "Theorem 2(ii), with sqrt(eta), tracks PGPO told the population signal",
+        "pgpo_population",
+        "thm2ii",
+        "order 1",
+        "student_teacher",
+        "logistic",
+    ),
+    _statement(
+        "consistent-population",
+        "the same with the diffusion rho sqrt(eta) Sigma^1/2",
+        "pgpo_population",
+        "consistent",
+        "order 1",
+        "student_teacher",
+        "logistic",
+    ),
+    _statement(
+        "thm2ii-minibatch",
+        "Theorem 2(ii) tracks PGPO as it is run, signal and gradient of one minibatch",
+        "pgpo_minibatch",
+        "thm2ii",
+        "order 0",
+        "student_teacher",
+        "quadratic",
+        "double_well",
+    ),
+    _statement(
+        "jensen-minibatch",
+        "replacing rho(I) by E[rho_B] repairs it",
+        "pgpo_minibatch",
+        "jensen",
+        "order 0",
+        "student_teacher",
+        "quadratic",
+        "double_well",
+    ),
+    _statement(
+        "corrected-minibatch",
+        "the drift -E[rho_B g_B] and the diffusion of Cov(rho_B g_B) repair it",
+        "pgpo_minibatch",
+        "corrected",
+        "order 1",
+        "student_teacher",
+        "quadratic",
+        "double_well",
+    ),
+    _statement(
+        "second-order-sgd",
+        "b - (eta/2)(Db)b with the chain's covariance is of order 2, for SGD",
+        "sgd",
+        "second_order",
+        "order 2",
+        "student_teacher",
+    ),
+    _statement(
+        "second-order-population",
+        "the same for PGPO told the population signal",
+        "pgpo_population",
+        "second_order",
+        "order 2",
+        "student_teacher",
+    ),
+    _statement(
+        "second-order-minibatch",
+        "the same for PGPO as it is run",
+        "pgpo_minibatch",
+        "second_order",
+        "order 2",
+        "student_teacher",
+    ),
+    _statement(
+        "second-order-unchanged-diffusion-population",
+        "the second-order drift with the diffusion left unchanged is of order 2",
+        "pgpo_population",
+        "second_order_unchanged_diffusion",
+        "order 1",
+        "student_teacher",
+    ),
+    _statement(
+        "second-order-unchanged-diffusion-minibatch",
+        "the same for PGPO as it is run",
+        "pgpo_minibatch",
+        "second_order_unchanged_diffusion",
+        "order 1",
+        "student_teacher",
+    ),
+    _statement(
+        "second-order-gradient-form",
+        "the modified loss of SGD, copied to PGPO in two dimensions, is of order 2",
+        "pgpo_population",
+        "second_order_gradient_form",
+        "order 1",
+        "torus",
+        etas=_COARSE,
+    ),
+    _statement(
+        "second-order-torus",
+        "b - (eta/2)(Db)b on the same problem",
+        "pgpo_population",
+        "second_order",
+        "order 2",
+        "torus",
+        etas=_COARSE,
+    ),
+    _statement(
+        "delayed-signal",
+        "the signal of the previous minibatch: -E[rho_B] grad L keeps the stationary points of L",
+        "pgpo_delayed",
+        "averaged",
+        "order 1",
+        "quadratic",
+        observables=_MOMENTS,
+    ),
+    *(
+        row
+        for which, chain in _FIXED.items()
+        for row in (
+            _statement(
+                f"ema-fixed-paper-{which}",
+                f"a running mean of the signal (beta = 0.5, {which}) justifies rho(I(theta))",
+                chain,
+                "thm2ii",
+                "order 0",
+                "quadratic",
+                observables=_MOMENTS,
+            ),
+            _statement(
+                f"ema-fixed-averaged-{which}",
+                f"the drift averaged over the running mean (beta = 0.5, {which})",
+                chain,
+                "averaged",
+                "order 1",
+                "quadratic",
+                observables=_MOMENTS,
+            ),
+        )
+    ),
+    _statement(
+        "ema-slow-reduced",
+        "a slow running mean (1 - beta = 2 eta) justifies rho(I(theta))",
+        _SLOW,
+        "thm2ii",
+        "order 0",
+        "quadratic",
+        observables=_MOMENTS,
+    ),
+    _statement(
+        "ema-slow-augmented",
+        "the equation of the augmented state (theta, J)",
+        _SLOW,
+        "augmented",
+        "order 1",
+        "quadratic",
+        observables=_MOMENTS,
+    ),
+    _statement(
+        "kink-crossed",
+        "a hard cap that is crossed keeps order 1",
+        "pgpo_population",
+        "thm2ii",
+        "order 1",
+        problems=(("double_well, rho_max=1.04", _CROSSED),),
+    ),
+    _statement(
+        "kink-sliding-unchanged",
+        "sliding along the cap, the unchanged diffusion keeps order 1",
+        "pgpo_population",
+        "thm2ii",
+        "order 1/2",
+        "sliding_kink",
+        etas=_LONG,
+        observables=_MOMENTS,
+    ),
+    _statement(
+        "kink-sliding-ode",
+        "sliding along the cap, no noise at all keeps order 1",
+        "pgpo_population",
+        "ode",
+        "order 1/2",
+        "sliding_kink",
+        etas=_LONG,
+        observables=_MOMENTS,
+    ),
+    _statement(
+        "kink-sliding-consistent",
+        "sliding along the cap, the chain's own diffusion keeps order 1",
+        "pgpo_population",
+        "consistent",
+        "order 1",
+        "sliding_kink",
+        etas=_LONG,
+        observables=_MOMENTS,
+    ),
+    _statement(
+        "kink-sliding-softmin",
+        "a smooth cap (tau = 0.3) gives order 1 back to the unchanged diffusion",
+        "pgpo_population",
+        "thm2ii",
+        "order 1",
+        problems=(("sliding_kink, softmin 0.3", _SLIDING.with_softmin(0.3)),),
+        etas=_LONG,
+        observables=_MOMENTS,
+    ),
+)
+
+STATEMENTS = MappingProxyType({row.id: row for row in _ROWS})
