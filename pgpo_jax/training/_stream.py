@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -78,7 +79,6 @@ class QuestionStream:
 
 def _is_endless(questions: Sequence[Question]) -> bool:
     try:
-        len(questions)
+        return len(questions) == sys.maxsize
     except TypeError:
         return True
-    return False

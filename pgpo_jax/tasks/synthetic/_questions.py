@@ -3,6 +3,7 @@
 import itertools
 import operator
 import random
+import sys
 from collections.abc import Iterator, Sequence
 from typing import SupportsIndex, overload
 
@@ -25,7 +26,7 @@ class SyntheticQuestions(Sequence[Question]):
     """An endless, deterministic sequence of questions, made as they are asked for.
 
     Any index from 0 up is valid, also far ahead: nothing is generated in between. The source has
-    no length and no slices; take a finite list as `[questions[i] for i in range(n)]`.
+    no end (its length is `sys.maxsize`) and no slices; take a finite list as `[questions[i] for i in range(n)]`.
 
     Args:
         domain: "physics", "chemistry", "biology", "materials", or "all" for their mixture.
@@ -102,4 +103,5 @@ class SyntheticQuestions(Sequence[Question]):
         return (self[index] for index in itertools.count())
 
     def __len__(self) -> int:
-        raise TypeError("an endless source of questions has no length")
+        """sys.maxsize, the largest length there is: type checkers ask a Sequence for one."""
+        return sys.maxsize
