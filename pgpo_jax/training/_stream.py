@@ -1,4 +1,5 @@
 import sys
+import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -35,7 +36,8 @@ class QuestionStream:
         self._per_step, self._max_prompt, self._seed = per_step, max_prompt, seed
         self._prompts: list[tuple[Question, list[int]]] | None = None
         self.dropped = 0
-        if _is_endless(questions):
+        # An endless source has the largest length there is.
+        if len(questions) == sys.maxsize:
             return
         encoded = [(question, encode(question)) for question in questions]
         self._prompts = [row for row in encoded if len(row[1]) <= max_prompt]
@@ -75,10 +77,3 @@ class QuestionStream:
             f"more than half of the questions of step {step} have prompts of over "
             f"{self._max_prompt} tokens: raise rollout.max_prompt"
         )
-
-
-def _is_endless(questions: Sequence[Question]) -> bool:
-    try:
-        return len(questions) == sys.maxsize
-    except TypeError:
-        return True
