@@ -1,5 +1,4 @@
 import sys
-import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 

@@ -2,7 +2,6 @@
 
 import itertools
 import sys
-import sys
 from collections.abc import Sequence
 
 import pytest

@@ -26,7 +26,8 @@ class SyntheticQuestions(Sequence[Question]):
     """An endless, deterministic sequence of questions, made as they are asked for.
 
     Any index from 0 up is valid, also far ahead: nothing is generated in between. The source has
-    no end (its length is `sys.maxsize`) and no slices; take a finite list as `[questions[i] for i in range(n)]`.
+    no end (its length is `sys.maxsize`) and no slices; a finite list is
+    `[questions[i] for i in range(n)]`.
 
     Args:
         domain: "physics", "chemistry", "biology", "materials", or "all" for their mixture.
