@@ -74,31 +74,35 @@ def test_gradients_agree_with_finite_differences(x64):
         check_grads(f, (jnp.asarray(z),), order=1, modes=["rev"], atol=1e-7, rtol=1e-7)
 
 
-@pytest.mark.parametrize("weight", WEIGHTS)
-@pytest.mark.parametrize("k", [9, 50])
-def test_k_at_least_v_is_full(x64, weight, k):
+def every_weight(z, u, cases):
+    """Value and gradient of each (support, k) at each weight, in one compiled program."""
+
+    @jax.jit
+    def run(z, u):
+        one = lambda s, k, w: jax.value_and_grad(  # noqa: E731
+            lambda z: distillation.divergence(z, u, teacher_weight=w, support=s, k=k).sum()
+        )(z)
+        return [[one(s, k, w) for w in WEIGHTS] for s, k in cases]
+
+    return run(z, u)
+
+
+def test_k_at_least_v_is_full(x64):
     z, u, _ = map(jnp.asarray, logits())
-    run = lambda support: jax.value_and_grad(  # noqa: E731
-        lambda z: divergence(z, u, teacher_weight=weight, support=support, k=k).sum()
-    )(z)
-    want = run("full")
-    for support in ("topk_tail", "topk"):
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), run(support), want)
+    cases = [("full", 1), *((s, k) for s in ("topk_tail", "topk") for k in (9, 50))]
+    want, *others = every_weight(z, u, cases)
+    for got in others:
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), got, want)
 
 
-@pytest.mark.parametrize("weight", WEIGHTS)
-def test_tail_completes_the_vocabulary(x64, weight):
+def test_tail_completes_the_vocabulary(x64):
     """With one word left over, the tail bucket is that word: the full divergence and gradient."""
     z, u, _ = map(jnp.asarray, logits())
-    run = lambda support: jax.value_and_grad(  # noqa: E731
-        lambda z: divergence(z, u, teacher_weight=weight, support=support, k=8).sum()
-    )(z)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-13),
-        run("topk_tail"),
-        run("full"),
-    )
-    assert abs(run("topk")[0] - run("full")[0]) > 1e-3  # negative control: renormalising does not
+    full, tail, cut = every_weight(z, u, [("full", 1), ("topk_tail", 8), ("topk", 8)])
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-13)  # noqa: E731
+    jax.tree.map(close, tail, full)
+    for i in range(len(WEIGHTS)):  # negative control: renormalising does not complete it
+        assert abs(cut[i][0] - full[i][0]) > 1e-3
 
 
 def test_one_word(x64):
@@ -134,10 +138,7 @@ def test_ties_and_saturated_mass(x64):
         got[0], reference(p, np.array([*q[:3], q[3:].sum()]), 0.5), rtol=1e-10
     )
     peaked = jnp.array([[50.0, 0.0, 0.0, 0.0]], jnp.float32)
-    for weight in WEIGHTS:
-        value, gradient = jax.value_and_grad(
-            lambda z, w=weight: divergence(z, z, teacher_weight=w, k=2).sum()
-        )(peaked)
+    for value, gradient in every_weight(peaked, peaked, [("topk_tail", 2)])[0]:
         assert 0 <= value < 1e-7
         assert jnp.isfinite(gradient).all()
 
