@@ -8,6 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from sde import OrderReport
+from sde.viscous import MassLimitReport
 
 _COLOURS = ("#1b6ca8", "#c8553d", "#3c8d5a", "#7a5195")
 
@@ -78,5 +79,45 @@ def plot_variance(rows: dict[str, dict[str, OrderReport]], path: Path) -> None:
     axis.set_xscale("log")
     axis.set_yticks(places, [p[0] for p in points], fontsize=6)
     axis.set_xlabel("(Var/eta of the equation) / (Var/eta of the chain), finest eta")
+    figure.tight_layout()
+    figure.savefig(path)
+
+
+def plot_mass_limit(report: MassLimitReport, path: Path) -> None:
+    """Distance of the particle from the two candidate equations, against its mass."""
+    figure = Figure(figsize=(3.6 * len(report.values) + 0.4, 3.2), dpi=90)
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, len(report.values), squeeze=False)[0]
+    for axis, name in zip(axes, report.values, strict=True):
+        bars = 1.96 * report.standard_errors[name]
+        sides = (
+            ("with the noise-induced drift", report.limits[name], "o", report.converges[name]),
+            ("the paper's form, without", report.without[name], "s", report.paper[name]),
+        )
+        for colour, (label, limit, marker, finding) in zip(_COLOURS, sides, strict=False):
+            sizes = np.abs(report.values[name] - limit)
+            fit = finding.slope
+            slope = "" if fit is None else f": {fit.slope:.2f}±{fit.half_width:.2f}"
+            axis.errorbar(
+                report.masses,
+                sizes,
+                yerr=np.minimum(bars, 0.999 * sizes),
+                fmt=marker,
+                ms=3.5,
+                color=colour,
+                label=label + slope,
+                capsize=2,
+                lw=1,
+            )
+        axis.axhline(
+            abs(report.limits[name] - report.without[name]), color=_COLOURS[1], lw=0.8, ls=":"
+        )
+        axis.set_xscale("log", base=2)
+        axis.set_yscale("log")
+        axis.set_xlabel("mass")
+        axis.set_title(name, fontsize=9)
+        axis.grid(True, which="major", alpha=0.25)
+        axis.legend(fontsize=6)
+    axes[0].set_ylabel("|E g(particle) - E g(overdamped)|")
     figure.tight_layout()
     figure.savefig(path)

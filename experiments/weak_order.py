@@ -16,9 +16,10 @@ from typing import Literal
 import tyro
 
 import sde
-from experiments._weak_order_plots import plot_statement, plot_variance
+from experiments._weak_order_plots import plot_mass_limit, plot_statement, plot_variance
 from sde import OrderReport
 from sde._statements import STATEMENTS, Statement
+from sde.viscous import MASSES, Fluid, measure_mass_limit
 
 # The rows that --all measures by Monte Carlo, against the exact engine.
 MONTE_CARLO_ROWS = (
@@ -40,6 +41,8 @@ class Config:
     """Every statement of the table (by Monte Carlo: the four on record)."""
     statement: str | None = None
     """One row of the table, by its id."""
+    viscous: bool = False
+    """The small-mass limit of the paper's viscous particle, instead of the table."""
     problem: str | None = None
     """A problem; with --statement it replaces the row's problems."""
     chain: str | None = None
@@ -97,11 +100,14 @@ def statements(config: Config) -> list[Statement]:
         ValueError: nothing or too much is asked for, or a name is unknown.
     """
     own = (config.chain, config.equation)
-    asked = [config.all, config.statement is not None, any(own)]
+    asked = [config.all, config.statement is not None, any(own), config.viscous]
     if sum(asked) != 1:
         raise ValueError(
-            "choose one of --all, --statement ID, or --problem with --chain and --equation"
+            "choose one of --all, --statement ID, --viscous, or --problem with --chain and "
+            "--equation"
         )
+    if config.viscous:
+        return []
     if config.all:
         wanted = STATEMENTS if config.method == "exact" else MONTE_CARLO_ROWS
         rows = [STATEMENTS[name] for name in wanted]
@@ -183,13 +189,19 @@ def print_row(row: Row) -> None:
     print(line, flush=True)
 
 
-def write(rows: list[Row], config: Config, seconds: float) -> Path:
-    """The run folder: configuration, results, plots and a README for a referee."""
+def _folder(config: Config) -> Path:
+    """The run folder, with the configuration in it."""
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = config.output / (config.run or stamp)
     folder.mkdir(parents=True, exist_ok=True)
     settings = dataclasses.asdict(config) | {"output": str(config.output)}
     (folder / "config.json").write_text(json.dumps(settings, indent=1))
+    return folder
+
+
+def write(rows: list[Row], config: Config, seconds: float) -> Path:
+    """The run folder: configuration, results, plots and a README for a referee."""
+    folder = _folder(config)
     results = [
         {
             "statement": row.statement.id,
@@ -260,6 +272,41 @@ def _readme(rows: list[Row], config: Config, seconds: float) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _run_viscous(config: Config) -> int:
+    """Measures the small-mass limit, prints it and writes the run folder."""
+    import jax
+
+    fluid = Fluid(sde.as_problem(config.problem or "student_teacher"), "gradient", 0.25)
+    masses = config.etas or MASSES
+    report = measure_mass_limit(
+        fluid, masses=masses, paths=config.paths, key=jax.random.key(config.seed)
+    )
+    summary = {}
+    for name, finding in report.converges.items():
+        slope = finding.slope
+        print(
+            f"{name}: {finding.verdict} in the mass, slope "
+            + ("none" if slope is None else f"{slope.slope:.2f} ± {slope.half_width:.2f}")
+            + f" ({finding.reason}); against the paper's form: {report.paper[name].verdict} "
+            f"({report.paper[name].reason})"
+        )
+        summary[name] = {
+            "masses": report.masses.tolist(),
+            "values": report.values[name].tolist(),
+            "standard_errors": report.standard_errors[name].tolist(),
+            "limit_with_noise_induced_drift": report.limits[name],
+            "limit_without": report.without[name],
+            "converges": dataclasses.asdict(finding),
+            "paper": dataclasses.asdict(report.paper[name]),
+        }
+    folder = _folder(config)
+    (folder / "results.json").write_text(json.dumps(summary, indent=1))
+    if config.plots:
+        plot_mass_limit(report, folder / "viscous.png")
+    print(f"{report.seconds:.0f} s; written to {folder}")
+    return 0
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs what the command line asks for.
 
@@ -269,6 +316,8 @@ def main(argv: list[str] | None = None) -> int:
     config = tyro.cli(Config, args=argv, description=__doc__)
     try:
         wanted = statements(config)
+        if config.viscous:
+            return _run_viscous(config)
         print_header()
         start, rows = time.perf_counter(), []
         for statement in wanted:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Key, PRNGKeyArray, PyTree
 
 # One chunk of doubles fits the second-level cache, where a whole ensemble of 1e5 paths does not.
 CHUNK = 1 << 14
@@ -43,7 +43,7 @@ def _sharded(function: Callable[..., PyTree], devices: int) -> Any:
     """One compiled program per function and number of devices, kept for the next call."""
     everywhere = PartitionSpec()
 
-    def block(keys: PRNGKeyArray, args: PyTree) -> PyTree:
+    def block(keys: Key[Array, " 1"], args: PyTree) -> PyTree:
         return jax.tree.map(lambda leaf: leaf[None], function(keys[0], *args))
 
     return jax.jit(

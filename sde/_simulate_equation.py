@@ -91,7 +91,7 @@ def equation_program(
         x0 = jnp.asarray(coefficients.x0)
         ensemble = jnp.broadcast_to(x0, (paths, m))
         fine = brownian_path(paths, m, key, solver)
-        brownian = fine if stride == 1 else SummedBrownianPath(fine)
+        brownian = fine if stride == 1 else SummedBrownianPath(fine=fine)
         y0: PyTree[Array] = ensemble
         fields: Any = (field, operator)
         if control:
@@ -103,9 +103,9 @@ def equation_program(
                 "covariance": jnp.zeros((m, m)),
             }
         if scan_steps is None:
-            out = solve(*fields, y0, brownian, steps, stride, solver)
+            out = solve(fields[0], fields[1], y0, brownian, steps, stride, solver)
         else:
-            out = scan(*fields, y0, brownian, scan_steps, stride)
+            out = scan(fields[0], fields[1], y0, brownian, scan_steps, stride)
         if not control:
             return out, jnp.zeros((paths, 0))
         known = out["covariance"] if solver == "euler" else None

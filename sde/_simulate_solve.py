@@ -58,11 +58,10 @@ class SummedBrownianPath(diffrax.AbstractBrownianPath):
     """The path of a finer solve, read in steps of two: `W(s+2) - W(s)` as the sum of its halves."""
 
     fine: diffrax.UnsafeBrownianPath
-    t0: float = -math.inf
-    t1: float = math.inf
-    levy_area: type[diffrax.BrownianIncrement] = eqx.field(
-        static=True, default=diffrax.BrownianIncrement
-    )
+    # diffrax declares these as mutable class variables, which no override can narrow.
+    t0: Any = -math.inf
+    t1: Any = math.inf
+    levy_area: Any = eqx.field(static=True, default=diffrax.BrownianIncrement)
 
     def evaluate(self, t0, t1=None, left=True, use_levy=False):
         if use_levy or t1 is None:

@@ -1,0 +1,157 @@
+"""The instrument on the real thing: verdicts, negative controls, traps and refusals."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import sde
+
+# Polynomial moments of the quadratic are closed: exact rows cost milliseconds.
+MOMENTS = ("mean", "m2", "m4")
+QUICK = {"observables": MOMENTS}
+
+
+def test_the_repaired_equation_is_of_order_two_and_each_swap_spoils_it():
+    """Drift correction, diffusion, interpretation, coupling: one at a time."""
+    problem, chain, good = "quadratic", "pgpo_minibatch", sde.EQUATIONS["second_order"]
+
+    def verdict(equation, chain=chain):
+        return sde.measure_order(problem, chain, equation, **QUICK).verdict
+
+    assert verdict(good) == "order 2"
+
+    plain = dataclasses.replace(good, drift=sde.EQUATIONS["corrected"].drift)
+    assert verdict(plain) == "order 1"
+
+    unchanged = dataclasses.replace(good, diffusion=sde.EQUATIONS["thm2ii"].diffusion)
+    assert verdict(unchanged) == "order 1"
+
+    def misread(chain, setting, state):
+        # The noise read as Stratonovich: half the slope of the diffusion joins the drift.
+        slope = jax.jacfwd(lambda x: good.diffusion(chain, setting, x)[0, 0])(state)
+        return good.drift(chain, setting, state) + 0.25 * slope
+
+    assert verdict(dataclasses.replace(good, drift=misread)) == "order 1"
+
+    # The signal and the gradient uncoupled: the equation built for one chain, held to another.
+    def of_minibatch(chain, setting, state):
+        return good.drift(sde.CHAINS["pgpo_minibatch"], setting, state)
+
+    uncoupled = dataclasses.replace(good, drift=of_minibatch)
+    assert verdict(uncoupled, "pgpo_population") == "order 0"
+
+
+def test_order_zero_is_confirmed_by_the_floor():
+    report = sde.measure_order("quadratic", "pgpo_minibatch", "thm2ii", **QUICK)
+    assert report.verdict == "order 0"
+    assert abs(report.c0 - report.floors[report.decisive]) < 0.05 * abs(report.c0)
+    assert abs(report.floors["mean"] - -0.16244) < 1e-5
+
+
+def test_var_over_eta_sees_what_order_one_does_not():
+    wrong = sde.measure_order("quadratic", "pgpo_population", "thm2ii", **QUICK)
+    right = sde.measure_order("quadratic", "pgpo_population", "consistent", **QUICK)
+    assert wrong.verdict == right.verdict == "order 1"
+    assert abs(right.variance_ratio - 1) < 0.005
+    assert abs(wrong.variance_ratio - 1.090) < 0.002
+
+
+def test_the_mean_alone_confirms_nothing_but_may_refute():
+    # On a linear drift the mean would confirm the theorem as printed, which is false.
+    blind = sde.measure_order("quadratic", "sgd", "thm2i_literal", observables=("mean",))
+    assert blind.findings["mean"].verdict == "order 1"
+    assert blind.verdict == "undecided"
+    assert "m2" in blind.reason
+    seen = sde.measure_order("quadratic", "sgd", "thm2i_literal", observables=("mean", "m2"))
+    assert seen.verdict == "order 0"
+    alone = sde.measure_order("quadratic", "pgpo_minibatch", "thm2ii", observables=("mean",))
+    assert alone.verdict == "order 0"
+
+
+def test_euler_at_the_step_of_the_chain_verifies_nothing():
+    report = sde.measure_order(
+        "quadratic",
+        "sgd",
+        "eq7",
+        method="monte_carlo",
+        paths=256,
+        substeps=1,
+        richardson=False,
+        **QUICK,
+    )
+    assert report.verdict == "undecided"
+    assert "Euler with dt = eta" in report.reason
+
+
+def test_monte_carlo_agrees_with_the_exact_engine_and_decides():
+    etas = tuple(2.0**-k for k in range(3, 8))
+    report = sde.measure_order(
+        "quadratic",
+        "pgpo_minibatch",
+        "thm2ii",
+        method="monte_carlo",
+        etas=etas,
+        paths=4096,
+        key=jax.random.key(1),
+        **QUICK,
+    )
+    exact = sde.weak_errors("quadratic", "pgpo_minibatch", "thm2ii", etas=etas, observables=MOMENTS)
+    for j, name in enumerate(MOMENTS[:2]):
+        z = (report.errors[name] - exact.terminal[:, j]) / report.standard_errors[name]
+        # Richardson leaves O(dt^2), visible only where the linear control is exact.
+        assert np.all(np.abs(report.errors[name] - exact.terminal[:, j]) < 2e-3)
+        assert np.all(np.abs(z[1:]) < 8)
+    assert report.verdict == "order 0"
+    stored = json.loads(report.to_json())
+    assert stored["verdict"] == "order 0"
+    assert stored["slope_ci"] == list(report.slope_ci)
+
+
+def test_four_rungs_are_undecided():
+    report = sde.measure_order("quadratic", "sgd", "eq7", etas=[1 / 8, 1 / 16, 1 / 32, 1 / 64])
+    assert report.verdict == "undecided"
+    assert "at least 5" in report.reason
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method": "guess"}, "method must be"),
+        ({"etas": (0.3, 0.1)}, "eta must divide the horizon"),
+        ({"etas": (1 / 16, 1 / 8)}, "etas must decrease"),
+        ({"etas": ()}, "etas must hold"),
+        ({"observables": ()}, "at least one test function"),
+        ({"observables": ("m2", "m2")}, "distinct names"),
+        ({"observables": ("m9",)}, "unknown observable 'm9'"),
+        ({"method": "monte_carlo", "paths": 0}, "paths must be"),
+        ({"method": "monte_carlo", "solver": "sea"}, "does not depend on the state"),
+    ],
+)
+def test_refusals(change, message):
+    with pytest.raises(ValueError, match=message):
+        sde.measure_order("quadratic", "sgd", "eq7", **change)
+
+
+def test_order_two_needs_smoothness():
+    with pytest.raises(ValueError, match="needs a smooth multiplier"):
+        sde.measure_order("sliding_kink", "pgpo_population", "second_order")
+
+
+def test_a_problem_of_ones_own():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Cosine(sde.Problem):
+        theta0: tuple[float, ...] = (0.5,)
+
+        def losses(self, theta):
+            return 1.0 - jnp.cos(theta[0] + jnp.asarray([-0.5, 0.0, 0.5]))
+
+        def signals(self, theta):
+            return jnp.tanh(jnp.asarray([0.5, -0.2, 0.1]) * theta[0])
+
+    report = sde.measure_order(Cosine(), "pgpo_minibatch", "ode", observables=("mean", "m2", "m4"))
+    assert report.verdict == "order 1"
+    assert report.problem == "Cosine"

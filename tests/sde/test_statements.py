@@ -1,0 +1,65 @@
+"""The table of statements: complete, well formed, and its quick rows as expected."""
+
+import pytest
+
+import sde
+from sde._order_verdict import VERDICTS
+
+# Ids of the table of the design, by the claim they start with.
+TABLE = {
+    "sgd-eq7": "order 1",
+    "thm2i-literal": "order 0",
+    "sgd-ode": "order 1",
+    "thm2ii-population": "order 1",
+    "consistent-population": "order 1",
+    "thm2ii-minibatch": "order 0",
+    "jensen-minibatch": "order 0",
+    "corrected-minibatch": "order 1",
+    "second-order-sgd": "order 2",
+    "second-order-population": "order 2",
+    "second-order-minibatch": "order 2",
+    "second-order-unchanged-diffusion-population": "order 1",
+    "second-order-unchanged-diffusion-minibatch": "order 1",
+    "second-order-gradient-form": "order 1",
+    "delayed-signal": "order 1",
+    "ema-fixed-paper-lagged": "order 0",
+    "ema-fixed-paper-inclusive": "order 0",
+    "ema-fixed-averaged-lagged": "order 1",
+    "ema-fixed-averaged-inclusive": "order 1",
+    "ema-slow-reduced": "order 0",
+    "ema-slow-augmented": "order 1",
+    "kink-crossed": "order 1",
+    "kink-sliding-unchanged": "order 1/2",
+    "kink-sliding-ode": "order 1/2",
+    "kink-sliding-consistent": "order 1",
+    "kink-sliding-softmin": "order 1",
+}
+
+
+def test_every_row_of_the_table_is_there():
+    assert {name: sde.STATEMENTS[name].expected for name in TABLE} == TABLE
+
+
+def test_rows_are_well_formed():
+    for name, row in sde.STATEMENTS.items():
+        assert row.id == name
+        assert row.expected in VERDICTS
+        assert len(row.etas) >= 5
+        assert row.problems
+        for _, problem in row.problems:
+            row.equation.check(problem, row.chain)
+
+
+@pytest.mark.parametrize(
+    "name", ["sgd-ode", "delayed-signal", "ema-fixed-paper-inclusive", "ema-slow-reduced"]
+)
+def test_quick_rows(name):
+    row = sde.STATEMENTS[name]
+    report = sde.measure_order(
+        dict(row.problems)["quadratic"],
+        row.chain,
+        row.equation,
+        etas=row.etas,
+        observables=row.observables,
+    )
+    assert report.verdict == row.expected, report.reason
