@@ -7,7 +7,7 @@ import json
 import os
 import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ def load_pretrained(
     dtype: Any = None,
     param_dtype: Any = jnp.float32,
     remat: bool | str = False,
-    attention: Literal["xla", "cudnn"] = "xla",
+    attention: str = "xla",
 ) -> Qwen3:
     """Loads a Qwen3 from config.json and *.safetensors (one file, or shards with an index).
 

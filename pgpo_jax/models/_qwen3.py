@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -98,7 +98,7 @@ class Qwen3(nnx.Module):
         dtype: Any = jnp.float32,
         param_dtype: Any = jnp.float32,
         remat: bool | str = False,
-        attention: Literal["xla", "cudnn"] = "xla",
+        attention: str = "xla",
         mesh: Mesh | None = None,
     ):
         if mesh is not None:
@@ -111,7 +111,7 @@ class Qwen3(nnx.Module):
         if attention not in ("xla", "cudnn"):
             raise ValueError(f"attention must be 'xla' or 'cudnn', got {attention!r}.")
         self.config = config
-        self.attention: Literal["xla", "cudnn"] = attention
+        self.attention = attention
         self.dtype = jnp.dtype(dtype)
         self.remat = remat
         self.mesh = mesh

@@ -1,6 +1,7 @@
 import json
 
-import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import nnx
 
@@ -29,22 +30,47 @@ def tiny_config():
         head_dim=8,
         rope_theta=1e4,
         tie_word_embeddings=True,
-        initializer_range=0.5,
     )
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tiny_config):
-    """Two layers, with weights large enough that attention and positions matter."""
-    return Qwen3(tiny_config, rngs=nnx.Rngs(0))
+def build():
+    """Makes a random model without compiling anything, as `Qwen3(config, rngs=...)` would.
+
+    Weights are large enough that attention and positions matter, and gains differ from 1.
+    """
+
+    def build(config, **kw):
+        model = nnx.eval_shape(lambda: Qwen3(config, rngs=nnx.Rngs(0), **kw))
+        graphdef, abstract = nnx.split(model, nnx.Param)
+        rng = np.random.default_rng(0)
+        filled = [
+            (
+                path,
+                leaf.replace(
+                    jnp.asarray(
+                        ("norm" in path[-1]) + 0.3 * rng.standard_normal(leaf.shape), leaf.dtype
+                    )
+                ),
+            )
+            for path, leaf in nnx.to_flat_state(abstract)
+        ]
+        return nnx.merge(graphdef, nnx.from_flat_state(filled))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny_model(build, tiny_config):
+    return build(tiny_config)
 
 
 @pytest.fixture(scope="session")
 def prompts(tiny_config):
     """Four prompts of lengths 6, 3, 6, 1, padded on the left to 6, and their mask."""
-    tokens = jax.random.randint(jax.random.key(1), (4, 6), 1, tiny_config.vocab_size)
-    lengths = jax.numpy.array([6, 3, 6, 1])
-    return tokens, jax.numpy.arange(6)[None] >= 6 - lengths[:, None]
+    tokens = np.random.default_rng(1).integers(1, tiny_config.vocab_size, (4, 6), dtype=np.int32)
+    lengths = np.array([6, 3, 6, 1])
+    return jnp.asarray(tokens), jnp.asarray(np.arange(6)[None] >= 6 - lengths[:, None])
 
 
 @pytest.fixture(scope="session")

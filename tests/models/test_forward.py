@@ -1,0 +1,132 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from pgpo_jax.models import Qwen3
+
+
+@pytest.fixture(scope="module")
+def run():
+    return nnx.jit(lambda model, tokens, mask: model(tokens, mask))
+
+
+def test_padding_side_does_not_matter(tiny_model, prompts, run):
+    tokens, mask = prompts
+    left = run(tiny_model, tokens, mask)
+    for row, length in enumerate(np.asarray(mask.sum(axis=1))):
+        turned = jnp.roll(tokens[row], length)[None], jnp.roll(mask[row], length)[None]
+        right = run(tiny_model, *turned)[0, :length]
+        np.testing.assert_allclose(left[row, 6 - length :], right, atol=2e-6)
+
+
+def test_padding_does_not_leak(tiny_model, prompts, run):
+    tokens, mask = prompts
+    other = jnp.where(mask, tokens, 7)
+    assert not jnp.array_equal(other, tokens)
+    one, two = run(tiny_model, tokens, mask), run(tiny_model, other, mask)
+    np.testing.assert_array_equal(one[mask], two[mask])
+    # The control: without the mask the same change is seen.
+    everything = jnp.ones_like(mask)
+    one, two = run(tiny_model, tokens, everything), run(tiny_model, other, everything)
+    assert jnp.abs(one - two)[mask].max() > 1e-3
+
+
+def test_causal(tiny_model, prompts, run):
+    tokens, _ = prompts
+    mask = jnp.ones_like(tokens)
+    one = run(tiny_model, tokens, mask)
+    two = run(tiny_model, tokens.at[:, 3].set((tokens[:, 3] + 1) % 32), mask)
+    np.testing.assert_array_equal(one[:, :3], two[:, :3])
+    assert jnp.abs(one - two)[:, 3:].max(axis=(0, 2)).min() > 1e-3
+
+
+def gradient(model, tokens, mask):
+    graphdef, params = nnx.split(model, nnx.Param)
+
+    def loss(params):
+        logits = nnx.merge(graphdef, params)(tokens, mask)
+        assert logits.dtype == jnp.float32
+        return jnp.mean(jnp.where(mask, jax.nn.log_softmax(logits)[..., 3], 0.0))
+
+    return jax.jit(jax.value_and_grad(loss))(params)
+
+
+def test_gradients_are_finite_with_empty_rows_and_the_same_by_remat(build, tiny_config, prompts):
+    tokens, mask = prompts
+    mask = mask.at[0].set(False)
+    value, plain = gradient(build(tiny_config), tokens, mask)
+    assert jnp.isfinite(value)
+    assert all(jnp.isfinite(g).all() and jnp.any(g != 0) for g in jax.tree.leaves(plain))
+    for remat in (True, "dots_saveable"):
+        _, other = gradient(build(tiny_config, remat=remat), tokens, mask)
+        for g, r in zip(jax.tree.leaves(plain), jax.tree.leaves(other), strict=True):
+            np.testing.assert_allclose(g, r, atol=1e-6)
+
+
+def test_bfloat16_gradients_reach_float32_weights(build, tiny_config, prompts):
+    tokens, mask = prompts
+    mask = mask.at[0].set(False)
+    value, narrow = gradient(build(tiny_config, dtype=jnp.bfloat16, remat=True), tokens, mask)
+    assert jnp.isfinite(value)
+    for g in jax.tree.leaves(narrow):
+        assert g.dtype == jnp.float32
+        assert jnp.isfinite(g).all()
+        assert jnp.any(g != 0)
+
+
+def test_random_weights(tiny_config):
+    """The constructor itself, whose weights the other tests replace."""
+    model = nnx.jit(lambda: Qwen3(tiny_config, rngs=nnx.Rngs(0)))()
+    kernel = model.layers.gate_proj[...]
+    assert 0.015 < float(jnp.std(kernel)) < 0.025
+    assert not jnp.array_equal(kernel, model.layers.up_proj[...])
+    assert (model.final_norm[...] == 1).all()
+
+
+def test_hidden_states_times_head_are_the_logits(build, tiny_config, prompts, run):
+    for tied in (True, False):
+        config = dataclasses.replace(tiny_config, tie_word_embeddings=tied)
+        model = build(config)
+        logits = nnx.jit(lambda m, t, k: m.hidden_states(t, k) @ m.head())(model, *prompts)
+        np.testing.assert_allclose(run(model, *prompts), logits, atol=1e-5)
+        assert (model.lm_head is None) == tied
+
+
+def test_a_layer_more_costs_no_more_to_compile(build, tiny_config, prompts):
+    def program(depth):
+        config = dataclasses.replace(tiny_config, num_hidden_layers=depth)
+        model = build(config)
+        graphdef, params = nnx.split(model, nnx.Param)
+        loss = jax.grad(lambda p: nnx.merge(graphdef, p)(*prompts).sum())
+        return jax.jit(loss).lower(params).as_text().count("\n")
+
+    assert program(12) == program(3)
+
+
+def test_a_step_can_donate_the_parameters(build, tiny_config, prompts):
+    graphdef, params = nnx.split(build(tiny_config), nnx.Param)
+
+    @jax.jit(donate_argnums=0)
+    def step(params):
+        gradient = jax.grad(lambda p: nnx.merge(graphdef, p)(*prompts).mean())(params)
+        return jax.tree.map(lambda p, g: p - 0.1 * g, params, gradient)
+
+    for _ in range(2):
+        params = step(params)
+    assert step._cache_size() == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"remat": "no_such_policy"}, "jax.checkpoint_policies, got 'no_such_policy'"),
+        ({"attention": "triton"}, "'xla' or 'cudnn', got 'triton'"),
+    ],
+)
+def test_bad_arguments(tiny_config, changes, match):
+    with pytest.raises(ValueError, match=match):
+        Qwen3(tiny_config, rngs=nnx.Rngs(0), **changes)

@@ -1,0 +1,208 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from pgpo_jax.models import sample
+from pgpo_jax.models._sample import _sample, nucleus
+
+EOS, PAD = 5, 0
+
+
+def draw(model, prompts, key, **kw):
+    settings = {"max_new_tokens": 8, "eos_id": EOS, "pad_id": PAD, "samples_per_prompt": 3} | kw
+    return sample(model, *prompts, key, **settings)
+
+
+@pytest.fixture(scope="module")
+def forward():
+    return nnx.jit(lambda model, tokens, mask: jax.nn.log_softmax(model(tokens, mask)))
+
+
+def of_a_full_forward(forward, model, prompts, out, temperature=1.0):
+    """Log-probabilities of the sampled tokens by the whole sequence at once (left padding)."""
+    tokens, mask = (jnp.repeat(x, len(out.tokens) // len(x), axis=0) for x in prompts)
+    width = tokens.shape[1]
+    tokens = jnp.concatenate([tokens, out.tokens], axis=1)
+    mask = jnp.concatenate([mask, out.mask], axis=1)
+    logprobs = jax.nn.log_softmax(forward(model, tokens, mask) / temperature)[:, width - 1 : -1]
+    return jnp.take_along_axis(logprobs, out.tokens[..., None], axis=-1)[..., 0]
+
+
+def test_logprobs_are_those_of_a_full_forward(tiny_model, prompts, key, forward):
+    for temperature, top_p in ((1.0, 1.0), (0.7, 1.0), (0.7, 0.5)):
+        out = draw(tiny_model, prompts, key, temperature=temperature, top_p=top_p)
+        whole = of_a_full_forward(forward, tiny_model, prompts, out, temperature)
+        np.testing.assert_allclose(jnp.where(out.mask, whole, 0.0), out.logprobs, atol=2e-5)
+    assert out.logprobs.dtype == jnp.float32
+    # The control: at another temperature they differ.
+    other = of_a_full_forward(forward, tiny_model, prompts, out, 1.0)
+    assert jnp.abs(jnp.where(out.mask, other - out.logprobs, 0.0)).max() > 1e-2
+
+
+def test_greedy_takes_the_likeliest_and_reports_temperature_one(tiny_model, prompts, key, forward):
+    out = draw(tiny_model, prompts, key, temperature=0.0, samples_per_prompt=1)
+    tokens = jnp.concatenate([prompts[0], out.tokens], axis=1)
+    mask = jnp.concatenate([prompts[1], out.mask], axis=1)
+    logprobs = forward(tiny_model, tokens, mask)[:, 5:-1]
+    best = jnp.where(out.mask, jnp.argmax(logprobs, axis=-1), PAD)
+    np.testing.assert_array_equal(out.tokens, best)
+    np.testing.assert_allclose(
+        out.logprobs, jnp.where(out.mask, logprobs.max(axis=-1), 0.0), atol=2e-5
+    )
+
+
+def test_the_end_is_counted_and_what_follows_is_padding(tiny_model, prompts, key):
+    out = draw(tiny_model, prompts, key, eos_id=(EOS, 6, 7), max_new_tokens=24, pad_id=31)
+    tokens, mask = np.asarray(out.tokens), np.asarray(out.mask)
+    ends = np.isin(tokens, (EOS, 6, 7)) & mask
+    assert ends.any(), "no row ended: the test shows nothing"
+    for row in range(len(tokens)):
+        length = mask[row].sum()
+        assert mask[row, :length].all()
+        assert not ends[row, : length - 1].any()
+        assert ends[row, length - 1] or length == 24
+        assert (tokens[row, length:] == 31).all()
+        assert (np.asarray(out.logprobs)[row, length:] == 0).all()
+
+
+def test_padding_side_does_not_matter(tiny_model, prompts, key):
+    tokens, mask = prompts
+    lengths = mask.sum(axis=1)
+    turned = jax.vmap(jnp.roll)(tokens, lengths), jax.vmap(jnp.roll)(mask, lengths)
+    assert not jnp.array_equal(turned[1], mask)
+    left, right = draw(tiny_model, prompts, key), draw(tiny_model, turned, key)
+    np.testing.assert_array_equal(left.tokens, right.tokens)
+    np.testing.assert_allclose(left.logprobs, right.logprobs, atol=2e-5)
+
+
+def test_a_row_depends_on_its_own_key_only(tiny_model, prompts, key):
+    tokens, mask = prompts
+    keys = jax.random.split(key, 12)
+    everything = draw(tiny_model, prompts, keys)
+    alone = draw(tiny_model, (tokens[2:3], mask[2:3]), keys[6:9])
+    np.testing.assert_array_equal(everything.tokens[6:9], alone.tokens)
+    changed = draw(tiny_model, (tokens.at[0].set(9), mask), keys)
+    np.testing.assert_array_equal(everything.tokens[3:], changed.tokens[3:])
+    # One key is folded with the row, so the first rows of a larger batch are the same.
+    np.testing.assert_array_equal(
+        draw(tiny_model, prompts, key).tokens[:6],
+        draw(tiny_model, (tokens[:2], mask[:2]), key).tokens,
+    )
+    # The samples of one prompt differ: keys are really used.
+    assert len(np.unique(everything.tokens[6:9], axis=0)) == 3
+
+
+def test_samples_follow_the_distribution(tiny_model, prompts, forward):
+    tokens, mask = (x[:1] for x in prompts)
+    count = 4000
+    truth = np.exp(np.asarray(forward(tiny_model, tokens, mask)[0, -1], np.float64))
+
+    def chi_square(key, **kw):
+        out = draw(
+            tiny_model,
+            (tokens, mask),
+            key,
+            max_new_tokens=1,
+            samples_per_prompt=count,
+            **kw,
+        )
+        seen = np.bincount(np.asarray(out.tokens[:, 0]), minlength=32)
+        likely = truth * count > 5
+        expected = np.append(truth[likely], truth[~likely].sum()) * count
+        seen = np.append(seen[likely], seen[~likely].sum())
+        return ((seen - expected) ** 2 / np.maximum(expected, 1)).sum(), likely.sum()
+
+    value, freedom = chi_square(jax.random.key(3))
+    bound = freedom + 5 * np.sqrt(2 * freedom)
+    assert value < bound
+    # The control: a temperature of 0.9 would be noticed.
+    assert chi_square(jax.random.key(3), temperature=0.9)[0] > bound
+
+
+def test_nucleus_is_the_smallest_set_that_reaches_the_mass():
+    chances = np.random.default_rng(0).dirichlet(np.full(40, 0.3), 16).astype(np.float32)
+    chances[0] = np.eye(40)[3]
+    chances[1] = 1 / 40
+    for top_p in (1e-6, 0.1, 0.5, 0.9, 0.999):
+        with np.errstate(divide="ignore"):
+            kept = np.isfinite(np.asarray(nucleus(jnp.log(jnp.asarray(chances)), top_p)))
+        for row, chance in zip(kept, chances, strict=True):
+            order = np.sort(chance)[::-1]
+            needed = order[np.searchsorted(np.cumsum(order, dtype=np.float64), top_p - 1e-7)]
+            np.testing.assert_array_equal(row, chance >= needed * (1 - 1e-6))
+
+
+def test_top_p_keeps_to_the_nucleus(tiny_model, prompts, key, forward):
+    tokens, mask = (x[:1] for x in prompts)
+    logprobs = forward(tiny_model, tokens, mask)[0, -1:]
+    kept = np.isfinite(np.asarray(nucleus(logprobs, 0.5)))[0]
+    for top_p in (0.5, 1.0):
+        out = draw(
+            tiny_model, (tokens, mask), key, max_new_tokens=1, samples_per_prompt=4000, top_p=top_p
+        )
+        # Without the filter (the control) other tokens do appear.
+        assert kept[np.asarray(out.tokens[:, 0])].all() == (top_p < 1)
+
+
+def test_one_program_per_shape(tiny_model, prompts, key):
+    _sample.clear_cache()
+    for temperature, top_p in ((1.0, 0.9), (0.5, 0.8), (np.float32(0.5), jnp.float32(0.3))):
+        draw(tiny_model, prompts, key, temperature=temperature, top_p=top_p)
+        draw(tiny_model, prompts, jax.random.fold_in(key, 1), temperature=temperature, top_p=top_p)
+    graphdef, params = nnx.split(tiny_model, nnx.Param)
+    moved = nnx.merge(graphdef, jax.tree.map(lambda x: x + 0.1, params))
+    draw(moved, prompts, key, temperature=1.0, top_p=0.9)
+    assert _sample._cache_size() == 1
+
+
+def test_a_cache_that_grows_changes_nothing(tiny_model, prompts, key, monkeypatch, forward):
+    import pgpo_jax.models._sample as module
+
+    def run():
+        _sample.clear_cache()
+        return draw(tiny_model, prompts, key, max_new_tokens=9)
+
+    once = run()
+    monkeypatch.setattr(module, "_FIRST_SLOTS", 2)
+    grown = run()
+    _sample.clear_cache()
+    np.testing.assert_array_equal(once.tokens, grown.tokens)
+    np.testing.assert_allclose(once.logprobs, grown.logprobs, atol=1e-5)
+
+
+def test_bfloat16(build, tiny_config, prompts, key):
+    out = draw(build(tiny_config, dtype=jnp.bfloat16), prompts, key)
+    assert out.logprobs.dtype == jnp.float32
+    assert jnp.isfinite(out.logprobs).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "match"),
+    [
+        ({"temperature": -1.0}, ValueError, r"temperature must lie in \[0, inf\), got -1"),
+        ({"temperature": float("nan")}, ValueError, "temperature"),
+        ({"top_p": 0.0}, ValueError, r"top_p must lie in \(0, 1\], got 0"),
+        ({"top_p": 1.5}, ValueError, "top_p.*got 1.5"),
+        ({"max_new_tokens": 0}, ValueError, "max_new_tokens must be at least 1, got 0"),
+        ({"samples_per_prompt": 0}, ValueError, "samples_per_prompt must be at least 1"),
+        ({"eos_id": 32}, ValueError, r"eos_id must be in \[0, 32\).*got 32"),
+        ({"eos_id": ()}, ValueError, "eos_id must name at least one"),
+        ({"pad_id": -1}, ValueError, "pad_id"),
+        ({"max_new_tokens": True}, TypeError, "max_new_tokens must be an int, got True"),
+    ],
+)
+def test_bad_settings(tiny_model, prompts, key, changes, error, match):
+    with pytest.raises(error, match=match):
+        draw(tiny_model, prompts, key, **changes)
+
+
+def test_bad_prompts(tiny_model, prompts, key):
+    tokens, mask = prompts
+    with pytest.raises(ValueError, match="none in row 2"):
+        draw(tiny_model, (tokens, mask.at[2].set(False)), key)
+    with pytest.raises(ValueError, match=r"\[0, 32\) .*got 99 at row 1, position 4"):
+        draw(tiny_model, (tokens.at[1, 4].set(99), mask), key)
+    with pytest.raises(ValueError, match="12 = 4 prompts x 3 samples; got shape"):
+        draw(tiny_model, prompts, jax.random.split(key, 5))

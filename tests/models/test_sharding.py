@@ -1,0 +1,114 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.sharding import PartitionSpec as P
+
+from pgpo_jax.models import (
+    SHARDING_RULES,
+    load_pretrained,
+    make_mesh,
+    partition_spec,
+    sample,
+    save_pretrained,
+    shardings,
+)
+
+
+@pytest.fixture(scope="module")
+def mesh():
+    return make_mesh(data=2, fsdp=2, tensor=2)
+
+
+def test_specs_match_the_parameters(tiny_model, tiny_config, mesh):
+    params = nnx.split(tiny_model, nnx.Param)[1]
+    for source in (tiny_config, params):
+        places = shardings(source, mesh)
+        assert jax.tree.structure(places) == jax.tree.structure(params)
+        assert places["layers"]["q_proj"].get_value().spec == P(None, "fsdp", "tensor")
+        assert places["layers"]["o_proj"].get_value().spec == P(None, "tensor", "fsdp")
+        assert places["embedding"].get_value().spec == P("tensor", "fsdp")
+        assert places["final_norm"].get_value().spec == P(None)
+    assert partition_spec(("batch", "length"), mesh) == P(("data", "fsdp"), None)
+    with pytest.raises(ValueError, match="'bach' is not a logical axis; known are batch"):
+        partition_spec(("bach",), mesh)
+
+
+def test_every_weight_is_named_by_the_rules(tiny_model):
+    for param in jax.tree.leaves(
+        nnx.split(tiny_model, nnx.Param)[1], is_leaf=lambda x: isinstance(x, nnx.Variable)
+    ):
+        assert len(param.axes) == param.ndim
+        assert set(param.axes) <= SHARDING_RULES.keys()
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_eight_devices_compute_what_one_does(build, tiny_config, prompts, mesh, tmp_path, tied):
+    tokens, mask = prompts
+    alone = build(dataclasses.replace(tiny_config, tie_word_embeddings=tied))
+    save_pretrained(alone, tmp_path)
+    spread = load_pretrained(tmp_path, mesh=mesh)
+    for name, whole in (("q_proj", 4), ("down_proj", 4)):
+        weight = getattr(spread.layers, name)[...]
+        assert weight.addressable_shards[0].data.size * whole == weight.size
+
+    @jax.jit(static_argnums=0)
+    def loss(graphdef, params):
+        def f(params):
+            logprobs = jax.nn.log_softmax(nnx.merge(graphdef, params)(tokens, mask))
+            return jnp.mean(jnp.where(mask, logprobs[..., 3], 0.0))
+
+        return jax.value_and_grad(f)(params)
+
+    (one, ones), (many, manys) = (loss(*nnx.split(model, nnx.Param)) for model in (alone, spread))
+    np.testing.assert_allclose(one, many, rtol=1e-5)
+    for a, b in zip(jax.tree.leaves(ones), jax.tree.leaves(manys), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-6)
+
+
+def test_sampling_on_eight_devices(build, tiny_config, prompts, mesh, tmp_path, key):
+    alone = build(tiny_config)
+    save_pretrained(alone, tmp_path)
+    spread = load_pretrained(tmp_path, mesh=mesh)
+    one, many = (
+        sample(model, *prompts, key, max_new_tokens=6, eos_id=5, pad_id=0, samples_per_prompt=2)
+        for model in (alone, spread)
+    )
+    np.testing.assert_array_equal(one.tokens, many.tokens)
+    np.testing.assert_allclose(one.logprobs, many.logprobs, atol=2e-5)
+    assert not many.tokens.sharding.is_fully_replicated
+
+
+@pytest.mark.parametrize(
+    ("sizes", "changes", "match"),
+    [
+        ((1, 1, 8), {}, "'tensor' of size 8 must divide num_attention_heads, got 4"),
+        ((2, 1, 4), {}, "'tensor' of size 4 must divide num_key_value_heads, got 2"),
+        ((4, 1, 2), {"vocab_size": 31}, "'tensor' of size 2 must divide vocab_size, got 31"),
+        ((1, 8, 1), {"hidden_size": 20}, "'fsdp' of size 8 must divide hidden_size, got 20"),
+    ],
+)
+def test_a_mesh_that_does_not_divide(build, tiny_config, sizes, changes, match):
+    config = dataclasses.replace(tiny_config, **changes)
+    mesh = make_mesh(*sizes)
+    with pytest.raises(ValueError, match=match):
+        build(config, mesh=mesh)
+    with pytest.raises(ValueError, match=match):
+        shardings(config, mesh)
+
+
+def test_bad_meshes(build, tiny_config, tiny_model, prompts, mesh):
+    with pytest.raises(ValueError, match="2 x 2 x 1 needs 4 devices, got 8"):
+        make_mesh(2, 2, 1)
+    with pytest.raises(ValueError, match="at least 1"):
+        make_mesh(0)
+    with pytest.raises(ValueError, match="must be among"):
+        build(tiny_config, mesh=jax.make_mesh((8,), ("x",), (jax.sharding.AxisType.Auto,)))
+    with pytest.raises(ValueError, match=r"AxisType\.Auto"):
+        build(tiny_config, mesh=jax.make_mesh((8,), ("data",), (jax.sharding.AxisType.Explicit,)))
+    tokens, mask = prompts
+    with pytest.raises(ValueError, match="batch of 3 must divide over the mesh: data x fsdp = 4"):
+        jax.eval_shape(build(tiny_config, mesh=mesh), tokens[:3], mask[:3])
