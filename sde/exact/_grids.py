@@ -155,7 +155,8 @@ class Fine(Grid):
         self._step = (hi - lo) / (n - 1)
 
     def interpolate(self, points) -> sp.csr_array:
-        flat = np.ravel(points)
+        # Points beyond the ends are reached with a probability below rounding.
+        flat = np.clip(np.ravel(points), self.nodes[0], self.nodes[-1])
         n = len(self.nodes)
         base = np.clip(((flat - self.nodes[0]) / self._step).astype(int) - 1, 0, n - 4)
         t = (flat - self.nodes[base]) / self._step

@@ -14,7 +14,7 @@ from sde.exact._grids import Chebyshev, Fine, Grid, Pieces, Point
 from sde.exact._process import Process
 
 _SMOOTH_LADDER = (60, 90, 130, 190, 280, 400)
-_FINE_LADDER = (4_000, 8_000, 16_000, 32_000)
+_FINE_LADDER = (1_000, 2_000, 4_000, 8_000, 16_000)
 _PIECE_LADDER = (40, 60, 90, 130)
 _MOST_KINKS = 40
 _COLLAR = 0.2
@@ -58,7 +58,7 @@ def choose_grid(process: Process, layout: Layout, steps: int, level: int) -> Gri
     n = ladder(process, layout)[level]
     if process.problem.domain is not None and process.problem.dim == 1:
         lo, hi = process.problem.domain
-    elif process.equation is None:
+    elif process.equation is None and not _kinked(process):
         lo, hi = _invariant_interval(process, layout)
     else:
         lo, hi = _diffusion_interval(process, layout, steps * process.eta, level)
@@ -114,14 +114,26 @@ def _linear_noise(process: Process, layout: Layout, horizon: float) -> tuple[flo
     path, deviations = [y], [0.0]
     steps, dy = 64, 1e-4
     for _ in range(steps):
-        drift, diffusion = process.coefficients(layout.states(0.0, y + dy * np.arange(-1, 2)))
-        speed = drift[:, layout.grid]
-        rate = (speed[2] - speed[0]) / dy * variance + diffusion[1, layout.grid, layout.grid]
+        speed, noise = _grid_motion(process, layout, y + dy * np.arange(-1, 2))
+        rate = (speed[2] - speed[0]) / dy * variance + noise[1]
         variance = max(0.0, variance + horizon / steps * float(rate))
         y += horizon / steps * float(speed[1])
         path.append(y)
         deviations.append(math.sqrt(variance))
     return min(path), max(path), max(deviations)
+
+
+def _grid_motion(
+    process: Process, layout: Layout, grid: Float[np.ndarray, " P"]
+) -> tuple[Float[np.ndarray, " P"], Float[np.ndarray, " P"]]:
+    """Mean and variance per unit of time of the grid coordinate."""
+    states = layout.states(0.0, grid)
+    if process.equation is not None:
+        drift, diffusion = process.coefficients(states)
+        return drift[:, layout.grid], diffusion[:, layout.grid, layout.grid]
+    move = process.next_states(states)[:, :, layout.grid] - grid[:, None]
+    mean = move @ process.weights
+    return mean / process.eta, ((move - mean[:, None]) ** 2 @ process.weights) / process.eta
 
 
 def _kinks(process: Process, layout: Layout, lo: float, hi: float) -> list[float]:

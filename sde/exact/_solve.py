@@ -78,23 +78,29 @@ def _describe(layout: Layout) -> str:
 
 def _refine(process, engine, observables, steps, enough):
     if engine == "ode":
-        run, levels = _deterministic.ode_values, len(_deterministic.LADDER)
+        levels = len(_deterministic.LADDER)
     elif engine == "torus":
-        run, levels = _torus.torus_values, len(_torus.LADDER)
+        levels = len(_torus.LADDER)
     else:
         levels = len(ladder(process, engine))
-
-        def run(process, observables, steps, level):
-            return lifted_values(process, engine, observables, steps, level)
-
-    values = run(process, observables, steps, 0)
+    values = _at_level(process, engine, observables, steps, 0)
     errors = np.full(len(observables), np.inf)
     for level in range(1, levels):
-        previous, values = values, run(process, observables, steps, level)
+        previous, values = values, _at_level(process, engine, observables, steps, level)
         errors = np.max(np.abs(values - previous), axis=0)
         if enough(values, errors):
             break
     return values, np.where(np.isfinite(errors), errors, np.inf)
+
+
+# Many equations are compared with one chain, and refinement may be resumed.
+@ft.lru_cache(maxsize=512)
+def _at_level(process, engine, observables, steps, level):
+    if engine == "ode":
+        return _deterministic.ode_values(process, observables, steps, level)
+    if engine == "torus":
+        return _torus.torus_values(process, observables, steps, level)
+    return lifted_values(process, engine, observables, steps, level)
 
 
 def _choose(process: Process, observable: Observable) -> str | Layout:

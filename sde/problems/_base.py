@@ -139,5 +139,5 @@ class Problem(abc.ABC):
 
 @ft.lru_cache(maxsize=1024)
 def _count_examples(problem: Problem) -> int:
-    theta = jax.ShapeDtypeStruct((problem.dim,), jnp.float32)
+    theta = jax.ShapeDtypeStruct((problem.dim,), jnp.zeros(()).dtype)
     return jax.eval_shape(problem.signals, theta).shape[0]
