@@ -16,6 +16,8 @@ from experiments._pretrain_tokenizer import END, START
 from pgpo_jax.tasks import Question, teacher_prompt
 from pgpo_jax.tasks.synthetic import (
     KINDS,
+    MAX_VALUE,
+    NAMES,
     OPENERS,
     SYSTEM,
     Calculation,
@@ -23,11 +25,11 @@ from pgpo_jax.tasks.synthetic import (
     SyntheticQuestions,
     prompt_text,
     solution_text,
+    table_text,
 )
 
 LETTERS = "ABCD"
 _QUERIES = 10
-_FACTS = 11
 
 
 class Rows(NamedTuple):
@@ -46,13 +48,17 @@ class Corpus:
     """
 
     # Token budgets of the row types: the longest that the tasks need, checked as rows are made.
-    widths: ClassVar = {"lookups": 32, "chat": 60, "unaided": 60, "aided": 74, "facts": 60}
+    widths: ClassVar = {"lookups": 32, "chat": 72, "unaided": 72, "aided": 84, "tables": 32}
 
     def __init__(self, tokenizer: Tokenizer, seed: int):
         self.tokenizer = tokenizer
         self.rng = random.Random(f"pretrain/{seed}")
         self.questions = SyntheticQuestions("all", split="train", seed=seed)
         self.drawn = 0
+        letters = "".join(f"{letter} [{letter}]" for letter in LETTERS)
+        self._letter_ids = frozenset(self._ids(letters))
+        numbers = "".join(f" {value}" for value in range(MAX_VALUE + 1))
+        self._number_ids = frozenset(self._ids(numbers))
         names = [kind.name for kinds in KINDS.values() for kind in kinds]
         # Partial competence by construction: how often each kind is solved by the right method,
         # and how the rest is shared by its two misconceptions.
@@ -67,9 +73,9 @@ class Corpus:
         """Rows of several types.
 
         Args:
-            counts: how many rows of which type ("lookups", "chat", "unaided", "aided", "facts").
+            counts: how many rows of which type ("lookups", "chat", "unaided", "aided", "tables").
             options: of the stage: `values`, `choices` (look-ups), `replaced`, `restyled`,
-                `emphasis` (aided).
+                `emphasis`, `deviating` (aided).
 
         Returns:
             The rows by type.
@@ -79,7 +85,7 @@ class Corpus:
             "chat": self._chat_lookup,
             "unaided": self._unaided,
             "aided": self._aided,
-            "facts": self._facts,
+            "tables": self._tables,
         }
         return {
             name: _stack([makers[name](**options) for _ in range(count)], self.widths[name])
@@ -128,8 +134,7 @@ class Corpus:
         return head + tail, [0.0] * len(head) + self._letter_weights(tail)
 
     def _letter_weights(self, ids: Sequence[int]) -> list[float]:
-        tokens = (self.tokenizer.id_to_token(i) for i in ids)
-        return [float(token in LETTERS or token[1:-1] in LETTERS_IN_BRACKETS) for token in tokens]
+        return [float(i in self._letter_ids) for i in ids]
 
     def _unaided(self, **_) -> tuple:
         """A question and a response, whose method is right as often as the competence says."""
@@ -139,10 +144,18 @@ class Corpus:
         return head + tail, [0.0] * len(head) + [1.0] * len(tail)
 
     def _aided(
-        self, *, replaced: float = 0.4, restyled: float = 0.3, emphasis: float = 1.0, **_
+        self,
+        *,
+        replaced: float = 0.4,
+        restyled: float = 0.3,
+        emphasis: float = 1.0,
+        deviating: float = 0.0,
+        **_,
     ) -> tuple:
         """A question shown with a solution, and the response that follows it, right or wrong."""
         problem = self.problem()
+        if self.rng.random() < deviating:
+            return self._deviation(problem)
         calculation = self.method(problem, uniform=True)
         value = self.rng.choice(problem.options) if self.rng.random() < replaced else None
         shown, opener = self._response(problem, calculation, value)
@@ -152,22 +165,41 @@ class Corpus:
         question = Question("", "", "", prompt_text(problem, "letters"), "")
         head = self._chat(teacher_prompt(question, solution=shown))
         tail = self._ids(text + END)
-        numeric = [self.tokenizer.id_to_token(i)[1:].isdigit() for i in tail]
+        numeric = [i in self._number_ids for i in tail]
         marked = [
             emphasis if number or letter else 1.0
             for number, letter in zip(numeric, self._letter_weights(tail), strict=True)
         ]
         return head + tail, [0.0] * len(head) + marked
 
-    def _facts(self, **_) -> tuple:
-        """Bare calculations, as often as the kinds need them."""
-        ids: list[int] = []
-        weights: list[float] = []
-        for _i in range(_FACTS):
-            calculation = self.rng.choice(self.problem().methods)
-            ids += self._ids(f"{calculation.text} = {calculation.value}")
-            weights += [0.0, 0.0, 0.0, 0.0, 1.0]
-        return ids, weights
+    def _deviation(self, problem: Problem) -> tuple:
+        """A response that leaves the shown solution for another method and stays with it.
+
+        Only what follows the deviation counts. As a teacher the model reads the student's own
+        responses; without these rows it would go on as if they had followed the solution.
+        """
+        shown, followed = self.rng.sample(problem.methods, 2)
+        opener = self.rng.choice(OPENERS)
+        solution, response = (
+            self._ids(solution_text(problem, method, opener=opener) + END)
+            for method in (shown, followed)
+        )
+        question = Question("", "", "", prompt_text(problem, "letters"), "")
+        text = solution_text(problem, shown, opener=opener)
+        head = self._chat(teacher_prompt(question, solution=text))
+        pairs = zip(solution, response, strict=True)
+        left = next(i for i, (ours, theirs) in enumerate(pairs) if ours != theirs)
+        counted = len(response) - left - 1
+        return head + response, [0.0] * (len(head) + left + 1) + [1.0] * counted
+
+    def _tables(self, **_) -> tuple:
+        """Given results, drawn at random, then asked for again by their names."""
+        names = self.rng.sample(sorted(NAMES.values()), 3)
+        table = [(name, self.rng.randint(2, MAX_VALUE)) for name in names]
+        asked = self.rng.choices(table, k=_QUERIES)
+        head = self._ids(table_text(table))
+        tail = self._ids("".join(f" {name} {value}" for name, value in asked))
+        return head + tail, [0.0] * len(head) + [0.0, 1.0] * _QUERIES
 
 
 def chat_ids(tokenizer: Tokenizer, system: str, user: str) -> list[int]:
@@ -185,9 +217,6 @@ def chat_ids(tokenizer: Tokenizer, system: str, user: str) -> list[int]:
         f"{START}{role}\n{content}{END}\n" for role, content in (("system", system), ("user", user))
     )
     return tokenizer.encode(f"{text}{START}assistant\n").ids
-
-
-LETTERS_IN_BRACKETS = frozenset(f"[{letter}" for letter in LETTERS)
 
 
 def _spread(count: int) -> list[int]:

@@ -81,19 +81,19 @@ CURRICULUM = (
         watched="chat",
         accuracy=0.97,
     ),
-    # Arithmetic by heart, on the facts of the train split.
+    # Calculations are looked up in the question, not known by heart: their results are random.
     Stage(
-        "facts",
-        {"facts": 40, LOOKUPS: 16},
-        250,
+        "tables",
+        {"tables": 48, LOOKUPS: 16},
+        300,
         {"values": _ALL_VALUES},
-        watched="facts",
-        accuracy=0.93,
+        watched="tables",
+        accuracy=0.97,
     ),
     # Following a shown solution, right or wrong: does not emerge from the mix alone.
     Stage(
         "copying",
-        {"aided": 32, LOOKUPS: 8, "facts": 8},
+        {"aided": 32, LOOKUPS: 8, "tables": 8},
         300,
         {"values": _ALL_VALUES, "replaced": 0.8, "emphasis": 4.0},
         watched="aided",
@@ -102,8 +102,8 @@ CURRICULUM = (
 )
 MIX = Stage(
     "mix",
-    {"unaided": 32, "aided": 12, "facts": 10, LOOKUPS: 12},
-    350,
-    {"values": _ALL_VALUES},
+    {"unaided": 32, "aided": 16, "tables": 8, LOOKUPS: 8},
+    300,
+    {"values": _ALL_VALUES, "deviating": 0.25},
     annealed=True,
 )

@@ -14,7 +14,7 @@ from pathlib import Path
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from pgpo_jax.tasks import Question, teacher_prompt
-from pgpo_jax.tasks.synthetic import CLOSING, KINDS, MAX_VALUE, OPENERS, SYSTEM
+from pgpo_jax.tasks.synthetic import CLOSING, GIVEN, KINDS, MAX_VALUE, NAMES, OPENERS, SYSTEM
 
 PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 _PAIRS = (
@@ -43,6 +43,7 @@ def phrases() -> list[str]:
     """Texts that always stand as a whole and are one token each."""
     return [
         *SYSTEM.values(),
+        GIVEN,
         CLOSING,
         *_teacher_phrases(),
         *(f"{role}\n" for role in ("system", "user", "assistant")),
@@ -76,7 +77,7 @@ def build_tokenizer() -> Tokenizer:
     merges = [pair for pair in merges if len(pair) == 2]
     words: list[str] = []
     texts = [kind.text for kinds in KINDS.values() for kind in kinds]
-    responses = [f"{opener} + - * / = ." for opener in OPENERS]
+    responses = [f"{opener} {' '.join(NAMES.values())} ." for opener in OPENERS]
     for text in [*texts, *responses]:
         filled = re.sub(r" \{[abc]\}", " ", text)
         words += [piece for piece, _ in split.pre_tokenize_str(filled)]

@@ -5,7 +5,7 @@ from jaxtyping import Bool, Int
 
 
 def select_solutions(
-    rewards: Sequence[float] | np.ndarray,
+    rewards: Sequence[float | int] | np.ndarray,
     groups: Sequence[int] | np.ndarray,
     *,
     threshold: float = 0.5,

@@ -22,9 +22,10 @@ PRESETS: dict[str, TrainConfig] = {
         rollout=RolloutConfig(
             questions=8,
             samples=8,
-            max_prompt=64,
-            max_response=28,
-            smallest_bucket=28,
+            max_prompt=72,
+            max_response=20,
+            # One width each for prompts, teacher prompts and responses.
+            smallest_bucket=96,
             row_buckets=2,
         ),
         loss=LossConfig(support="full", chunk=2048),

@@ -90,6 +90,18 @@ def test_a_question_shows_its_problem():
         assert {right.left, right.right} <= numbers
 
 
+def test_a_question_gives_the_results_of_all_methods_in_no_telling_order():
+    source = SyntheticQuestions("all", split="test", seed=3)
+    places = set()
+    for index in range(200):
+        question, problem = source[index], source.problem(index)
+        line = next(x for x in question.prompt.splitlines() if x.startswith("Given:"))
+        given = {entry.strip() for entry in line.removeprefix("Given:").rstrip(".").split(",")}
+        assert given == {f"{m.name} {m.value}" for m in problem.methods}
+        places.add(problem.table.index(problem.methods[0]))
+    assert places == {0, 1, 2}
+
+
 def test_solutions_are_graded_by_their_method():
     for form in ("letters", "open"):
         source = SyntheticQuestions("all", split="test", form=form)

@@ -1,9 +1,11 @@
 """Procedural multiple-choice science questions: an endless source for demos and tests.
 
 Every kind of question has one right method and two misconceptions (adding what should be
-multiplied, reading the wrong row of a table, ...), and the values of all three are among the
+multiplied, dividing what should be subtracted, ...), and the values of all three are among the
 options, so that skill and headroom are known. Every constant that a question needs is written in
-it, every value is one token of the shipped tokenizer, and everything is decided by (seed, index).
+it, and so are the results of all three methods ("Given: product 42, sum 13, ..."): the model
+chooses the formula and looks its value up. Every value is one token of the shipped tokenizer, and
+everything is decided by (seed, index).
 
 The splits share neither questions nor operands nor arithmetic facts: see `held_out`.
 
@@ -15,6 +17,7 @@ listed in `_questions.py`.
 
 from pgpo_jax.tasks.synthetic._arithmetic import (
     MAX_VALUE as MAX_VALUE,
+    NAMES as NAMES,
     Calculation as Calculation,
     held_out as held_out,
     operand_split as operand_split,
@@ -28,8 +31,10 @@ from pgpo_jax.tasks.synthetic._questions import (
 from pgpo_jax.tasks.synthetic._text import (
     CLOSING as CLOSING,
     FORMS as FORMS,
+    GIVEN as GIVEN,
     OPENERS as OPENERS,
     SYSTEM as SYSTEM,
     prompt_text as prompt_text,
     solution_text as solution_text,
+    table_text as table_text,
 )

@@ -9,11 +9,14 @@ MAX_VALUE = 120
 _TEST_SHARE = 12  # one operand pair in so many belongs to the test split
 
 
+NAMES = {"+": "sum", "-": "difference", "*": "product", "/": "quotient"}
+
+
 class Calculation(NamedTuple):
     """`left op right`, with op one of + - * /.
 
-    >>> Calculation(84, "/", 7).value, Calculation(84, "/", 7).text
-    (12, ' 84 / 7')
+    >>> Calculation(84, "/", 7).value, Calculation(84, "/", 7).name
+    (12, 'quotient')
     """
 
     left: int
@@ -36,9 +39,9 @@ class Calculation(NamedTuple):
         raise ValueError(f"op must be one of + - * /, got {self.op!r}")
 
     @property
-    def text(self) -> str:
-        """As written in a solution, with a space before every part."""
-        return f" {self.left} {self.op} {self.right}"
+    def name(self) -> str:
+        """What the result is called: sum, difference, product or quotient."""
+        return NAMES[self.op]
 
     @property
     def family(self) -> tuple[tuple[int, int], ...]:

@@ -41,6 +41,6 @@ KINDS = (
         "Punnett",
         "In a cross one in {b} of {a} young is aa. How many are aa?",
         _crosses,
-        lambda young, parts: (over(young, parts), over(young, 2), minus(young, parts)),
+        lambda young, parts: (over(young, parts), plus(young, parts), minus(young, parts)),
     ),
 )

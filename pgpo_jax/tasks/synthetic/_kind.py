@@ -31,6 +31,7 @@ class Problem:
         text: the question.
         methods: the right calculation first, then the two misconceptions.
         options: the values offered, in the order of their letters.
+        table: the methods' calculations as the question gives them, in no telling order.
     """
 
     kind: str
@@ -38,6 +39,7 @@ class Problem:
     text: str
     methods: tuple[Calculation, ...]
     options: tuple[int, ...]
+    table: tuple[Calculation, ...] = ()
 
     @property
     def answer(self) -> int:
@@ -63,7 +65,8 @@ class Kind:
         text: the question, with `{a}`, `{b}`, `{c}` for the operands, each after a space.
         operands: all operand tuples worth asking for; those for which a method has no whole,
             distinct value in range are left out.
-        methods: operands to calculations, the right one first, then two misconceptions.
+        methods: operands to calculations, the right one first, then two misconceptions; each by
+            another operation, since a question names its results after the operations.
     """
 
     name: str
@@ -107,8 +110,9 @@ class Kind:
         ]
         options = [*values, *rng.sample(free, _OPTIONS - len(values))]
         rng.shuffle(options)
+        table = rng.sample(methods, len(methods))
         text = self.text.format(**dict(zip("abc", operands, strict=False)))
-        return Problem(self.name, domain, text, methods, tuple(options))
+        return Problem(self.name, domain, text, methods, tuple(options), tuple(table))
 
 
 def times(x: int, y: int) -> Calculation:
@@ -151,6 +155,7 @@ def _value(method: Calculation) -> int:
 
 
 def _usable(methods: tuple[Calculation, ...]) -> bool:
+    assert len({method.op for method in methods}) == len(methods), methods
     values = [method.value for method in methods]
     if not all(value is not None and _MIN_VALUE <= value <= MAX_VALUE for value in values):
         return False

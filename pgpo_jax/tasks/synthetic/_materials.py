@@ -39,6 +39,6 @@ KINDS = (
         "density",
         "Table in g/cm3: tin {a}, gold {b}. What are {c} cm3 of gold in g?",
         _table,
-        lambda tin, gold, volume: (times(gold, volume), times(tin, volume), plus(gold, volume)),
+        lambda _, gold, volume: (times(gold, volume), plus(gold, volume), minus(gold, volume)),
     ),
 )

@@ -1,5 +1,7 @@
 """How a problem, and a solution of it, are written."""
 
+from collections.abc import Sequence
+
 from pgpo_jax.tasks.synthetic._arithmetic import Calculation
 from pgpo_jax.tasks.synthetic._kind import Problem
 
@@ -8,6 +10,9 @@ SYSTEM = {
     "letters": "Answer as <reasoning>...</reasoning> and <answer>letter</answer>.",
     "open": "Answer as <reasoning>...</reasoning> and <answer>value</answer>.",
 }
+# Begins the list of results, so that a question asks for the formula and a look-up: a tiny model
+# computes only what it knows by heart, and the test split's calculations are not to be seen before.
+GIVEN = "\nGiven:"
 CLOSING = "\nPlease reason step by step."
 # The ways in which a solution may begin.
 OPENERS = ("Take", "Use", "We have")
@@ -28,7 +33,25 @@ def prompt_text(problem: Problem, form: str) -> str:
         options = "\n" + "".join(
             f"\n{letter}: {value}" for letter, value in zip("ABCD", problem.options, strict=True)
         )
-    return f"{problem.text}{options}{CLOSING}"
+    table = table_text([(method.name, method.value) for method in problem.table])
+    return f"{problem.text}{table}{options}{CLOSING}"
+
+
+def table_text(table: Sequence[tuple[str, int | None]]) -> str:
+    """The results that a question gives, each under the name of its calculation.
+
+    Args:
+        table: names and results.
+
+    Returns:
+        A line that starts with a line break; nothing for an empty table.
+
+    >>> table_text([("product", 42), ("sum", 13)])
+    '\\nGiven: product 42, sum 13.'
+    """
+    if not table:
+        return ""
+    return f"{GIVEN}{','.join(f' {name} {value}' for name, value in table)}."
 
 
 def solution_text(
@@ -54,13 +77,13 @@ def solution_text(
     >>> calculation = Calculation(6, "*", 7)
     >>> problem = Problem("force", "physics", "?", (calculation,), (8, 13, 42, 20))
     >>> print(solution_text(problem, calculation))
-    <reasoning>Take 6 * 7 = 42 [C].</reasoning>
+    <reasoning>Take product 42 [C].</reasoning>
     <answer>C</answer>
     """
     result = calculation.value if value is None else value
     if result is None:
         raise ValueError(f"{calculation} has no whole value, so a conclusion must be given")
-    steps = f"{opener}{calculation.text} = {result}"
+    steps = f"{opener} {calculation.name} {result}"
     if form == "open":
         return f"<reasoning>{steps}.</reasoning>\n<answer> {result}</answer>"
     letter = problem.letter(result)
