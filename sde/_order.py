@@ -21,7 +21,7 @@ from .exact import Observable, as_observable
 from .problems import PROBLEMS, Problem
 
 ETAS = tuple(2.0**-k for k in range(5, 10))
-MONTE_CARLO_ETAS = tuple(2.0**-k for k in range(3, 8))
+MONTE_CARLO_ETAS = tuple(2.0**-k for k in range(4, 9))
 # Test functions that a confirmation must have besides the mean.
 _SECOND = "m2"
 _THIRD = ("cos3x", "m3", "m4")
@@ -38,7 +38,7 @@ def measure_order(
     horizon: float = 1.0,
     batch_size: int = 1,
     replace: bool = True,
-    paths: int = 1 << 15,
+    paths: int = 1 << 14,
     key: PRNGKeyArray | None = None,
     substeps: int = 4,
     richardson: bool = True,
@@ -67,7 +67,7 @@ def measure_order(
         chain: a chain or its name.
         equation: an equation or its name.
         etas: at least 5 step sizes, each dividing the horizon; by default 2^-5..2^-9 (exact) or
-            2^-3..2^-7 (Monte Carlo).
+            2^-4..2^-8 (Monte Carlo).
         observables: test functions, names or functions of theta.
         method: "exact" or "monte_carlo".
         horizon: T.

@@ -115,6 +115,14 @@ def judge(evidence: Evidence, *, tolerance: float = TOLERANCE) -> Finding:
             for s in (slope, curved)
         )
 
+    # Before order 0: a polynomial fitted to sqrt(eta) has a spurious c0; only the floor tells.
+    if (
+        within(0.5)
+        and evidence.floor is not None
+        and abs(evidence.floor) < tolerance * np.max(np.abs(evidence.errors))
+    ):
+        return finding("order 1/2", "slope near 1/2 and no floor")
+
     flat = slope is not None and slope.interval[1] < 0.5
     steady = len(set(np.sign(evidence.errors[-3:]))) == 1
     if abs(c0) > _FIVE_SIGMA * c0_width and flat and steady:
@@ -130,11 +138,6 @@ def judge(evidence: Evidence, *, tolerance: float = TOLERANCE) -> Finding:
         )
 
     eta = etas[0]
-    if within(0.5) and (
-        evidence.floor is None or abs(evidence.floor) < tolerance * np.max(np.abs(evidence.errors))
-    ):
-        return finding("order 1/2", "slope near 1/2 and no floor")
-
     bound = tolerance * max(abs(c) * eta**p for p, c in enumerate(fit.coefficients) if p >= 1)
     vanishes = abs(c0) + c0_width < bound
     if within(1) and vanishes:

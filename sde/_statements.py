@@ -52,7 +52,9 @@ def _statement(
     return Statement(id, claim, algorithm, EQUATIONS[equation], expected, problems, **more)
 
 
-_SLIDING = PROBLEMS["sliding_kink"]
+# A sharper kink (alpha = 2) puts the sqrt(eta) term well above the linear one on these rungs.
+_SLIDING = (("sliding_kink, alpha=2", dataclasses.replace(PROBLEMS["sliding_kink"], alpha=2.0)),)
+_SLIDING_ETAS = tuple(2.0**-k for k in range(6, 11))
 # The cap is met at rho = 1.04, in the middle of the path, at a right angle.
 _CROSSED = dataclasses.replace(PROBLEMS["double_well"], rho_max=1.04, transversal=True)
 _FIXED = {
@@ -261,7 +263,8 @@ _ROWS = (
         "pgpo_population",
         "thm2ii",
         "order 1/2",
-        "sliding_kink",
+        problems=_SLIDING,
+        etas=_SLIDING_ETAS,
         observables=_MOMENTS,
     ),
     _statement(
@@ -270,7 +273,8 @@ _ROWS = (
         "pgpo_population",
         "ode",
         "order 1/2",
-        "sliding_kink",
+        problems=_SLIDING,
+        etas=_SLIDING_ETAS,
         observables=_MOMENTS,
     ),
     _statement(
@@ -279,7 +283,8 @@ _ROWS = (
         "pgpo_population",
         "consistent",
         "order 1",
-        "sliding_kink",
+        problems=_SLIDING,
+        etas=_SLIDING_ETAS,
         observables=_MOMENTS,
     ),
     _statement(
@@ -288,7 +293,8 @@ _ROWS = (
         "pgpo_population",
         "thm2ii",
         "order 1",
-        problems=(("sliding_kink, softmin 0.3", _SLIDING.with_softmin(0.3)),),
+        problems=(("sliding_kink, alpha=2, softmin 0.3", _SLIDING[0][1].with_softmin(0.3)),),
+        etas=_SLIDING_ETAS,
         observables=_MOMENTS,
     ),
 )

@@ -98,7 +98,7 @@ def measure_mass_limit(
     horizon: float = 1.0,
     paths: int = 1 << 16,
     key: PRNGKeyArray | None = None,
-    steps_per_relaxation: float = 4,
+    steps_per_relaxation: float | int = 4,
     solver: str = "align",
     freeze: Freeze = "middle",
 ) -> MassLimitReport:

@@ -29,7 +29,7 @@ def simulate_particle(
     horizon: float = 1.0,
     paths: int,
     key: PRNGKeyArray,
-    steps_per_relaxation: float = 4,
+    steps_per_relaxation: float | int = 4,
     solver: str = "align",
     freeze: Freeze = "middle",
     chunk: int = CHUNK,
@@ -82,7 +82,7 @@ def particle_expectations(
     horizon: float = 1.0,
     paths: int,
     key: PRNGKeyArray,
-    steps_per_relaxation: float = 4,
+    steps_per_relaxation: float | int = 4,
     solver: str = "align",
     freeze: Freeze = "middle",
     chunk: int = CHUNK,
@@ -113,7 +113,7 @@ def _program(
     fluid: Fluid,
     mass: float,
     horizon: float,
-    steps_per_relaxation: float,
+    steps_per_relaxation: float | int,
     solver: str,
     freeze: Freeze,
     paths: int,
@@ -167,7 +167,7 @@ def _weights(fluid: Fluid, steps: int, h: float) -> Float[Array, " steps"]:
 
 
 def _check(
-    mass: float, horizon: float, steps_per_relaxation: float, solver: str, freeze: str
+    mass: float, horizon: float, steps_per_relaxation: float | int, solver: str, freeze: str
 ) -> None:
     for name, value in (
         ("mass", mass),

@@ -120,7 +120,6 @@ def test_four_rungs_are_undecided():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"method": "guess"}, "method must be"),
         ({"etas": (0.3, 0.1)}, "eta must divide the horizon"),
         ({"etas": (1 / 16, 1 / 8)}, "etas must decrease"),
         ({"etas": ()}, "etas must hold"),

@@ -136,7 +136,6 @@ def _negative(chain, setting, state):
         ({"substeps": 0}, "substeps must be a whole number >= 1"),
         ({"solver": "ito"}, "solver must be one of euler"),
         ({"solver": "sra1"}, "only noise that does not depend on the state"),
-        ({"backend": "numpy"}, "backend must be"),
         ({"backend": "scan", "solver": "heun"}, "backend must be"),
         (
             {"equation": dataclasses.replace(sde.EQUATIONS["eq7"], diffusion=_negative)},
