@@ -178,7 +178,10 @@ class RememberingPGPO(Chain):
 
     def decay(self, eta):
         """beta, or 1 - rate * eta."""
-        return self.beta if self.rate is None else 1.0 - self.rate * eta
+        if self.rate is not None:
+            return 1.0 - self.rate * eta
+        assert self.beta is not None
+        return self.beta
 
     def step(self, problem, state, fractions, eta):
         theta, mean = state[:-1], state[-1]
@@ -190,6 +193,7 @@ class RememberingPGPO(Chain):
 
     def drift(self, setting, state):
         if self.rate is None:
+            assert self.beta is not None
             return averaged_drift(setting, state, self.beta, self.lagged)
         theta, mean = state[:-1], state[-1]
         problem = setting.problem
@@ -200,6 +204,7 @@ class RememberingPGPO(Chain):
 
     def covariance(self, setting, state):
         if self.rate is None:
+            assert self.beta is not None
             return averaged_covariance(setting, state, self.beta, self.lagged)
         theta, mean = state[:-1], state[-1]
         weights, gradients, signals = setting.enumerate(theta)

@@ -14,7 +14,7 @@ _T = TypeVar("_T")
 def _lookup(kind: str, table: Mapping[str, _T], wanted: str | _T, base: type[_T]) -> _T:
     if isinstance(wanted, base):
         return wanted
-    if wanted not in table:
+    if not isinstance(wanted, str) or wanted not in table:
         raise ValueError(f"unknown {kind} {wanted!r}; there are {', '.join(table)}")
     return table[wanted]
 

@@ -82,8 +82,10 @@ def minibatches(num_examples: int, batch_size: int = 1, replace: bool = True) ->
     counts = np.zeros((count, num_examples))
     np.add.at(counts, (np.arange(count)[:, None], chosen), 1.0)
     if replace:
-        log_factorial = np.array([math.lgamma(k + 1.0) for k in range(batch_size + 1)])
-        weights = np.exp(-log_factorial[counts.astype(np.int64)].sum(axis=1))
+        # In integers, so that the probabilities are the rounded true ones.
+        orders, total = math.factorial(batch_size), num_examples**batch_size
+        table = np.array([math.factorial(k) for k in range(batch_size + 1)], dtype=object)
+        weights = (orders // np.prod(table[counts.astype(np.int64)], axis=1) / total).astype(float)
     else:
-        weights = np.ones(count)
-    return Minibatches(counts / batch_size, weights / weights.sum())
+        weights = np.full(count, 1.0 / count)
+    return Minibatches(counts / batch_size, weights)

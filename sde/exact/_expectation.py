@@ -284,7 +284,7 @@ def ode_floor(
 
     >>> import sde
     >>> round(sde.ode_floor("student_teacher", "pgpo_minibatch", "thm2ii", "mean"), 5)
-    0.20454
+    -0.20454
     """
     observable = as_observable(observable)
     tracked = _process(problem, chain, "ode", 1.0, batch_size, replace)

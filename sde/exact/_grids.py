@@ -2,6 +2,7 @@
 
 import abc
 import itertools
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -30,9 +31,11 @@ class Grid(abc.ABC):
     """Nodes, and the linear maps from values at nodes to values and derivatives elsewhere."""
 
     nodes: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
 
     @abc.abstractmethod
-    def interpolate(self, points: Float[np.ndarray, "*P"]):
+    def interpolate(self, points: Float[np.ndarray, "*P"]) -> Any:
         """`[P..., n]`: from values at the nodes to values at `points`."""
 
     def fade(self, drift: Float[np.ndarray, " n"], diffusion: Float[np.ndarray, " n"]):
@@ -154,7 +157,7 @@ class Fine(Grid):
         self.nodes = np.linspace(lo, hi, n)
         self._step = (hi - lo) / (n - 1)
 
-    def interpolate(self, points) -> sp.csr_array:
+    def interpolate(self, points):
         # Points beyond the ends are reached with a probability below rounding.
         flat = np.clip(np.ravel(points), self.nodes[0], self.nodes[-1])
         n = len(self.nodes)

@@ -83,7 +83,7 @@ def _invariant_interval(process: Process, layout: Layout) -> tuple[float, float]
     up = np.flatnonzero(move[:400].max(axis=1) <= 0.0)
     down = np.flatnonzero(move[400:].min(axis=1) >= 0.0)
     if len(up) and len(down):
-        lo, hi = start - scan[down[0]], start + scan[up[0]]
+        lo, hi = start - float(scan[down[0]]), start + float(scan[up[0]])
         lo, hi = min(lo, hi - 0.05), max(hi, lo + 0.05)
         for _ in range(40):
             inside = layout.states(0.0, np.linspace(lo, hi, 256))

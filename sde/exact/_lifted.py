@@ -16,6 +16,7 @@ all k.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -80,7 +81,7 @@ def _chain_matrix(process: Process, layout: Layout, grid: Grid, degree: int):
     if layout.power is not None:
         shift = moved[:, :, layout.power]
         slope = process.next_states(layout.states(1.0, grid.nodes))[:, :, layout.power] - shift
-    blocks = [[None] * (degree + 1) for _ in range(degree + 1)]
+    blocks: list[list[Any]] = [[None] * (degree + 1) for _ in range(degree + 1)]
     per_chunk = max(1, _CHUNK // n**2) if n < 1000 else 1
     for first in range(0, len(process.weights), per_chunk):
         chunk = slice(first, first + per_chunk)

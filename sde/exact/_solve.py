@@ -52,11 +52,7 @@ def exact_path(
     Raises:
         ValueError: no exact engine covers the process or an observable.
     """
-    if enough is None:
-
-        def enough(values, errors, columns):
-            return bool(np.all(errors <= tolerance))
-
+    suffices = enough or (lambda values, errors, columns: bool(np.all(errors <= tolerance)))
     chosen = [_choose(process, observable) for observable in observables]
     values = np.empty((steps + 1, len(observables)))
     errors = np.empty(len(observables))
@@ -64,7 +60,7 @@ def exact_path(
         mine = [k for k, other in enumerate(chosen) if other == engine]
         group = tuple(observables[k] for k in mine)
         values[:, mine], errors[mine] = _refine(
-            process, engine, group, steps, lambda v, e, mine=mine: enough(v, e, mine)
+            process, engine, group, steps, lambda v, e, mine=mine: suffices(v, e, mine)
         )
     names = tuple(e if isinstance(e, str) else _describe(e) for e in chosen)
     return ExactPath(values, errors, names)

@@ -175,7 +175,7 @@ def test_order_two_in_two_dimensions_needs_the_right_correction():
 def test_fixed_running_mean_needs_the_averaged_drift(lagged, floor):
     chain = dataclasses.replace(sde.CHAINS["pgpo_ema"], lagged=lagged)
     assert abs(sde.ode_floor("quadratic", chain, "thm2ii", "mean") - floor) < 1e-4
-    assert np.all(np.abs(slopes("quadratic", chain, "thm2ii")) < 0.2)
+    assert np.all(np.abs(slopes("quadratic", chain, "thm2ii")) < 0.4)
     np.testing.assert_allclose(slopes("quadratic", chain, "averaged"), 1.0, atol=0.1)
 
 
@@ -183,7 +183,7 @@ def test_slow_running_mean_needs_the_augmented_state():
     chain = dataclasses.replace(
         sde.CHAINS["pgpo_ema"], beta=None, rate=2.0, lagged=False, initial_information=0.3
     )
-    assert np.all(np.abs(slopes("quadratic", chain, "thm2ii")) < 0.2)
+    assert np.all(np.abs(slopes("quadratic", chain, "thm2ii")) < 0.4)
     np.testing.assert_allclose(slopes("quadratic", chain, "augmented"), 1.0, atol=0.15)
 
 
@@ -217,9 +217,9 @@ def test_a_kink_that_is_crossed_costs_nothing():
     ],
 )
 def test_floors_of_the_same_minibatch(name, floor):
-    # The known numbers are chain minus equation for P1..P3 and |.| throughout.
+    # The known numbers are chain minus equation, ours equation minus chain.
     got = sde.ode_floor(name, "pgpo_minibatch", "thm2ii", "mean")
-    assert abs(abs(got) - abs(floor)) < 2e-5
+    assert abs(got + floor) < 2e-5
     assert abs(sde.ode_floor(name, "pgpo_minibatch", "corrected", "mean")) < 1e-9
 
 
