@@ -92,6 +92,8 @@ def save_pretrained(
         text = json.dumps(model.config.to_dict(stored.name), indent=2)
         (work / "config.json").write_text(text + "\n", encoding="utf-8")
         for path in work.iterdir():
+            # safetensors makes its files readable by their owner alone.
+            shutil.copymode(work / "config.json", path)
             _flush(path)
         fresh = {path.name for path in work.iterdir()}
         for name in sorted(fresh):
