@@ -29,7 +29,7 @@ PRESETS: dict[str, TrainConfig] = {
             row_buckets=2,
         ),
         loss=LossConfig(support="full", chunk=2048),
-        optimizer=OptimizerConfig(learning_rate=5e-4, warmup_steps=5, weight_decay=0.01),
+        optimizer=OptimizerConfig(learning_rate=1.5e-4, warmup_steps=5),
         evaluation=EvaluationConfig(every=10, questions=64, samples=4, temperature=1.0, top_p=1.0),
     ),
 }
