@@ -19,14 +19,17 @@ from pgpo_jax.models._layers import (
 from pgpo_jax.models._qwen3 import Qwen3, attention_mask, positions
 from pgpo_jax.models._sharding import constrain
 
-_ROW_CACHE = ("batch", "kv_heads", "length", "head_dim")
+# Keys are kept transposed: both products of attention then read their cache along rows.
+_KEYS = ("batch", "kv_heads", "head_dim", "length")
+_VALUES = ("batch", "kv_heads", "length", "head_dim")
+_BLOCKED = -0.7 * float(jnp.finfo(jnp.float32).max)
 
 
 class Prompt(NamedTuple):
     """What decoding needs of the prompts: kept once per prompt, shared by its samples."""
 
-    keys: Float[Array, "L B K P H"]
-    values: Float[Array, "L B K P H"]
+    keys: tuple[Float[Array, "B K H P"], ...]
+    values: tuple[Float[Array, "B K P H"], ...]
     mask: Bool[Array, "B P"]
     length: Int[Array, " B"]
 
@@ -34,16 +37,17 @@ class Prompt(NamedTuple):
 class Cache(NamedTuple):
     """Keys and values of the generated tokens, one pair of arrays per layer, never copied."""
 
-    keys: tuple[Float[Array, "R K S H"], ...]
+    keys: tuple[Float[Array, "R K H S"], ...]
     values: tuple[Float[Array, "R K S H"], ...]
 
     def grown(self, slots: int) -> Cache:
         """The same contents with room for `slots` tokens."""
-
-        def grow(x: Array) -> Array:
-            return jnp.pad(x, ((0, 0), (0, 0), (0, slots - x.shape[2]), (0, 0)))
-
-        return Cache(tuple(map(grow, self.keys)), tuple(map(grow, self.values)))
+        more = (0, slots - self.values[0].shape[2])
+        none = (0, 0)
+        return Cache(
+            tuple(jnp.pad(x, (none, none, none, more)) for x in self.keys),
+            tuple(jnp.pad(x, (none, none, more, none)) for x in self.values),
+        )
 
 
 def empty_cache(model: Qwen3, rows: int) -> Cache:
@@ -57,9 +61,12 @@ def empty_cache(model: Qwen3, rows: int) -> Cache:
         The cache, to be `grown`.
     """
     config = model.config
-    shape = (rows, config.num_key_value_heads, 0, config.head_dim)
-    layers = tuple(jnp.zeros(shape, model.dtype) for _ in range(config.num_hidden_layers))
-    return Cache(layers, layers)
+    shape = (rows, config.num_key_value_heads)
+    layers = range(config.num_hidden_layers)
+    return Cache(
+        tuple(jnp.zeros((*shape, config.head_dim, 0), model.dtype) for _ in layers),
+        tuple(jnp.zeros((*shape, 0, config.head_dim), model.dtype) for _ in layers),
+    )
 
 
 def prefill(
@@ -80,13 +87,15 @@ def prefill(
 
     def layer(x: Array, weights: LayerWeights) -> tuple[Array, tuple[Array, Array]]:
         x, (k, v) = model.block(x, weights, rope, allowed)
-        return x, (k.swapaxes(1, 2), v.swapaxes(1, 2))
+        return x, (k.transpose(0, 2, 3, 1), v.transpose(0, 2, 1, 3))
 
     x, (keys, values) = jax.lax.scan(layer, model.embed(tokens), model.layers.weights())
     last = jnp.max(jnp.where(mask, jnp.arange(mask.shape[1], dtype=jnp.int32), 0), axis=1)
     x = jnp.take_along_axis(x, last[:, None, None], axis=1)[:, 0]
     hidden = rms_norm(x, model.final_norm[...], model.config.rms_norm_eps)
-    return hidden, Prompt(keys, values, mask, jnp.sum(mask, axis=1, dtype=jnp.int32))
+    length = jnp.sum(mask, axis=1, dtype=jnp.int32)
+    # Cut by layer here: a slice inside the decoding loop would be a copy at every step.
+    return hidden, Prompt(tuple(keys), tuple(values), mask, length)
 
 
 def decode_step(
@@ -114,15 +123,18 @@ def decode_step(
     samples = tokens.shape[0] // prompt.mask.shape[0]
     rope = rotary(jnp.repeat(prompt.length, samples)[:, None] + slot, config)
     x = model.embed(tokens[:, None])
-    filled = jnp.arange(cache.keys[0].shape[2]) <= slot
+    filled = jnp.arange(cache.values[0].shape[2], dtype=jnp.int32) <= slot
     keys, values = [], []
     for layer, layer_weights in enumerate(weights):
         q, k, v = project_qkv(x, layer_weights, rope, config)
-        start = (0, 0, slot, 0)
-        k = jax.lax.dynamic_update_slice(cache.keys[layer], k.swapaxes(1, 2), start)
-        v = jax.lax.dynamic_update_slice(cache.values[layer], v.swapaxes(1, 2), start)
-        keys.append(constrain(k, _ROW_CACHE, model.mesh))
-        values.append(constrain(v, _ROW_CACHE, model.mesh))
+        k = jax.lax.dynamic_update_slice(
+            cache.keys[layer], k.transpose(0, 2, 3, 1), (0, 0, 0, slot)
+        )
+        v = jax.lax.dynamic_update_slice(
+            cache.values[layer], v.transpose(0, 2, 1, 3), (0, 0, slot, 0)
+        )
+        keys.append(constrain(k, _KEYS, model.mesh))
+        values.append(constrain(v, _VALUES, model.mesh))
         heads = _attend(
             q[:, 0],
             (prompt.keys[layer], prompt.values[layer], prompt.mask),
@@ -136,31 +148,34 @@ def decode_step(
 
 def _attend(
     q: Float[Array, "R N H"],
-    prompt: tuple[Float[Array, "B K P H"], Float[Array, "B K P H"], Bool[Array, "B P"]],
-    own: tuple[Float[Array, "R K S H"], Float[Array, "R K S H"], Bool[Array, " S"]],
+    prompt: tuple[Float[Array, "B K H P"], Float[Array, "B K P H"], Bool[Array, "B P"]],
+    own: tuple[Float[Array, "R K H S"], Float[Array, "R K S H"], Bool[Array, " S"]],
 ) -> Float[Array, "R N H"]:
     """Attention over the prompt, read once for all its samples, and the row's own tokens."""
     prompt_keys, prompt_values, prompt_mask = prompt
     own_keys, own_values, own_mask = own
-    count, heads, length, width = prompt_keys.shape
+    count, heads, width, length = prompt_keys.shape
     rows = q.shape[0]
+    samples = rows // count
+
+    def by_prompt(x: Array) -> Array:
+        """[B * G, K, rep, ...] -> [B, K, G * rep, ...]: samples are more queries of one prompt."""
+        split = x.reshape(count, samples, heads, -1, x.shape[-1]).swapaxes(1, 2)
+        return split.reshape(count, heads, -1, x.shape[-1])
+
+    def by_row(x: Array) -> Array:
+        split = x.reshape(count, heads, samples, -1, x.shape[-1]).swapaxes(1, 2)
+        return split.reshape(rows, heads, -1, x.shape[-1])
+
     q = (q * jnp.asarray(width**-0.5, q.dtype)).reshape(rows, heads, -1, width)
-    # [B, K, G * rep, H]: the samples of a prompt are so many more queries of its keys.
-    shared = q.reshape(count, rows // count, heads, -1, width).swapaxes(1, 2)
-    grouped = shared.shape
-    scores = _product("bkqh,bkph->bkqp", shared.reshape(count, heads, -1, width), prompt_keys)
-    scores = jnp.where(prompt_mask[:, None, None, :], scores, _BLOCKED)
-    scores = scores.reshape(*grouped[:-1], length).swapaxes(1, 2).reshape(rows, heads, -1, length)
-    mine = jnp.where(own_mask, _product("rkqh,rksh->rkqs", q, own_keys), _BLOCKED)
-    chance = jax.nn.softmax(jnp.concatenate([scores, mine], axis=-1), axis=-1).astype(q.dtype)
-    theirs = chance[..., :length].reshape(count, rows // count, heads, -1, length).swapaxes(1, 2)
-    out = _product("bkqp,bkph->bkqh", theirs.reshape(count, heads, -1, length), prompt_values)
-    out = out.reshape(grouped).swapaxes(1, 2).reshape(rows, heads, -1, width)
-    out = out + _product("rkqs,rksh->rkqh", chance[..., length:], own_values)
+    theirs = _product("bkqh,bkhp->bkqp", by_prompt(q), prompt_keys)
+    theirs = jnp.where(prompt_mask[:, None, None, :], theirs, _BLOCKED)
+    mine = jnp.where(own_mask, _product("rkqh,rkhs->rkqs", q, own_keys), _BLOCKED)
+    scores = jnp.concatenate([by_row(theirs), mine], axis=-1)
+    weights = jax.nn.softmax(scores, axis=-1).astype(q.dtype)
+    out = by_row(_product("bkqp,bkph->bkqh", by_prompt(weights[..., :length]), prompt_values))
+    out = out + _product("rkqs,rksh->rkqh", weights[..., length:], own_values)
     return out.astype(q.dtype).reshape(rows, -1, width)
-
-
-_BLOCKED = -0.7 * float(jnp.finfo(jnp.float32).max)
 
 
 def _product(spec: str, left: Array, right: Array) -> Array:

@@ -13,13 +13,14 @@ from flax import nnx
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
+from pgpo_jax.models._choose import invert, nucleus
 from pgpo_jax.models._decode import Cache, decode_step, empty_cache, prefill
 from pgpo_jax.models._layers import LayerWeights
 from pgpo_jax.models._qwen3 import Qwen3
 from pgpo_jax.models._sharding import constrain
 
-# The cache starts with this many slots and doubles: attention never reads more than twice what is
-# filled (beyond the first stretch), for a loop body compiled log2(N / 64) times.
+# The cache starts with this many slots, or an eighth of what is asked for, and doubles: attention
+# reads at most twice what is filled (after the first stretch), for at most four compiled loops.
 _FIRST_SLOTS = 64
 
 
@@ -53,8 +54,8 @@ def sample(
     key: Key[Array, ""] | Key[Array, " R"],
     *,
     max_new_tokens: int,
-    temperature: float | Float[Array, ""] = 1.0,
-    top_p: float | Float[Array, ""] = 1.0,
+    temperature: float | int | np.floating | Float[Array, ""] = 1.0,
+    top_p: float | int | np.floating | Float[Array, ""] = 1.0,
     eos_id: int | Sequence[int],
     pad_id: int,
     samples_per_prompt: int = 1,
@@ -135,10 +136,17 @@ def sample(
         params,
         jnp.asarray(prompt_tokens, jnp.int32),
         jnp.asarray(prompt_mask).astype(jnp.bool_),
-        key,
+        _row_keys(key, rows),
         jnp.asarray(temperature, jnp.float32),
         jnp.asarray(top_p, jnp.float32),
     )
+
+
+@ft.partial(jax.jit, static_argnums=1)
+def _row_keys(key: Array, rows: int) -> Array:
+    if key.ndim == 1:
+        return key
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(rows, dtype=jnp.uint32))
 
 
 class _State(NamedTuple):
@@ -152,12 +160,16 @@ class _State(NamedTuple):
 
 
 @ft.partial(jax.jit, static_argnums=(0, 1))
-def _sample(graphdef, static, params, tokens, mask, key, temperature, top_p) -> Samples:
+def _sample(graphdef, static, params, tokens, mask, keys, temperature, top_p) -> Samples:
     model = nnx.merge(graphdef, params)
     rows = tokens.shape[0] * static.samples
-    keys = key
-    if key.ndim == 0:
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(rows, dtype=jnp.uint32))
+    # One number per row and step, all drawn before the loop: noise for every token of the
+    # vocabulary would cost more than the rest of the choice.
+    numbers = jax.vmap(
+        lambda row: jax.vmap(lambda step: jax.random.uniform(jax.random.fold_in(row, step)))(
+            jnp.arange(static.steps, dtype=jnp.uint32)
+        )
+    )(keys)
     head = model.head()
     stacked = model.layers.weights().astype(model.dtype)
     # Cut and cast once, outside the loop, so that a step reads each weight exactly once.
@@ -175,13 +187,8 @@ def _sample(graphdef, static, params, tokens, mask, key, temperature, top_p) -> 
         if static.greedy:
             token = jnp.argmax(logprobs, axis=-1)
         else:
-            allowed = nucleus(logprobs, top_p) if static.filtered else logprobs
-            noise = jax.vmap(
-                lambda k: jax.random.gumbel(
-                    jax.random.fold_in(k, step), allowed.shape[1:], jnp.float32
-                )
-            )(keys)
-            token = jnp.argmax(allowed + noise, axis=-1)
+            number = jax.lax.dynamic_index_in_dim(numbers, step, axis=1, keepdims=False)
+            token = invert(nucleus(logprobs, top_p) if static.filtered else logprobs, number)
         chosen = jnp.take_along_axis(logprobs, token[:, None], axis=1)[:, 0]
         token = jnp.where(done, static.pad, token.astype(jnp.int32))
         return token, jnp.where(done, 0.0, chosen), ~done
@@ -225,7 +232,7 @@ def _sample(graphdef, static, params, tokens, mask, key, temperature, top_p) -> 
     # Token t is fed at step t + 1, so N tokens need N - 1 slots.
     slots = 0
     while slots < static.steps - 1:
-        slots = min(max(2 * slots, _FIRST_SLOTS), static.steps - 1)
+        slots = min(max(2 * slots, _FIRST_SLOTS, static.steps // 8), static.steps - 1)
         state = state._replace(cache=state.cache.grown(slots))
         state = jax.lax.while_loop(
             lambda state, slots=slots: (state.step <= slots) & ~jnp.all(state.done),
@@ -233,36 +240,6 @@ def _sample(graphdef, static, params, tokens, mask, key, temperature, top_p) -> 
             state,
         )
     return Samples(state.tokens, state.logprobs, state.mask)
-
-
-def nucleus(logprobs: Float[Array, "R V"], top_p: float | Float[Array, ""]) -> Float[Array, "R V"]:
-    """Log-probabilities with the tokens outside the nucleus at -inf.
-
-    The threshold is found by bisection on the bits of the probabilities (non-negative floats are
-    ordered as their bits), 31 sums over the vocabulary in place of a sort.
-
-    Args:
-        logprobs: log-probabilities in nats.
-        top_p: the mass to keep, in (0, 1].
-
-    Returns:
-        `logprobs`, filtered, not renormalised.
-    """
-    chance = jnp.exp(logprobs)
-    bits = jax.lax.bitcast_convert_type(chance, jnp.int32)
-
-    def halve(_: Any, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
-        # The mass at or above `low` reaches top_p; at or above `high` it does not.
-        low, high = bounds
-        middle = low + (high - low) // 2
-        mass = jnp.sum(jnp.where(bits >= middle[:, None], chance, 0.0), axis=-1)
-        enough = mass >= top_p
-        return jnp.where(enough, middle, low), jnp.where(enough, high, middle)
-
-    low = jnp.zeros(logprobs.shape[0], jnp.int32)
-    one = jax.lax.bitcast_convert_type(jnp.float32(1.0), jnp.int32)
-    low, _ = jax.lax.fori_loop(0, 31, halve, (low, low + one + 2))
-    return jnp.where(bits >= low[:, None], logprobs, -jnp.inf)
 
 
 def _check_int(name: str, value: Any, low: int, high: int | None) -> None:

@@ -5,7 +5,8 @@ import pytest
 from flax import nnx
 
 from pgpo_jax.models import sample
-from pgpo_jax.models._sample import _sample, nucleus
+from pgpo_jax.models._choose import invert, nucleus
+from pgpo_jax.models._sample import _sample
 
 EOS, PAD = 5, 0
 
@@ -79,17 +80,21 @@ def test_padding_side_does_not_matter(tiny_model, prompts, key):
 
 def test_a_row_depends_on_its_own_key_only(tiny_model, prompts, key):
     tokens, mask = prompts
-    keys = jax.random.split(key, 12)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(12))
     everything = draw(tiny_model, prompts, keys)
-    alone = draw(tiny_model, (tokens[2:3], mask[2:3]), keys[6:9])
-    np.testing.assert_array_equal(everything.tokens[6:9], alone.tokens)
+    # One key is folded with the row.
+    np.testing.assert_array_equal(everything.tokens, draw(tiny_model, prompts, key).tokens)
+    turned = draw(
+        tiny_model,
+        (jnp.flip(tokens, axis=0), jnp.flip(mask, axis=0)),
+        jnp.flip(keys.reshape(4, 3), axis=0).reshape(12),
+    )
+    back = np.flip(np.asarray(turned.tokens).reshape(4, 3, -1), axis=0).reshape(12, -1)
+    np.testing.assert_array_equal(everything.tokens, back)
     changed = draw(tiny_model, (tokens.at[0].set(9), mask), keys)
     np.testing.assert_array_equal(everything.tokens[3:], changed.tokens[3:])
-    # One key is folded with the row, so the first rows of a larger batch are the same.
-    np.testing.assert_array_equal(
-        draw(tiny_model, prompts, key).tokens[:6],
-        draw(tiny_model, (tokens[:2], mask[:2]), key).tokens,
-    )
+    longer = draw(tiny_model, prompts, key, max_new_tokens=10)
+    np.testing.assert_array_equal(everything.tokens, longer.tokens[:, :8])
     # The samples of one prompt differ: keys are really used.
     assert len(np.unique(everything.tokens[6:9], axis=0)) == 3
 
@@ -134,6 +139,13 @@ def test_nucleus_is_the_smallest_set_that_reaches_the_mass():
             np.testing.assert_array_equal(row, chance >= needed * (1 - 1e-6))
 
 
+def test_a_draw_never_lands_on_what_is_excluded():
+    logprobs = jnp.log(jnp.asarray([[0.0, 0.25, 0.0, 0.0, 0.75, 0.0]] * 5))
+    last = np.nextafter(np.float32(1), np.float32(0))
+    drawn = invert(logprobs, jnp.asarray([0.0, 0.2499, 0.25, 0.5, last], jnp.float32))
+    np.testing.assert_array_equal(drawn, [1, 1, 4, 4, 4])
+
+
 def test_top_p_keeps_to_the_nucleus(tiny_model, prompts, key, forward):
     tokens, mask = (x[:1] for x in prompts)
     logprobs = forward(tiny_model, tokens, mask)[0, -1:]
@@ -157,16 +169,13 @@ def test_one_program_per_shape(tiny_model, prompts, key):
     assert _sample._cache_size() == 1
 
 
-def test_a_cache_that_grows_changes_nothing(tiny_model, prompts, key, monkeypatch, forward):
+def test_a_cache_that_grows_changes_nothing(tiny_model, prompts, key, monkeypatch):
     import pgpo_jax.models._sample as module
 
-    def run():
-        _sample.clear_cache()
-        return draw(tiny_model, prompts, key, max_new_tokens=9)
-
-    once = run()
-    monkeypatch.setattr(module, "_FIRST_SLOTS", 2)
-    grown = run()
+    once = draw(tiny_model, prompts, key)
+    monkeypatch.setattr(module, "_FIRST_SLOTS", 4)
+    _sample.clear_cache()
+    grown = draw(tiny_model, prompts, key)
     _sample.clear_cache()
     np.testing.assert_array_equal(once.tokens, grown.tokens)
     np.testing.assert_allclose(once.logprobs, grown.logprobs, atol=1e-5)
