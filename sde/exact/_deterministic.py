@@ -39,6 +39,6 @@ def ode_values(
 ) -> Float[np.ndarray, "K O"]:
     """g(x(k eta)) for k = 0..steps and every observable, at one tolerance."""
     times = process.eta * np.arange(steps + 1)
-    path = flow(lambda x: process.coefficients(x[None])[0][0], process.start, times, LADDER[level])
+    path = flow(process.drift, process.start, times, LADDER[level])
     thetas = path[:, : process.problem.dim]
     return np.stack([o.on(thetas) for o in observables], axis=1)

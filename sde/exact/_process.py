@@ -76,6 +76,14 @@ class Process:
         check_psd(diffusion, self.name)
         return drift, diffusion
 
+    def drift(self, state: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
+        """The equation's drift at one state."""
+        assert self.equation is not None
+        how = (self.problem, self.chain, self.equation, self.batch_size, self.replace)
+        with jax.enable_x64(True):
+            eta = jnp.asarray(self.eta, dtype=float)
+            return np.asarray(_drift(how, jnp.asarray(state), eta))
+
 
 def _blockwise(run, states: np.ndarray) -> list[np.ndarray]:
     """Apply a compiled function to blocks of one size, so that it is compiled once."""
@@ -105,3 +113,9 @@ def _coefficients(how, states, eta):
         return equation.drift(chain, setting, state), equation.diffusion(chain, setting, state)
 
     return jax.vmap(one)(states)
+
+
+@ft.partial(jax.jit, static_argnums=0)
+def _drift(how, state, eta):
+    problem, chain, equation, batch_size, replace = how
+    return equation.drift(chain, Setting(problem, eta, batch_size, replace), state)

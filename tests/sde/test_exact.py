@@ -132,7 +132,7 @@ def test_linear_noise_of_small_steps():
     assert abs(ratios["thm2ii"] - 0.509) < 0.01
 
 
-def slopes(problem, chain, equation, etas=(1 / 32, 1 / 64, 1 / 128), names=("mean", "m2"), **kw):
+def slopes(problem, chain, equation, etas=(1 / 32, 1 / 128), names=("mean", "m2"), **kw):
     errors = sde.weak_errors(problem, chain, equation, etas=etas, observables=names, **kw)
     share = errors.discretisation / np.maximum(errors.largest, 1e-10)
     assert np.max(share) < 0.06
@@ -164,7 +164,7 @@ def test_literal_theorem_fails_and_the_mean_alone_would_not_tell():
 
 def test_order_two_in_two_dimensions_needs_the_right_correction():
     etas = (1 / 8, 1 / 16)
-    names = ("mean", "m2")
+    names = ("mean",)
     right = slopes("torus", "pgpo_population", "second_order", etas, names)
     wrong = slopes("torus", "pgpo_population", "second_order_gradient_form", etas, names)
     np.testing.assert_allclose(right, 2.0, atol=0.1)
@@ -226,9 +226,9 @@ def test_floors_of_the_same_minibatch(name, floor):
 def test_floor_falls_with_the_batch_and_vanishes_for_the_full_one():
     floors = [
         sde.ode_floor("student_teacher", "pgpo_minibatch", "thm2ii", "mean", batch_size=size)
-        for size in (2, 4, 8)
+        for size in (2, 6)
     ]
-    slope = np.polyfit(np.log([2, 4, 8]), np.log(np.abs(floors)), 1)[0]
+    slope = np.polyfit(np.log([2, 6]), np.log(np.abs(floors)), 1)[0]
     assert abs(slope + 1.0) < 0.08
     full = sde.ode_floor(
         "student_teacher", "pgpo_minibatch", "thm2ii", "mean", batch_size=5, replace=False
