@@ -92,6 +92,7 @@ def sample(
         ValueError: a setting out of its range, a prompt without tokens, an id outside the
             vocabulary, shapes or keys that do not match, rows that do not divide over the mesh.
 
+    >>> from pgpo_jax.models import Qwen3Config
     >>> config = Qwen3Config(vocab_size=32, hidden_size=16, intermediate_size=32,
     ...     num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=8)
     >>> model = Qwen3(config, rngs=nnx.Rngs(0))
