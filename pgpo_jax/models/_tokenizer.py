@@ -34,6 +34,8 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> Any:
         raise FileNotFoundError(
             f"No tokenizer in {path}: neither tokenizer.json nor vocab.json with merges.txt."
         )
+    # It would tell, at import, that there is no PyTorch, which nothing here needs.
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     from transformers import AutoTokenizer
 
     try:

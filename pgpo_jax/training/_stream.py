@@ -37,6 +37,7 @@ class QuestionStream:
         self.dropped = 0
         # An endless source has the largest length there is.
         if len(questions) == sys.maxsize:
+            self._endless(0)  # Prompts that do not fit are better known now than at the first step.
             return
         encoded = [(question, encode(question)) for question in questions]
         self._prompts = [row for row in encoded if len(row[1]) <= max_prompt]

@@ -88,7 +88,7 @@ def test_the_step_is_the_plain_composition(small_model, small_config, method):
     state = init_state(fresh(params), make_optimizer(config), config.teacher)
     state, metrics = one_step(small_model, config, batch, state._replace(teacher=fresh(teacher)))
     np.testing.assert_allclose(metrics["loss"], loss, rtol=2e-5)
-    np.testing.assert_allclose(metrics["pgpo/information"], information, rtol=2e-4)
+    np.testing.assert_allclose(metrics["pgpo/information"], information, atol=2e-6)
     np.testing.assert_allclose(metrics["pgpo/rho"], rho, rtol=2e-4)
     assert (float(rho) == 1.0) == (method == "sdpo")
     # Adam's first update is sign-like, so a rounding error in a tiny gradient weighs more.
@@ -108,13 +108,15 @@ def test_dropping_rows_without_signal_is_exact(small_model, small_config):
     one, a = one_step(small_model, small_config, full)
     two, b = one_step(small_model, small_config, kept)
     np.testing.assert_allclose(a["loss"], b["loss"], rtol=2e-5)
-    np.testing.assert_allclose(a["pgpo/information"], b["pgpo/information"], rtol=1e-5)
+    # A difference of entropies of some nats: float32 rounding is absolute.
+    np.testing.assert_allclose(a["pgpo/information"], b["pgpo/information"], atol=2e-6)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), one.params, two.params)
     # Negative control: the rows do count when their masks say so.
     counted = full._replace(
         sequence_mask=np.ones(8, bool), response_mask=np.ones_like(full.response_mask)
     )
-    assert abs(float(one_step(small_model, small_config, counted)[1]["loss"] - a["loss"])) > 1e-4
+    whole = one_step(small_model, small_config, counted)[1]["loss"]
+    assert float(whole) > 1.2 * float(a["loss"])
 
 
 def unchanged(before, after):

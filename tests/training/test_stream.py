@@ -63,4 +63,4 @@ def test_too_few_or_too_long_questions_are_refused():
     with pytest.raises(ValueError, match=r"needs 4 questions .* the task has 3 \(and 2 longer"):
         stream([question(i) for i in (0, 1, 2, 8, 9)])
     with pytest.raises(ValueError, match=r"raise rollout.max_prompt"):
-        stream(Endless(), max_prompt=1).batch(0)
+        stream(Endless(), max_prompt=1)

@@ -93,9 +93,8 @@ def child(folder, *, pause, resume=False, seconds=60):
     code = textwrap.dedent(CHILD).format(
         root=root, folder=str(folder), pause=pause, resume=resume, seconds=seconds
     )
-    return subprocess.Popen(
-        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, env=os.environ.copy()
-    )
+    with (folder / "stderr").open("w") as errors:
+        return subprocess.Popen([sys.executable, "-c", code], stderr=errors, env=os.environ.copy())
 
 
 def wait_for(folder, step, process, limit=240):
@@ -103,7 +102,7 @@ def wait_for(folder, step, process, limit=240):
         path = folder / "step"
         if path.exists() and path.read_text() == str(step):
             return
-        assert process.poll() is None, process.stderr.read()
+        assert process.poll() is None, (folder / "stderr").read_text()
         time.sleep(0.1)
     raise TimeoutError
 
@@ -194,6 +193,6 @@ def test_bad_input_is_refused_before_the_folder_is_made(tmp_path, change, messag
 
 
 def test_a_mesh_needs_its_devices(tmp_path):
-    config = replaced(SMALL, mesh={"data": 8, "tensor": 2})
+    config = replaced(SMALL, mesh={"tensor": 16})
     with pytest.raises(ValueError, match=r"needs 16 devices, there are 8"):
         train(config, tmp_path / "run")
