@@ -147,7 +147,7 @@ class Equation:
         start = self.start(problem, chain)
         offsets = jnp.asarray(np.linspace(-0.3, 0.3, 7), start.dtype)[:, None]
         check_psd(
-            np.asarray(jax.vmap(diffusion_matrix)(start + offsets)),
+            np.asarray(jax.jit(jax.vmap(diffusion_matrix))(start + offsets)),
             f"{self.name!r} on {type(problem).__name__}",
         )
         return Coefficients(drift, diffusion_matrix, tuple(float(x) for x in start))

@@ -121,10 +121,10 @@ def test_averaged_covariance_is_that_of_a_long_run_of_steps():
 def test_second_order_drift_by_hand_and_the_gradient_form_differs_in_two_dimensions():
     problem, chain, eta = sde.PROBLEMS["torus"], sde.CHAINS["pgpo_population"], 0.1
     setting = sde.Setting(problem, eta)
-    jacobian = jax.jacfwd(lambda x: chain.drift(setting, x))(problem.start)
-    mean = chain.drift(setting, problem.start)
+    jacobian = jax.jit(jax.jacfwd(lambda x: chain.drift(setting, x)))(problem.start)
+    mean = jax.jit(lambda x: chain.drift(setting, x))(problem.start)
     drifts = {
-        name: sde.EQUATIONS[name].build(problem, chain, eta=eta).drift(problem.start)
+        name: jax.jit(sde.EQUATIONS[name].build(problem, chain, eta=eta).drift)(problem.start)
         for name in ("second_order", "second_order_gradient_form")
     }
     np.testing.assert_allclose(drifts["second_order"], mean - eta / 2 * jacobian @ mean, atol=1e-13)
@@ -140,7 +140,7 @@ def test_diffusions_differ_as_their_formulas_say():
 
     def matrix(name):
         equation = sde.EQUATIONS[name].build(problem, chain, eta=eta)
-        return float(equation.diffusion_matrix(THETA)[0, 0])
+        return float(jax.jit(equation.diffusion_matrix)(THETA)[0, 0])
 
     rho = float(problem.multiplier(problem.information(THETA)))
     assert np.isclose(matrix("thm2ii_literal") * eta, matrix("thm2ii"))

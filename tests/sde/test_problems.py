@@ -41,10 +41,10 @@ def test_table_names():
 def test_gradients_are_those_of_the_losses(name):
     problem = sde.PROBLEMS[name]
     theta, step = problem.start, 1e-6
-    analytic = np.asarray(problem.gradients(theta))
+    analytic, losses = np.asarray(jax.jit(problem.gradients)(theta)), jax.jit(problem.losses)
     for k in range(problem.dim):
         shift = step * jnp.eye(problem.dim)[k]
-        numeric = (problem.losses(theta + shift) - problem.losses(theta - shift)) / (2 * step)
+        numeric = (losses(theta + shift) - losses(theta - shift)) / (2 * step)
         np.testing.assert_allclose(analytic[:, k], numeric, atol=1e-8)
     assert problem.signals(theta).shape == (problem.num_examples,)
 
@@ -98,7 +98,7 @@ def test_torus_drift_is_not_a_gradient_but_sgd_is():
     curls = {}
     for name in ("sgd", "pgpo_population", "pgpo_minibatch"):
         chain = sde.CHAINS[name]
-        jacobian = jax.jacfwd(lambda x, chain=chain: chain.drift(setting, x))(theta)
+        jacobian = jax.jit(jax.jacfwd(lambda x, chain=chain: chain.drift(setting, x)))(theta)
         curls[name] = abs(float(jacobian[0, 1] - jacobian[1, 0]))
     assert curls["sgd"] < 1e-14
     assert curls["pgpo_population"] > 0.01
