@@ -53,7 +53,7 @@ class Config:
     """Exact engines, or simulation."""
     etas: tuple[float, ...] = ()
     """Step sizes, at least 5, coarsest first; by default the row's."""
-    paths: int = 1 << 14
+    paths: int = 1 << 15
     """Monte Carlo paths per rung."""
     seed: int = 0
     """Of the Monte Carlo key."""

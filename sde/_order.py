@@ -38,7 +38,7 @@ def measure_order(
     horizon: float = 1.0,
     batch_size: int = 1,
     replace: bool = True,
-    paths: int = 1 << 14,
+    paths: int = 1 << 15,
     key: PRNGKeyArray | None = None,
     substeps: int = 4,
     richardson: bool = True,
