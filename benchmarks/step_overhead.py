@@ -104,7 +104,8 @@ def make_step(
 
         step = jax.jit(only_loss, donate_argnums=0)
     state = init_state(jax.tree.map(jnp.copy, params), optimizer, config.teacher)
-    return step.lower(state, batch).compile(), state
+    jitted: Any = step
+    return jitted.lower(state, batch).compile(), state
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -122,7 +122,7 @@ class Learner:
         state: Any,
         batch: dict[str, Rows],
         rate: Float[Array, ""],
-    ) -> tuple[nnx.State, optax.OptState, dict[str, tuple[Array, Array]]]:
+    ) -> tuple[Any, optax.OptState, dict[str, tuple[Array, Array]]]:
         gradient = jax.grad(weighted_loss, argnums=1, has_aux=True)
         grads, by_type = gradient(self.graphdef, params, batch)
         clip, muon = state

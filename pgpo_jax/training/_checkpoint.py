@@ -19,8 +19,8 @@ class Checkpoints:
     def __init__(self, folder: Path, *, keep: int = 2):
         training = ocp.training
         self._checkpointer = training.Checkpointer(
-            folder,
-            preservation_policy=training.preservation_policies.LatestN(keep),
+            folder,  # pyright: ignore[reportArgumentType]  (orbax's own PathLike)
+            preservation_policy=training.preservation_policies.LatestN(keep),  # pyright: ignore[reportArgumentType]
             # What a killed process left half-written is never a checkpoint.
             cleanup_tmp_directories=True,
         )

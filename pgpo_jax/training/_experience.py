@@ -1,7 +1,7 @@
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from pgpo_jax.tasks import Grade, Question, grade, select_solutions, strip_thinking, teacher_prompt
 from pgpo_jax.training._buckets import bucket, pad
@@ -12,16 +12,17 @@ from pgpo_jax.training._stream import Batch
 
 class Experience(NamedTuple):
     """The arrays of one step. Only sequences with a teacher signal are kept; the last rows may
-    be padding (`sequence_mask` false). Prompts are padded on the left, responses on the right."""
+    be padding (`sequence_mask` false). Prompts are padded on the left, responses on the right.
+    NumPy arrays on the host, JAX arrays in the step."""
 
-    prompt: Int[Array | np.ndarray, "R P"]
-    prompt_mask: Bool[Array | np.ndarray, "R P"]
-    teacher_prompt: Int[Array | np.ndarray, "R Q"]
-    teacher_prompt_mask: Bool[Array | np.ndarray, "R Q"]
-    response: Int[Array | np.ndarray, "R T"]
-    response_mask: Bool[Array | np.ndarray, "R T"]
-    sampler_logprobs: Float[Array | np.ndarray, "R T"]
-    sequence_mask: Bool[Array | np.ndarray, " R"]
+    prompt: Int[Any, "R P"]
+    prompt_mask: Bool[Any, "R P"]
+    teacher_prompt: Int[Any, "R Q"]
+    teacher_prompt_mask: Bool[Any, "R Q"]
+    response: Int[Any, "R T"]
+    response_mask: Bool[Any, "R T"]
+    sampler_logprobs: Float[Any, "R T"]
+    sequence_mask: Bool[Any, " R"]
 
 
 def make_experience(

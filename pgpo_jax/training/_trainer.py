@@ -93,7 +93,8 @@ class Trainer:
             "time/step": done - start,
             "throughput/rollout_tokens_per_second": responses.lengths.sum() / (sampled - start),
             "throughput/update_tokens_per_second": trained / (done - packed),
-            "compilations/step": float(self._step._cache_size()),
+            # A jitted function has it; its type does not tell.
+            "compilations/step": float(self._step._cache_size()),  # pyright: ignore[reportFunctionMemberAccess]
         }
         return state, StepReport(metrics, {k: float(v) for k, v in timings.items()})
 
