@@ -112,7 +112,8 @@ def pretrain(config: Config, log: Log) -> tuple[Qwen3, GateReport]:
     )
     learner = Learner(Qwen3(shape, rngs=nnx.Rngs(config.seed)))
     log.write(
-        config={**dataclasses.asdict(config), "output": str(config.output)},
+        # Where the model goes changes no number, and a path of one machine tells others nothing.
+        config={k: v for k, v in dataclasses.asdict(config).items() if k != "output"},
         parameters=sum(leaf.size for leaf in jax.tree.leaves(learner.params)),
     )
     for stage in CURRICULUM:
