@@ -22,3 +22,12 @@ def x64():
 @pytest.fixture
 def key():
     return jax.random.key(20260603)
+
+
+@pytest.fixture
+def quick_compilation():
+    """These programs are tiny: compiling them takes all the time, so XLA need not try hard."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)

@@ -148,11 +148,16 @@ class OptimizerConfig:
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     """Global norm of the gradient above which it is scaled down."""
+    micro_batch: int | None = None
+    """Rows that go through the model at a time; their gradients are added up in float32 and give
+    the step of the whole batch. `None`: all rows at once."""
     max_skipped: int = 10
     """Training stops after this many non-finite gradients in a row."""
 
     def __post_init__(self) -> None:
         _positive(self, "learning_rate", "eps", "clip_norm", "max_skipped")
+        if self.micro_batch is not None:
+            _positive(self, "micro_batch")
         _require(
             self.warmup_steps >= 0,
             "OptimizerConfig.warmup_steps must be at least 0",
@@ -221,6 +226,12 @@ class TrainConfig:
     """Type of the computation; the weights are kept in float32."""
     remat: bool = True
     """Recompute each layer in the backward pass instead of storing its activations."""
+    remat_policy: Literal[
+        "nothing_saveable", "dots_saveable", "dots_with_no_batch_dims_saveable"
+    ] = "nothing_saveable"
+    """What of a layer is stored all the same: a name in `jax.checkpoint_policies`."""
+    attention: Literal["xla", "cudnn"] = "xla"
+    """See `pgpo_jax.models.Qwen3`."""
     checkpoint_every: int = 50
     """Steps between checkpoints; the final state is always saved."""
     keep_checkpoints: int = 2
@@ -235,13 +246,18 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _positive(self, "steps", "checkpoint_every", "keep_checkpoints")
         shards = self.mesh.data * self.mesh.fsdp
+        rung = self.rollout.rows // self.rollout.row_buckets
+        micro_batch = self.optimizer.micro_batch or rung
+        _require(
+            rung % micro_batch == 0,
+            f"optimizer.micro_batch must divide rollout.questions * samples / row_buckets = {rung}",
+            micro_batch,
+        )
         for name, rows in (
             ("rollout.questions", self.rollout.questions),
             ("evaluation.batch", self.evaluation.batch),
-            (
-                "rollout.questions * samples / row_buckets",
-                self.rollout.rows // self.rollout.row_buckets,
-            ),
+            ("rollout.questions * samples / row_buckets", rung),
+            ("optimizer.micro_batch", micro_batch),
         ):
             _require(
                 rows % shards == 0,

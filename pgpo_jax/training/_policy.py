@@ -94,7 +94,12 @@ def model_folder(name: str) -> str:
 
 
 def load_policy(
-    name: str, *, mesh: Mesh | None = None, dtype: Any = None, remat: bool = False
+    name: str,
+    *,
+    mesh: Mesh | None = None,
+    dtype: Any = None,
+    remat: bool | str = False,
+    attention: str = "xla",
 ) -> tuple[Policy, Any]:
     """Loads a model and its tokenizer.
 
@@ -102,14 +107,16 @@ def load_policy(
         name: `tiny`, a folder in Hugging Face layout, or a Hub id.
         mesh: where to place the weights.
         dtype: type of the computation; the weights are float32.
-        remat: recompute each layer in the backward pass.
+        remat: recompute each layer in the backward pass; see `pgpo_jax.models.Qwen3`, as for
+            `attention`.
+        attention: how attention is computed.
 
     Returns:
         The policy and its parameters (an `nnx.State`).
     """
     folder = model_folder(name)
     tokenizer = load_tokenizer(folder)
-    model = load_pretrained(folder, mesh=mesh, dtype=dtype, remat=remat)
+    model = load_pretrained(folder, mesh=mesh, dtype=dtype, remat=remat, attention=attention)
     graphdef, params = nnx.split(model, nnx.Param)
     ends = _end_ids(folder, tokenizer)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]

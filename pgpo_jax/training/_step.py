@@ -8,6 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from pgpo_jax.distillation import HeadLoss, sdpo_head_loss
+from pgpo_jax.training._accumulate import accumulated_gradient
 from pgpo_jax.training._config import TrainConfig
 from pgpo_jax.training._experience import Experience
 from pgpo_jax.training._state import TrainState
@@ -39,11 +40,14 @@ def make_train_step(
     """
 
     def train_step(state: TrainState, batch: Experience) -> tuple[TrainState, Metrics]:
-        def loss_fn(params: Any) -> tuple[Float[Array, ""], HeadLoss]:
-            out = experience_loss(graphdef, params, state, batch, config)
-            return out.loss, out
+        whole = denominator(batch, config)
 
-        grads, out = jax.grad(loss_fn, has_aux=True)(state.params)
+        def loss_of(params: Any, rows: Experience) -> HeadLoss:
+            return experience_loss(graphdef, params, state, rows, config, whole)
+
+        grads, out = accumulated_gradient(
+            loss_of, state.params, batch, config.optimizer.micro_batch
+        )
         # optax's Adam mixes float32 with its int32 count, which a strict regime would refuse.
         with jax.numpy_dtype_promotion("standard"):
             updates, opt_state = optimizer.update(
@@ -91,13 +95,30 @@ def make_train_step(
     )
 
 
+def denominator(batch: Experience, config: TrainConfig) -> dict[str, Any]:
+    """What the loss of a whole batch is divided by, as keywords of `sdpo_head_loss`.
+
+    Sequences that were dropped for want of a teacher signal count among the sequences; their
+    tokens do not count among the tokens.
+    """
+    if config.loss.aggregation == "token_mean":
+        valid = batch.response_mask & batch.sequence_mask[:, None]
+        return {"num_tokens": valid.sum(dtype=jnp.int32)}
+    return {"num_sequences": config.rollout.rows}
+
+
 def experience_loss(
-    graphdef: Any, params: Any, state: TrainState, batch: Experience, config: TrainConfig
+    graphdef: Any,
+    params: Any,
+    state: TrainState,
+    batch: Experience,
+    config: TrainConfig,
+    whole: dict[str, Any],
 ) -> HeadLoss:
-    """The SDPO loss and the information of one batch; differentiable in `params` only.
+    """The SDPO loss and the information of some rows; differentiable in `params` only.
 
     Response token t is predicted from the hidden state one position before it, on each side
-    behind that side's own prompt.
+    behind that side's own prompt. `whole` is the `denominator` of the batch the rows are from.
     """
 
     def side(
@@ -136,12 +157,12 @@ def experience_loss(
         k=settings.k,
         temperature=config.rollout.temperature,
         mode=settings.aggregation,
-        num_sequences=config.rollout.rows,
         information=config.information.estimator,
         information_reduction=config.information.reduction,
         old_logprobs=None if settings.rollout_clip is None else batch.sampler_logprobs,
         is_clip=settings.rollout_clip,
         chunk_size=settings.chunk,
+        **whole,
         **mix,
     )
 

@@ -46,7 +46,11 @@ class Trainer:
         questions = load_questions(config.task, split="train", seed=config.seed)
         self.held_out = held_out_questions(config)
         self.policy, params = load_policy(
-            config.model, mesh=self.mesh, dtype=config.dtype, remat=config.remat
+            config.model,
+            mesh=self.mesh,
+            dtype=config.dtype,
+            remat=config.remat and config.remat_policy,
+            attention=config.attention,
         )
         self.stream = QuestionStream(
             questions,

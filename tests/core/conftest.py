@@ -10,9 +10,6 @@ def lenient():
 
 
 @pytest.fixture(autouse=True)
-def quick_compilation(request):
-    """These programs are tiny: compiling them takes all the time, so XLA need not try hard."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", "optimized" not in request.keywords)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+def compiles_quickly(request):
+    if "optimized" not in request.keywords:
+        request.getfixturevalue("quick_compilation")

@@ -1,0 +1,75 @@
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from pgpo_jax._precision import at_least_float32
+from pgpo_jax._reduce import mean_of
+from pgpo_jax.distillation import HeadLoss
+from pgpo_jax.training._experience import Experience
+
+
+def accumulated_gradient(
+    loss_of: Callable[[Any, Experience], HeadLoss],
+    params: Any,
+    batch: Experience,
+    micro_batch: int | None,
+) -> tuple[Any, HeadLoss]:
+    """The gradient of a batch's loss, taken a few rows at a time.
+
+    The micro-batches are scanned over, so that one's activations are alive at a time. Their
+    losses and gradients are added up in float32: `loss_of` must divide by the denominators of the
+    whole batch, not by those of the rows it is given. The information is pooled, I_k of the batch.
+
+    Args:
+        loss_of: the part of the loss that some rows contribute, and their statistics.
+        params: what to differentiate with respect to.
+        batch: R rows.
+        micro_batch: rows at a time; `None`, or R: all at once.
+
+    Returns:
+        The gradient, and the `HeadLoss` of the whole batch.
+
+    Raises:
+        ValueError: if the micro-batches do not divide the rows.
+    """
+
+    def gradient(rows: Experience) -> tuple[Any, HeadLoss]:
+        def loss_fn(params: Any) -> tuple[Array, HeadLoss]:
+            out = loss_of(params, rows)
+            return out.loss, out
+
+        return jax.grad(loss_fn, has_aux=True)(params)
+
+    count = batch.sequence_mask.shape[0]
+    if micro_batch is None or micro_batch == count:
+        return gradient(batch)
+    if count % micro_batch:
+        raise ValueError(f"a micro-batch of {micro_batch} rows must divide the {count} of a batch")
+    number = count // micro_batch
+
+    def split(x: Array) -> Array:
+        # Every `number`-th row: rows that are spread over devices stay where they are, and each
+        # device has its share of every micro-batch.
+        return x.reshape(micro_batch, number, *x.shape[1:]).swapaxes(0, 1)
+
+    def join(x: Array) -> Array:
+        return x.swapaxes(0, 1).reshape(count, *x.shape[2:])
+
+    def add(total: Any, rows: Experience) -> tuple[Any, HeadLoss]:
+        grads, out = gradient(rows)
+        return jax.tree.map(lambda t, g: t + g.astype(t.dtype), total, grads), out
+
+    zero = jax.tree.map(lambda p: jnp.zeros(p.shape, at_least_float32(p.dtype)), params)
+    total, outs = jax.lax.scan(add, zero, jax.tree.map(split, batch))
+    information_sum = outs.information_sum.sum()
+    information_count = outs.information_count.sum(dtype=jnp.int32)
+    return total, HeadLoss(
+        loss=outs.loss.sum(),
+        information=mean_of(information_sum, information_count),
+        information_sum=information_sum,
+        information_count=information_count,
+        **{name: join(getattr(outs, name)) for name in HeadLoss._fields[4:]},
+    )

@@ -1,0 +1,105 @@
+"""A step in micro-batches is the step of the whole batch: loss, gradient, I_k and rho."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from pgpo_jax import scale_by_information
+from pgpo_jax.models import Qwen3, shardings
+from pgpo_jax.training import (
+    MeshConfig,
+    OptimizerConfig,
+    RolloutConfig,
+    TrainConfig,
+    init_state,
+    make_mesh,
+    make_train_step,
+)
+from pgpo_jax.training._mesh import shard_rows
+from tests.training.conftest import SMALL_QWEN3, fresh, random_experience, replaced
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+# The update is -rho * gradient, so that the weights tell of both.
+DESCENT = optax.chain(optax.sgd(1.0), scale_by_information(5.0))
+
+
+def one_step(model, config, batch=None, micro_batch=None):
+    graphdef, params = model
+    config = replaced(config, optimizer={"micro_batch": micro_batch})
+    state = init_state(fresh(params), DESCENT, config.teacher)
+    state = state._replace(teacher=jax.tree.map(lambda p: 1.5 * p, state.teacher))
+    # Rows of very different lengths, one without a signal: means of means would show.
+    batch = random_experience(rows=6, kept=5) if batch is None else batch
+    step = make_train_step(graphdef, DESCENT, config)
+    return step(state, jax.tree.map(jnp.asarray, batch))
+
+
+def assert_same(one, other):
+    (state, metrics), (state2, metrics2) = one, other
+    assert metrics.keys() == metrics2.keys()
+    for name in metrics:
+        np.testing.assert_allclose(metrics[name], metrics2[name], rtol=2e-5, atol=2e-6)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=3e-6),
+        state.params,
+        state2.params,
+    )
+
+
+@pytest.mark.parametrize("mode", ["token_mean", "sequence_sum"])
+def test_micro_batches_are_the_batch(small_model, small_config, mode, monkeypatch):
+    config = replaced(
+        small_config,
+        loss={"aggregation": mode, "support": "full"},
+        information={"reduction": mode},
+    )
+    whole = one_step(small_model, config)
+    assert_same(whole, one_step(small_model, config, micro_batch=2))
+    assert abs(float(whole[1]["pgpo/rho"]) - 1) > 0.01
+    if mode == "token_mean":
+        # Negative control: with each micro-batch's own denominator it is another step.
+        monkeypatch.setattr("pgpo_jax.training._step.denominator", lambda *_: {})
+        with pytest.raises(AssertionError):
+            assert_same(whole, one_step(small_model, config, micro_batch=2))
+
+
+def test_micro_batches_on_a_mesh(small_model, small_config):
+    params = small_model[1]
+    batch = random_experience()
+    alone = replaced(small_config, loss={"support": "full"})
+    config = replaced(alone, optimizer={"micro_batch": 4}, mesh=MeshConfig(data=2, fsdp=2))
+    mesh = make_mesh(config.mesh)
+    spread, _ = nnx.split(Qwen3(SMALL_QWEN3, rngs=nnx.Rngs(0), mesh=mesh), nnx.Param)
+    placed = jax.device_put(fresh(params), shardings(params, mesh))
+    state = init_state(placed, DESCENT, config.teacher, mesh)
+    state = state._replace(teacher=jax.tree.map(lambda p: 1.5 * p, state.teacher))
+    layout = jax.tree.map(lambda x: x.sharding, state)
+    step = make_train_step(spread, DESCENT, config, layout=layout)
+    compiled = step.lower(state, shard_rows(batch, mesh)).compile()
+    # The rows are not moved between devices: tokens are never exchanged.
+    assert not any(
+        "s32[" in line and op in line
+        for line in compiled.as_text().splitlines()
+        for op in (" all-to-all(", " collective-permute(")
+    )
+    many = compiled(state, shard_rows(batch, mesh))
+    assert_same(one_step(small_model, alone, batch), many)
+
+
+def test_micro_batches_that_do_not_divide_are_refused(small_model, small_config):
+    rollout = RolloutConfig(questions=4, samples=3, row_buckets=2)
+    with pytest.raises(ValueError, match=r"micro_batch must divide rollout\..* = 6, got 4"):
+        TrainConfig(rollout=rollout, optimizer=OptimizerConfig(micro_batch=4))
+    with pytest.raises(ValueError, match=r"micro_batch must be divisible by .* = 2, got 3"):
+        TrainConfig(
+            rollout=rollout, optimizer=OptimizerConfig(micro_batch=3), mesh=MeshConfig(data=2)
+        )
+    with pytest.raises(ValueError, match=r"micro_batch must be positive, got 0"):
+        OptimizerConfig(micro_batch=0)
+    # Where only the arrays tell: a batch of six rows for a configuration of eight.
+    with pytest.raises(ValueError, match="micro-batch of 4 rows must divide the 6 of a batch"):
+        one_step(small_model, small_config, micro_batch=4)
