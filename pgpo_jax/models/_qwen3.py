@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -167,8 +168,61 @@ class Qwen3(nnx.Module):
         allowed = attention_mask(mask)
         rope = rotary(positions(mask), self.config)
 
-        def layer(x: Array, weights: LayerWeights) -> tuple[Array, None]:
-            return self.block(x, weights, rope, allowed)[0], None
+        def layer(x: Array, weights: LayerWeights) -> Array:
+            return self.block(x, weights, rope, allowed)[0]
+
+        x = self._through_layers(layer, self.embed(tokens))
+        return rms_norm(x, self.final_norm[...], self.config.rms_norm_eps)
+
+    def continuation_states(
+        self,
+        prompts: Int[Array | np.ndarray, "U P"],
+        prompt_mask: Shaped[Array | np.ndarray, "U P"],
+        owner: Int[Array | np.ndarray, " R"],
+        tokens: Int[Array | np.ndarray, "R T"],
+        mask: Shaped[Array | np.ndarray, "R T"],
+    ) -> Float[Array, "R T+1 D"]:
+        """Hidden states from each row's last prompt token on, every prompt read only once.
+
+        What `hidden_states` gives for `prompts[owner]` followed by `tokens`, at a fraction of the
+        work where many rows continue one prompt; the gradient is summed over them.
+
+        Args:
+            prompts: the different prompts; padding may stand on either side.
+            prompt_mask: 1 or True at real tokens; at least one in each prompt that is owned.
+            owner: which prompt each row continues.
+            tokens: the continuations; anything valid at padding.
+            mask: 1 or True at their real tokens.
+
+        Returns:
+            The state at the last real token of the row's prompt, then those of its own tokens.
+        """
+        known, own = (jnp.asarray(x).astype(jnp.bool_) for x in (prompt_mask, mask))
+        prompt_rope = rotary(positions(known), self.config)
+        before = jnp.sum(known, axis=1, dtype=jnp.int32)[owner]
+        rope = rotary(before[:, None] + positions(own), self.config)
+        length = own.shape[1]
+        visible = jnp.broadcast_to(
+            known[owner][:, None, None, :], (own.shape[0], 1, length, known.shape[1])
+        )
+        allowed = jnp.concatenate([visible, attention_mask(own)], axis=-1)
+
+        def layer(streams: tuple[Array, Array], weights: LayerWeights) -> tuple[Array, Array]:
+            x, y = streams
+            x, (k, v) = self.block(x, weights, prompt_rope, attention_mask(known))
+            return x, self.block(y, weights, rope, allowed, before=(k[owner], v[owner]))[0]
+
+        x, y = self._through_layers(layer, (self.embed(prompts), self.embed(tokens)))
+        last = jnp.max(jnp.where(known, jnp.arange(known.shape[1], dtype=jnp.int32), 0), axis=1)
+        x = jnp.take_along_axis(x, last[:, None, None], axis=1)[owner]
+        x = jnp.concatenate([x, y], axis=1)
+        return rms_norm(x, self.final_norm[...], self.config.rms_norm_eps)
+
+    def _through_layers(self, layer: Callable[[Any, LayerWeights], Any], x: Any) -> Any:
+        """Scans one layer after the other, each recomputed in the backward pass if `remat`."""
+
+        def body(x: Any, weights: LayerWeights) -> tuple[Any, None]:
+            return layer(x, weights), None
 
         if self.remat:
             policy = (
@@ -177,16 +231,16 @@ class Qwen3(nnx.Module):
                 else None
             )
             # A scan already keeps XLA from merging the recomputation with the forward pass.
-            layer = jax.checkpoint(layer, policy=policy, prevent_cse=False)
-        x, _ = jax.lax.scan(layer, self.embed(tokens), self.layers.weights())
-        return rms_norm(x, self.final_norm[...], self.config.rms_norm_eps)
+            body = jax.checkpoint(body, policy=policy, prevent_cse=False)
+        return jax.lax.scan(body, x, self.layers.weights())[0]
 
     def block(
         self,
         x: Float[Array, "B T D"],
         weights: LayerWeights,
         rope: Rotary,
-        allowed: Bool[Array, "B 1 T T"],
+        allowed: Bool[Array, "B 1 T S"],
+        before: tuple[Float[Array, "B P K H"], Float[Array, "B P K H"]] | None = None,
     ) -> tuple[Float[Array, "B T D"], tuple[Float[Array, "B T K H"], Float[Array, "B T K H"]]]:
         """One layer over whole sequences.
 
@@ -194,7 +248,8 @@ class Qwen3(nnx.Module):
             x: residual stream.
             weights: one layer's weights, in any dtype.
             rope: cosines and sines of the positions.
-            allowed: which keys each query may see.
+            allowed: which keys each query may see; those of `before` come first.
+            before: keys (rotated) and values of the tokens that the sequences continue, if any.
 
         Returns:
             The residual stream, and the layer's keys and values (rotated), for a cache.
@@ -204,7 +259,12 @@ class Qwen3(nnx.Module):
         q = constrain(q, ("batch", "length", "heads", "head_dim"), self.mesh)
         k = constrain(k, ("batch", "length", "kv_heads", "head_dim"), self.mesh)
         v = constrain(v, ("batch", "length", "kv_heads", "head_dim"), self.mesh)
-        heads = attend(q, k, v, allowed, self.attention)
+        keys, values = (k, v)
+        if before is not None:
+            keys, values = (
+                jnp.concatenate([x, y], axis=1) for x, y in zip(before, (k, v), strict=True)
+            )
+        heads = attend(q, keys, values, allowed, self.attention)
         x = x + attention_output(heads, weights)
         x = x + feed_forward(x, weights, self.config)
         return constrain(x, ("batch", "length", "width"), self.mesh), (k, v)

@@ -44,6 +44,9 @@ class RolloutConfig:
     row_buckets: int = 4
     """Sequences without a teacher signal are dropped; what remains is padded to a multiple of
     `questions * samples / row_buckets` rows."""
+    share_prompts: bool = False
+    """Read a prompt once for all responses to it, and a teacher prompt once for all that are shown
+    the same solution. Pays where prompts are not short against responses; needs one device."""
 
     def __post_init__(self) -> None:
         _positive(self, "questions", "samples", "temperature", "max_prompt", "max_response")
@@ -264,6 +267,11 @@ class TrainConfig:
                 f"{name} must be divisible by mesh.data * mesh.fsdp = {shards}",
                 rows,
             )
+        _require(
+            not self.rollout.share_prompts or self.mesh.size == 1,
+            "rollout.share_prompts needs one device",
+            f"a mesh of {self.mesh.size}",
+        )
 
     @property
     def alpha(self) -> float:

@@ -13,16 +13,21 @@ from pgpo_jax.training._stream import Batch
 class Experience(NamedTuple):
     """The arrays of one step. Only sequences with a teacher signal are kept; the last rows may
     be padding (`sequence_mask` false). Prompts are padded on the left, responses on the right.
-    NumPy arrays on the host, JAX arrays in the step."""
+    NumPy arrays on the host, JAX arrays in the step.
 
-    prompt: Int[Any, "R P"]
-    prompt_mask: Bool[Any, "R P"]
-    teacher_prompt: Int[Any, "R Q"]
-    teacher_prompt_mask: Bool[Any, "R Q"]
+    With `rollout.share_prompts` each different prompt stands once, and an owner tells which one a
+    row continues; else the owners are `None` and every row has its own."""
+
+    prompt: Int[Any, "U P"]
+    prompt_mask: Bool[Any, "U P"]
+    teacher_prompt: Int[Any, "V Q"]
+    teacher_prompt_mask: Bool[Any, "V Q"]
     response: Int[Any, "R T"]
     response_mask: Bool[Any, "R T"]
     sampler_logprobs: Float[Any, "R T"]
     sequence_mask: Bool[Any, " R"]
+    prompt_owner: Int[Any, " R"] | None = None
+    teacher_prompt_owner: Int[Any, " R"] | None = None
 
 
 def make_experience(
@@ -112,19 +117,31 @@ def _pack(
     def width(lengths: list[int], largest: int) -> int:
         return bucket(max(lengths, default=1), smallest=settings.smallest_bucket, largest=largest)
 
-    def packed(ids: list[list[int]], largest: int, side: str):
+    def packed(ids: list[list[int]], largest: int, side: str, count: int = rows):
         return pad(
             ids,
-            count=rows,
+            count=count,
             width=width([len(x) for x in ids], largest),
             fill=policy.pad_id,
             side=side,
         )
 
-    prompt, prompt_mask = packed(
-        [batch.prompts[owners[row]] for row in kept], settings.max_prompt, "left"
+    def prompts(ids: list[list[int]], largest: int, usual: int):
+        if not settings.share_prompts:
+            return *packed(ids, largest, "left"), None
+        places: dict[tuple[int, ...], int] = {}
+        owner = [places.setdefault(tuple(x), len(places)) for x in ids]
+        count = bucket(len(places), smallest=usual, largest=settings.rows)
+        unique = packed([list(x) for x in places], largest, "left", count)
+        return *unique, np.array(owner + [0] * (rows - len(ids)), np.int32)
+
+    prompt, prompt_mask, prompt_owner = prompts(
+        [batch.prompts[owners[row]] for row in kept], settings.max_prompt, settings.questions
     )
-    teacher, teacher_mask = packed(list(teacher_ids.values()), config.teacher.max_prompt, "left")
+    # Usually a group's first success is shown to all others, and the second one to the first.
+    teacher, teacher_mask, teacher_owner = prompts(
+        list(teacher_ids.values()), config.teacher.max_prompt, 2 * settings.questions
+    )
     response, response_mask = packed(
         [responses.tokens[row][responses.mask[row]].tolist() for row in kept],
         settings.max_response,
@@ -143,6 +160,8 @@ def _pack(
         response_mask,
         logprobs,
         np.arange(rows) < len(kept),
+        prompt_owner,
+        teacher_owner,
     )
 
 

@@ -122,17 +122,26 @@ def experience_loss(
     """
 
     def side(
-        weights: Any, prompt: Array, prompt_mask: Bool[Array, "R P"]
+        weights: Any, prompt: Array, prompt_mask: Bool[Array, "U P"], owner: Array | None
     ) -> tuple[Float[Array, "R T D"], Float[Array, "D V"]]:
         model = nnx.merge(graphdef, weights)
-        tokens = jnp.concatenate([prompt, batch.response[:, :-1]], axis=1)
-        mask = jnp.concatenate([prompt_mask, batch.response_mask[:, :-1]], axis=1)
+        own, own_mask = batch.response[:, :-1], batch.response_mask[:, :-1]
+        if owner is not None:
+            states = model.continuation_states(prompt, prompt_mask, owner, own, own_mask)
+            return states, model.head()
+        tokens = jnp.concatenate([prompt, own], axis=1)
+        mask = jnp.concatenate([prompt_mask, own_mask], axis=1)
         return model.hidden_states(tokens, mask)[:, prompt.shape[1] - 1 :], model.head()
 
     def taught(weights: Any) -> tuple[Float[Array, "R T D"], Float[Array, "D V"]]:
-        return side(jax.lax.stop_gradient(weights), batch.teacher_prompt, batch.teacher_prompt_mask)
+        return side(
+            jax.lax.stop_gradient(weights),
+            batch.teacher_prompt,
+            batch.teacher_prompt_mask,
+            batch.teacher_prompt_owner,
+        )
 
-    student_hidden, student_head = side(params, batch.prompt, batch.prompt_mask)
+    student_hidden, student_head = side(params, batch.prompt, batch.prompt_mask, batch.prompt_owner)
     live = config.teacher.kind in ("live", "trust_region")
     teacher_hidden, teacher_head = taught(params if live else state.teacher)
     mix: dict[str, Any] = {}

@@ -1,13 +1,15 @@
+import dataclasses
+import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jaxtyping import Array, Key
 
 from pgpo_jax.tasks import Question, load_questions
-from pgpo_jax.training._config import TrainConfig
+from pgpo_jax.training._config import EvaluationConfig, TrainConfig
 from pgpo_jax.training._evaluate import Evaluation, evaluate
 from pgpo_jax.training._experience import make_experience
 from pgpo_jax.training._mesh import make_mesh, shard_rows
@@ -61,10 +63,11 @@ class Trainer:
         )
         optimizer = make_optimizer(config)
         self.initial_state = init_state(params, optimizer, config.teacher, self.mesh)
-        layout = None
-        if self.mesh is not None:
+        if self.mesh is None:
+            self._step = _shared_step(self.policy.graphdef, program_config(config))
+        else:
             layout = jax.tree.map(lambda leaf: leaf.sharding, self.initial_state)
-        self._step = make_train_step(self.policy.graphdef, optimizer, config, layout=layout)
+            self._step = make_train_step(self.policy.graphdef, optimizer, config, layout=layout)
         self._key = jax.random.key(config.seed)
 
     def step(self, state: TrainState) -> tuple[TrainState, StepReport]:
@@ -115,6 +118,26 @@ class Trainer:
 
     def _fold(self, purpose: int, number: int) -> Key[Array, ""]:
         return jax.random.fold_in(jax.random.fold_in(self._key, purpose), number)
+
+
+def program_config(config: TrainConfig) -> TrainConfig:
+    """A configuration with the same compiled step: what the step does not read has one value."""
+    return dataclasses.replace(
+        config,
+        model="tiny",
+        task="synthetic:all",
+        eval_task=None,
+        seed=0,
+        evaluation=EvaluationConfig(),
+        checkpoint_every=1,
+        keep_checkpoints=1,
+    )
+
+
+@functools.lru_cache(maxsize=32)
+def _shared_step(graphdef: Any, config: TrainConfig) -> Callable[..., Any]:
+    """The step of all runs of this process that differ in seed, questions or evaluation alone."""
+    return make_train_step(graphdef, make_optimizer(config), config)
 
 
 def held_out_questions(config: TrainConfig) -> Sequence[Question]:

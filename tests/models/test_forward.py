@@ -130,3 +130,38 @@ def test_a_step_can_donate_the_parameters(build, tiny_config, prompts):
 def test_bad_arguments(tiny_config, changes, match):
     with pytest.raises(ValueError, match=match):
         Qwen3(tiny_config, rngs=nnx.Rngs(0), **changes)
+
+
+def test_continuations_of_shared_prompts_are_the_whole_sequences(tiny_model, prompts):
+    """States and gradients; two rows continue one prompt, and one prompt nobody."""
+    tokens, mask = prompts
+    owner = np.array([1, 0, 1, 1], np.int32)
+    rng = np.random.default_rng(0)
+    own = rng.integers(0, 32, (4, 3)).astype(np.int32)
+    own_mask = np.arange(3) < np.array([[3], [2], [1], [3]])
+    counted = jnp.asarray(np.concatenate([np.ones((4, 1), bool), own_mask], axis=1))
+    graphdef, params = nnx.split(tiny_model, nnx.Param)
+
+    def whole(params, owner):
+        everything = jnp.concatenate([tokens[owner], own], axis=1)
+        seen = jnp.concatenate([mask[owner], own_mask], axis=1)
+        states = nnx.merge(graphdef, params).hidden_states(everything, seen)
+        return states[:, tokens.shape[1] - 1 :]
+
+    def shared(params, owner):
+        return nnx.merge(graphdef, params).continuation_states(tokens, mask, owner, own, own_mask)
+
+    @jax.jit
+    def both(params, owner):
+        def total(states, params):
+            kept = jnp.where(counted[..., None], states(params, owner), 0.0)
+            return jnp.sum(jnp.sin(kept)), kept
+
+        return [jax.grad(lambda p, f=f: total(f, p), has_aux=True)(params) for f in (whole, shared)]
+
+    (grad_one, one), (grad_two, two) = both(params, owner)
+    np.testing.assert_allclose(one, two, atol=5e-6)
+    for a, b in zip(jax.tree.leaves(grad_one), jax.tree.leaves(grad_two), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5 * max(1.0, float(jnp.abs(a).max())))
+    # The control: other owners are other sequences.
+    assert jnp.abs(both(params, 1 - owner)[1][1] - two).max() > 1e-2
