@@ -1,10 +1,20 @@
 """The strict regime of the whole suite: eight virtual CPU devices, strict dtype promotion."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 # Before jax is imported: shards can then be tested on any machine.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
+# What one worker or child process compiled, the others of the same session need not compile.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _programs = tempfile.mkdtemp(prefix="pgpo-tests-")
+    atexit.register(shutil.rmtree, _programs, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _programs
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
 import pytest
@@ -25,9 +35,9 @@ def key():
 
 
 @pytest.fixture
-def quick_compilation():
-    """These programs are tiny: compiling them takes all the time, so XLA need not try hard."""
+def quick_compilation(request):
+    """For programs so small that compiling them takes all the time: XLA need not try hard."""
     before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
+    jax.config.update("jax_disable_most_optimizations", "optimized" not in request.keywords)
     yield
     jax.config.update("jax_disable_most_optimizations", before)

@@ -10,6 +10,5 @@ def lenient():
 
 
 @pytest.fixture(autouse=True)
-def compiles_quickly(request):
-    if "optimized" not in request.keywords:
-        request.getfixturevalue("quick_compilation")
+def quick(quick_compilation):
+    """All of these programs are tiny."""

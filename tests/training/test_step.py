@@ -1,5 +1,7 @@
 """One training step against the plain composition of model, loss, estimator and optimizer."""
 
+import functools as ft
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,14 +21,17 @@ from pgpo_jax.training import (
 from pgpo_jax.training._mesh import shard_rows
 from tests.training.conftest import SMALL_QWEN3, fresh, random_experience, replaced
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 _STEPS = {}
 
 
 def compiled(graphdef, config):
     """One program per configuration and shape in the whole file: compiling is what costs."""
-    if config not in _STEPS:
-        _STEPS[config] = make_train_step(graphdef, make_optimizer(config), config)
-    return _STEPS[config]
+    key = config, jax.config.read("jax_disable_most_optimizations")
+    if key not in _STEPS:
+        _STEPS[key] = make_train_step(graphdef, make_optimizer(config), config)
+    return _STEPS[key]
 
 
 def one_step(model, config, experience, state=None):
@@ -36,10 +41,12 @@ def one_step(model, config, experience, state=None):
     return compiled(graphdef, config)(state, jax.tree.map(jnp.asarray, experience))
 
 
+# Jitted, since a composition run op by op compiles every op.
+@ft.partial(jax.jit, static_argnums=0)
 def response_logits(graphdef, params, prompt, prompt_mask, batch):
-    tokens = np.concatenate([prompt, batch.response], axis=1)
-    mask = np.concatenate([prompt_mask, batch.response_mask], axis=1)
-    logits = nnx.merge(graphdef, params)(jnp.asarray(tokens), jnp.asarray(mask))
+    tokens = jnp.concatenate([prompt, batch.response], axis=1)
+    mask = jnp.concatenate([prompt_mask, batch.response_mask], axis=1)
+    logits = nnx.merge(graphdef, params)(tokens, mask)
     return logits[:, prompt.shape[1] - 1 : -1]
 
 
@@ -76,9 +83,10 @@ def test_the_step_is_the_plain_composition(small_model, small_config, method):
     config = replaced(small_config, method=method)
     batch = random_experience()
     teacher = moved_teacher(params)
-    (loss, information), grads = jax.value_and_grad(plain_loss, argnums=1, has_aux=True)(
-        graphdef, params, teacher, batch, config
+    differentiate = jax.jit(
+        jax.value_and_grad(plain_loss, argnums=1, has_aux=True), static_argnums=(0, 4)
     )
+    (loss, information), grads = differentiate(graphdef, params, teacher, batch, config)
     plain = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-2, weight_decay=0.01))
     with jax.numpy_dtype_promotion("standard"):
         updates, _ = plain.update(grads, plain.init(params), params)
@@ -101,6 +109,7 @@ def test_the_step_is_the_plain_composition(small_model, small_config, method):
     )
 
 
+@pytest.mark.optimized  # to 1e-5, and it is Adam's first update, which magnifies rounding
 def test_dropping_rows_without_signal_is_exact(small_model, small_config):
     # Half the rows are masked; the step that never sees them must agree.
     full = random_experience(kept=4)
