@@ -9,8 +9,6 @@ an ordinary hand-written one (split keys, one normal per step), not the product'
 """
 
 import argparse
-import json
-import resource
 import subprocess
 import sys
 import time
@@ -20,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks._record import add_json_flag, report
 from sde import Coefficients
 from sde._simulate_ensemble import CHUNK, even_chunks, gather
 from sde._simulate_equation import equation_program
@@ -108,26 +107,26 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--chunk", type=int, default=CHUNK)
     parser.add_argument("--memory", action="store_true")
+    add_json_flag(parser)
     args = parser.parse_args(argv)
     jax.config.update("jax_enable_x64", True)
     if args.memory:
-        for paths in (10_000, 100_000, 1_000_000, 10_000_000):
-            print(json.dumps({"paths": paths, "peak_MiB": round(memory(paths, 10), 1)}))
-        return
-    best = race(args.paths, args.steps, args.rounds, args.chunk)
-    print(
-        json.dumps(
+        rows = [
+            {"paths": paths, "peak_MiB": memory(paths, 10)}
+            for paths in (10_000, 100_000, 1_000_000, 10_000_000)
+        ]
+    else:
+        best = race(args.paths, args.steps, args.rounds, args.chunk)
+        rows = [
             {
-                "seconds": {name: round(s, 3) for name, s in best.items()},
-                "ns_per_path_step": {
-                    name: round(1e9 * s / args.paths / args.steps, 1) for name, s in best.items()
-                },
-                "diffrax_over_scan": round(best["diffrax"] / best["scan"], 3),
-                "diffrax_over_numpy": round(best["diffrax"] / best["numpy"], 3),
-                "peak_MiB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+                "program": name,
+                "seconds": seconds,
+                "ns_per_path_step": 1e9 * seconds / args.paths / args.steps,
+                "over_diffrax": seconds / best["diffrax"],
             }
-        )
-    )
+            for name, seconds in best.items()
+        ]
+    report("benchmarks.sde_simulation", sys.argv[1:] if argv is None else argv, rows, args.json)
 
 
 if __name__ == "__main__":

@@ -1,28 +1,26 @@
 """What PGPO adds to a training step: wall time, floating-point operations and temporary memory.
 
-    python -m benchmarks.step_overhead --output step_overhead.json
+    python -m benchmarks.step_overhead --json step_overhead.json
 
 Three steps are compiled on the shapes of the `tiny` preset and timed in turns, in one process:
 `bare` is SDPO as one would write it without this project (no multiplier, no signal, only the loss
 returned), `sdpo` is ours with alpha = 0, `pgpo` is ours.
 """
 
-import json
-import platform
+import argparse
 import statistics
-import time
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
 from flax import nnx
 
+from benchmarks._record import add_json_flag, in_turns, ratio, report
 from pgpo_jax.models import Qwen3, Qwen3Config
 from pgpo_jax.training import (
     PRESETS,
@@ -33,17 +31,6 @@ from pgpo_jax.training import (
     make_optimizer,
     make_train_step,
 )
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """Times PGPO's step against SDPO's."""
-
-    rounds: int = 25
-    """Timed steps of each kind, interleaved."""
-    output: Path | None = None
-    """JSON file for the numbers."""
-
 
 SHAPE = Qwen3Config(
     vocab_size=832,
@@ -108,58 +95,63 @@ def make_step(
     return jitted.lower(state, batch).compile(), state
 
 
-def main(argv: list[str] | None = None) -> None:
-    arguments = tyro.cli(Arguments, args=argv)
+def main(argv: list[str] | None = None) -> dict[str, Any]:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=60, help="timed steps of each kind")
+    add_json_flag(parser)
+    arguments = parser.parse_args(argv)
     graphdef, params = nnx.split(Qwen3(SHAPE, rngs=nnx.Rngs(0)), nnx.Param)
     batch = experience(PRESETS["tiny"])
     names = ("bare", "sdpo", "pgpo")
     steps, states = {}, {}
     for name in names:
         steps[name], states[name] = make_step(name, graphdef, params, batch)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    for turn in range(arguments.rounds + 2):
-        # The order rotates, so that no kind always follows the same neighbour.
-        for name in names[turn % 3 :] + names[: turn % 3]:
-            start = time.perf_counter()
+
+    def turn(name: str) -> Callable[[], Any]:
+        def run() -> Any:
             states[name], out = steps[name](states[name], batch)
-            jax.block_until_ready((states[name], out))
-            if turn >= 2:
-                seconds[name].append(time.perf_counter() - start)
-    rows = {
-        name: {
+            return states[name], out
+
+        return run
+
+    seconds = in_turns({name: turn(name) for name in names}, arguments.rounds)
+    rows = [
+        {
+            "step": name,
             "seconds": statistics.median(seconds[name]),
-            "flops": steps[name].cost_analysis()["flops"],
-            "temp_bytes": steps[name].memory_analysis().temp_size_in_bytes,
+            "gflop": steps[name].cost_analysis()["flops"] / 1e9,
+            "temp_mb": steps[name].memory_analysis().temp_size_in_bytes / 1e6,
         }
         for name in names
-    }
-    print(f"{'step':6}{'s (median)':>12}{'GFLOP':>10}{'temp MB':>10}")
-    for name, row in rows.items():
-        gflop, megabytes = row["flops"] / 1e9, row["temp_bytes"] / 1e6
-        print(f"{name:6}{row['seconds']:12.4f}{gflop:10.3f}{megabytes:10.1f}")
+    ]
+    bare, sdpo, pgpo = rows
     ratios = {
-        f"pgpo/{other}": {
-            # The median of the ratios within a round: drift of the machine cancels.
-            "time": statistics.median(
-                p / o for p, o in zip(seconds["pgpo"], seconds[other], strict=True)
-            ),
-            "flops": rows["pgpo"]["flops"] / rows[other]["flops"],
-            "temp": rows["pgpo"]["temp_bytes"] / rows[other]["temp_bytes"],
+        f"pgpo/{other['step']}": {
+            "time": ratio(seconds["pgpo"], seconds[other["step"]]),
+            "flops": pgpo["gflop"] / other["gflop"],
+            "temp": pgpo["temp_mb"] / other["temp_mb"],
         }
-        for other in ("sdpo", "bare")
+        for other in (sdpo, bare)
     }
-    for name, ratio in ratios.items():
-        print(name + ": " + ", ".join(f"{what} {value:.6f}" for what, value in ratio.items()))
-    if arguments.output is not None:
-        record = {
-            "steps": rows,
-            "ratios": ratios,
-            "rounds": arguments.rounds,
-            "machine": platform.platform(),
-            "device": str(jax.devices()[0]),
-            "jax": jax.__version__,
-        }
-        arguments.output.write_text(json.dumps(record, indent=2) + "\n")
+    # The same program against itself: what this machine calls no difference.
+    twice = in_turns({"first": turn("sdpo"), "second": turn("sdpo")}, arguments.rounds)
+    ratios["sdpo/sdpo"] = {"time": ratio(twice["first"], twice["second"])}
+    record = report(
+        "benchmarks.step_overhead",
+        sys.argv[1:] if argv is None else argv,
+        rows,
+        arguments.json,
+        ratios=ratios,
+    )
+    for name, values in ratios.items():
+        time = values["time"]
+        print(
+            f"{name}: time {time['median']:.4f} ({time['low']:.4f} to {time['high']:.4f})"
+            + "".join(
+                f", {what} {values[what]:.6f}" for what in ("flops", "temp") if what in values
+            )
+        )
+    return record
 
 
 if __name__ == "__main__":
