@@ -1,17 +1,26 @@
-"""Tokens per second of `sample`, beside Hugging Face's `generate` when torch is installed.
+"""Tokens per second of `sample`, beside Hugging Face's `generate` on the same weights.
 
-python -m benchmarks.sampler --help
+    python -m benchmarks.sampler --hugging-face /path/to/python
+
+That interpreter needs torch and transformers (by default it is this one); the two take turns.
+Random weights end a response with a chance of 1/vocabulary at every step: tokens after the end are
+not counted for us, while `generate` is told of no end and all its tokens count.
+
+With `--tail N` the question is another one: N tokens at the most, the end drawn so that most
+responses stop early and a few go on for long, `sample` as it is against `sample` that keeps every
+row to the end.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
-import platform
+import statistics
+import subprocess
+import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +29,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from pgpo_jax.models import Qwen3, Qwen3Config, sample, save_pretrained
+from benchmarks._record import add_json_flag, in_turns, ratio, report
+from pgpo_jax.models import Qwen3, Qwen3Config, Samples, _generate, sample, save_pretrained
+
+MODULE = "benchmarks.sampler"
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -35,54 +47,66 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         ("vocab", 512),
         ("prompt", 64),
         ("new", 128),
-        ("repeats", 5),
+        ("samples", 8),
+        ("repeats", 7),
     ):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 64])
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--top-p", type=float, default=1.0)
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
-    parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
+    parser.add_argument("--hugging-face", default=sys.executable, metavar="PYTHON")
+    parser.add_argument("--tail", type=int, default=0, metavar="N", help="see above")
+    add_json_flag(parser)
     return parser.parse_args(arguments)
 
 
-def hugging_face(folder: str, args: argparse.Namespace) -> Callable[[np.ndarray], Any] | None:
-    """`generate` of transformers on the saved weights, or None without torch."""
-    if importlib.util.find_spec("torch") is None:
-        return None
-    import torch  # pyright: ignore[reportMissingImports]  # optional here
-    from transformers import AutoModelForCausalLM
+class HuggingFace:
+    """`generate` in a process of its own, asked over a pipe; it times itself."""
 
-    device = "cuda" if torch.cuda.is_available() and jax.default_backend() == "gpu" else "cpu"
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, args.dtype))
-    model = model.eval().to(device)
-
-    def generate(tokens: np.ndarray) -> None:
-        ids = torch.tensor(tokens, device=device).long()
-        out = model.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=args.new,
-            min_new_tokens=args.new,
-            do_sample=True,
-            temperature=args.temperature,
-            top_p=args.top_p,
-            top_k=0,
-            pad_token_id=0,
+    def __init__(self, python: str, folder: str, dtype: str):
+        script = Path(__file__).with_name("_hugging_face.py")
+        device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+        self.process = subprocess.Popen(
+            [python, str(script), folder, dtype, device],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
-        assert out.shape[1] == args.prompt + args.new
+        self.about = self._answer()
 
-    return generate
+    @property
+    def missing(self) -> str | None:
+        """Why it cannot be measured, or None."""
+        return self.about.get("error")
+
+    def generate(self, args: argparse.Namespace, tokens: np.ndarray) -> float:
+        """Seconds of one call."""
+        assert self.process.stdin is not None
+        request = {
+            "tokens": tokens.tolist(),
+            "new": args.new,
+            "temperature": args.temperature,
+            "top_p": args.top_p,
+        }
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        answer = self._answer()
+        assert answer["shape"] == [len(tokens), args.prompt + args.new], answer
+        return answer["seconds"]
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        return json.loads(line) if line else {"error": "the process ended; see its message above"}
 
 
-def timed(run: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
-def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
-    args = parse(arguments)
+def random_model(args: argparse.Namespace) -> Qwen3:
     config = Qwen3Config(
         vocab_size=args.vocab,
         hidden_size=args.width,
@@ -93,67 +117,126 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
         head_dim=args.head_dim,
         tie_word_embeddings=True,
     )
-    model = nnx.jit(lambda: Qwen3(config, rngs=nnx.Rngs(0), dtype=jnp.dtype(args.dtype)))()
-    rows = []
+    return nnx.jit(lambda: Qwen3(config, rngs=nnx.Rngs(0), dtype=jnp.dtype(args.dtype)))()
+
+
+def sampler(
+    model: Qwen3, args: argparse.Namespace, tokens: np.ndarray, **kw: Any
+) -> Callable[[], Samples]:
+    settings = {
+        "max_new_tokens": args.new,
+        "temperature": args.temperature,
+        "top_p": args.top_p,
+        "eos_id": args.vocab - 1,
+        "pad_id": 0,
+    } | kw
+    return lambda: sample(model, tokens, np.ones_like(tokens), jax.random.key(0), **settings)
+
+
+def beside_hugging_face(
+    model: Qwen3, args: argparse.Namespace, tokens: np.ndarray, other: HuggingFace
+) -> dict[str, Any]:
+    """One row of the table: our seconds and theirs, in turns."""
+    ours = sampler(model, args, tokens)
+    theirs: list[float] = []
+    runs: dict[str, Callable[[], Any]] = {"ours": ours}
+    if not other.missing:
+        # It times itself: the pipe is not part of its seconds.
+        runs["theirs"] = lambda: theirs.append(other.generate(args, tokens))
+    seconds = in_turns(runs, args.repeats)["ours"]
+    lengths = np.asarray(jnp.sum(ours().mask, axis=1))
+    row: dict[str, Any] = {
+        "batch": len(tokens),
+        "tokens_per_second": lengths.sum() / statistics.median(seconds),
+        "ms_per_step": 1e3 * statistics.median(seconds) / lengths.max(),
+    }
+    if not other.missing:
+        speed = len(tokens) * args.new / lengths.sum()
+        times = ratio(theirs[1:], seconds)
+        row["hugging_face"] = len(tokens) * args.new / statistics.median(theirs[1:])
+        row |= {f"ratio_{name}": value / speed for name, value in times.items()}
+    return row
+
+
+def prefill_gflop(model: Qwen3, args: argparse.Namespace, samples: int) -> float:
+    """The compiler's count for one prompt up to the first token of its `samples` responses."""
+    graphdef, params = nnx.split(model, nnx.Param)
+    settings = _generate.Settings(args.new, samples, False, False, (args.vocab - 1,), 0)
+    tokens = jax.ShapeDtypeStruct((1, args.prompt), jnp.int32)
+    mask = jax.ShapeDtypeStruct((1, args.prompt), jnp.bool_)
+    one = jax.ShapeDtypeStruct((), jnp.float32)
+    keys = jax.random.split(jax.random.key(0), samples)
+    lowered = _generate.begin.lower(graphdef, settings, params, one, one, tokens, mask, keys)
+    return lowered.compile().cost_analysis()["flops"] / 1e9
+
+
+@contextmanager
+def every_row_kept() -> Iterator[None]:
+    fewest = _generate._FEWEST_ROWS
+    _generate._FEWEST_ROWS = sys.maxsize
+    try:
+        yield
+    finally:
+        _generate._FEWEST_ROWS = fewest
+
+
+def tail(model: Qwen3, args: argparse.Namespace, tokens: np.ndarray) -> dict[str, Any]:
+    """One row of the table of `--tail`: rows that ended left behind, or kept."""
+    # Eight ids end a response: the mean length is an eighth of the vocabulary, the longest of many
+    # rows several times that.
+    ends = tuple(range(args.vocab - 8, args.vocab))
+    run = sampler(model, args, tokens, max_new_tokens=args.tail, eos_id=ends)
+
+    def kept() -> Samples:
+        with every_row_kept():
+            return run()
+
+    seconds = in_turns({"dropped": run, "kept": kept}, args.repeats)
+    one, other = run(), kept()
+    lengths = np.asarray(jnp.sum(one.mask, axis=1))
+    times = ratio(seconds["kept"], seconds["dropped"])
+    return {
+        "batch": len(tokens),
+        "mean_length": float(lengths.mean()),
+        "longest": int(lengths.max()),
+        "same_tokens": bool(jnp.array_equal(one.tokens, other.tokens)),
+        "kept_tokens_per_second": lengths.sum() / statistics.median(seconds["kept"]),
+        "tokens_per_second": lengths.sum() / statistics.median(seconds["dropped"]),
+        **{f"ratio_{name}": value for name, value in times.items()},
+    }
+
+
+def main(arguments: list[str] | None = None) -> dict[str, Any]:
+    args = parse(arguments)
+    model = random_model(args)
+    rng = np.random.default_rng(0)
+    prompts = [
+        rng.integers(1, args.vocab - 8, (batch, args.prompt)).astype(np.int32)
+        for batch in args.batch
+    ]
+    given = sys.argv[1:] if arguments is None else arguments
+    if args.tail:
+        return report(MODULE, given, [tail(model, args, tokens) for tokens in prompts], args.json)
     with tempfile.TemporaryDirectory() as folder:
         save_pretrained(model, folder)
-        generate = hugging_face(folder, args)
-        for batch in args.batch:
-            tokens = np.random.default_rng(0).integers(1, args.vocab - 1, (batch, args.prompt))
-            tokens = tokens.astype(np.int32)
-            produced: list[tuple[int, int]] = []
-
-            def ours(
-                tokens: np.ndarray = tokens, produced: list[tuple[int, int]] = produced
-            ) -> None:
-                out = sample(
-                    model,
-                    tokens,
-                    np.ones_like(tokens),
-                    jax.random.key(0),
-                    max_new_tokens=args.new,
-                    temperature=args.temperature,
-                    top_p=args.top_p,
-                    # Random weights reach it rarely; tokens after it are not counted.
-                    eos_id=args.vocab - 1,
-                    pad_id=0,
-                )
-                lengths = jnp.sum(out.mask, axis=1)
-                produced.append((int(jnp.sum(lengths)), int(jnp.max(lengths))))
-
-            first = timed(ours)
-            theirs: list[float] = []
-            times: list[float] = []
-            if generate is not None:
-                generate(tokens)
-            # Interleaved, so that a busy moment of the machine hits both.
-            for _ in range(args.repeats):
-                times.append(timed(ours))
-                if generate is not None:
-                    theirs.append(timed(lambda tokens=tokens: generate(tokens)))
-            best = min(times)
-            row: dict[str, Any] = {
-                "batch": batch,
-                "compile_seconds": first - best,
-                "tokens_per_second": produced[-1][0] / best,
-                "ms_per_step": 1e3 * best / produced[-1][1],
-            }
-            if theirs:
-                row["hugging_face_tokens_per_second"] = batch * args.new / min(theirs)
-                row["ratio"] = row["tokens_per_second"] / row["hugging_face_tokens_per_second"]
-            rows.append(row)
-            print("  ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
-    if args.out is not None:
-        machine = {
-            "jax": jax.__version__,
-            "device": jax.devices()[0].device_kind,
-            "python": platform.python_version(),
-        }
-        settings = {key: str(value) for key, value in vars(args).items()}
-        args.out.write_text(
-            json.dumps({"machine": machine, "settings": settings, "rows": rows}, indent=2) + "\n"
-        )
-    return rows
+        other = HuggingFace(args.hugging_face, folder, args.dtype)
+        if other.missing:
+            print(
+                f"Hugging Face is not measured: {other.missing} (--hugging-face names an "
+                "interpreter that has torch and transformers)",
+                file=sys.stderr,
+            )
+        try:
+            rows = [beside_hugging_face(model, args, tokens, other) for tokens in prompts]
+        finally:
+            other.close()
+    prefill = {
+        f"{samples} samples": prefill_gflop(model, args, samples) for samples in (1, args.samples)
+    }
+    record = report(MODULE, given, rows, args.json, hugging_face=other.about, prefill_gflop=prefill)
+    for samples, gflop in prefill.items():
+        print(f"prompt and first token of {samples}: {gflop:.4g} GFLOP")
+    return record
 
 
 if __name__ == "__main__":

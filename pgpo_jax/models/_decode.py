@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from pgpo_jax.models._layers import (
@@ -33,6 +34,15 @@ class Prompt(NamedTuple):
     mask: Bool[Array, "B P"]
     length: Int[Array, " B"]
 
+    def taken(self, index: Int[Array, " R"], mesh: Mesh | None) -> Prompt:
+        """The prompts at `index`, with repetitions: one of its own for each of R rows."""
+        return Prompt(
+            tuple(constrain(x[index], _KEYS, mesh) for x in self.keys),
+            tuple(constrain(x[index], _VALUES, mesh) for x in self.values),
+            self.mask[index],
+            self.length[index],
+        )
+
 
 class Cache(NamedTuple):
     """Keys and values of the generated tokens, one pair of arrays per layer, never copied."""
@@ -47,6 +57,13 @@ class Cache(NamedTuple):
         return Cache(
             tuple(jnp.pad(x, (none, none, none, more)) for x in self.keys),
             tuple(jnp.pad(x, (none, none, more, none)) for x in self.values),
+        )
+
+    def taken(self, index: Int[Array, " S"], mesh: Mesh | None) -> Cache:
+        """The rows at `index`."""
+        return Cache(
+            tuple(constrain(x[index], _KEYS, mesh) for x in self.keys),
+            tuple(constrain(x[index], _VALUES, mesh) for x in self.values),
         )
 
 

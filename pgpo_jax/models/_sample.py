@@ -1,4 +1,4 @@
-"""Sampling: one jitted program of a prefill and a while loop that stops when all rows are done."""
+"""Sampling: what is asked for, checked, and what comes back."""
 
 from __future__ import annotations
 
@@ -9,19 +9,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
-from pgpo_jax.models._choose import invert, nucleus
-from pgpo_jax.models._decode import Cache, decode_step, empty_cache, prefill
-from pgpo_jax.models._layers import LayerWeights
+from pgpo_jax.models._generate import Settings, generate
 from pgpo_jax.models._qwen3 import Qwen3
-from pgpo_jax.models._sharding import constrain
-
-# The cache starts with this many slots, or an eighth of what is asked for, and doubles: attention
-# reads at most twice what is filled (after the first stretch), for at most four compiled loops.
-_FIRST_SLOTS = 64
 
 
 class Samples(NamedTuple):
@@ -34,17 +26,6 @@ class Samples(NamedTuple):
     the end."""
     mask: Bool[Array, "R N"]
     """True at the tokens of the response, the end token included."""
-
-
-class _Static(NamedTuple):
-    """What the compiled program depends on besides shapes."""
-
-    steps: int
-    samples: int
-    greedy: bool
-    filtered: bool
-    eos: tuple[int, ...]
-    pad: int
 
 
 def sample(
@@ -92,7 +73,8 @@ def sample(
         ValueError: a setting out of its range, a prompt without tokens, an id outside the
             vocabulary, shapes or keys that do not match, rows that do not divide over the mesh.
 
-    >>> from pgpo_jax.models import Qwen3Config
+    >>> from flax import nnx
+    >>> from pgpo_jax.models import Qwen3, Qwen3Config
     >>> config = Qwen3Config(vocab_size=32, hidden_size=16, intermediate_size=32,
     ...     num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=8)
     >>> model = Qwen3(config, rngs=nnx.Rngs(0))
@@ -122,7 +104,7 @@ def sample(
             f"key must be one key or one per row, {rows} = {prompt_tokens.shape[0]} prompts x "
             f"{samples_per_prompt} samples; got shape {key.shape}."
         )
-    static = _Static(
+    settings = Settings(
         steps=int(max_new_tokens),
         samples=int(samples_per_prompt),
         greedy=not isinstance(temperature, Tracer) and float(temperature) == 0.0,
@@ -130,16 +112,16 @@ def sample(
         eos=tuple(int(value) for value in eos),
         pad=int(pad_id),
     )
-    graphdef, params = nnx.split(model, nnx.Param)
-    return _sample(
-        graphdef,
-        static,
-        params,
-        jnp.asarray(prompt_tokens, jnp.int32),
-        jnp.asarray(prompt_mask).astype(jnp.bool_),
-        _row_keys(key, rows),
-        jnp.asarray(temperature, jnp.float32),
-        jnp.asarray(top_p, jnp.float32),
+    return Samples(
+        *generate(
+            model,
+            settings,
+            jnp.asarray(prompt_tokens, jnp.int32),
+            jnp.asarray(prompt_mask).astype(jnp.bool_),
+            _row_keys(key, rows),
+            jnp.asarray(temperature, jnp.float32),
+            jnp.asarray(top_p, jnp.float32),
+        )
     )
 
 
@@ -148,99 +130,6 @@ def _row_keys(key: Array, rows: int) -> Array:
     if key.ndim == 1:
         return key
     return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(rows, dtype=jnp.uint32))
-
-
-class _State(NamedTuple):
-    step: Array
-    token: Array
-    done: Array
-    tokens: Array
-    logprobs: Array
-    mask: Array
-    cache: Cache
-
-
-@ft.partial(jax.jit, static_argnums=(0, 1))
-def _sample(graphdef, static, params, tokens, mask, keys, temperature, top_p) -> Samples:
-    model = nnx.merge(graphdef, params)
-    rows = tokens.shape[0] * static.samples
-    # One number per row and step, all drawn before the loop: noise for every token of the
-    # vocabulary would cost more than the rest of the choice.
-    numbers = jax.vmap(
-        lambda row: jax.vmap(lambda step: jax.random.uniform(jax.random.fold_in(row, step)))(
-            jnp.arange(static.steps, dtype=jnp.uint32)
-        )
-    )(keys)
-    head = model.head()
-    stacked = model.layers.weights().astype(model.dtype)
-    # Cut and cast once, outside the loop, so that a step reads each weight exactly once.
-    weights = tuple(
-        LayerWeights(*(weight[layer] for weight in stacked))
-        for layer in range(model.config.num_hidden_layers)
-    )
-
-    def choose(hidden: Array, step: Array, done: Array) -> tuple[Array, Array, Array]:
-        logits = jnp.matmul(hidden, head, preferred_element_type=jnp.float32)
-        logits = constrain(logits, ("batch", "vocab"), model.mesh)
-        if not static.greedy:
-            logits = logits / temperature
-        logprobs = jax.nn.log_softmax(logits)
-        if static.greedy:
-            token = jnp.argmax(logprobs, axis=-1)
-        else:
-            number = jax.lax.dynamic_index_in_dim(numbers, step, axis=1, keepdims=False)
-            token = invert(nucleus(logprobs, top_p) if static.filtered else logprobs, number)
-        chosen = jnp.take_along_axis(logprobs, token[:, None], axis=1)[:, 0]
-        token = jnp.where(done, static.pad, token.astype(jnp.int32))
-        return token, jnp.where(done, 0.0, chosen), ~done
-
-    def emit(state: _State, hidden: Array, cache: Cache) -> _State:
-        token, logprob, alive = choose(hidden, state.step, state.done)
-        ended = jnp.any(token[:, None] == jnp.asarray(static.eos, jnp.int32), axis=1)
-
-        def put(buffer: Array, column: Array) -> Array:
-            return jax.lax.dynamic_update_slice(buffer, column[:, None], (0, state.step))
-
-        return _State(
-            state.step + 1,
-            token,
-            state.done | ended,
-            put(state.tokens, token),
-            put(state.logprobs, logprob),
-            put(state.mask, alive),
-            cache,
-        )
-
-    hidden, prompt = prefill(model, tokens, mask)
-    shape = (rows, static.steps)
-    state = _State(
-        jnp.int32(0),
-        jnp.zeros(rows, jnp.int32),
-        jnp.zeros(rows, jnp.bool_),
-        jnp.full(shape, static.pad, jnp.int32),
-        jnp.zeros(shape, jnp.float32),
-        jnp.zeros(shape, jnp.bool_),
-        empty_cache(model, rows),
-    )
-    state = emit(state, jnp.repeat(hidden, static.samples, axis=0), state.cache)
-
-    def advance(state: _State) -> _State:
-        hidden, cache = decode_step(
-            model, weights, prompt, state.cache, state.token, state.step - 1
-        )
-        return emit(state, hidden, cache)
-
-    # Token t is fed at step t + 1, so N tokens need N - 1 slots.
-    slots = 0
-    while slots < static.steps - 1:
-        slots = min(max(2 * slots, _FIRST_SLOTS, static.steps // 8), static.steps - 1)
-        state = state._replace(cache=state.cache.grown(slots))
-        state = jax.lax.while_loop(
-            lambda state, slots=slots: (state.step <= slots) & ~jnp.all(state.done),
-            advance,
-            state,
-        )
-    return Samples(state.tokens, state.logprobs, state.mask)
 
 
 def _check_int(name: str, value: Any, low: int, high: int | None) -> None:

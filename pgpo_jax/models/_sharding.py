@@ -126,6 +126,21 @@ def check_mesh(config: Qwen3Config, mesh: Mesh) -> None:
                 )
 
 
+def axis_parts(name: str | None, mesh: Mesh | None) -> int:
+    """Into how many parts the mesh cuts a logical axis; 1 without a mesh.
+
+    Args:
+        name: a key of `SHARDING_RULES`, or None.
+        mesh: the mesh, or None.
+
+    Returns:
+        The number of parts.
+    """
+    if mesh is None:
+        return 1
+    return math.prod(mesh.shape.get(axis, 1) for axis in SHARDING_RULES.get(name or "", ()))
+
+
 def constrain(
     x: jax.Array, axes: Sequence[str | None], mesh: Mesh | None, *, rows: str = "batch"
 ) -> jax.Array:
@@ -146,7 +161,7 @@ def constrain(
     if mesh is None:
         return x
     for size, name in zip(x.shape, axes, strict=True):
-        parts = math.prod(mesh.shape.get(axis, 1) for axis in SHARDING_RULES.get(name or "", ()))
+        parts = axis_parts(name, mesh)
         if size % parts:
             raise ValueError(
                 f"The {rows if name == 'batch' else name} of {size} must divide over the mesh: "

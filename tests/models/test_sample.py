@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from pgpo_jax.models import sample
+from pgpo_jax.models import _generate as module, sample
 from pgpo_jax.models._choose import invert, nucleus
-from pgpo_jax.models._sample import _sample
 
 EOS, PAD = 5, 0
 
@@ -159,26 +158,65 @@ def test_top_p_keeps_to_the_nucleus(tiny_model, prompts, key, forward):
 
 
 def test_one_program_per_shape(tiny_model, prompts, key):
-    _sample.clear_cache()
+    programs = (module.begin, module.decode, module.grow)
+    for program in programs:
+        program.clear_cache()
     for temperature, top_p in ((1.0, 0.9), (0.5, 0.8), (np.float32(0.5), jnp.float32(0.3))):
         draw(tiny_model, prompts, key, temperature=temperature, top_p=top_p)
         draw(tiny_model, prompts, jax.random.fold_in(key, 1), temperature=temperature, top_p=top_p)
     graphdef, params = nnx.split(tiny_model, nnx.Param)
     moved = nnx.merge(graphdef, jax.tree.map(lambda x: x + 0.1, params))
     draw(moved, prompts, key, temperature=1.0, top_p=0.9)
-    assert _sample._cache_size() == 1
+    assert [program._cache_size() for program in programs] == [1, 1, 1]
 
 
 def test_a_cache_that_grows_changes_nothing(tiny_model, prompts, key, monkeypatch):
-    import pgpo_jax.models._sample as module
-
     once = draw(tiny_model, prompts, key)
     monkeypatch.setattr(module, "_FIRST_SLOTS", 4)
-    _sample.clear_cache()
     grown = draw(tiny_model, prompts, key)
-    _sample.clear_cache()
     np.testing.assert_array_equal(once.tokens, grown.tokens)
     np.testing.assert_allclose(once.logprobs, grown.logprobs, atol=1e-5)
+
+
+def test_rows_that_ended_are_left_behind_unseen(tiny_model, prompts, key, monkeypatch):
+    settings = {"samples_per_prompt": 8, "max_new_tokens": 70, "eos_id": (3, EOS, 7, 11)}
+    widths = []
+
+    def watched(*args):
+        state = decode(*args)
+        widths.append(len(state.token))
+        return state
+
+    decode = module.decode
+    monkeypatch.setattr(module, "decode", watched)
+    dropped = draw(tiny_model, prompts, key, **settings)
+    # 32 rows, then 8 once 24 have ended: fewer are never let go.
+    assert set(widths) == {32, 8}
+    monkeypatch.setattr(module, "_FEWEST_ROWS", 1000)
+    kept = draw(tiny_model, prompts, key, **settings)
+    assert widths[-1] == 32
+    np.testing.assert_array_equal(dropped.tokens, kept.tokens)
+    np.testing.assert_array_equal(dropped.mask, kept.mask)
+    np.testing.assert_allclose(dropped.logprobs, kept.logprobs, atol=1e-5)
+    # Inside another program nothing can be left behind, and nothing else changes.
+    inside = jax.jit(lambda *prompts: draw(tiny_model, prompts, key, **settings))(*prompts)
+    np.testing.assert_array_equal(kept.tokens, inside.tokens)
+
+
+def test_prompts_are_read_once_for_all_their_samples(tiny_model, key):
+    def flops(prompts, samples):
+        graphdef, params = nnx.split(tiny_model, nnx.Param)
+        settings = module.Settings(8, samples, False, False, (EOS,), PAD)
+        tokens = jnp.ones((prompts, 64), jnp.int32)
+        keys = jax.random.split(key, prompts * samples)
+        one = jnp.float32(1)
+        lowered = module.begin.lower(
+            graphdef, settings, params, one, one, tokens, tokens.astype(bool), keys
+        )
+        return lowered.compile().cost_analysis()["flops"]
+
+    # What is left is choosing the first token of each row.
+    assert flops(2, 8) < 1.1 * flops(16, 1) / 8
 
 
 def test_bfloat16(build, tiny_config, prompts, key):

@@ -1,0 +1,234 @@
+"""The programs behind `sample`: a prefill, stretches of decoding, and dropping rows that ended."""
+
+from __future__ import annotations
+
+import functools as ft
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from pgpo_jax.models._choose import invert, nucleus
+from pgpo_jax.models._decode import Cache, Prompt, decode_step, empty_cache, prefill
+from pgpo_jax.models._layers import LayerWeights
+from pgpo_jax.models._qwen3 import Qwen3
+from pgpo_jax.models._sharding import axis_parts, constrain
+
+# The cache starts with this many slots, or an eighth of what is asked for, and doubles: attention
+# reads at most twice what is filled (after the first stretch), for at most four compiled loops.
+_FIRST_SLOTS = 64
+# Once no more than one row in this many goes on, only those are decoded further.
+_DROP = 4
+# With fewer rows than this a step is spent on reading the weights, which dropping does not change.
+_FEWEST_ROWS = 8
+
+
+class Settings(NamedTuple):
+    """What the compiled programs depend on besides shapes."""
+
+    steps: int
+    samples: int
+    greedy: bool
+    filtered: bool
+    eos: tuple[int, ...]
+    pad: int
+
+
+class Buffers(NamedTuple):
+    """What has been sampled so far, a row per response."""
+
+    tokens: Int[Array, "R N"]
+    logprobs: Float[Array, "R N"]
+    mask: Bool[Array, "R N"]
+
+
+class State(NamedTuple):
+    """Everything that a stretch of decoding changes or reads, for the rows that it decodes."""
+
+    step: Int[Array, ""]
+    token: Int[Array, " R"]
+    done: Bool[Array, " R"]
+    origin: Int[Array, " R"]
+    numbers: Float[Array, "R N"]
+    buffers: Buffers
+    prompt: Prompt
+    cache: Cache
+
+
+def generate(
+    model: Qwen3,
+    settings: Settings,
+    tokens: Int[Array, "B P"],
+    mask: Bool[Array, "B P"],
+    keys: Key[Array, " R"],
+    temperature: Float[Array, ""],
+    top_p: Float[Array, ""],
+) -> Buffers:
+    """Decodes until every row has ended or has its N tokens.
+
+    The host looks on between stretches only: when the cache is full, and when few enough rows go
+    on to leave the others behind. Inside another program it cannot, and all rows stay.
+
+    Args:
+        model: the model.
+        settings: the static settings.
+        tokens: prompts, padded on either side.
+        mask: True at real tokens.
+        keys: one per row.
+        temperature: divides the logits.
+        top_p: mass of the nucleus.
+
+    Returns:
+        Tokens, log-probabilities and mask, every row at its place.
+    """
+    graphdef, params = nnx.split(model, nnx.Param)
+    fixed = (graphdef, settings, params, temperature, top_p)
+    state = begin(*fixed, tokens, mask, keys)
+    blind = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(state))
+    whole, last = state.buffers, settings.steps - 1
+    slots = filled = 0
+    while slots < last or filled < slots:
+        if filled == slots:
+            slots = min(max(2 * slots, _FIRST_SLOTS, settings.steps // 8), last)
+            state = grow(slots, state)
+        fewer = 0 if blind else _fewer_rows(model, state)
+        state = decode(*fixed, state, jnp.int32(fewer))
+        if blind:
+            filled = slots
+            continue
+        step, going = jax.device_get((state.step, jnp.sum(~state.done)))
+        if going == 0:
+            break
+        # Token t is fed at step t + 1, so N tokens need N - 1 slots.
+        filled = int(step) - 1
+        if going <= fewer:
+            whole, state = drop(fewer, model.mesh, whole, state)
+    return store(whole, state)
+
+
+def _fewer_rows(model: Qwen3, state: State) -> int:
+    """To how many rows `drop` would go, or 0 where that would not pay."""
+    rows, slots = state.token.shape[0], state.cache.values[0].shape[2]
+    prompts, length = state.prompt.mask.shape
+    fewer = rows // _DROP
+    if fewer < _FEWEST_ROWS or fewer % axis_parts("batch", model.mesh):
+        return 0
+    # Rows of one prompt share its keys; afterwards each has a copy. Worth it if a step reads less.
+    return fewer if fewer * (length + slots) < prompts * length + rows * slots else 0
+
+
+@ft.partial(jax.jit, static_argnums=(0, 1))
+def begin(graphdef, settings, params, temperature, top_p, tokens, mask, keys) -> State:
+    """Runs the prompts and takes the first token of each row."""
+    model = nnx.merge(graphdef, params)
+    rows = tokens.shape[0] * settings.samples
+    # One number per row and step, all drawn before the loop: noise for every token of the
+    # vocabulary would cost more than the rest of the choice.
+    numbers = jax.vmap(
+        lambda row: jax.vmap(lambda step: jax.random.uniform(jax.random.fold_in(row, step)))(
+            jnp.arange(settings.steps, dtype=jnp.uint32)
+        )
+    )(keys)
+    hidden, prompt = prefill(model, tokens, mask)
+    shape = (rows, settings.steps)
+    state = State(
+        jnp.int32(0),
+        jnp.zeros(rows, jnp.int32),
+        jnp.zeros(rows, jnp.bool_),
+        jnp.arange(rows, dtype=jnp.int32),
+        numbers,
+        Buffers(
+            jnp.full(shape, settings.pad, jnp.int32),
+            jnp.zeros(shape, jnp.float32),
+            jnp.zeros(shape, jnp.bool_),
+        ),
+        prompt,
+        empty_cache(model, rows),
+    )
+    hidden = jnp.repeat(hidden, settings.samples, axis=0)
+    return _emit(model, settings, temperature, top_p, model.head(), state, hidden)
+
+
+@ft.partial(jax.jit, static_argnums=(0, 1), donate_argnums=5)
+def decode(graphdef, settings, params, temperature, top_p, state, fewer) -> State:
+    """Steps until the cache is full, or no more than `fewer` rows go on (0: until all ended)."""
+    model = nnx.merge(graphdef, params)
+    head = model.head()
+    stacked = model.layers.weights().astype(model.dtype)
+    # Cut and cast once, outside the loop, so that a step reads each weight exactly once.
+    weights = tuple(
+        LayerWeights(*(weight[layer] for weight in stacked))
+        for layer in range(model.config.num_hidden_layers)
+    )
+    slots = state.cache.values[0].shape[2]
+
+    def goes_on(state: State) -> Array:
+        going = jnp.sum(~state.done, dtype=jnp.int32)
+        return (state.step <= slots) & (going > fewer)
+
+    def advance(state: State) -> State:
+        hidden, cache = decode_step(
+            model, weights, state.prompt, state.cache, state.token, state.step - 1
+        )
+        state = state._replace(cache=cache)
+        return _emit(model, settings, temperature, top_p, head, state, hidden)
+
+    return jax.lax.while_loop(goes_on, advance, state)
+
+
+def _emit(model, settings, temperature, top_p, head, state: State, hidden: Array) -> State:
+    """Chooses the next token of each row from its hidden state and writes it down."""
+    logits = jnp.matmul(hidden, head, preferred_element_type=jnp.float32)
+    logits = constrain(logits, ("batch", "vocab"), model.mesh)
+    if not settings.greedy:
+        logits = logits / temperature
+    logprobs = jax.nn.log_softmax(logits)
+    if settings.greedy:
+        token = jnp.argmax(logprobs, axis=-1)
+    else:
+        number = jax.lax.dynamic_index_in_dim(state.numbers, state.step, axis=1, keepdims=False)
+        token = invert(nucleus(logprobs, top_p) if settings.filtered else logprobs, number)
+    chosen = jnp.take_along_axis(logprobs, token[:, None], axis=1)[:, 0]
+    token = jnp.where(state.done, settings.pad, token.astype(jnp.int32))
+    row = Buffers(token, jnp.where(state.done, 0.0, chosen), ~state.done)
+    ended = jnp.any(token[:, None] == jnp.asarray(settings.eos, jnp.int32), axis=1)
+
+    def put(buffer: Array, column: Array) -> Array:
+        return jax.lax.dynamic_update_slice(buffer, column[:, None], (0, state.step))
+
+    return state._replace(
+        step=state.step + 1,
+        token=token,
+        done=state.done | ended,
+        buffers=Buffers(*map(put, state.buffers, row)),
+    )
+
+
+@ft.partial(jax.jit, static_argnums=0)
+def grow(slots: int, state: State) -> State:
+    """The same state with room for `slots` tokens."""
+    return state._replace(cache=state.cache.grown(slots))
+
+
+@jax.jit
+def store(whole: Buffers, state: State) -> Buffers:
+    """`whole` with the rows of the state at their places."""
+    return jax.tree.map(lambda x, rows: x.at[state.origin].set(rows), whole, state.buffers)
+
+
+@ft.partial(jax.jit, static_argnums=(0, 1))
+def drop(rows: int, mesh: Any, whole: Buffers, state: State) -> tuple[Buffers, State]:
+    """Stores all rows, and keeps `rows` of them: those that go on, filled up with ended ones."""
+    keep = jnp.argsort(state.done, stable=True)[:rows]
+    samples = state.done.shape[0] // state.prompt.mask.shape[0]
+    kept = State(
+        state.step,
+        *(x[keep] for x in (state.token, state.done, state.origin, state.numbers)),
+        Buffers(*(x[keep] for x in state.buffers)),
+        state.prompt.taken(keep // samples, mesh),
+        state.cache.taken(keep, mesh),
+    )
+    return store(whole, state), kept
