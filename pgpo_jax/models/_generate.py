@@ -224,11 +224,13 @@ def drop(rows: int, mesh: Any, whole: Buffers, state: State) -> tuple[Buffers, S
     """Stores all rows, and keeps `rows` of them: those that go on, filled up with ended ones."""
     keep = jnp.argsort(state.done, stable=True)[:rows]
     samples = state.done.shape[0] // state.prompt.mask.shape[0]
-    kept = State(
-        state.step,
-        *(x[keep] for x in (state.token, state.done, state.origin, state.numbers)),
-        Buffers(*(x[keep] for x in state.buffers)),
-        state.prompt.taken(keep // samples, mesh),
-        state.cache.taken(keep, mesh),
+    kept = state._replace(
+        token=state.token[keep],
+        done=state.done[keep],
+        origin=state.origin[keep],
+        numbers=state.numbers[keep],
+        buffers=Buffers(*(x[keep] for x in state.buffers)),
+        prompt=state.prompt.taken(keep // samples, mesh),
+        cache=state.cache.taken(keep, mesh),
     )
     return store(whole, state), kept
