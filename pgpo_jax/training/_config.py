@@ -46,7 +46,8 @@ class RolloutConfig:
     `questions * samples / row_buckets` rows."""
     share_prompts: bool = False
     """Read a prompt once for all responses to it, and a teacher prompt once for all that are shown
-    the same solution. Pays where prompts are not short against responses; needs one device."""
+    the same solution. Pays where prompts are not short against responses; needs one device and
+    no micro-batches."""
 
     def __post_init__(self) -> None:
         _positive(self, "questions", "samples", "temperature", "max_prompt", "max_response")
@@ -271,6 +272,11 @@ class TrainConfig:
             not self.rollout.share_prompts or self.mesh.size == 1,
             "rollout.share_prompts needs one device",
             f"a mesh of {self.mesh.size}",
+        )
+        _require(
+            not self.rollout.share_prompts or self.optimizer.micro_batch is None,
+            "rollout.share_prompts needs all rows at once: optimizer.micro_batch must be None",
+            self.optimizer.micro_batch,
         )
 
     @property

@@ -69,3 +69,7 @@ def test_runs_of_one_program_share_it():
 def test_sharing_needs_one_device():
     with pytest.raises(ValueError, match=r"share_prompts needs one device, got 'a mesh of 2'"):
         replaced(SHARED, mesh=MeshConfig(fsdp=2))
+    with pytest.raises(
+        ValueError, match=r"needs all rows at once: .*micro_batch must be None, got 2"
+    ):
+        replaced(SHARED, optimizer={"micro_batch": 2})
