@@ -62,6 +62,8 @@ def experience(config: TrainConfig, teacher_prompt: int = 112) -> Experience:
         jnp.ones((rows, response), bool),
         jnp.full((rows, response), -5.0, jnp.float32),
         jnp.ones(rows, bool),
+        jnp.ones(rows, bool),
+        jnp.ones(rows, jnp.float32),
     )
 
 

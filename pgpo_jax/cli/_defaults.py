@@ -87,6 +87,9 @@ def from_json(default: T, values: dict[str, Any], where: str = "") -> T:
         if name not in known:
             raise ValueError(f"a configuration has no field {where}{name}")
         old = getattr(default, name)
-        nested = dataclasses.is_dataclass(old) and isinstance(value, dict)
-        changes[name] = from_json(old, value, f"{where}{name}.") if nested else value
+        if dataclasses.is_dataclass(old) and isinstance(value, dict):
+            changes[name] = from_json(old, value, f"{where}{name}.")
+        else:
+            # JSON knows no tuples.
+            changes[name] = tuple(value) if isinstance(value, list) else value
     return dataclasses.replace(default, **changes)

@@ -100,6 +100,7 @@ def sdpo_head_loss(
     num_tokens: ScalarLike | None = None,
     information: str = "entropy",
     information_reduction: str = "sequence_mean",
+    signal_mask: SequenceMask | None = None,
     reference_hidden: Float[Array, "B T Dr"] | None = None,
     reference_head: Float[Array, "Dr V"] | None = None,
     trust_region_rate: float | int | None = None,
@@ -133,6 +134,7 @@ def sdpo_head_loss(
         num_tokens: true token count, for `mode="token_mean"`.
         information: estimator of I, a key of `pgpo_jax.information.ESTIMATORS`.
         information_reduction: of the estimator, see `pgpo_jax.information.entropy_gain`.
+        signal_mask: sequences that enter the information; those of `sequence_mask` if omitted.
         reference_hidden: hidden states of the initial model on the teacher's prompt; with
             `reference_head` and `trust_region_rate` the teacher is `trust_region_logits` of both.
         reference_head: the initial model's output projection.
@@ -290,6 +292,9 @@ def sdpo_head_loss(
     statistics = {name: jnp.where(response, layout.join(x), 0.0) for name, x in statistics.items()}
     statistics = jax.lax.stop_gradient(statistics)
     total, count = pooled(
-        statistics.pop("information"), response, sequence_mask, information_reduction
+        statistics.pop("information"),
+        response,
+        sequence_mask if signal_mask is None else signal_mask,
+        information_reduction,
     )
     return HeadLoss(loss, mean_of(total, count), total, count, **statistics)

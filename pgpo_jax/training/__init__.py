@@ -11,6 +11,10 @@ from pgpo_jax.training._config import (
     TeacherConfig as TeacherConfig,
     TrainConfig as TrainConfig,
 )
+from pgpo_jax.training._control import (
+    SignalControl as SignalControl,
+    signal_control as signal_control,
+)
 from pgpo_jax.training._evaluate import Evaluation as Evaluation, evaluate as evaluate
 from pgpo_jax.training._experience import (
     Experience as Experience,

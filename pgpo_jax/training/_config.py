@@ -84,11 +84,15 @@ class TeacherConfig:
     """Show the grader's feedback."""
     feedback_only_without_solution: bool = True
     """Show it only to samples without a solution."""
+    misleading: float = 0.0
+    """Chance that a shown solution is replaced by a *wrong* answer of the same group, passed off as
+    correct. Which ones is a function of (seed, step), and those of a smaller chance are among those
+    of a larger one. Where the group has no wrong answer the right one stays, and is counted."""
     max_prompt: int = 10240
     """Samples with longer teacher prompts are dropped and counted, never cut."""
 
     def __post_init__(self) -> None:
-        _probability(self, "rate")
+        _probability(self, "rate", "misleading")
         _positive(self, "max_prompt")
 
 
@@ -131,8 +135,27 @@ class InformationConfig:
     rho_min: float = 0.0
     decay: float = 0.0
     delay: Literal[0, 1] = 0
+    replay: tuple[float, ...] = ()
+    """Control: nats per step that the multiplier is given instead of the measured I, which is still
+    logged. Empty: the measured one. Values, not a part of the program: nothing is compiled anew."""
+    flip: bool = False
+    """Control: the multiplier is given -I."""
+    half: Literal["none", "same", "other"] = "none"
+    """Control: the gradient comes from questions 0, 2, 4, ... of the step alone, and I from those
+    (`same`) or from the others (`other`), whose noise is independent. The loss is then divided by
+    the number of sequences of questions 0, 2, 4, ..., and I by that of the sequences it is from."""
 
     def __post_init__(self) -> None:
+        _require(
+            all(map(math.isfinite, self.replay)),
+            "InformationConfig.replay must be finite",
+            self.replay,
+        )
+        _require(
+            not (self.replay and self.flip),
+            "InformationConfig.flip must be false with a replay, which may hold -I itself",
+            self.flip,
+        )
         _require(
             self.estimator in ESTIMATORS,
             f"InformationConfig.estimator must be one of {sorted(ESTIMATORS)}",
@@ -278,6 +301,34 @@ class TrainConfig:
             "rollout.share_prompts needs all rows at once: optimizer.micro_batch must be None",
             self.optimizer.micro_batch,
         )
+        self._check_control()
+
+    def _check_control(self) -> None:
+        signal = self.information
+        _require(
+            not signal.replay or len(signal.replay) >= self.steps,
+            f"information.replay must hold a value for each step, that is {self.steps} values",
+            len(signal.replay),
+        )
+        _require(
+            self.method == "pgpo" or not (signal.replay or signal.flip),
+            "method must be 'pgpo' with information.replay or flip: without the multiplier they do "
+            "nothing",
+            self.method,
+        )
+        _require(
+            signal.half == "none" or self.rollout.questions > 1,
+            "rollout.questions must be at least 2 with information.half",
+            self.rollout.questions,
+        )
+
+    @property
+    def loss_sequences(self) -> int:
+        """The sequences that the loss is divided by, those without a teacher signal included."""
+        settings = self.rollout
+        if self.information.half == "none":
+            return settings.rows
+        return (settings.questions + 1) // 2 * settings.samples
 
     @property
     def alpha(self) -> float:

@@ -9,14 +9,24 @@ from pgpo_jax.training._config import TrainConfig
 from pgpo_jax.training._policy import Policy, Responses
 from pgpo_jax.training._stream import Batch
 
+# Sets this stream of random numbers apart from others of the same seed and step.
+_MISLEADING = 1
+
 
 class Experience(NamedTuple):
     """The arrays of one step. Only sequences with a teacher signal are kept; the last rows may
-    be padding (`sequence_mask` false). Prompts are padded on the left, responses on the right.
-    NumPy arrays on the host, JAX arrays in the step.
+    be padding. Prompts are padded on the left, responses on the right. NumPy arrays on the host,
+    JAX arrays in the step.
 
     With `rollout.share_prompts` each different prompt stands once, and an owner tells which one a
-    row continues; else the owners are `None` and every row has its own."""
+    row continues; else the owners are `None` and every row has its own.
+
+    Attributes:
+        sequence_mask: sequences that enter the loss.
+        signal_mask: sequences that enter the information; the same ones, unless
+            `information.half` tells them apart.
+        score: the grade; 0 on padding.
+    """
 
     prompt: Int[Any, "U P"]
     prompt_mask: Bool[Any, "U P"]
@@ -26,14 +36,23 @@ class Experience(NamedTuple):
     response_mask: Bool[Any, "R T"]
     sampler_logprobs: Float[Any, "R T"]
     sequence_mask: Bool[Any, " R"]
+    signal_mask: Bool[Any, " R"]
+    score: Float[Any, " R"]
     prompt_owner: Int[Any, " R"] | None = None
     teacher_prompt_owner: Int[Any, " R"] | None = None
 
 
 def make_experience(
-    policy: Policy, batch: Batch, responses: Responses, config: TrainConfig
+    policy: Policy, batch: Batch, responses: Responses, config: TrainConfig, *, step: int = 0
 ) -> tuple[Experience, dict[str, float]]:
     """Grades the responses, writes the teacher prompts and packs what has a teacher signal.
+
+    Args:
+        policy: encodes the teacher prompts.
+        batch: the questions.
+        responses: `config.rollout.samples` of them to each question.
+        config: the settings of teacher and signal.
+        step: counted from 0; decides which solutions are replaced if `teacher.misleading`.
 
     Returns:
         The arrays (on the host), and the metrics that are known before the step.
@@ -51,6 +70,7 @@ def make_experience(
         threshold=config.teacher.success_threshold,
         exclude_self=config.teacher.exclude_self,
     )
+    chosen, misled = _mislead(chosen, scores, owners, config, step)
     teacher_ids: dict[int, list[int]] = {}
     overlong = 0
     for row, owner in enumerate(owners):
@@ -79,7 +99,29 @@ def make_experience(
         "self_distillation/reprompt_sample_fraction": len(kept) / settings.rows,
         "self_distillation/dropped_teacher_prompts": float(overlong),
     }
-    return _pack(policy, batch, responses, owners, teacher_ids, config), metrics
+    experience = _pack(policy, batch, responses, owners, scores, teacher_ids, config)
+    return experience, metrics | misled
+
+
+def _mislead(
+    chosen: Int[np.ndarray, " N"],
+    scores: Float[np.ndarray, " N"],
+    owners: Int[np.ndarray, " N"],
+    config: TrainConfig,
+    step: int,
+) -> tuple[Int[np.ndarray, " N"], dict[str, float]]:
+    """Replaces some of the chosen solutions by the first wrong answer of their group."""
+    settings, shown = config.teacher, chosen >= 0
+    wrong, available = select_solutions(
+        scores < settings.success_threshold, owners, exclude_self=settings.exclude_self
+    )
+    rng = np.random.default_rng([config.seed, step, _MISLEADING])
+    drawn = shown & (rng.random(len(chosen)) < settings.misleading)
+    replaced = drawn & available
+    return np.where(replaced, wrong, chosen), {
+        "self_distillation/misleading_fraction": float(replaced.sum() / max(shown.sum(), 1)),
+        "self_distillation/misleading_unavailable": float((drawn & ~available).sum()),
+    }
 
 
 def _teacher_text(
@@ -107,6 +149,7 @@ def _pack(
     batch: Batch,
     responses: Responses,
     owners: Int[np.ndarray, " N"],
+    scores: Float[np.ndarray, " N"],
     teacher_ids: dict[int, list[int]],
     config: TrainConfig,
 ) -> Experience:
@@ -151,6 +194,12 @@ def _pack(
     for i, row in enumerate(kept):
         valid = responses.logprobs[row][responses.mask[row]]
         logprobs[i, : len(valid)] = valid
+    even, half = owners[kept] % 2 == 0, config.information.half
+    trained = even if half != "none" else np.ones(len(kept), bool)
+
+    def rowwise(values: Any) -> Any:
+        return np.concatenate([values, np.zeros(rows - len(kept), values.dtype)])
+
     return Experience(
         prompt,
         prompt_mask,
@@ -159,7 +208,9 @@ def _pack(
         response,
         response_mask,
         logprobs,
-        np.arange(rows) < len(kept),
+        rowwise(trained),
+        rowwise(~even if half == "other" else trained),
+        rowwise(scores[kept].astype(np.float32)),
         prompt_owner,
         teacher_owner,
     )

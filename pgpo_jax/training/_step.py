@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float
 from pgpo_jax.distillation import HeadLoss, sdpo_head_loss
 from pgpo_jax.training._accumulate import accumulated_gradient
 from pgpo_jax.training._config import TrainConfig
+from pgpo_jax.training._control import MEASURED, SignalControl
 from pgpo_jax.training._experience import Experience
 from pgpo_jax.training._state import TrainState
 
@@ -22,7 +23,7 @@ def make_train_step(
     config: TrainConfig,
     *,
     layout: TrainState | None = None,
-) -> Callable[[TrainState, Experience], tuple[TrainState, Metrics]]:
+) -> Callable[..., tuple[TrainState, Metrics]]:
     """Builds the jitted step: both forward passes, the loss and the signal, and the update.
 
     The step is compiled once per shape of its `Experience`. Its state is donated. A gradient that
@@ -36,10 +37,13 @@ def make_train_step(
         layout: the sharding of every array of the state, if it lives on a mesh.
 
     Returns:
-        `step(state, experience) -> (state, metrics)`, metrics being float32 scalars.
+        `step(state, experience, control=MEASURED) -> (state, metrics)`, metrics being float32
+        scalars; `control` decides what the multiplier is given.
     """
 
-    def train_step(state: TrainState, batch: Experience) -> tuple[TrainState, Metrics]:
+    def train_step(
+        state: TrainState, batch: Experience, control: SignalControl = MEASURED
+    ) -> tuple[TrainState, Metrics]:
         whole = denominator(batch, config)
 
         def loss_of(params: Any, rows: Experience) -> HeadLoss:
@@ -48,10 +52,11 @@ def make_train_step(
         grads, out = accumulated_gradient(
             loss_of, state.params, batch, config.optimizer.micro_batch
         )
+        signal = control(out.information)
         # optax's Adam mixes float32 with its int32 count, which a strict regime would refuse.
         with jax.numpy_dtype_promotion("standard"):
             updates, opt_state = optimizer.update(
-                grads, state.opt_state, state.params, information=out.information
+                grads, state.opt_state, state.params, information=signal
             )
         grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(grad_norm)
@@ -72,6 +77,7 @@ def make_train_step(
             skipped=jnp.where(finite, 0, state.skipped + 1).astype(jnp.int32),
         )
         metrics = _signal_metrics(out, batch) | {
+            "pgpo/signal": signal,
             "optimizer/grad_norm": grad_norm,
             "optimizer/update_norm": optax.tree.norm(updates),
             "optimizer/applied": applies,
@@ -104,7 +110,7 @@ def denominator(batch: Experience, config: TrainConfig) -> dict[str, Any]:
     if config.loss.aggregation == "token_mean":
         valid = batch.response_mask & batch.sequence_mask[:, None]
         return {"num_tokens": valid.sum(dtype=jnp.int32)}
-    return {"num_sequences": config.rollout.rows}
+    return {"num_sequences": config.loss_sequences}
 
 
 def experience_loss(
@@ -166,6 +172,7 @@ def experience_loss(
         k=settings.k,
         temperature=config.rollout.temperature,
         mode=settings.aggregation,
+        signal_mask=batch.signal_mask,
         information=config.information.estimator,
         information_reduction=config.information.reduction,
         old_logprobs=None if settings.rollout_clip is None else batch.sampler_logprobs,
@@ -177,7 +184,7 @@ def experience_loss(
 
 
 def _signal_metrics(out: HeadLoss, batch: Experience) -> dict[str, Array]:
-    """Means over the response tokens of the sequences with a teacher signal."""
+    """Means over the response tokens of the sequences that enter the loss."""
     weight = (batch.response_mask & batch.sequence_mask[:, None]).astype(jnp.float32)
     total = jnp.maximum(weight.sum(), 1.0)
 

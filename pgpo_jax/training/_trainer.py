@@ -10,6 +10,7 @@ from jaxtyping import Array, Key
 
 from pgpo_jax.tasks import Question, load_questions
 from pgpo_jax.training._config import EvaluationConfig, TrainConfig
+from pgpo_jax.training._control import signal_control
 from pgpo_jax.training._evaluate import Evaluation, evaluate
 from pgpo_jax.training._experience import make_experience
 from pgpo_jax.training._mesh import make_mesh, shard_rows
@@ -87,9 +88,12 @@ class Trainer:
             largest_prompt=settings.max_prompt,
         )
         sampled = time.perf_counter()
-        experience, metrics = make_experience(self.policy, batch, responses, self.config)
+        experience, metrics = make_experience(
+            self.policy, batch, responses, self.config, step=number
+        )
         packed = time.perf_counter()
-        state, device_metrics = self._step(state, shard_rows(experience, self.mesh))
+        control = signal_control(self.config.information, number)
+        state, device_metrics = self._step(state, shard_rows(experience, self.mesh), control)
         metrics |= {name: float(value) for name, value in jax.device_get(device_metrics).items()}
         done = time.perf_counter()
         trained = float(experience.response_mask.sum())
@@ -122,8 +126,11 @@ class Trainer:
 
 def program_config(config: TrainConfig) -> TrainConfig:
     """A configuration with the same compiled step: what the step does not read has one value."""
+    half = "none" if config.information.half == "none" else "same"
     return dataclasses.replace(
         config,
+        teacher=dataclasses.replace(config.teacher, misleading=0.0),
+        information=dataclasses.replace(config.information, replay=(), flip=False, half=half),
         model="tiny",
         task="synthetic:all",
         eval_task=None,

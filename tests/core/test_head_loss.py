@@ -175,6 +175,20 @@ def test_only_the_loss_carries_a_gradient_and_only_to_the_student(x64):
     assert not any(g.any() for g in jax.jit(jax.grad(others, (0, 1, 2, 3)))(*at))
 
 
+def test_the_signal_may_come_from_other_sequences_than_the_loss(x64):
+    inputs = make(jnp.float64)
+    del inputs["sequence_mask"]
+    first, others = jnp.array([1, 0, 0]), jnp.array([0, 1, 1])
+    one, two, three = (
+        distillation.sdpo_head_loss(**inputs, k=4, sequence_mask=rows, signal_mask=signal)
+        for rows, signal in ((first, None), (first, others), (others, None))
+    )
+    assert one.loss == two.loss != three.loss
+    np.testing.assert_allclose(two.information, three.information, rtol=1e-12)
+    assert int(two.information_count) == 2
+    assert abs(one.information - two.information) > 1e-3  # negative control
+
+
 def test_gradient_of_one_side_only(x64):
     """A frozen head (LoRA) costs no head gradient, nor does a frozen trunk one for its states."""
     loss, at = loss_of(make(jnp.float64))

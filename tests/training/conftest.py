@@ -75,6 +75,8 @@ def random_experience(seed=0, rows=8, kept=6, prompt=5, teacher=7, response=6):
         (np.arange(response) < lengths) & sequence_mask[:, None],
         -rng.exponential(size=(rows, response)).astype(np.float32),
         sequence_mask,
+        sequence_mask.copy(),
+        rng.integers(0, 2, rows).astype(np.float32),
     )
 
 

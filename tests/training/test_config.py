@@ -7,6 +7,7 @@ import pytest
 from pgpo_jax.training import (
     PRESETS,
     EvaluationConfig,
+    InformationConfig,
     LossConfig,
     MeshConfig,
     OptimizerConfig,
@@ -29,6 +30,26 @@ from pgpo_jax.training import (
         (lambda: OptimizerConfig(warmup_steps=-1), r"warmup_steps must be at least 0, got -1"),
         (lambda: EvaluationConfig(questions=-1), r"questions must be at least 0, got -1"),
         (lambda: MeshConfig(fsdp=0), r"fsdp must be positive, got 0"),
+        (lambda: TeacherConfig(misleading=1.5), r"misleading must be in \[0, 1\], got 1.5"),
+        (
+            lambda: InformationConfig(replay=(0.1, float("nan"))),
+            r"replay must be finite, got .*nan",
+        ),
+        (lambda: InformationConfig(replay=(0.1,), flip=True), r"flip must be false with a replay"),
+        (
+            lambda: TrainConfig(steps=3, information=InformationConfig(replay=(0.1, 0.2))),
+            r"replay must hold a value for each step, that is 3 values, got 2",
+        ),
+        (
+            lambda: TrainConfig(method="sdpo", information=InformationConfig(flip=True)),
+            r"method must be 'pgpo' with .*flip.* got 'sdpo'",
+        ),
+        (
+            lambda: TrainConfig(
+                rollout=RolloutConfig(questions=1), information=InformationConfig(half="same")
+            ),
+            r"questions must be at least 2 with information.half, got 1",
+        ),
         (lambda: TrainConfig(steps=0), r"steps must be positive, got 0"),
         (
             lambda: TrainConfig(mesh=MeshConfig(data=3)),

@@ -63,6 +63,9 @@ def test_runs_of_one_program_share_it():
         for seed, task in ((0, "all"), (1, "physics"))
     )
     assert one._step is two._step
+    # So do the controls of the signal, but for the denominator of half a batch.
+    for change, shared in (({"replay": (0.1,) * 4}, True), ({"half": "other"}, False)):
+        assert (Trainer(replaced(SHARED, information=change))._step is one._step) is shared
     assert one._step is not Trainer(replaced(SHARED, optimizer={"learning_rate": 1e-3}))._step
 
 

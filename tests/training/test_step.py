@@ -13,10 +13,12 @@ import pgpo_jax as pgpo
 from pgpo_jax.models import Qwen3, shardings
 from pgpo_jax.training import (
     MeshConfig,
+    SignalControl,
     init_state,
     make_mesh,
     make_optimizer,
     make_train_step,
+    signal_control,
 )
 from pgpo_jax.training._mesh import shard_rows
 from tests.training.conftest import SMALL_QWEN3, fresh, random_experience, replaced
@@ -109,6 +111,62 @@ def test_the_step_is_the_plain_composition(small_model, small_config, method):
     )
 
 
+def test_controls_change_what_the_multiplier_is_given_and_nothing_else(small_model, small_config):
+    graphdef, params = small_model
+    optimizer, batch = make_optimizer(small_config), random_experience()
+    step = make_train_step(graphdef, optimizer, small_config)
+
+    def run(control):
+        state = init_state(fresh(params), optimizer, small_config.teacher)
+        return step(state, jax.tree.map(jnp.asarray, batch), control)
+
+    real, measured = run(signal_control(small_config.information, 0))
+    information = float(measured["pgpo/information"])
+    assert abs(information) > 1e-4
+    for change, signal in (
+        ({"flip": True}, -information),
+        ({"replay": (0.5, 0.02)}, 0.02),
+        ({"replay": (0.5, information)}, information),
+    ):
+        control = signal_control(replaced(small_config, steps=2, information=change).information, 1)
+        state, metrics = run(control)
+        assert metrics["pgpo/information"] == measured["pgpo/information"]
+        np.testing.assert_allclose(metrics["pgpo/signal"], signal, rtol=1e-6)
+        np.testing.assert_allclose(
+            metrics["pgpo/rho"], pgpo.multiplier(signal, small_config.alpha), rtol=1e-5
+        )
+        # Only the replay of the measured value moves the weights as the measured value does.
+        assert unchanged(real.params, state.params) is (signal == information)
+    assert step._cache_size() == 1
+
+
+def test_a_replayed_value_stands_where_the_signal_is_not_finite():
+    assert float(SignalControl(np.float32(0), np.float32(0.3))(jnp.float32(np.nan))) == np.float32(
+        0.3
+    )
+    assert np.isnan(SignalControl(np.float32(1), np.float32(0))(jnp.float32(np.nan)))
+
+
+def test_half_of_the_batch_and_the_signal_of_the_other(small_model, small_config):
+    batch = random_experience(kept=8)
+    even = np.arange(8) // 2 % 2 == 0
+    config = replaced(small_config, information={"half": "same"})
+
+    def run(settings, trained, signal):
+        rows = batch._replace(sequence_mask=trained, signal_mask=signal)
+        return one_step(small_model, settings, rows)[1]
+
+    same, other = run(config, even, even), run(config, even, ~even)
+    for name in ("loss", "optimizer/grad_norm"):
+        assert same[name] == other[name]
+    odd = run(small_config, ~even, ~even)
+    np.testing.assert_allclose(other["pgpo/information"], odd["pgpo/information"], atol=1e-6)
+    assert abs(other["pgpo/information"] - same["pgpo/information"]) > 1e-4
+    # The denominator is the half's: twice the loss of these rows as a part of the whole batch.
+    part = run(small_config, even, even)
+    np.testing.assert_allclose(same["loss"], 2 * part["loss"], rtol=2e-5)
+
+
 @pytest.mark.optimized  # to 1e-5, and it is Adam's first update, which magnifies rounding
 def test_dropping_rows_without_signal_is_exact(small_model, small_config):
     # Half the rows are masked; the step that never sees them must agree.
@@ -138,7 +196,8 @@ def test_a_step_that_cannot_learn_changes_only_the_counters(small_model, small_c
     config = replaced(small_config, loss={"rollout_clip": 2.0})
     batch = random_experience()
     if fault == "no signal":
-        batch = batch._replace(sequence_mask=np.zeros(8, bool))
+        none = np.zeros(8, bool)
+        batch = batch._replace(sequence_mask=none, signal_mask=none)
     else:
         batch.sampler_logprobs[0, 0] = np.nan
     optimizer = make_optimizer(config)

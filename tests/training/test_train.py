@@ -13,8 +13,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import tyro
 
-from pgpo_jax.training import PRESETS, Trainer, read_jsonl, train
+from pgpo_jax.cli._defaults import starting_point
+from pgpo_jax.training import PRESETS, TrainConfig, Trainer, read_jsonl, train
 from tests.training.conftest import replaced
 
 SMALL = replaced(
@@ -59,6 +61,20 @@ def test_resuming_is_the_same_run(unbroken, tmp_path):
     assert contents(tmp_path / "run") == contents(whole)
     same = jax.tree.map(np.array_equal, jax.device_get(result.state), jax.device_get(resumed.state))
     assert all(jax.tree.leaves(same))
+
+
+def test_a_run_that_is_given_its_own_signals_is_the_same_run(unbroken, tmp_path):
+    """The replay survives `config.json`, the command line and a resumption, bit for bit."""
+    rows = [row for row in read_jsonl(unbroken[0] / "metrics.jsonl") if "pgpo/signal" in row]
+    signals = tuple(row["pgpo/signal"] for row in rows)
+    assert len(set(signals)) == 4
+    folder = tmp_path / "run"
+    train(replaced(SMALL, steps=2, information={"replay": signals}), folder)
+    config = starting_point(["--resume", "--output", str(folder)], folder)[1]
+    config = tyro.cli(TrainConfig, args=["--steps", "4"], default=config)
+    assert config.information.replay == signals
+    train(config, folder, resume=True)
+    assert contents(folder) == contents(unbroken[0])
 
 
 def test_seeds_and_methods_differ(unbroken, tmp_path):
