@@ -11,6 +11,7 @@ from jaxtyping import Float, PRNGKeyArray
 from ._chains import Chain
 from ._equations import Coefficients, Equation
 from ._lookup import as_chain, as_equation, as_problem, count_steps
+from ._minibatches import check_batch
 from ._setting import Setting
 from ._simulate_chain import chain_program
 from ._simulate_checks import check_coefficients, check_solver
@@ -59,10 +60,13 @@ def prepare(
     problem, equation, chain = as_problem(problem), as_equation(equation), as_chain(chain)
     steps = count_steps(eta, horizon)
     check_solver(solver)
-    coefficients = equation.build(problem, chain, eta=eta, batch_size=batch_size, replace=replace)
-    what = f"{equation.name!r} on {type(problem).__name__}"
-    check_coefficients(coefficients, solver, horizon, what)
-    return coefficients_of(problem, equation, chain, batch_size, replace), steps
+    check_batch(problem.num_examples, batch_size, replace)
+    equation.check(problem, chain)
+    build = coefficients_of(problem, equation, chain, batch_size, replace)
+    check_coefficients(
+        build, eta, solver, horizon, f"{equation.name!r} on {type(problem).__name__}"
+    )
+    return build, steps
 
 
 def simulate(
@@ -144,7 +148,8 @@ def simulate(
                 f"with {solver!r}"
             )
         total = steps * substeps
-        program = _states_of_equation(build, size, solver, total if backend == "scan" else None)
+        scan_steps = total if backend == "scan" else None
+        program = equation_program(build, paths=size, solver=solver, scan_steps=scan_steps)
         return gather(
             program,
             key,
@@ -156,22 +161,6 @@ def simulate(
             total,
             label=f"equation, eta={eta:g}",
         )
-
-
-@ft.lru_cache(maxsize=64)
-def _states_of_equation(
-    build: Callable[[Any], Coefficients], paths: int, solver: str, scan_steps: int | None
-) -> Callable[..., Any]:
-    program = equation_program(build, paths=paths, solver=solver, scan_steps=scan_steps)
-    return lambda *args: program(*args)[0]
-
-
-@ft.lru_cache(maxsize=64)
-def _states_of_chain(
-    problem: Problem, chain: Chain, batch_size: int, replace: bool, paths: int
-) -> Callable[..., Any]:
-    program = chain_program(problem, chain, batch_size, replace, paths, False)
-    return lambda *args: program(*args)[0]
 
 
 def run_chain(
@@ -212,6 +201,6 @@ def run_chain(
     problem, chain = as_problem(problem), as_chain(chain)
     steps = count_steps(eta, horizon)
     with jax.enable_x64(True):
-        program = _states_of_chain(problem, chain, batch_size, replace, size)
+        program = chain_program(problem, chain, batch_size, replace, size, False)
         d, label = problem.dim, f"chain, eta={eta:g}"
         return gather(program, key, paths, size, d, float(eta), steps, label=label)

@@ -1,6 +1,8 @@
 """What is refused before anything is simulated, and the drift that Stratonovich solvers need."""
 
+import functools as ft
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -40,23 +42,16 @@ def check_solver(name: str) -> None:
         raise ValueError(f"solver must be one of {', '.join(SOLVERS)}; got {name!r}")
 
 
-def check_coefficients(coefficients: Coefficients, solver: str, horizon: float, what: str) -> None:
+def check_coefficients(
+    build: Callable[[Any], Coefficients], eta: float, solver: str, horizon: float, what: str
+) -> None:
     """Looks at the diffusion matrix near the noise-free path, before any simulation.
 
     Raises:
         ValueError: it is not a covariance matrix there, or it depends on the state and the solver
             takes only additive noise.
     """
-    step = horizon / _PATH
-
-    def advance(x: Float[Array, " m"], _: None) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
-        return x + step * coefficients.drift(x), x
-
-    x0 = jnp.asarray(coefficients.x0, dtype=float)
-    path = np.asarray(jax.lax.scan(advance, x0, None, length=_PATH + 1)[1])
-    around = np.random.default_rng(0).uniform(-0.3, 0.3, (4, *path.shape))
-    probes = np.concatenate([path[None], path + around]).reshape(-1, len(x0))
-    matrices = np.asarray(jax.vmap(coefficients.diffusion_matrix)(jnp.asarray(probes)))
+    matrices = np.asarray(_probe(build, float(eta), horizon / _PATH))
     check_psd(matrices, what)
     varies = np.max(np.abs(matrices - matrices[0])) > 1e-12 * np.max(np.abs(matrices))
     if SOLVERS[solver].additive and varies:
@@ -65,3 +60,20 @@ def check_coefficients(coefficients: Coefficients, solver: str, horizon: float, 
             f"solver {solver!r} takes only noise that does not depend on the state, and the "
             f"diffusion of {what} does; use one of {fit}"
         )
+
+
+@ft.partial(jax.jit, static_argnums=0)
+def _probe(
+    build: Callable[[Any], Coefficients], eta: Float[Array, ""], step: Float[Array, ""]
+) -> Float[Array, "probes m m"]:
+    """Diffusion matrices along the noise-free path and around it; one program for every eta."""
+    coefficients = build(eta)
+    x0 = jnp.asarray(coefficients.x0)
+
+    def advance(x: Float[Array, " m"], _: None) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
+        return x + step * coefficients.drift(x), x
+
+    _, path = jax.lax.scan(advance, x0, None, length=_PATH + 1)
+    around = np.random.default_rng(0).uniform(-0.3, 0.3, (4, *path.shape))
+    probes = jnp.concatenate([path[None], path + around]).reshape(-1, len(x0))
+    return jax.vmap(coefficients.diffusion_matrix)(probes)

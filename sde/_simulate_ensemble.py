@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Key, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree
 
 # One chunk of doubles fits the second-level cache, where a whole ensemble of 1e5 paths does not.
 CHUNK = 1 << 14
@@ -57,6 +57,11 @@ def _sharded(function: Callable[..., PyTree], devices: int) -> Any:
     )
 
 
+@ft.partial(jax.jit, static_argnums=2)
+def _keys(key: PRNGKeyArray, first: Int[Array, ""], count: int) -> Key[Array, " count"]:
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(count))
+
+
 def over_chunks(
     function: Callable[..., PyTree],
     key: PRNGKeyArray,
@@ -81,7 +86,7 @@ def over_chunks(
     program = _sharded(function, devices)
     sharding = NamedSharding(_mesh(devices), PartitionSpec("chunks"))
     for first in _progress(range(0, rounds * devices, devices), label):
-        keys = jax.vmap(lambda c: jax.random.fold_in(key, c))(jnp.arange(first, first + devices))
+        keys = _keys(key, first, devices)
         out = jax.device_get(program(jax.device_put(keys, sharding), args))
         for i in range(min(devices, chunks - first)):
             yield jax.tree.map(lambda leaf, i=i: leaf[i], out)
@@ -104,10 +109,14 @@ def gather(
     *args: Any,
     label: str = "",
 ) -> Float[np.ndarray, "paths d"]:
-    """All the samples `[paths, dim]`, chunk by chunk, in host memory."""
+    """All the samples `[paths, dim]`, chunk by chunk, in host memory.
+
+    `function` gives (states, controls), as the programs of chains and equations do; the controls
+    are not looked at.
+    """
     out = np.empty((paths, dim))
     chunks = math.ceil(paths / chunk)
-    for c, part in enumerate(over_chunks(function, key, chunks, *args, label=label)):
+    for c, (part, _) in enumerate(over_chunks(function, key, chunks, *args, label=label)):
         rows = out[c * chunk : (c + 1) * chunk]
         rows[:] = np.asarray(part)[: len(rows), :dim]
     if not np.all(np.isfinite(out)):

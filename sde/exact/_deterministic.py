@@ -1,5 +1,6 @@
 """Ordinary differential equations: the limit of every chain, in any dimension."""
 
+import functools as ft
 from collections.abc import Callable
 
 import numpy as np
@@ -38,7 +39,12 @@ def ode_values(
     process: Process, observables: tuple[Observable, ...], steps: int, level: int
 ) -> Float[np.ndarray, "K O"]:
     """g(x(k eta)) for k = 0..steps and every observable, at one tolerance."""
-    times = process.eta * np.arange(steps + 1)
-    path = flow(process.drift, process.start, times, LADDER[level])
-    thetas = path[:, : process.problem.dim]
+    thetas = _path(process, steps, level)[:, : process.problem.dim]
     return np.stack([o.on(thetas) for o in observables], axis=1)
+
+
+# One path serves every observable, and one chain's limit every equation that claims to track it.
+@ft.lru_cache(maxsize=128)
+def _path(process: Process, steps: int, level: int) -> Float[np.ndarray, "K m"]:
+    times = process.eta * np.arange(steps + 1)
+    return flow(process.drift, process.start, times, LADDER[level])

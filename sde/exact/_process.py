@@ -4,7 +4,6 @@ import functools as ft
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -55,13 +54,12 @@ class Process:
 
     def next_states(self, states: Float[np.ndarray, "P m"]) -> Float[np.ndarray, "P M m"]:
         """Where the chain goes from each state with each minibatch."""
+        fractions = self._batches.fractions
+
+        def run(block):
+            return (_next_states(self.problem, self.chain, block, fractions, self.eta),)
+
         with jax.enable_x64(True):
-            eta = jnp.asarray(self.eta, dtype=float)
-            fractions = jnp.asarray(self._batches.fractions)
-
-            def run(block):
-                return (_next_states(self.problem, self.chain, block, fractions, eta),)
-
             return _blockwise(run, states)[0]
 
     def coefficients(
@@ -71,8 +69,7 @@ class Process:
         assert self.equation is not None
         how = (self.problem, self.chain, self.equation, self.batch_size, self.replace)
         with jax.enable_x64(True):
-            eta = jnp.asarray(self.eta, dtype=float)
-            drift, diffusion = _blockwise(lambda block: _coefficients(how, block, eta), states)
+            drift, diffusion = _blockwise(lambda block: _coefficients(how, block, self.eta), states)
         check_psd(diffusion, self.name)
         return drift, diffusion
 
@@ -81,15 +78,14 @@ class Process:
         assert self.equation is not None
         how = (self.problem, self.chain, self.equation, self.batch_size, self.replace)
         with jax.enable_x64(True):
-            eta = jnp.asarray(self.eta, dtype=float)
-            return np.asarray(_drift(how, jnp.asarray(state), eta))
+            return np.asarray(_drift(how, state, self.eta))
 
 
 def _blockwise(run, states: np.ndarray) -> list[np.ndarray]:
     """Apply a compiled function to blocks of one size, so that it is compiled once."""
     missing = -len(states) % _BLOCK
     padded = np.concatenate([states, np.repeat(states[:1], missing, axis=0)])
-    parts = [run(jnp.asarray(block)) for block in padded.reshape(-1, _BLOCK, states.shape[1])]
+    parts = [run(block) for block in padded.reshape(-1, _BLOCK, states.shape[1])]
     return [
         np.concatenate([np.asarray(part) for part in out])[: len(states)]
         for out in zip(*parts, strict=True)

@@ -14,6 +14,7 @@ Both carry the law forward (the adjoint), so that observables cost nothing extra
 
 import functools as ft
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -102,19 +103,33 @@ def _run_chain(process, nodes, n, values, read, steps):
     first = _derivative(n, period)
     powers = np.stack([np.linalg.matrix_power(first, k) for k in orders])
     with jax.enable_x64(True):
-        path = _shift(
-            jnp.asarray(values.reshape(-1, n, n, values.shape[2])),
-            jnp.asarray(fields.reshape(degree + 1, terms + 1, terms + 1, n, n)),
-            jnp.asarray(powers),
-            jnp.asarray(read.reshape(-1, n, n)),
-            steps,
-        )
-        return np.asarray(path)
+        fields = jnp.asarray(fields.reshape(degree + 1, terms + 1, terms + 1, n, n))
+        advance = ft.partial(_shift, fields, jnp.asarray(powers))
+        return _carry(advance, values, read, n, steps)
 
 
-@ft.partial(jax.jit, static_argnums=4)
-def _shift(values, fields, powers, read, steps):
-    degree = values.shape[0] - 1
+def _carry(
+    advance: Callable[[jax.Array], jax.Array],
+    values: np.ndarray,
+    read: np.ndarray,
+    n: int,
+    steps: int,
+) -> np.ndarray:
+    """`[K + 1, observables]`: the law `read` advanced step by step, and what it says of `values`.
+
+    A loop outside the compiled step, so that one program serves every number of steps.
+    """
+    law = jnp.asarray(read.reshape(-1, n, n))
+    laws = [law]
+    for _ in range(steps):
+        law = advance(law)
+        laws.append(law)
+    return np.asarray(laws).reshape(steps + 1, -1) @ values.reshape(-1, values.shape[-1])
+
+
+@jax.jit
+def _shift(fields, powers, law):
+    degree = law.shape[0] - 1
 
     def backward(v):
         derivatives = jnp.einsum("aij,ljk->alik", powers, v)
@@ -128,15 +143,7 @@ def _shift(values, fields, powers, read, steps):
             rows.append(sum(parts[1:], parts[0]))
         return jnp.stack(rows)
 
-    adjoint = jax.linear_transpose(backward, read)
-
-    def step(law, _):
-        (law,) = adjoint(law)
-        return law, jnp.einsum("lij,lijo->o", law, values)
-
-    start = jnp.einsum("lij,lijo->o", read, values)
-    _, path = jax.lax.scan(step, read, length=steps)
-    return jnp.concatenate([start[None], path])
+    return jax.linear_transpose(backward, law)(law)[0]
 
 
 def _derivative(n: int, period: float) -> np.ndarray:
@@ -158,23 +165,21 @@ def _run_equation(process, nodes, n, values, read, steps):
     while reach**terms / math.factorial(terms) > _ROUNDING:
         terms += 1
     with jax.enable_x64(True):
-        path = _taylor(
-            jnp.asarray(values.reshape(-1, n, n, values.shape[2])),
+        advance = ft.partial(
+            _taylor,
             jnp.asarray(drift.reshape(n, n, 2)),
             jnp.asarray(diffusion.reshape(n, n, 2, 2)),
             jnp.asarray(first),
-            jnp.asarray(read.reshape(-1, n, n)),
-            jnp.asarray(process.eta / substeps),
-            jnp.asarray(terms),
-            jnp.asarray(substeps),
-            steps,
+            process.eta / substeps,
+            terms,
+            substeps,
         )
-        return np.asarray(path)
+        return _carry(advance, values, read, n, steps)
 
 
-@ft.partial(jax.jit, static_argnums=8)
-def _taylor(values, drift, diffusion, first, read, dt, terms, substeps, steps):
-    degree = values.shape[0] - 1
+@jax.jit
+def _taylor(drift, diffusion, first, dt, terms, substeps, law):
+    degree = law.shape[0] - 1
     bx, by = drift[..., 0], drift[..., 1]
     axx, axy, ayy = diffusion[..., 0, 0], diffusion[..., 0, 1], diffusion[..., 1, 1]
 
@@ -189,7 +194,7 @@ def _taylor(values, drift, diffusion, first, read, dt, terms, substeps, steps):
         return out
 
     # Forward on the law, so that observables cost nothing extra.
-    adjoint = jax.linear_transpose(generator, read)
+    adjoint = jax.linear_transpose(generator, law)
 
     def substep(_, law):
         def add(r, carry):
@@ -200,10 +205,4 @@ def _taylor(values, drift, diffusion, first, read, dt, terms, substeps, steps):
 
         return jax.lax.fori_loop(1, terms + 1, add, (law, law))[1]
 
-    def step(law, _):
-        law = jax.lax.fori_loop(0, substeps, substep, law)
-        return law, jnp.einsum("lij,lijo->o", law, values)
-
-    start = jnp.einsum("lij,lijo->o", read, values)
-    _, path = jax.lax.scan(step, read, length=steps)
-    return jnp.concatenate([start[None], path])
+    return jax.lax.fori_loop(0, substeps, substep, law)

@@ -49,7 +49,7 @@ class Fluid:
     >>> import sde
     >>> fluid = Fluid(sde.PROBLEMS["student_teacher"], "gradient", 0.25)
     >>> round(float(fluid.noise_induced_drift(jnp.asarray(-0.8))), 3)
-    0.055
+    0.01
     """
 
     problem: Problem

@@ -1,6 +1,7 @@
 """The small-mass limit, measured: how fast the particle becomes an Itô equation, and which one."""
 
 import dataclasses
+import functools as ft
 import itertools
 import time
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 import scipy.linalg
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from sde._order_verdict import Evidence, Finding, judge
 from sde.exact import OBSERVABLES
@@ -62,13 +63,11 @@ def overdamped_expectation(
     """
     at = fluid.problem.theta0[0]
     with jax.enable_x64(True):
-        drift = jax.vmap(lambda x: fluid.overdamped_drift(x, noise_induced=noise_induced)[0])
-        diffusion = jax.vmap(lambda x: fluid.overdamped_diffusion(x)[0, 0])
 
         def value(width: float, n: int) -> float:
             grid = Chebyshev(at - width, at + width, n)
             nodes = grid.nodes[:, None]
-            b, a = np.asarray(drift(nodes)), np.asarray(diffusion(nodes))
+            b, a = map(np.asarray, _overdamped(fluid, noise_induced, nodes))
             generator = b[:, None] * grid.first + 0.5 * a[:, None] * grid.second
             start = OBSERVABLES[observable].on(nodes)
             end = scipy.linalg.expm(horizon * generator) @ start
@@ -88,6 +87,17 @@ def overdamped_expectation(
         )
     error, best = min(found)
     return best, error
+
+
+@ft.partial(jax.jit, static_argnums=(0, 1))
+def _overdamped(
+    fluid: Fluid, noise_induced: bool, nodes: Float[Array, "n 1"]
+) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+    def one(x: Float[Array, " 1"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        drift = fluid.overdamped_drift(x, noise_induced=noise_induced)
+        return drift[0], fluid.overdamped_diffusion(x)[0, 0]
+
+    return jax.vmap(one)(nodes)
 
 
 def measure_mass_limit(
@@ -120,11 +130,10 @@ def measure_mass_limit(
     if unknown:
         raise ValueError(f"unknown observable {unknown[0]!r}; there are {', '.join(OBSERVABLES)}")
     key = jax.random.key(0) if key is None else key
-    functions = [OBSERVABLES[name].function for name in observables]
     rungs = [
         particle_expectations(
             fluid,
-            [lambda x, g=g: jax.vmap(lambda z: g(z[None]))(x) for g in functions],
+            observables,
             mass=mass,
             horizon=horizon,
             paths=paths,

@@ -1,17 +1,20 @@
 """The underdamped particle, stepped by diffrax's Langevin solvers with friction frozen per step."""
 
+import functools as ft
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Literal
 
 import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from sde._control_variate import Estimate, Moments, products
-from sde._simulate_ensemble import CHUNK, even_chunks, gather, over_chunks
+from sde._control_variate import Estimate, controls
+from sde._simulate_ensemble import CHUNK, even_chunks, gather
+from sde._simulate_expectation import Observables, stream, sums_of
+from sde.exact import as_observable
 from sde.viscous._fluid import Fluid
 
 LANGEVIN_SOLVERS = {
@@ -65,18 +68,16 @@ def simulate_particle(
     Raises:
         ValueError: a mass, horizon, paths or rate not > 0, or an unknown name.
     """
-    _check(mass, horizon, steps_per_relaxation, solver, freeze)
     size = even_chunks(paths, chunk)
+    args = _steps(mass, horizon, steps_per_relaxation, solver, freeze)
     with jax.enable_x64(True):
-        program = _program(fluid, mass, horizon, steps_per_relaxation, solver, freeze, size)
-        label = f"particle m={mass:g}"
-        rows = gather(lambda k: program(k)[0][:, None], key, paths, size, 1, label=label)
-        return rows[:, 0]
+        program = _program(fluid, solver, freeze, size)
+        return gather(program, key, paths, size, 1, *args, label=f"particle m={mass:g}")[:, 0]
 
 
 def particle_expectations(
     fluid: Fluid,
-    observables: Sequence[Callable[[Float[Array, " n"]], Float[Array, " n"]]],
+    observables: Observables,
     *,
     mass: float,
     horizon: float = 1.0,
@@ -87,51 +88,39 @@ def particle_expectations(
     freeze: Freeze = "middle",
     chunk: int = CHUNK,
 ) -> Estimate:
-    """Expectations of functions of the position, with the linearised noise as control variate.
+    """Expectations of observables of the position, with the linearised noise as control variate.
 
-    Any sum of the path's own Brownian increments with deterministic weights has mean 0 and a known
-    variance; the weights are those of the linearised overdamped path. `paths` is rounded up to
-    whole chunks. Other arguments as in `simulate_particle`.
+    The control is the fluctuation of the overdamped equation, linearised along its noise-free path
+    and driven by the particle's own Brownian increments: mean 0, known variance. `paths` is rounded
+    up to whole chunks. Other arguments as in `simulate_particle`.
     """
-    _check(mass, horizon, steps_per_relaxation, solver, freeze)
     size = even_chunks(paths, chunk)
+    args = _steps(mass, horizon, steps_per_relaxation, solver, freeze)
+    functions = tuple(as_observable(g) for g in observables)
     with jax.enable_x64(True):
-        program = _program(fluid, mass, horizon, steps_per_relaxation, solver, freeze, size)
-
-        def sums(k: PRNGKeyArray) -> Float[Array, "m m"]:
-            x, martingale, variance = program(k)
-            values = jnp.stack([g(x) for g in observables], axis=1)
-            return products(values, jnp.stack([martingale, martingale**2 - variance], axis=1))
-
-        moments = Moments(len(observables))
-        for part in over_chunks(sums, key, math.ceil(paths / size), label=f"particle m={mass:g}"):
-            moments.add(part)
-        return moments.estimate()
+        program = sums_of(_program(fluid, solver, freeze, size), functions)
+        return stream(program, functions, key, paths, size, args, f"particle m={mass:g}")
 
 
+@ft.lru_cache(maxsize=32)
 def _program(
-    fluid: Fluid,
-    mass: float,
-    horizon: float,
-    steps_per_relaxation: float | int,
-    solver: str,
-    freeze: Freeze,
-    paths: int,
-) -> Callable[[PRNGKeyArray], Any]:
-    steps = math.ceil(horizon / mass * steps_per_relaxation)
-    h = horizon / steps
+    fluid: Fluid, solver: str, freeze: Freeze, paths: int
+) -> Callable[..., tuple[Array, Array]]:
+    """A function (key, mass, h, steps) -> positions [paths, 1] and their controls [paths, 2]."""
     method, levy_area = LANGEVIN_SOLVERS[solver]
     langevin = method(0.01)
     force, mobility, kick = (jax.vmap(f) for f in (fluid.force, fluid.mobility, fluid.kick_squared))
-    start = jnp.full((paths,), fluid.problem.theta0[0])
-    weights = _weights(fluid, steps, h)
 
-    def run(key: PRNGKeyArray) -> tuple[Array, Array, Array]:
+    def overdamped(x: Float[Array, ""]) -> Float[Array, ""]:
+        return fluid.overdamped_drift(x[None])[0]
+
+    def run(
+        key: PRNGKeyArray, mass: Float[Array, ""], h: Float[Array, ""], steps: Int[Array, ""]
+    ) -> tuple[Array, Array]:
         brownian = diffrax.UnsafeBrownianPath(shape=(paths,), key=key, levy_area=levy_area)
 
-        def step(carry: tuple[Any, Array], k_weight: tuple[Array, Array]) -> tuple[Any, None]:
-            (x, v), martingale = carry
-            k, weight = k_weight
+        def step(k: Int[Array, ""], carry: tuple[Any, ...]) -> tuple[Any, ...]:
+            x, v, fluctuation, centre, variance = carry
             where = x + (h / 2) * v if freeze == "middle" else x
             gamma = 1 / (mass * mobility(where))
             u = kick(where) / (2 * mass**2 * gamma)
@@ -142,33 +131,31 @@ def _program(
             t0, t1 = k * h, (k + 1) * h
             # A fresh solver state per step: the coefficients belong to the frozen friction.
             state = langevin.init(terms, t0, t1, (x, v), None)
-            y, _, _, _, _ = langevin.step(terms, t0, t1, (x, v), None, state, False)
+            (x, v), _, _, _, _ = langevin.step(terms, t0, t1, (x, v), None, state, False)
             increments: Any = brownian.evaluate(t0, t1, use_levy=True)
-            return (y, martingale + weight * increments.W), None
+            drift, slope = jax.value_and_grad(overdamped)(centre)
+            growth, noise = 1 + h * slope, fluid.overdamped_diffusion(centre[None])[0, 0]
+            return (
+                x,
+                v,
+                growth * fluctuation + jnp.sqrt(noise) * increments.W,
+                centre + h * drift,
+                growth**2 * variance + h * noise,
+            )
 
-        ks = jnp.arange(steps, dtype=start.dtype)
-        carry = ((start, jnp.zeros_like(start)), jnp.zeros_like(start))
-        ((x, _), martingale), _ = jax.lax.scan(step, carry, (ks, weights))
-        return x, martingale, h * jnp.sum(weights**2)
+        x0 = jnp.asarray(fluid.problem.theta0[0])
+        x, still = jnp.full((paths,), x0), jnp.zeros((paths,))
+        carry = (x, still, still, x0, jnp.zeros(()))
+        x, _, fluctuation, _, variance = jax.lax.fori_loop(0, steps, step, carry)
+        return x[:, None], controls(fluctuation[:, None], variance[None, None])
 
     return run
 
 
-def _weights(fluid: Fluid, steps: int, h: float) -> Float[Array, " steps"]:
-    def forward(x: Array, _: None) -> tuple[Array, tuple[Array, Array]]:
-        drift, slope = jax.value_and_grad(lambda z: fluid.overdamped_drift(z[None])[0])(x)
-        return x + h * drift, (slope, jnp.sqrt(fluid.overdamped_diffusion(x[None])[0, 0]))
-
-    _, (slopes, amplitudes) = jax.lax.scan(
-        forward, jnp.asarray(fluid.problem.theta0[0], dtype=float), None, length=steps
-    )
-    growth = jnp.cumsum((h * slopes)[::-1])[::-1] - h * slopes
-    return amplitudes * jnp.exp(growth)
-
-
-def _check(
+def _steps(
     mass: float, horizon: float, steps_per_relaxation: float | int, solver: str, freeze: str
-) -> None:
+) -> tuple[float, float, int]:
+    """(mass, h, how many steps), after everything that can be refused has been."""
     for name, value in (
         ("mass", mass),
         ("horizon", horizon),
@@ -180,3 +167,5 @@ def _check(
         raise ValueError(f"solver must be one of {', '.join(LANGEVIN_SOLVERS)}; got {solver!r}")
     if freeze not in ("middle", "start"):
         raise ValueError(f"freeze must be 'middle' or 'start', got {freeze!r}")
+    steps = math.ceil(horizon / mass * steps_per_relaxation)
+    return float(mass), horizon / steps, steps

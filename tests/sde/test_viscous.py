@@ -12,10 +12,6 @@ KEY = jax.random.key(3)
 FLUID = Fluid(sde.PROBLEMS["student_teacher"], "gradient", 0.25)
 
 
-def _mean(x):
-    return x
-
-
 def test_noise_induced_drift_is_half_the_slope_of_the_diffusion_for_a_constant_kick():
     # With s constant the limit is the Stratonovich reading: half sigma sigma'.
     x = jnp.asarray(0.3)
@@ -37,7 +33,7 @@ def test_a_light_particle_obeys_the_limit_with_the_noise_induced_drift_and_not_t
     assert limit - paper > 0.005
 
     def distance(mass):
-        e = particle_expectations(FLUID, [_mean], mass=mass, paths=8192, key=KEY)
+        e = particle_expectations(FLUID, ["mean"], mass=mass, paths=8192, key=KEY)
         return e.values[0], e.standard_errors[0]
 
     heavy, _ = distance(1 / 16)
@@ -53,7 +49,7 @@ def test_freezing_the_viscosity_over_long_steps_gives_the_papers_equation():
     paper, _ = overdamped_expectation(FLUID, "mean", noise_induced=False)
     e = particle_expectations(
         FLUID,
-        [_mean],
+        ["mean"],
         mass=2.0**-11,
         paths=16384,
         key=KEY,
@@ -65,8 +61,8 @@ def test_freezing_the_viscosity_over_long_steps_gives_the_papers_equation():
 
 def test_another_langevin_solver_agrees():
     how = {"mass": 1 / 8, "paths": 4096, "key": KEY}
-    a = particle_expectations(FLUID, [_mean], **how)
-    b = particle_expectations(FLUID, [_mean], solver="quicsort", **how)
+    a = particle_expectations(FLUID, ["mean"], **how)
+    b = particle_expectations(FLUID, ["mean"], solver="quicsort", **how)
     assert abs(a.values[0] - b.values[0]) < 5 * np.hypot(a.standard_errors[0], b.standard_errors[0])
 
 
