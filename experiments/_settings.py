@@ -5,7 +5,7 @@ from typing import Any, Literal, TypeVar
 
 from pgpo_jax.training import PRESETS, TrainConfig
 
-Preset = Literal["smoke", "cpu", "gpu"]
+Preset = Literal["smoke", "cpu", "gpu", "paper"]
 Config = TypeVar("Config")
 
 
@@ -53,5 +53,6 @@ TRAINING: dict[str, TrainConfig] = {
         teacher={"max_prompt": 3072},
         evaluation={"every": 10, "samples": 4},
     ),
+    "paper": PRESETS["paper-qwen3-8b"],
 }
 """Base configurations. `smoke` ends in seconds and says nothing; `cpu` is what was run."""

@@ -144,18 +144,17 @@ class Sweep:
             for needed in arm.needs(seed):
                 if needed not in known:
                     raise ValueError(f"{arm.name} at seed {seed} needs {needed}, which no one runs")
-        start, first = time.perf_counter(), None
+        start, at_start = time.perf_counter(), sum(self.done(a.name, s) for a, s in jobs)
         while missing := [(a, s) for a, s in jobs if not self.done(a.name, s)]:
-            done = len(jobs) - len(missing)
-            first = done if first is None else first
-            seconds = time.perf_counter() - start
-            left = seconds / (done - first) * len(missing) if done > first else float("nan")
             ran = self._run_first(missing)
             if ran is None:
                 # What is left is in the hands of other processes, or waits for them.
                 time.sleep(_POLL_SECONDS)
-            else:
-                print(f"[{done + 1}/{len(jobs)}] {ran}, {left / 60:.0f} min left", flush=True)
+                continue
+            done = len(jobs) - len(missing) + 1
+            pace = (time.perf_counter() - start) / max(1, done - at_start)
+            left = pace * (len(jobs) - done) / 60
+            print(f"[{done}/{len(jobs)}] {ran}; {left:.0f} min left", flush=True)
 
     def _run_first(self, missing: Sequence[tuple[Arm, int]]) -> str | None:
         """The first of some runs that can be done now: what it gave, or `None` if none can."""

@@ -7,7 +7,7 @@ from pgpo_jax.reports._interval import (
     mean_interval as mean_interval,
 )
 from pgpo_jax.reports._intervals import interval_figure as interval_figure
-from pgpo_jax.reports._page import Page as Page
+from pgpo_jax.reports._page import Cell as Cell, Page as Page
 from pgpo_jax.reports._run_record import RunRecord as RunRecord, read_run as read_run
 from pgpo_jax.reports._run_report import (
     versions as versions,
