@@ -15,7 +15,7 @@ def changed(config: Config, **changes: Any) -> Config:
         name: changed(getattr(config, name), **value) if isinstance(value, dict) else value
         for name, value in changes.items()
     }
-    return dataclasses.replace(config, **values)  # pyright: ignore[reportType]
+    return dataclasses.replace(config, **values)  # pyright: ignore[reportArgumentType]
 
 
 # The shipped model with widths that fit its questions (at most 53 tokens; 63 with a solution).

@@ -119,17 +119,8 @@ def domain_of(task: str) -> str:
     return task.split(":")[-1].removesuffix("/train.json").split("/")[-1]
 
 
-@dataclass(frozen=True)
-class Quoted:
-    """One run by the three rules.
-
-    Attributes:
-        scores: of each test question, by rule.
-        steps: the step that was chosen, by rule.
-    """
-
-    scores: dict[str, Float[np.ndarray, " Q"]]
-    steps: dict[str, int]
+Quoted = dict[str, Float[np.ndarray, " Q"]]
+"""The scores of each test question at the step that a rule chooses, by rule."""
 
 
 def quote(run: RunRecord) -> Quoted:
@@ -145,8 +136,8 @@ def quote(run: RunRecord) -> Quoted:
         # The earliest of equals.
         return max(steps, key=lambda step: (on(half, step).mean(), -step))
 
-    chosen = dict(zip(_RULES, (steps[-1], best(validation), best(test)), strict=True))
-    return Quoted({rule: on(test, step) for rule, step in chosen.items()}, chosen)
+    chosen = (steps[-1], best(validation), best(test))
+    return {rule: on(test, step) for rule, step in zip(_RULES, chosen, strict=True)}
 
 
 def selection(
@@ -163,7 +154,7 @@ def selection(
     count = len(quoted[f"{domains[0]}-sdpo"])
 
     def mean(domain: str, name: str, seed: int, rule: str) -> float:
-        return float(quoted[f"{domain}-{name}"][seed % count].scores[rule].mean())
+        return float(quoted[f"{domain}-{name}"][seed % count][rule].mean())
 
     found: dict[str, list[float]] = {key: [] for key in ("evaluation", "alpha", "seed", "fixed")}
     for seed in range(count):
@@ -199,7 +190,7 @@ def report(config: Config, sweep: Sweep, command: str) -> str:
     domains, names = [domain_of(task) for task in config.tasks], list(methods(config))
 
     def table_of(domain: str, name: str, rule: str) -> Float[np.ndarray, "S Q"]:
-        return np.array([q.scores[rule] for q in quoted[f"{domain}-{name}"]])
+        return np.array([q[rule] for q in quoted[f"{domain}-{name}"]])
 
     pooled = {
         name: np.concatenate([table_of(d, name, _RULES[0]) for d in domains], axis=1)
