@@ -141,6 +141,11 @@ def comparison_section(
     )
 
 
+def in_words(comparisons: Sequence[Comparison]) -> str:
+    """A family of comparisons in one line."""
+    return "; ".join(f"{c.name} {c.difference.text()} ({c.verdict})" for c in comparisons)
+
+
 def provenance(sweep: Sweep, command: str) -> dict[str, str]:
     """What made the numbers: command, commit, machine, date, versions, time spent."""
     return {

@@ -41,6 +41,7 @@ from experiments._report import (
     Records,
     comparison_section,
     finished_records,
+    in_words,
     last,
     later,
     mean_curve,
@@ -175,14 +176,11 @@ def decide(comparisons: Sequence[Comparison], margin: float) -> str:
             f"The information is not the cause at this scale: with {count} seeds the real signal "
             f"differs from every matched control by less than {margin:g}."
         )
-    parts = [
-        f"{c.name} {c.difference.text()} ({c.verdict}"
-        + (f", {c.seeds_to_decide} seeds would decide)" if c.verdict == "undecided" else ")")
-        for c in matched
-    ]
-    needed = [c.seeds_to_decide or 0 for c in matched if c.verdict == "undecided"]
-    all_of = f", {max(needed)} seeds would decide all five" if needed else ""
-    return f"Undecided with {count} seeds{all_of}: " + "; ".join(parts) + "."
+    needed = [c.seeds_to_decide for c in matched if c.verdict == "undecided"]
+    if not needed:
+        return f"Neither: with {count} seeds some matched controls are as good and some are not."
+    seeds = "no number of" if None in needed else str(max(n for n in needed if n))
+    return f"Undecided with {count} seeds; {seeds} seeds would decide for all matched controls."
 
 
 def report(config: Config, sweep: Sweep, command: str) -> str:
@@ -190,8 +188,8 @@ def report(config: Config, sweep: Sweep, command: str) -> str:
     seeds, records = finished_records(sweep)
     outcome, final = scores(records, later(_FROM)), scores(records, last)
     comparisons = compare(outcome, PAIRS, margin=config.margin)
-    verdict = decide(comparisons, config.margin)
-    page = Page("Is it the information?", f"{len(seeds)} seeds per arm. {verdict}")
+    headline = decide(comparisons, config.margin)
+    page = Page("Is it the information?", headline)
     page.heading("The real signal against its replacements")
     comparison_section(page, comparisons, outcome=_OUTCOME, margin=config.margin)
     page.heading("The arms")
@@ -241,10 +239,10 @@ def report(config: Config, sweep: Sweep, command: str) -> str:
             },
         },
         command=command,
-        verdict=verdict,
+        verdict=f"{headline} In {_OUTCOME}: {in_words(comparisons)}.",
         text=__doc__ or "",
     )
-    return verdict
+    return f"{headline}\n{in_words(comparisons)}"
 
 
 def _curves(page: Page, records: Records) -> None:

@@ -29,6 +29,7 @@ from experiments._command import SweepConfig, run_experiment
 from experiments._report import (
     comparison_section,
     finished_records,
+    in_words,
     mean_curve,
     mean_of,
     over_seeds,
@@ -204,7 +205,7 @@ def report(config: Config, sweep: Sweep, command: str) -> str:
     )
     chosen = selection(quoted, domains, names)
     verdict = _verdict(together, apart, chosen, len(seeds))
-    page = Page("SDPO and PGPO in four domains", f"{len(seeds)} seeds. {verdict}")
+    page = Page("SDPO and PGPO in four domains", verdict)
     page.heading("Every alpha against SDPO, all domains together")
     comparison_section(page, together, outcome="accuracy at the fixed step", margin=config.margin)
     page.heading("Domain by domain")
@@ -274,11 +275,10 @@ def _verdict(
     chosen: Mapping[str, Interval],
     seeds: int,
 ) -> str:
-    words = "; ".join(f"{c.name} {c.difference.text()} ({c.verdict})" for c in together)
     decided = sum(c.verdict in ("better", "worse") for c in apart)
     return (
-        f"At the fixed step, all domains together, {seeds} seeds: {words}. By domain, {decided} of "
-        f"{len(apart)} comparisons find a difference after Holm. Choosing alpha and step on the "
+        f"At the fixed step, all domains together, {seeds} seeds: {in_words(together)}. By "
+        f"domain, {decided} of {len(apart)} comparisons find a difference after Holm. Choosing alpha and step on the "
         f"test split adds {chosen['alpha'].text()} to PGPO; the same choice among SDPO runs of "
         f"other seeds adds {chosen['seed'].text()}."
     )

@@ -32,6 +32,7 @@ from experiments._report import (
     Records,
     comparison_section,
     finished_records,
+    in_words,
     later,
     mean_curve,
     mean_of,
@@ -208,8 +209,7 @@ def report(config: Config, sweep: Sweep, command: str) -> str:
         comparisons = compare(late, PAIRS, margin=config.margin)
         results["comparisons"] = [c.to_json() for c in comparisons]
         rates = ", ".join(f"{name} {len(found)}/{len(seeds)}" for name, found in fallen.items())
-        words = "; ".join(f"{c.name} {c.difference.text()} ({c.verdict})" for c in comparisons)
-        verdict = f"At {config.setting.name}, runs that collapse: {rates}. {words}."
+        verdict = f"At {config.setting.name}, runs that collapse: {rates}."
     page = Page("Where SDPO collapses", f"{len(seeds)} seeds. {verdict}")
     page.heading("The runs")
     page.table(
@@ -238,6 +238,7 @@ def report(config: Config, sweep: Sweep, command: str) -> str:
         _curves(page, records)
     page.heading("What was fixed in advance")
     page.text(__doc__ or "")
+    verdict += f" Held-out accuracy: {in_words(comparisons)}." if comparisons else ""
     write_results(sweep, page, results, command=command, verdict=verdict, text=__doc__ or "")
     return verdict
 

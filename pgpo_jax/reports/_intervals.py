@@ -1,5 +1,7 @@
 from collections.abc import Sequence
 
+from matplotlib.ticker import MaxNLocator
+
 from pgpo_jax.reports._interval import Interval
 from pgpo_jax.reports._svg import INK, Figure, report_style, series
 
@@ -42,5 +44,6 @@ def interval_figure(
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="y", visible=False)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
         axes.set_xlabel(x_label)
     return figure

@@ -83,6 +83,7 @@ def test_flags_change_a_preset():
         parse(PRESETS, ["--preset", "big"], prog="x", text=None)
 
 
+@pytest.mark.usefixtures("quick_compilation")
 def test_the_whole_of_it_on_a_very_small_scale(tmp_path, capsys):
     flags = ["--preset", "smoke", "--output", str(tmp_path / "sweep"), "--training.steps", "1"]
     assert falsification.main(flags) == 0
