@@ -72,11 +72,18 @@ def over_seeds(values: Sequence[float] | np.ndarray) -> Interval:
     return Interval(mean, mean - float(half), mean + float(half))
 
 
-def mean_curve(name: str, runs: Sequence[RunRecord], metric: str, **style: Any) -> Curve:
-    """A metric over the steps: mean over seeds with its 95 % band.
+def mean_curves(runs: Records, metric: str) -> list[Curve]:
+    """A metric over the steps by arm: means over seeds with their 95 % bands.
 
     `metric` is a name in `metrics.jsonl`; `eval/...` are those of the evaluations.
     """
+    # Lines that lie upon each other are told apart by their dashes.
+    return [
+        _mean_curve(name, runs[name], metric, dash=place % 4) for place, name in enumerate(runs)
+    ]
+
+
+def _mean_curve(name: str, runs: Sequence[RunRecord], metric: str, **style: Any) -> Curve:
     rows = "evaluations" if metric.startswith("eval/") else "steps"
     series = [run.series(metric, rows) for run in runs]
     shared = sorted(set.intersection(*(set(steps) for steps, _ in series)))

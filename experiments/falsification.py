@@ -44,7 +44,7 @@ from experiments._report import (
     in_words,
     last,
     later,
-    mean_curve,
+    mean_curves,
     mean_of,
     over_seeds,
     scores,
@@ -268,7 +268,7 @@ def _curves(page: Page, records: Records) -> None:
         ),
     ):
         page.curves(
-            [mean_curve(name, records[name], metric) for name in shown],
+            mean_curves({name: records[name] for name in shown}, metric),
             title=title,
             x_label="optimizer step",
             y_label=label,

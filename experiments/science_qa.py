@@ -30,7 +30,7 @@ from experiments._report import (
     comparison_section,
     finished_records,
     in_words,
-    mean_curve,
+    mean_curves,
     mean_of,
     over_seeds,
     write_results,
@@ -240,7 +240,7 @@ def report(config: Config, sweep: Sweep, command: str) -> str:
     page.heading("Curves")
     for domain in domains:
         page.curves(
-            [mean_curve(name, records[f"{domain}-{name}"], "eval/accuracy") for name in names],
+            mean_curves({name: records[f"{domain}-{name}"] for name in names}, "eval/accuracy"),
             title=f"Held-out accuracy, {domain}",
             x_label="optimizer step",
             y_label="share of right answers",
@@ -278,9 +278,9 @@ def _verdict(
     decided = sum(c.verdict in ("better", "worse") for c in apart)
     return (
         f"At the fixed step, all domains together, {seeds} seeds: {in_words(together)}. By "
-        f"domain, {decided} of {len(apart)} comparisons find a difference after Holm. Choosing alpha and step on the "
-        f"test split adds {chosen['alpha'].text()} to PGPO; the same choice among SDPO runs of "
-        f"other seeds adds {chosen['seed'].text()}."
+        f"domain, {decided} of {len(apart)} comparisons find a difference after Holm. Choosing "
+        f"alpha and step on the test split adds {chosen['alpha'].text()} to PGPO; "
+        f"the same choice among SDPO runs of other seeds adds {chosen['seed'].text()}."
     )
 
 

@@ -34,7 +34,7 @@ from experiments._report import (
     finished_records,
     in_words,
     later,
-    mean_curve,
+    mean_curves,
     mean_of,
     over_seeds,
     scores,
@@ -270,7 +270,7 @@ def _curves(page: Page, records: Records) -> None:
         ("rollout/response_length", "Length of the answers", "tokens"),
     ):
         page.curves(
-            [mean_curve(name, runs, metric) for name, runs in records.items()],
+            mean_curves(records, metric),
             title=title,
             x_label="optimizer step",
             y_label=label,
