@@ -67,34 +67,43 @@ def experience(config: TrainConfig, teacher_prompt: int = 112) -> Experience:
     )
 
 
+KINDS = ("bare", "sdpo", "pgpo")
+
+
+def kind_of_step(
+    name: str, base: TrainConfig
+) -> tuple[TrainConfig, optax.GradientTransformationExtraArgs, Callable[[Any], Any]]:
+    """Configuration and optimizer of one kind of step, and what its jitted step is wrapped in."""
+    config = replace(base, method="pgpo" if name == "pgpo" else "sdpo")
+    if name != "bare":
+        return config, make_optimizer(config), lambda step: step
+    settings = config.optimizer
+    rate = optax.linear_schedule(0.0, settings.learning_rate, settings.warmup_steps)
+    optimizer = optax.with_extra_args_support(
+        optax.chain(
+            optax.clip_by_global_norm(settings.clip_norm),
+            optax.adamw(rate, weight_decay=settings.weight_decay),
+        )
+    )
+
+    def with_loss_only(step: Any) -> Any:
+        def only_loss(state: TrainState, batch: Experience) -> tuple[TrainState, jax.Array]:
+            state, metrics = step(state, batch)
+            return state, metrics["loss"]
+
+        return jax.jit(only_loss, donate_argnums=0)
+
+    return config, optimizer, with_loss_only
+
+
 def make_step(
     name: str, graphdef: Any, params: Any, batch: Experience
 ) -> tuple[Callable[..., Any], TrainState]:
     """The compiled step of one kind, and its first state."""
-    base = PRESETS["tiny"]
-    config = replace(base, method="pgpo" if name == "pgpo" else "sdpo")
-    optimizer = make_optimizer(config)
-    if name == "bare":
-        settings = config.optimizer
-        rate = optax.linear_schedule(0.0, settings.learning_rate, settings.warmup_steps)
-        optimizer = optax.with_extra_args_support(
-            optax.chain(
-                optax.clip_by_global_norm(settings.clip_norm),
-                optax.adamw(rate, weight_decay=settings.weight_decay),
-            )
-        )
-    step = make_train_step(graphdef, optimizer, config)
-    if name == "bare":
-        whole = step
-
-        def only_loss(state: TrainState, batch: Experience) -> tuple[TrainState, jax.Array]:
-            state, metrics = whole(state, batch)
-            return state, metrics["loss"]
-
-        step = jax.jit(only_loss, donate_argnums=0)
+    config, optimizer, wrapped = kind_of_step(name, PRESETS["tiny"])
+    step = wrapped(make_train_step(graphdef, optimizer, config))
     state = init_state(jax.tree.map(jnp.copy, params), optimizer, config.teacher)
-    jitted: Any = step
-    return jitted.lower(state, batch).compile(), state
+    return step.lower(state, batch).compile(), state
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
@@ -104,7 +113,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     arguments = parser.parse_args(argv)
     graphdef, params = nnx.split(Qwen3(SHAPE, rngs=nnx.Rngs(0)), nnx.Param)
     batch = experience(PRESETS["tiny"])
-    names = ("bare", "sdpo", "pgpo")
+    names = KINDS
     steps, states = {}, {}
     for name in names:
         steps[name], states[name] = make_step(name, graphdef, params, batch)

@@ -9,10 +9,11 @@ import tyro
 from flax import nnx
 
 from pgpo_jax.cli._defaults import from_json
-from pgpo_jax.models import save_pretrained
+from pgpo_jax.models import merged, save_pretrained
 from pgpo_jax.training import Checkpoints, TrainConfig, init_state, load_policy, make_optimizer
 from pgpo_jax.training._policy import model_folder
 from pgpo_jax.training._run_folder import open_run_folder
+from pgpo_jax.training._state import student_weights, teacher_weights
 
 
 @dataclass(frozen=True)
@@ -49,17 +50,19 @@ def main(argv: Sequence[str]) -> None:
     config = from_json(TrainConfig(), json.loads(path.read_text(encoding="utf-8")))
     if command.weights == "teacher" and config.teacher.kind == "live":
         raise ValueError("--weights teacher needs a teacher of its own, got a run with a live one")
-    policy, params = load_policy(config.model, dtype=config.dtype)
-    template = init_state(params, make_optimizer(config), config.teacher)
+    policy, params = load_policy(config.model, dtype=config.dtype, param_dtype=config.param_dtype)
+    template = init_state(params, make_optimizer(config), config.teacher, lora=config.lora)
     # Claimed, since opening the checkpoints of a live run would tidy away what it is writing.
     with (
         open_run_folder(command.run, config, resume=True) as folder,
-        Checkpoints(
-            folder.resolve() / "checkpoints", keep=max(1, config.keep_checkpoints)
-        ) as checkpoints,
+        Checkpoints(folder.resolve() / "checkpoints", keep=config.keep_checkpoints) as checkpoints,
     ):
         state = checkpoints.restore(template)
-    chosen = state.params if command.weights == "student" else state.teacher
+    chosen = merged(
+        student_weights(state.params, state.frozen, config.lora)
+        if command.weights == "student"
+        else teacher_weights(state)
+    )
     policy.tokenizer.save_pretrained(command.output)
     endings = Path(model_folder(config.model)) / "generation_config.json"
     if endings.is_file():

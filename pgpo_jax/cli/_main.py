@@ -25,6 +25,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "demo": Command("_demo", "train SDPO and PGPO from the shipped model and compare them"),
     "train": Command("_train", "post-train a model on a task"),
+    "plan": Command("_plan", "tell what memory a run needs, without using it"),
     "eval": Command("_eval", "measure a model: avg@n on a task"),
     "sample": Command("_sample", "show a model's answers to questions"),
     "export": Command("_export", "write a run's model as a Hugging Face folder"),

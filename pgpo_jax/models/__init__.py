@@ -2,9 +2,19 @@
 
 from pgpo_jax.models._config import Qwen3Config as Qwen3Config
 from pgpo_jax.models._load import load_pretrained as load_pretrained
+from pgpo_jax.models._lora import (
+    LORA_TARGETS as LORA_TARGETS,
+    averaged_deltas as averaged_deltas,
+    init_lora as init_lora,
+    merged as merged,
+    with_deltas as with_deltas,
+    with_lora as with_lora,
+    zero_deltas as zero_deltas,
+)
 from pgpo_jax.models._qwen3 import Qwen3 as Qwen3, abstract_params as abstract_params
 from pgpo_jax.models._sample import Samples as Samples, sample as sample
 from pgpo_jax.models._save import save_pretrained as save_pretrained
+from pgpo_jax.models._shapes import QWEN3_SHAPES as QWEN3_SHAPES
 from pgpo_jax.models._sharding import (
     SHARDING_RULES as SHARDING_RULES,
     make_mesh as make_mesh,

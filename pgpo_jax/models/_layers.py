@@ -12,7 +12,8 @@ from pgpo_jax.models._config import Qwen3Config
 
 
 class LayerWeights(NamedTuple):
-    """One layer's weights, or all layers' with a leading layer axis. Kernels are [in, out]."""
+    """One layer's weights, or all layers' with a leading layer axis. Kernels are [in, out]; an
+    `AdaptedKernel` may stand for one."""
 
     input_norm: Array
     q_proj: Array
@@ -122,20 +123,60 @@ def attend(
         k: keys; each serves N/K queries.
         v: values.
         allowed: True where the query may see the key.
-        implementation: "xla" works in float32 whatever the inputs; "cudnn" keeps 16-bit inputs.
+        implementation: "xla" works in float32 whatever the inputs; "chunked" is the same, some
+            queries at a time; "cudnn" keeps 16-bit inputs.
 
     Returns:
         One value per query head, in the dtype of `q`.
     """
     dtype = q.dtype
-    if implementation == "xla":
-        # Mixed products are not an option: the gradient of jax.nn's 16-bit path promotes
-        # implicitly, which strict dtype promotion forbids.
-        q, k, v = (x.astype(jnp.float32) for x in (q, k, v))
-    heads = jax.nn.dot_product_attention(
-        q, k, v, mask=allowed, implementation="cudnn" if implementation == "cudnn" else "xla"
-    )
-    return heads.astype(dtype)
+    if implementation == "cudnn":
+        return jax.nn.dot_product_attention(q, k, v, mask=allowed, implementation="cudnn")
+    # Mixed products are not an option: the gradient of jax.nn's 16-bit path promotes
+    # implicitly, which strict dtype promotion forbids.
+    q, k, v = (x.astype(jnp.float32) for x in (q, k, v))
+    if implementation == "chunked":
+        return attend_in_chunks(q, k, v, allowed).astype(dtype)
+    return jax.nn.dot_product_attention(q, k, v, mask=allowed, implementation="xla").astype(dtype)
+
+
+def attend_in_chunks(
+    q: Float[Array, "B T N H"],
+    k: Float[Array, "B S K H"],
+    v: Float[Array, "B S K H"],
+    allowed: Bool[Array, "B 1 T S"],
+    chunk: int = 256,
+) -> Float[Array, "B T N H"]:
+    """Attention of `chunk` queries at a time, computed again in the backward pass.
+
+    No array is larger than [B, N, chunk, S], where all scores at once would be [B, N, T, S].
+
+    Args:
+        q: queries, float32.
+        k: keys.
+        v: values.
+        allowed: True where the query may see the key.
+        chunk: queries at a time.
+
+    Returns:
+        One value per query head.
+    """
+    length = q.shape[1]
+    number = -(-length // chunk)
+    missing = number * chunk - length
+
+    def split(x: Array, axis: int) -> Array:
+        pad = [(0, missing if i == axis else 0) for i in range(x.ndim)]
+        x = jnp.pad(x, pad).reshape(*x.shape[:axis], number, chunk, *x.shape[axis + 1 :])
+        return jnp.moveaxis(x, axis, 0)
+
+    @jax.checkpoint
+    def some(queries: Array, allowed: Array) -> Array:
+        return jax.nn.dot_product_attention(queries, k, v, mask=allowed, implementation="xla")
+
+    chunks = jax.lax.map(lambda x: some(*x), (split(q, 1), split(allowed, 2)))
+    heads = jnp.moveaxis(chunks, 0, 1).reshape(q.shape[0], number * chunk, *q.shape[2:])
+    return heads[:, :length]
 
 
 def attention_output(

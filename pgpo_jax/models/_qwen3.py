@@ -76,8 +76,9 @@ class Qwen3(nnx.Module):
         param_dtype: dtype of the stored weights, cast to `dtype` as each layer is used.
         remat: recompute each layer in the backward pass: False, True (nothing saved), or the name
             of a policy in `jax.checkpoint_policies`.
-        attention: "xla", in float32 on any machine, or "cudnn": flash attention on NVIDIA GPUs,
-            which needs a 16-bit `dtype`.
+        attention: "xla", in float32 on any machine; "chunked", the same with the scores of 256
+            queries in memory at a time; or "cudnn": flash attention on NVIDIA GPUs, which needs a
+            16-bit `dtype`.
         mesh: activations are pinned to it by `SHARDING_RULES`; None for one device.
 
     Raises:
@@ -109,8 +110,8 @@ class Qwen3(nnx.Module):
                 f"remat must be a bool or the name of a policy in jax.checkpoint_policies, "
                 f"got {remat!r}."
             )
-        if attention not in ("xla", "cudnn"):
-            raise ValueError(f"attention must be 'xla' or 'cudnn', got {attention!r}.")
+        if attention not in ("xla", "chunked", "cudnn"):
+            raise ValueError(f"attention must be 'xla', 'chunked' or 'cudnn', got {attention!r}.")
         self.config = config
         self.attention = attention
         self.dtype = jnp.dtype(dtype)

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 from flax import nnx
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from pgpo_jax.models._config import Qwen3Config
 
@@ -66,7 +66,7 @@ def make_mesh(
     return jax.make_mesh(shape, MESH_AXES, (AxisType.Auto,) * 3, devices=found)
 
 
-def partition_spec(axes: Sequence[str | None], mesh: Mesh) -> PartitionSpec:
+def partition_spec(axes: Sequence[str | None], mesh: Mesh | AbstractMesh) -> PartitionSpec:
     """Maps logical axis names to the mesh axes that `mesh` really has.
 
     Args:
@@ -91,7 +91,7 @@ def partition_spec(axes: Sequence[str | None], mesh: Mesh) -> PartitionSpec:
     return PartitionSpec(*entries)
 
 
-def check_mesh(config: Qwen3Config, mesh: Mesh) -> None:
+def check_mesh(config: Qwen3Config, mesh: Mesh | AbstractMesh) -> None:
     """Refuses a mesh that the model cannot be cut over.
 
     Args:

@@ -4,6 +4,7 @@ from pgpo_jax.training._checkpoint import Checkpoints as Checkpoints
 from pgpo_jax.training._config import (
     EvaluationConfig as EvaluationConfig,
     InformationConfig as InformationConfig,
+    LoRAConfig as LoRAConfig,
     LossConfig as LossConfig,
     MeshConfig as MeshConfig,
     OptimizerConfig as OptimizerConfig,
@@ -22,16 +23,14 @@ from pgpo_jax.training._experience import (
 )
 from pgpo_jax.training._mesh import make_mesh as make_mesh
 from pgpo_jax.training._optimizer import make_optimizer as make_optimizer
+from pgpo_jax.training._plan import MemoryPlan as MemoryPlan, memory_plan as memory_plan
 from pgpo_jax.training._policy import (
     Policy as Policy,
     Responses as Responses,
     load_policy as load_policy,
 )
 from pgpo_jax.training._presets import PRESETS as PRESETS
-from pgpo_jax.training._run_folder import (
-    check_same_config as check_same_config,
-    read_jsonl as read_jsonl,
-)
+from pgpo_jax.training._run_folder import read_jsonl as read_jsonl
 from pgpo_jax.training._state import TrainState as TrainState, init_state as init_state
 from pgpo_jax.training._step import make_train_step as make_train_step
 from pgpo_jax.training._stream import QuestionStream as QuestionStream

@@ -33,7 +33,7 @@ def accumulated_gradient(
         The gradient, and the `HeadLoss` of the whole batch.
 
     Raises:
-        ValueError: if the micro-batches do not divide the rows.
+        ValueError: if the micro-batches do not divide the rows, or rows share their prompts.
     """
 
     def gradient(rows: Experience) -> tuple[Any, HeadLoss]:
@@ -48,6 +48,8 @@ def accumulated_gradient(
         return gradient(batch)
     if count % micro_batch:
         raise ValueError(f"a micro-batch of {micro_batch} rows must divide the {count} of a batch")
+    if batch.prompt_owner is not None:
+        raise ValueError("rows that share their prompts cannot be taken in micro-batches")
     number = count // micro_batch
 
     def split(x: Array) -> Array:

@@ -11,7 +11,8 @@ _ITEM = "state"
 
 
 class Checkpoints:
-    """The checkpoints of a run: the whole `TrainState`, one folder per step, written atomically.
+    """The checkpoints of a run: a `TrainState` but for what is frozen, one folder per step, written
+    atomically.
 
     A save that fails leaves the older checkpoints as they were. Use as a context manager.
     """
@@ -62,7 +63,8 @@ class Checkpoints:
         }
         loaded = self._checkpointer.load_checkpointables(step, {_ITEM: abstract})[_ITEM]
         leaves = [loaded[name] for name in wanted]
-        return jax.tree.unflatten(jax.tree.structure(template), leaves)
+        structure = jax.tree.structure(template._replace(frozen=None))
+        return jax.tree.unflatten(structure, leaves)._replace(frozen=template.frozen)
 
     def _compare(self, wanted: dict[str, Any], saved: dict[str, Any], step: int) -> None:
         where = f"checkpoint {step} in {self._checkpointer.directory}"
@@ -78,6 +80,6 @@ class Checkpoints:
 
 
 def _named(state: TrainState) -> dict[str, Any]:
-    """The arrays of a state by path, so that the files do not depend on Python classes."""
-    paths = jax.tree_util.tree_flatten_with_path(state)[0]
+    """The arrays of a state that change, by path: the files do not depend on Python classes."""
+    paths = jax.tree_util.tree_flatten_with_path(state._replace(frozen=None))[0]
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in paths}

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pgpo_jax.information import ESTIMATORS
+from pgpo_jax.models import LORA_TARGETS
 
 
 def _require(holds: bool, rule: str, value: object) -> None:
@@ -44,6 +45,9 @@ class RolloutConfig:
     row_buckets: int = 4
     """Sequences without a teacher signal are dropped; what remains is padded to a multiple of
     `questions * samples / row_buckets` rows."""
+    micro_batch: int | None = None
+    """Questions answered at a time, which bounds the key-value cache. `None`: all at once. The
+    random numbers differ from those of another `micro_batch`."""
     share_prompts: bool = False
     """Read a prompt once for all responses to it, and a teacher prompt once for all that are shown
     the same solution. Pays where prompts are not short against responses; needs one device and
@@ -52,6 +56,13 @@ class RolloutConfig:
     def __post_init__(self) -> None:
         _positive(self, "questions", "samples", "temperature", "max_prompt", "max_response")
         _positive(self, "smallest_bucket", "row_buckets")
+        if self.micro_batch is not None:
+            _positive(self, "micro_batch")
+            _require(
+                self.questions % self.micro_batch == 0,
+                f"RolloutConfig.micro_batch must divide questions = {self.questions}",
+                self.micro_batch,
+            )
         _require(0 < self.top_p <= 1, "RolloutConfig.top_p must be in (0, 1]", self.top_p)
         _require(
             self.rows % self.row_buckets == 0,
@@ -193,6 +204,34 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True)
+class LoRAConfig:
+    """Low-rank adapters (LoRA): the model's own weights are frozen, thin factors are trained."""
+
+    rank: int = 0
+    """Of the factors; 0 trains all weights instead."""
+    alpha: float = 32.0
+    """The product of the factors is multiplied by alpha / rank."""
+    targets: tuple[str, ...] = LORA_TARGETS
+    """Kernels that have factors."""
+    base_dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    """Of the frozen weights in memory."""
+
+    def __post_init__(self) -> None:
+        _require(self.rank >= 0, "LoRAConfig.rank must be at least 1, or 0 for none", self.rank)
+        _positive(self, "alpha")
+        _require(
+            bool(self.targets) and set(self.targets) <= set(LORA_TARGETS),
+            f"LoRAConfig.targets must be some of {LORA_TARGETS}",
+            self.targets,
+        )
+
+    @property
+    def scale(self) -> float:
+        """What multiplies the product of the factors."""
+        return self.alpha / self.rank
+
+
+@dataclass(frozen=True)
 class EvaluationConfig:
     """avg@n on held-out questions."""
 
@@ -257,14 +296,13 @@ class TrainConfig:
         "nothing_saveable", "dots_saveable", "dots_with_no_batch_dims_saveable"
     ] = "nothing_saveable"
     """What of a layer is stored all the same: a name in `jax.checkpoint_policies`."""
-    attention: Literal["xla", "cudnn"] = "xla"
-    """See `pgpo_jax.models.Qwen3`."""
+    attention: Literal["xla", "chunked", "cudnn"] = "xla"
+    """`xla`: all scores at once, float32; `chunked`: 256 queries at a time, for long sequences on
+    any machine; `cudnn`: flash attention on NVIDIA GPUs, which needs bfloat16."""
+    lora: LoRAConfig = field(default_factory=LoRAConfig)
     checkpoint_every: int = 50
     """Steps between checkpoints; the final state is always saved."""
     keep_checkpoints: int = 2
-    """0: none is written, and the run cannot be continued."""
-    tensorboard: bool = True
-    """Write TensorBoard's events beside the JSON lines, which hold the same numbers."""
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -274,12 +312,7 @@ class TrainConfig:
     mesh: MeshConfig = field(default_factory=MeshConfig)
 
     def __post_init__(self) -> None:
-        _positive(self, "steps", "checkpoint_every")
-        _require(
-            self.keep_checkpoints >= 0,
-            "TrainConfig.keep_checkpoints must be at least 0",
-            self.keep_checkpoints,
-        )
+        _positive(self, "steps", "checkpoint_every", "keep_checkpoints")
         shards = self.mesh.data * self.mesh.fsdp
         rung = self.rollout.rows // self.rollout.row_buckets
         micro_batch = self.optimizer.micro_batch or rung
@@ -290,6 +323,7 @@ class TrainConfig:
         )
         for name, rows in (
             ("rollout.questions", self.rollout.questions),
+            ("rollout.micro_batch", self.rollout.micro_batch or self.rollout.questions),
             ("evaluation.batch", self.evaluation.batch),
             ("rollout.questions * samples / row_buckets", rung),
             ("optimizer.micro_batch", micro_batch),
@@ -337,6 +371,11 @@ class TrainConfig:
         if self.information.half == "none":
             return settings.rows
         return (settings.questions + 1) // 2 * settings.samples
+
+    @property
+    def param_dtype(self) -> str:
+        """Of the model's weights in memory: what is trained is float32."""
+        return self.lora.base_dtype if self.lora.rank else "float32"
 
     @property
     def alpha(self) -> float:

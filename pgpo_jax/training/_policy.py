@@ -60,8 +60,31 @@ class Policy:
         top_p: float,
         smallest_bucket: int,
         largest_prompt: int,
+        at_once: int | None = None,
     ) -> Responses:
-        """Samples `samples` responses to each prompt, in one call of the jitted sampler."""
+        """Samples `samples` responses to each prompt: to `at_once` prompts in a call of the jitted
+        sampler, or to all of them."""
+        if at_once is not None and at_once < len(prompts):
+            parts = [
+                self.respond(
+                    params,
+                    prompts[start : start + at_once],
+                    jax.random.fold_in(key, start),
+                    samples=samples,
+                    max_new_tokens=max_new_tokens,
+                    temperature=temperature,
+                    top_p=top_p,
+                    smallest_bucket=smallest_bucket,
+                    largest_prompt=largest_prompt,
+                )
+                for start in range(0, len(prompts), at_once)
+            ]
+            return Responses(
+                np.concatenate([part.tokens for part in parts]),
+                np.concatenate([part.mask for part in parts]),
+                np.concatenate([part.logprobs for part in parts]),
+                [text for part in parts for text in part.texts],
+            )
         width = bucket(max(map(len, prompts)), smallest=smallest_bucket, largest=largest_prompt)
         tokens, mask = pad(prompts, count=len(prompts), width=width, fill=self.pad_id, side="left")
         tokens, mask = shard_rows((tokens, mask), self.mesh)
@@ -99,6 +122,7 @@ def load_policy(
     mesh: Mesh | None = None,
     dtype: Any = None,
     remat: bool | str = False,
+    param_dtype: Any = "float32",
     attention: str = "xla",
 ) -> tuple[Policy, Any]:
     """Loads a model and its tokenizer.
@@ -106,7 +130,8 @@ def load_policy(
     Args:
         name: `tiny`, a folder in Hugging Face layout, or a Hub id.
         mesh: where to place the weights.
-        dtype: type of the computation; the weights are float32.
+        dtype: type of the computation.
+        param_dtype: type of the weights; float32 if they are to be trained.
         remat: recompute each layer in the backward pass; see `pgpo_jax.models.Qwen3`, as for
             `attention`.
         attention: how attention is computed.
@@ -116,7 +141,9 @@ def load_policy(
     """
     folder = model_folder(name)
     tokenizer = load_tokenizer(folder)
-    model = load_pretrained(folder, mesh=mesh, dtype=dtype, remat=remat, attention=attention)
+    model = load_pretrained(
+        folder, mesh=mesh, dtype=dtype, param_dtype=param_dtype, remat=remat, attention=attention
+    )
     graphdef, params = nnx.split(model, nnx.Param)
     ends = _end_ids(folder, tokenizer)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]

@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int
 
-from pgpo_jax.training._config import TeacherConfig
+from pgpo_jax.models import averaged_deltas, init_lora, with_deltas, with_lora, zero_deltas
+from pgpo_jax.training._config import LoRAConfig, TeacherConfig, TrainConfig
 
 
 class TrainState(NamedTuple):
@@ -14,10 +15,13 @@ class TrainState(NamedTuple):
 
     Attributes:
         step: steps taken, skipped ones included.
-        params: the student, float32.
+        params: what is trained, float32: the student, or with LoRA the factors of its additions.
         teacher: the moving average or the initial model, float32; `None` if the teacher is live.
+            With LoRA the moving average of the additions, and `None` for the initial model.
         opt_state: of the whole chain, the multiplier's state included.
         skipped: steps in a row whose gradient was not finite.
+        frozen: the initial model if LoRA leaves it as it is, else `None`. It passes through the
+            step, which may then give its memory back as it came; a checkpoint does not hold it.
     """
 
     step: Int[Array, ""]
@@ -25,6 +29,7 @@ class TrainState(NamedTuple):
     teacher: Any
     opt_state: Any
     skipped: Int[Array, ""]
+    frozen: Any = None
 
 
 def init_state(
@@ -32,19 +37,37 @@ def init_state(
     optimizer: optax.GradientTransformation,
     teacher: TeacherConfig,
     mesh: Mesh | None = None,
+    *,
+    lora: LoRAConfig | None = None,
+    seed: int = 0,
 ) -> TrainState:
     """The state before the first step; the teacher starts as a copy of the student.
 
     On a mesh the moments are laid out as their parameters are, and scalars are held everywhere.
+
+    Args:
+        params: the model's weights.
+        optimizer: of what is trained.
+        teacher: which kind there is.
+        mesh: where the weights lie.
+        lora: freeze `params` and train factors of this rank instead, if it is not 0.
+        seed: of the factors.
     """
-    # A copy, since the step donates its buffers: student and teacher must not share any.
-    copy = None if teacher.kind == "live" else jax.tree.map(jnp.copy, params)
+    frozen = None
+    if lora is None or not lora.rank:
+        # A copy, since the step donates its buffers: student and teacher must not share any.
+        copy = None if teacher.kind == "live" else jax.tree.map(jnp.copy, params)
+    else:
+        frozen = params
+        params = init_lora(frozen, lora.rank, lora.targets, key=jax.random.key(seed), mesh=mesh)
+        copy = zero_deltas(frozen, params) if teacher.kind == "ema" else None
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         teacher=copy,
         opt_state=optimizer.init(params),
         skipped=jnp.zeros((), jnp.int32),
+        frozen=frozen,
     )
     if mesh is None:
         return state
@@ -54,3 +77,29 @@ def init_state(
         return leaf if on_mesh else jax.device_put(leaf, NamedSharding(mesh, PartitionSpec()))
 
     return jax.tree.map(place, state)
+
+
+def student_weights(params: Any, frozen: Any, lora: LoRAConfig) -> Any:
+    """The student as parameters of the model, from what is trained and what is frozen."""
+    return params if frozen is None else with_lora(frozen, params, lora.scale)
+
+
+def teacher_weights(state: TrainState) -> Any:
+    """The moving average, or the initial model, as parameters of the model."""
+    if state.frozen is None:
+        return state.teacher
+    return state.frozen if state.teacher is None else with_deltas(state.frozen, state.teacher)
+
+
+def moved_teacher(teacher: Any, params: Any, applies: Bool[Array, ""], config: TrainConfig) -> Any:
+    """The teacher after a step to `params`; left as it was, to the bit, where `applies` is false.
+
+    With LoRA the average is of what the student adds to the frozen model, in full: it is exactly
+    the average of the merged weights, less the model.
+    """
+    if config.teacher.kind != "ema":
+        return teacher
+    rate = jnp.where(applies, jnp.float32(config.teacher.rate), 0.0)
+    if config.lora.rank:
+        return averaged_deltas(teacher, params, config.lora.scale, rate)
+    return optax.incremental_update(params, teacher, rate)

@@ -12,7 +12,12 @@ from pgpo_jax.training._accumulate import accumulated_gradient
 from pgpo_jax.training._config import TrainConfig
 from pgpo_jax.training._control import MEASURED, SignalControl
 from pgpo_jax.training._experience import Experience
-from pgpo_jax.training._state import TrainState
+from pgpo_jax.training._state import (
+    TrainState,
+    moved_teacher,
+    student_weights,
+    teacher_weights,
+)
 
 Metrics = dict[str, Float[Array, ""]]
 
@@ -66,15 +71,13 @@ def make_train_step(
             return jax.tree.map(lambda a, b: jnp.where(applies, a, b), new, old)
 
         params = keep(optax.apply_updates(state.params, updates), state.params)
-        teacher = state.teacher
-        if config.teacher.kind == "ema":
-            teacher = keep(optax.incremental_update(params, teacher, config.teacher.rate), teacher)
         new_state = TrainState(
             step=state.step + 1,
             params=params,
-            teacher=teacher,
+            teacher=moved_teacher(state.teacher, params, applies, config),
             opt_state=keep(opt_state, state.opt_state),
             skipped=jnp.where(finite, 0, state.skipped + 1).astype(jnp.int32),
+            frozen=state.frozen,
         )
         metrics = _signal_metrics(out, batch) | {
             "pgpo/signal": signal,
@@ -147,12 +150,15 @@ def experience_loss(
             batch.teacher_prompt_owner,
         )
 
-    student_hidden, student_head = side(params, batch.prompt, batch.prompt_mask, batch.prompt_owner)
+    student = student_weights(params, state.frozen, config.lora)
+    student_hidden, student_head = side(
+        student, batch.prompt, batch.prompt_mask, batch.prompt_owner
+    )
     live = config.teacher.kind in ("live", "trust_region")
-    teacher_hidden, teacher_head = taught(params if live else state.teacher)
+    teacher_hidden, teacher_head = taught(student if live else teacher_weights(state))
     mix: dict[str, Any] = {}
     if config.teacher.kind == "trust_region":
-        reference_hidden, reference_head = taught(state.teacher)
+        reference_hidden, reference_head = taught(teacher_weights(state))
         mix = {
             "reference_hidden": reference_hidden,
             "reference_head": reference_head,

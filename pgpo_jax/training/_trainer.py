@@ -8,15 +8,18 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array, Key
 
+from pgpo_jax.models import Qwen3Config
+from pgpo_jax.models._load import find_folder
 from pgpo_jax.tasks import Question, load_questions
 from pgpo_jax.training._config import EvaluationConfig, TrainConfig
 from pgpo_jax.training._control import signal_control
 from pgpo_jax.training._evaluate import Evaluation, evaluate
 from pgpo_jax.training._experience import make_experience
+from pgpo_jax.training._fit import refuse_too_large
 from pgpo_jax.training._mesh import make_mesh, shard_rows
 from pgpo_jax.training._optimizer import make_optimizer
-from pgpo_jax.training._policy import load_policy
-from pgpo_jax.training._state import TrainState, init_state
+from pgpo_jax.training._policy import load_policy, model_folder
+from pgpo_jax.training._state import TrainState, init_state, student_weights
 from pgpo_jax.training._step import make_train_step
 from pgpo_jax.training._stream import QuestionStream
 
@@ -48,12 +51,14 @@ class Trainer:
         self.mesh = make_mesh(config.mesh)
         questions = load_questions(config.task, split="train", seed=config.seed)
         self.held_out = held_out_questions(config)
+        refuse_too_large(config, Qwen3Config.from_folder(find_folder(model_folder(config.model))))
         self.policy, params = load_policy(
             config.model,
             mesh=self.mesh,
             dtype=config.dtype,
             remat=config.remat and config.remat_policy,
             attention=config.attention,
+            param_dtype=config.param_dtype,
         )
         self.stream = QuestionStream(
             questions,
@@ -63,7 +68,9 @@ class Trainer:
             seed=config.seed,
         )
         optimizer = make_optimizer(config)
-        self.initial_state = init_state(params, optimizer, config.teacher, self.mesh)
+        self.initial_state = init_state(
+            params, optimizer, config.teacher, self.mesh, lora=config.lora, seed=config.seed
+        )
         if self.mesh is None:
             self._step = _shared_step(self.policy.graphdef, program_config(config))
         else:
@@ -77,7 +84,7 @@ class Trainer:
         start = time.perf_counter()
         batch = self.stream.batch(number)
         responses = self.policy.respond(
-            state.params,
+            self.student(state),
             batch.prompts,
             self._fold(_ROLLOUT, number),
             samples=settings.samples,
@@ -86,6 +93,7 @@ class Trainer:
             top_p=settings.top_p,
             smallest_bucket=settings.smallest_bucket,
             largest_prompt=settings.max_prompt,
+            at_once=settings.micro_batch,
         )
         sampled = time.perf_counter()
         experience, metrics = make_experience(
@@ -109,11 +117,15 @@ class Trainer:
         }
         return state, StepReport(metrics, {k: float(v) for k, v in timings.items()})
 
+    def student(self, state: TrainState) -> Any:
+        """The student of a state as parameters of the policy's model."""
+        return student_weights(state.params, state.frozen, self.config.lora)
+
     def evaluate(self, state: TrainState) -> Evaluation:
         """avg@n of the student on the held-out questions, always with the same random numbers."""
         return evaluate(
             self.policy,
-            state.params,
+            self.student(state),
             self.held_out,
             self._fold(_EVALUATION, 0),
             self.config.evaluation,
@@ -138,7 +150,6 @@ def program_config(config: TrainConfig) -> TrainConfig:
         evaluation=EvaluationConfig(),
         checkpoint_every=1,
         keep_checkpoints=1,
-        tensorboard=True,
     )
 
 

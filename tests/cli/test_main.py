@@ -25,7 +25,17 @@ def failing(monkeypatch):
 def test_help_names_every_command(capsys):
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
-    names = ["demo", "train", "eval", "sample", "export", "report", "weak-order", "experiment"]
+    names = [
+        "demo",
+        "train",
+        "plan",
+        "eval",
+        "sample",
+        "export",
+        "report",
+        "weak-order",
+        "experiment",
+    ]
     assert list(_main.COMMANDS) == names
     for name in names:
         assert f"\n  {name} " in shown

@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 from pgpo_jax.models import Qwen3
+from pgpo_jax.models._layers import attend, attend_in_chunks
 
 
 @pytest.fixture(scope="module")
@@ -165,3 +166,25 @@ def test_continuations_of_shared_prompts_are_the_whole_sequences(tiny_model, pro
         np.testing.assert_allclose(a, b, atol=1e-5 * max(1.0, float(jnp.abs(a).max())))
     # The control: other owners are other sequences.
     assert jnp.abs(both(params, 1 - owner)[1][1] - two).max() > 1e-2
+
+
+def test_attention_in_chunks_is_attention():
+    """Values and gradients, with a last chunk that is not full and a row that sees nothing."""
+    rng = np.random.default_rng(0)
+    shapes = ((2, 7, 4, 6), (2, 9, 2, 6), (2, 9, 2, 6))
+    q, k, v = (jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in shapes)
+    allowed = jnp.asarray(rng.random((2, 1, 7, 9)) < 0.6).at[0, 0, 3].set(False)
+    weights = jnp.asarray(rng.standard_normal(shapes[0]), jnp.float32)
+
+    def results(attention):
+        loss = lambda q, k, v: jnp.sum(weights * attention(q, k, v))  # noqa: E731
+        return jax.jit(jax.value_and_grad(loss, (0, 1, 2)))(q, k, v)
+
+    whole = results(lambda *x: attend(*x, allowed))
+    chunked = results(lambda *x: attend_in_chunks(*x, allowed, chunk=3))
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(chunked), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+    # No array holds the scores of all queries.
+    text = jax.jit(lambda *x: attend_in_chunks(*x, allowed, chunk=3)).lower(q, k, v).as_text()
+    assert "2x4x3x9xf32" in text.replace("2x2x2x3x9", "2x4x3x9")
+    assert "x7x9xf32" not in text

@@ -1,0 +1,85 @@
+"""What PGPO adds to a step of the paper's size, as the compiler counts it; nothing is allocated.
+
+    python -m benchmarks.full_size_overhead [--json FILE] [--model Qwen3-8B]
+
+The step of `paper-qwen3-8b` (256 sequences, all at full length) is compiled on abstract arguments,
+as in `benchmarks.step_overhead`: `bare` is SDPO without multiplier, signal and metrics, `sdpo` is
+ours with alpha = 0, `pgpo` is ours. The compiler counts what a loop does once, however often it
+runs. The head takes all tokens in one chunk here, so that all that PGPO adds is counted in full,
+but of the equal layers one: the ratio of the whole step is nearer to 1 than the one printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from dataclasses import replace
+from typing import Any
+
+import jax
+
+from benchmarks._record import add_json_flag, report
+from benchmarks.step_overhead import KINDS, kind_of_step
+from pgpo_jax.models import QWEN3_SHAPES, Qwen3Config, abstract_params
+from pgpo_jax.training import PRESETS
+from pgpo_jax.training._plan import abstract_step
+
+
+def compiled(kind: str, shape: Qwen3Config) -> Any:
+    """The compiled step of one kind."""
+    base = PRESETS["paper-qwen3-8b"]
+    tokens = base.rollout.rows * base.rollout.max_response
+    config, optimizer, wrapped = kind_of_step(kind, base)
+    config = replace(config, loss=replace(config.loss, chunk=tokens))
+    step, *arguments = abstract_step(config, shape, None, optimizer=optimizer)
+    return wrapped(step).lower(*arguments).compile()
+
+
+def figures(kind: str, program: Any) -> dict[str, Any]:
+    """The compiler's counts of a program."""
+    memory = program.memory_analysis()
+    return {
+        "step": kind,
+        "tflop": program.cost_analysis()["flops"] / 1e12,
+        "argument_bytes": memory.argument_size_in_bytes,
+        "output_bytes": memory.output_size_in_bytes,
+        "temp_bytes": memory.temp_size_in_bytes,
+    }
+
+
+def main(argv: list[str] | None = None) -> dict[str, Any]:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", choices=list(QWEN3_SHAPES), default="Qwen3-8B")
+    add_json_flag(parser)
+    arguments = parser.parse_args(argv)
+    shape = QWEN3_SHAPES[arguments.model]
+    rows = [figures(kind, compiled(kind, shape)) for kind in KINDS]
+    bare, sdpo, pgpo = rows
+    kernels = [leaf for leaf in jax.tree.leaves(abstract_params(shape)) if leaf.ndim > 1]
+    matrices = [math.prod(leaf.shape) * 4 for leaf in kernels if min(leaf.shape[-2:]) > 256]
+    comparison = {
+        f"pgpo/{other['step']}": {
+            "flops": pgpo["tflop"] / other["tflop"],
+            "more_argument_bytes": pgpo["argument_bytes"] - other["argument_bytes"],
+            "more_output_bytes": pgpo["output_bytes"] - other["output_bytes"],
+            "more_temp_bytes": pgpo["temp_bytes"] - other["temp_bytes"],
+        }
+        for other in (sdpo, bare)
+    }
+    record = report(
+        "benchmarks.full_size_overhead",
+        sys.argv[1:] if argv is None else argv,
+        rows,
+        arguments.json,
+        ratios=comparison,
+        smallest_kernel_bytes=min(matrices),
+    )
+    for name, values in comparison.items():
+        print(f"{name}: " + ", ".join(f"{what} {value:.9g}" for what, value in values.items()))
+    print(f"smallest kernel of the model, all layers: {min(matrices)} bytes")
+    return record
+
+
+if __name__ == "__main__":
+    main()

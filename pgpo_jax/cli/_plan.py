@@ -1,0 +1,137 @@
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from pgpo_jax.cli._defaults import starting_point
+from pgpo_jax.cli._overview import align
+from pgpo_jax.models import QWEN3_SHAPES, Qwen3Config
+from pgpo_jax.training import TrainConfig, make_mesh
+from pgpo_jax.training._fit import changes_to_fit, sparing_step
+from pgpo_jax.training._plan import GIGABYTE, MemoryPlan, memory_plan, parse_bytes
+from pgpo_jax.training._policy import model_folder
+
+_MOST_DEVICES = 4096
+
+
+@dataclass(frozen=True)
+class PlanCommand:
+    """Tells the bytes per device that a run needs, without allocating them, and whether it fits.
+
+    Takes the flags of `pgpo train`. `--model` may be a folder, a config.json, or the name of a
+    published shape: Qwen3-0.6B, Qwen3-1.7B, Qwen3-8B. Weights, moments, teacher and cache follow
+    from shapes; the rest is the compiler's figure for the real step on abstract arrays, on as many
+    virtual devices as the mesh asks for.
+    """
+
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")]
+    preset: str | None = None
+    """As of `pgpo train`."""
+    device_memory: str = "80GB"
+    """Of one device, in GB or GiB."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs `pgpo plan`.
+
+    Raises:
+        ValueError: for a bad configuration, memory size or mesh.
+        FileNotFoundError: if the model is neither there nor a known shape.
+    """
+    source, config = starting_point(argv, Path("runs/train"))
+    command = tyro.cli(PlanCommand, prog="pgpo plan", args=list(argv), default=PlanCommand(config))
+    config, memory = command.config, parse_bytes(command.device_memory)
+    shape = model_shape(config.model)
+    if not _has_devices(config.mesh.size):
+        _on_virtual_devices(config.mesh.size, argv)
+        return
+    print(f"{config.model}, {source}, {config.mesh.size} x {memory / GIGABYTE:g} GB")
+    plan = _planned(config, shape)
+    print(align(plan.rows()))
+    if plan.peak <= memory:
+        print(f"fits: {(memory - plan.peak) / GIGABYTE:.2f} GB to spare")
+        return
+    print("does not fit")
+    change = changes_to_fit(config, shape, memory)
+    if change is None:
+        print(_more_devices(config, shape, memory))
+        return
+    flags, smaller = change
+    if flags:
+        plan = _planned(smaller, shape)
+    if plan.peak > memory:
+        more, smaller = sparing_step(smaller)
+        flags = " ".join(filter(None, [flags, more]))
+        plan = _planned(smaller, shape)
+    print(f"\nwith {flags}")
+    print(align(plan.rows()))
+    if plan.peak <= memory:
+        print(f"fits: {(memory - plan.peak) / GIGABYTE:.2f} GB to spare")
+    else:
+        print(f"does not fit either\n{_more_devices(config, shape, memory)}")
+
+
+def model_shape(model: str) -> Qwen3Config:
+    """The shape of a model: of a folder, a config.json, or a published name.
+
+    Raises:
+        FileNotFoundError: if it is none of these; nothing is downloaded.
+    """
+    path = Path(model_folder(model))
+    if path.is_dir():
+        return Qwen3Config.from_folder(path)
+    if path.is_file():
+        try:
+            return Qwen3Config.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} is not valid JSON: {error}") from error
+    for name, shape in QWEN3_SHAPES.items():
+        if path.name.lower() == name.lower():
+            return shape
+    raise FileNotFoundError(
+        f"{model!r} is no folder, no config.json and none of {', '.join(QWEN3_SHAPES)}"
+    )
+
+
+def _planned(config: TrainConfig, shape: Qwen3Config) -> MemoryPlan:
+    return memory_plan(config, shape, mesh=make_mesh(config.mesh))
+
+
+def _more_devices(config: TrainConfig, shape: Qwen3Config, memory: int) -> str:
+    """The least power of two of devices whose shares fit, as far as can be told uncompiled."""
+    mesh = config.mesh
+    while mesh.size < _MOST_DEVICES:
+        mesh = dataclasses.replace(mesh, fsdp=2 * mesh.fsdp)
+        try:
+            larger = dataclasses.replace(config, mesh=mesh)
+            plan = memory_plan(larger, shape, compiled=False)
+        except ValueError:
+            break
+        if plan.peak <= memory:
+            return (
+                f"what is not activations fits with --mesh.fsdp {mesh.fsdp}: "
+                f"{plan.peak / GIGABYTE:.2f} GB"
+            )
+    return "no number of such devices along --mesh.fsdp is enough"
+
+
+def _has_devices(count: int) -> bool:
+    """Whether this process computes on as many CPU devices; asked without starting a backend."""
+    cpu = os.environ.get("JAX_PLATFORMS") == "cpu"
+    return cpu and int(os.environ.get("JAX_NUM_CPU_DEVICES", "1")) >= count
+
+
+def _on_virtual_devices(count: int, argv: Sequence[str]) -> None:
+    """Runs the same command in a process of its own: a backend cannot grow devices later."""
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(count)}
+    command = [sys.executable, "-m", "pgpo_jax", "plan", *argv]
+    done = subprocess.run(command, env=environment, check=False)
+    if done.returncode:
+        sys.exit(done.returncode)

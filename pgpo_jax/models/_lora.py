@@ -1,0 +1,255 @@
+"""Low-rank adapters (LoRA, arXiv:2106.09685) as another kind of weight in an unchanged model.
+
+The parameters of a model are a tree; here some of its kernels become a frozen kernel W together
+with what is added to it. The layers see `x @ kernel` either way, and a scan over the layers cuts
+both alike, so nothing else in the model knows.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import functools as ft
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding
+from jaxtyping import Array, Float, Key
+
+from pgpo_jax.models._sharding import partition_spec
+
+LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+class AdaptedKernel(abc.ABC):
+    """A kernel and an addition to it that are never summed while the model runs.
+
+    A bfloat16 kernel lies on the grid of bfloat16: added to it, a small change would be rounded
+    away. Multiplied on its own it keeps its precision, whatever the dtype.
+    """
+
+    base: Float[Array, "*layers in out"]
+
+    @abc.abstractmethod
+    def addition(self) -> Float[Array, "*layers in out"]:
+        """What is added to the base, multiplied out, in float32."""
+
+    @abc.abstractmethod
+    def __rmatmul__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
+        """`x @ (base + addition)`."""
+
+    def merged(self) -> Float[Array, "*layers in out"]:
+        """The sum as one kernel, float32."""
+        return self.base.astype(jnp.float32) + self.addition()
+
+    def astype(self, dtype: Any) -> AdaptedKernel:
+        """All parts cast."""
+        return jax.tree.map(lambda part: part.astype(dtype), self)
+
+    def __getitem__(self, index: Any) -> AdaptedKernel:
+        """A layer's part of it; `...` is the whole."""
+        return jax.tree.map(lambda part: part[index], self)
+
+
+_pytree = ft.partial(jax.tree_util.register_dataclass, meta_fields=[])
+
+
+@ft.partial(_pytree, data_fields=["base", "a", "b"])
+@dataclasses.dataclass(frozen=True)
+class LowRank(AdaptedKernel):
+    """W + A B with thin A and B; the scale is in B."""
+
+    base: Float[Array, "*layers in out"]
+    a: Float[Array, "*layers in rank"]
+    b: Float[Array, "*layers rank out"]
+
+    def addition(self) -> Float[Array, "*layers in out"]:
+        return self.a.astype(jnp.float32) @ self.b.astype(jnp.float32)
+
+    def __rmatmul__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
+        return x @ self.base + (x @ self.a) @ self.b
+
+
+@ft.partial(_pytree, data_fields=["base", "delta"])
+@dataclasses.dataclass(frozen=True)
+class Shifted(AdaptedKernel):
+    """W + D with D as large as W: an average of low-rank additions has no low rank."""
+
+    base: Float[Array, "*layers in out"]
+    delta: Float[Array, "*layers in out"]
+
+    def addition(self) -> Float[Array, "*layers in out"]:
+        return self.delta.astype(jnp.float32)
+
+    def __rmatmul__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
+        return x @ self.base + x @ self.delta
+
+
+def init_lora(
+    params: Any,
+    rank: int,
+    targets: Sequence[str] = LORA_TARGETS,
+    *,
+    key: Key[Array, ""],
+    mesh: Mesh | None = None,
+) -> dict[str, dict[str, nnx.LoRAParam]]:
+    """Thin factors for the kernels of a model: A normal with variance 1 / in, B zero.
+
+    Args:
+        params: the model's parameters, `nnx.split(model, nnx.Param)[1]`.
+        rank: columns of A and rows of B.
+        targets: which kernels of the layers, of `LORA_TARGETS`.
+        key: for A.
+        mesh: where to place the factors: A along the input's axis, B along the output's.
+
+    Returns:
+        `{target: {"a": [layers, in, rank], "b": [layers, rank, out]}}`, float32.
+
+    Raises:
+        ValueError: rank below 1 or above a kernel's sides, or an unknown or absent target.
+
+    >>> from pgpo_jax.models import Qwen3, Qwen3Config
+    >>> config = Qwen3Config(vocab_size=32, hidden_size=16, intermediate_size=32,
+    ...     num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=8)
+    >>> params = nnx.split(Qwen3(config, rngs=nnx.Rngs(0)), nnx.Param)[1]
+    >>> factors = init_lora(params, 4, ["up_proj"], key=jax.random.key(0))
+    >>> factors["up_proj"]["a"].shape, factors["up_proj"]["b"].shape
+    ((2, 16, 4), (2, 4, 32))
+    """
+    if rank < 1:
+        raise ValueError(f"The rank of LoRA must be at least 1, got {rank}.")
+    unknown = [name for name in targets if name not in LORA_TARGETS]
+    if unknown or not targets:
+        raise ValueError(
+            f"The targets of LoRA must be one or more of {', '.join(LORA_TARGETS)}, got "
+            f"{', '.join(map(repr, unknown or targets)) or 'none'}."
+        )
+    factors = {}
+    for number, name in enumerate(LORA_TARGETS):
+        if name not in targets:
+            continue
+        kernel = params["layers"][name]
+        layers, inputs, outputs = kernel.shape
+        if rank > min(inputs, outputs):
+            raise ValueError(
+                f"The rank of LoRA must be at most {min(inputs, outputs)}, the smaller side of "
+                f"{name}, got {rank}."
+            )
+
+        def factor(value: Array, axes: tuple[str | None, ...]) -> nnx.LoRAParam:
+            if mesh is not None:
+                value = jax.device_put(value, NamedSharding(mesh, partition_spec(axes, mesh)))
+            return nnx.LoRAParam(value, axes=axes)
+
+        draw = jax.random.normal(jax.random.fold_in(key, number), (layers, inputs, rank))
+        along, across = kernel.axes[1:]
+        factors[name] = {
+            "a": factor(draw.astype(jnp.float32) * inputs**-0.5, ("layers", along, None)),
+            "b": factor(jnp.zeros((layers, rank, outputs), jnp.float32), ("layers", None, across)),
+        }
+    return factors
+
+
+def with_lora(params: Any, factors: Any, scale: float) -> Any:
+    """The model's parameters with `scale * A B` added to the kernels that have factors.
+
+    Args:
+        params: of the frozen model.
+        factors: from `init_lora`, or what training made of them.
+        scale: usually alpha / rank.
+
+    Returns:
+        Parameters for `nnx.merge`, in which those kernels are `LowRank`.
+    """
+    base = params["layers"]
+    kernels = {
+        name: LowRank(base[name].get_value(), pair["a"].get_value(), scale * pair["b"].get_value())
+        for name, pair in factors.items()
+    }
+    return _replaced(params, kernels)
+
+
+def with_deltas(params: Any, deltas: Any) -> Any:
+    """The model's parameters with a full matrix added to some kernels.
+
+    Args:
+        params: of the frozen model.
+        deltas: `{target: [layers, in, out]}`.
+
+    Returns:
+        Parameters for `nnx.merge`, in which those kernels are `Shifted`.
+    """
+    base = params["layers"]
+    kernels = {
+        name: Shifted(base[name].get_value(), delta.get_value()) for name, delta in deltas.items()
+    }
+    return _replaced(params, kernels)
+
+
+def zero_deltas(params: Any, factors: Any) -> dict[str, nnx.Param]:
+    """A delta of zero for each kernel that has factors: float32, laid out as the kernel is."""
+    return {
+        name: params["layers"][name].replace(
+            jnp.zeros_like(params["layers"][name].get_value(), jnp.float32)
+        )
+        for name in factors
+    }
+
+
+def averaged_deltas(deltas: Any, factors: Any, scale: float, rate: float | int | Array) -> Any:
+    """A step of the moving average of what the factors add: (1 - rate) D + rate * scale A B.
+
+    The average is taken of the products, never of the factors: the average of W + scale A B over
+    the steps is then exactly W + D. One layer's product is in memory at a time.
+
+    Args:
+        deltas: the average so far.
+        factors: the factors now.
+        scale: see `with_lora`.
+        rate: share of the new, in [0, 1].
+
+    Returns:
+        The average, as `deltas`.
+    """
+
+    def moved(delta: Array, a: Array, b: Array) -> Array:
+        def layer(i: Array, delta: Array) -> Array:
+            new = a[i] @ (scale * b[i])
+            return delta.at[i].set(rate * new + (1 - rate) * delta[i])
+
+        return jax.lax.fori_loop(0, delta.shape[0], layer, delta)
+
+    return {
+        name: delta.replace(
+            moved(
+                delta.get_value(),
+                factors[name]["a"].get_value(),
+                factors[name]["b"].get_value(),
+            )
+        )
+        for name, delta in deltas.items()
+    }
+
+
+def merged(params: Any) -> Any:
+    """Ordinary parameters: every adapted kernel summed, in float32; other weights as they are."""
+    return jax.tree.map(
+        lambda leaf: (
+            leaf.replace(leaf.get_value().merged())
+            if isinstance(leaf.get_value(), AdaptedKernel)
+            else leaf
+        ),
+        params,
+        is_leaf=lambda leaf: isinstance(leaf, nnx.Variable),
+    )
+
+
+def _replaced(params: Any, kernels: Mapping[str, AdaptedKernel]) -> Any:
+    """The tree with some of the layers' kernels replaced; the tree given is left as it is."""
+    changed = jax.tree.map(lambda leaf: leaf, params)
+    for name, kernel in kernels.items():
+        changed["layers"][name] = changed["layers"][name].replace(kernel)
+    return changed

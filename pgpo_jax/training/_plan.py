@@ -1,0 +1,259 @@
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
+
+from pgpo_jax.models import Qwen3, Qwen3Config, abstract_params, partition_spec
+from pgpo_jax.models._sharding import check_mesh
+from pgpo_jax.training._config import TrainConfig
+from pgpo_jax.training._experience import Experience
+from pgpo_jax.training._optimizer import make_optimizer
+from pgpo_jax.training._state import TrainState, init_state
+from pgpo_jax.training._step import make_train_step
+
+GIGABYTE = 10**9
+
+
+class MemoryPlan(NamedTuple):
+    """Bytes per device of a run, by what they are for.
+
+    Attributes:
+        resident: held all the time: trained and frozen weights, moments, teacher.
+        update: beside them during the update.
+        rollout: beside them while sampling.
+    """
+
+    resident: dict[str, int]
+    update: dict[str, int]
+    rollout: dict[str, int]
+
+    @property
+    def peak(self) -> int:
+        """The most at any time."""
+        beside = max(sum(self.update.values()), sum(self.rollout.values()))
+        return sum(self.resident.values()) + beside
+
+    def rows(self) -> list[list[str]]:
+        """Purpose, when it is held, and gigabytes: a table with a head."""
+        parts = [("always", self.resident), ("update", self.update), ("rollout", self.rollout)]
+        body = [
+            [name, when, f"{count / GIGABYTE:.2f}"]
+            for when, part in parts
+            for name, count in part.items()
+        ]
+        total = ["most at a time", "", f"{self.peak / GIGABYTE:.2f}"]
+        return [["per device", "held", "GB"], *body, total]
+
+
+def memory_plan(
+    config: TrainConfig, shape: Qwen3Config, *, mesh: Mesh | None = None, compiled: bool = True
+) -> MemoryPlan:
+    """What a run will need of each device, without allocating any of it.
+
+    What is held between the phases follows from shapes and shardings. The work space of the update
+    is the compiler's own figure for the real step on abstract arguments of the largest shape, all
+    rows at full length; it is that of the machine this runs on, and another compiler may need
+    less or more.
+
+    Args:
+        config: the run.
+        shape: its model.
+        mesh: of the run's size if the step is compiled, `None` for one device; its devices need
+            not be those of the run.
+        compiled: compile the step; else the activations are left out.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ValueError: the mesh does not fit the model.
+    """
+    axes = AbstractMesh(dataclasses.astuple(config.mesh), ("data", "fsdp", "tensor"))
+    check_mesh(shape, axes)
+    state = abstract_state(config, shape, axes)
+    moments = [
+        leaf
+        for leaf in jax.tree.leaves(state.opt_state)
+        if jnp.issubdtype(leaf.dtype, jnp.floating)
+    ]
+    resident = {
+        "trained weights": _device_bytes(state.params),
+        "frozen weights": _device_bytes(state.frozen),
+        "optimizer moments": _device_bytes(moments),
+        "teacher": _device_bytes(state.teacher),
+    }
+    update = {"gradients": _device_bytes(state.params)}
+    if compiled:
+        work = step_workspace(config, shape, mesh) - update["gradients"]
+        update["activations and work space"] = max(work, 0)
+    cache = {
+        "sampler's weights": _sampler_bytes(config, shape, axes),
+        "key-value cache": _cache_bytes(config, shape),
+    }
+    return MemoryPlan({k: v for k, v in resident.items() if v}, update, cache)
+
+
+def abstract_state(
+    config: TrainConfig,
+    shape: Qwen3Config,
+    mesh: Mesh | AbstractMesh | None,
+    *,
+    optimizer: optax.GradientTransformation | None = None,
+) -> TrainState:
+    """The state of a run, of its own optimizer or another, as shapes, dtypes and shardings."""
+    params = abstract_params(shape, jnp.dtype(config.param_dtype))
+    optimizer = make_optimizer(config) if optimizer is None else optimizer
+    state = jax.eval_shape(
+        lambda params: init_state(params, optimizer, config.teacher, lora=config.lora), params
+    )
+
+    def place(leaf: Any) -> Any:
+        if isinstance(leaf, nnx.Variable):
+            return leaf.replace(_abstract(leaf.get_value(), leaf.axes, mesh))
+        return _abstract(leaf, (), mesh)
+
+    return jax.tree.map(place, state, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
+
+
+def abstract_experience(config: TrainConfig, mesh: Mesh | None) -> Experience:
+    """The largest batch of a run: every row kept, all at their longest."""
+    settings = config.rollout
+    rows, long = settings.rows, settings.max_response
+    shared = settings.share_prompts
+    prompts = settings.questions if shared else rows
+    # As `make_experience` counts on: two different solutions are shown per question.
+    teacher_prompts = min(2 * settings.questions, rows) if shared else rows
+
+    def array(dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
+        return _abstract(jax.ShapeDtypeStruct(shape, dtype), ("batch",), mesh)
+
+    owner = array(jnp.int32, rows) if shared else None
+    return Experience(
+        prompt=array(jnp.int32, prompts, settings.max_prompt),
+        prompt_mask=array(jnp.bool_, prompts, settings.max_prompt),
+        teacher_prompt=array(jnp.int32, teacher_prompts, config.teacher.max_prompt),
+        teacher_prompt_mask=array(jnp.bool_, teacher_prompts, config.teacher.max_prompt),
+        response=array(jnp.int32, rows, long),
+        response_mask=array(jnp.bool_, rows, long),
+        sampler_logprobs=array(jnp.float32, rows, long),
+        sequence_mask=array(jnp.bool_, rows),
+        signal_mask=array(jnp.bool_, rows),
+        score=array(jnp.float32, rows),
+        prompt_owner=owner,
+        teacher_prompt_owner=owner,
+    )
+
+
+def abstract_step(
+    config: TrainConfig,
+    shape: Qwen3Config,
+    mesh: Mesh | None,
+    *,
+    optimizer: optax.GradientTransformationExtraArgs | None = None,
+) -> tuple[Any, TrainState, Experience]:
+    """The jitted train step of a run and abstract arguments of its largest size.
+
+    Args:
+        config: the run.
+        shape: its model.
+        mesh: of the run's size, or `None` for one device.
+        optimizer: instead of the run's own.
+
+    Returns:
+        The step, the state and the batch: `step.lower(state, batch)`.
+    """
+    model = nnx.eval_shape(
+        lambda: Qwen3(
+            shape,
+            rngs=nnx.Rngs(0),
+            dtype=jnp.dtype(config.dtype),
+            param_dtype=jnp.dtype(config.param_dtype),
+            remat=config.remat and config.remat_policy,
+            # Flash attention compiles on NVIDIA GPUs only; this needs a little more than it.
+            attention="chunked" if config.attention == "cudnn" else config.attention,
+            mesh=mesh,
+        )
+    )
+    optimizer = make_optimizer(config) if optimizer is None else optimizer
+    state = abstract_state(config, shape, mesh, optimizer=optimizer)
+    layout = None if mesh is None else jax.tree.map(lambda leaf: leaf.sharding, state)
+    step = make_train_step(nnx.split(model, nnx.Param)[0], optimizer, config, layout=layout)
+    return step, state, abstract_experience(config, mesh)
+
+
+def step_workspace(config: TrainConfig, shape: Qwen3Config, mesh: Mesh | None) -> int:
+    """Bytes per device that the compiled step needs beside its arguments."""
+    step, *arguments = abstract_step(config, shape, mesh)
+    analysis = step.lower(*arguments).compile().memory_analysis()
+    fresh = analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+    return analysis.temp_size_in_bytes + max(fresh, 0)
+
+
+def _abstract(
+    leaf: Any, axes: tuple[str | None, ...], mesh: Mesh | AbstractMesh | None
+) -> jax.ShapeDtypeStruct:
+    if mesh is None:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+    spec = partition_spec(axes, mesh) if axes else PartitionSpec()
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=NamedSharding(mesh, spec))
+
+
+def _device_bytes(tree: Any) -> int:
+    """Of the largest share that a device holds."""
+    return sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(tree)
+    )
+
+
+def _sampler_bytes(config: TrainConfig, shape: Qwen3Config, mesh: AbstractMesh) -> int:
+    """The sampler casts and cuts the weights by layer once, before its loop."""
+    params = abstract_params(shape, jnp.dtype(config.dtype))
+    return _device_bytes(
+        jax.tree.map(
+            lambda leaf: _abstract(leaf.get_value(), leaf.axes, mesh),
+            params,
+            is_leaf=lambda leaf: isinstance(leaf, nnx.Variable),
+        )
+    )
+
+
+def _cache_bytes(config: TrainConfig, shape: Qwen3Config) -> int:
+    """Keys and values of all layers: a prompt's once, a response's for each."""
+    settings = config.rollout
+    questions = settings.micro_batch or settings.questions
+    tokens = questions * (settings.max_prompt + settings.samples * settings.max_response)
+    per_token = 2 * shape.num_key_value_heads * shape.head_dim * jnp.dtype(config.dtype).itemsize
+    return shape.num_hidden_layers * per_token * tokens // config.mesh.size
+
+
+def parse_bytes(text: str) -> int:
+    """A size in bytes: a number with GB, GiB, MB, MiB or nothing.
+
+    >>> parse_bytes("141GB"), parse_bytes("16 GiB")
+    (141000000000, 17179869184)
+
+    Raises:
+        ValueError: not of this form.
+    """
+    units: Mapping[str, int] = {
+        "GB": 10**9,
+        "GiB": 2**30,
+        "MB": 10**6,
+        "MiB": 2**20,
+        "": 1,
+    }
+    number = text.rstrip("BGMi ")
+    try:
+        size = float(number) * units[text[len(number) :].strip()]
+    except (ValueError, KeyError):
+        size = math.nan
+    if not 0 < size < math.inf:
+        raise ValueError(f"a memory size must be like 80GB or 16GiB, got {text!r}")
+    return int(size)

@@ -1,0 +1,165 @@
+"""What a run will need is told from shapes: against published sizes, and against real arrays."""
+
+import json
+import types
+
+import jax
+import pytest
+
+from pgpo_jax.cli import _plan as command
+from pgpo_jax.models import QWEN3_SHAPES, abstract_params, shardings
+from pgpo_jax.training import (
+    PRESETS,
+    MeshConfig,
+    Trainer,
+    _fit,
+    init_state,
+    make_mesh,
+    make_optimizer,
+)
+from pgpo_jax.training._plan import abstract_state, memory_plan, parse_bytes
+from tests.training.conftest import SMALL_QWEN3, fresh, replaced
+
+PAPER = PRESETS["paper-qwen3-8b"]
+# Numbers of parameters as the published checkpoints have them.
+PARAMETERS = {
+    "Qwen3-0.6B": 596_049_920,
+    "Qwen3-1.7B": 1_720_574_976,
+    "Qwen3-8B": 8_190_735_360,
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_named_shapes_have_the_published_size(name):
+    leaves = jax.tree.leaves(abstract_params(QWEN3_SHAPES[name]))
+    assert sum(leaf.size for leaf in leaves) == PARAMETERS[name]
+
+
+def test_bytes_of_the_papers_run():
+    count = PARAMETERS["Qwen3-8B"]
+    shape = QWEN3_SHAPES["Qwen3-8B"]
+    one = memory_plan(PAPER, shape, compiled=False)
+    assert one.resident["trained weights"] == one.resident["teacher"] == 4 * count
+    assert 0 <= one.resident["optimizer moments"] - 8 * count < 100
+    assert one.update == {"gradients": 4 * count}
+    # 36 layers x 8 heads x 128 x (key, value) x 2 bytes a token; a prompt's kept once.
+    tokens = 32 * 2048 + 256 * 8192
+    assert one.rollout["key-value cache"] == 36 * 8 * 128 * 2 * 2 * tokens
+    assert one.rollout["sampler's weights"] == 2 * count
+    eight = memory_plan(replaced(PAPER, mesh={"fsdp": 8}), shape, compiled=False)
+    # The gains of the norms are held whole.
+    assert count / 2 < eight.resident["trained weights"] < count / 2 + 4e6
+    assert eight.rollout["key-value cache"] * 8 == one.rollout["key-value cache"]
+    thin = memory_plan(replaced(PAPER, lora={"rank": 16}), shape, compiled=False)
+    assert thin.resident["frozen weights"] == 2 * count
+    factors = (
+        36
+        * 16
+        * sum([4096 + 4096, 2 * (4096 + 1024), 4096 + 4096, 2 * (4096 + 12288), 12288 + 4096])
+    )
+    assert thin.resident["trained weights"] == 4 * factors
+    kernels = count - 2 * 151_936 * 4096 - 4096 - 36 * (2 * 4096 + 2 * 128)
+    assert thin.resident["teacher"] == 4 * kernels
+
+
+@pytest.mark.parametrize("lora", [0, 2])
+def test_the_planned_state_is_the_real_one(small_model, small_config, lora):
+    config = replaced(small_config, mesh=MeshConfig(fsdp=4, tensor=2), lora={"rank": lora})
+    mesh = make_mesh(config.mesh)
+    params = jax.tree.map(lambda x: x.astype(config.param_dtype), small_model[1])
+    placed = jax.device_put(fresh(params), shardings(params, mesh))
+    real = init_state(placed, make_optimizer(config), config.teacher, mesh, lora=config.lora)
+    planned = abstract_state(config, SMALL_QWEN3, mesh)
+    assert jax.tree.structure(planned) == jax.tree.structure(real)
+    for a, b in zip(jax.tree.leaves(planned), jax.tree.leaves(real), strict=True):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        assert a.sharding.is_equivalent_to(b.sharding, a.ndim)
+    held = sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(real))
+    told = sum(memory_plan(config, SMALL_QWEN3, compiled=False).resident.values())
+    assert told <= held < told + 100  # the counters
+
+
+@pytest.mark.usefixtures("quick_compilation")
+def test_the_compiled_step_tells_its_work_space(small_config):
+    config = replaced(
+        small_config,
+        loss={"support": "full"},
+        rollout={"max_prompt": 32, "max_response": 32},
+        teacher={"max_prompt": 32},
+        remat=True,
+    )
+    whole = memory_plan(config, SMALL_QWEN3)
+    parts = memory_plan(replaced(config, optimizer={"micro_batch": 1}), SMALL_QWEN3)
+    name = "activations and work space"
+    assert parts.update[name] < whole.update[name] / 2
+    assert whole.peak == sum(whole.resident.values()) + max(
+        sum(whole.update.values()), sum(whole.rollout.values())
+    )
+
+
+def test_what_has_to_change():
+    shape = QWEN3_SHAPES["Qwen3-8B"]
+    change = _fit.changes_to_fit(PAPER, shape, 141 * 10**9)
+    assert change is not None
+    assert change.flags == "--lora.rank 16 --rollout.micro-batch 8"
+    assert memory_plan(change.config, shape, compiled=False).peak <= 141 * 10**9
+    assert _fit.changes_to_fit(PAPER, shape, 1410 * 10**9) == ("", PAPER)
+    assert _fit.changes_to_fit(PAPER, shape, 10**9) is None
+    sparing = _fit.sparing_step(replaced(PAPER, mesh={"fsdp": 4}))
+    assert sparing.flags == "--optimizer.micro-batch 4 --attention chunked"
+    assert _fit.sparing_step(sparing.config).flags == ""
+
+
+def test_a_run_that_cannot_fit_is_refused_before_anything_is_loaded(monkeypatch):
+    monkeypatch.setattr(_fit, "device_memory", lambda: 10**7)
+
+    def load(*_args, **_kw):
+        raise AssertionError("loaded")
+
+    monkeypatch.setattr("pgpo_jax.training._trainer.load_policy", load)
+    with pytest.raises(ValueError, match=r"at least .* GB of each device, which has 0.01 GB: .*"):
+        Trainer(PRESETS["tiny"])
+    # With more memory it gets as far as loading.
+    monkeypatch.setattr(_fit, "device_memory", lambda: 10**10)
+    with pytest.raises(AssertionError, match="loaded"):
+        Trainer(PRESETS["tiny"])
+
+
+def test_where_a_shape_is_from(tmp_path):
+    file = tmp_path / "other.json"
+    file.write_text(json.dumps(SMALL_QWEN3.to_dict()))
+    assert command.model_shape(str(file)) == SMALL_QWEN3
+    assert command.model_shape("Qwen/Qwen3-8B") == QWEN3_SHAPES["Qwen3-8B"]
+    assert command.model_shape("tiny").vocab_size == 576
+    with pytest.raises(FileNotFoundError, match="'Qwen3-9B' is no folder, no config"):
+        command.model_shape("Qwen3-9B")
+
+
+def test_the_command(tmp_path, capsys, monkeypatch):
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(SMALL_QWEN3.to_dict()))
+    flags = ["--model", str(file), "--rollout.questions", "2", "--rollout.samples", "2"]
+    flags += ["--rollout.row-buckets", "1", "--rollout.max-response", "16", "--loss.k", "4"]
+    flags += ["--rollout.max-prompt", "16", "--teacher.max-prompt", "16"]
+    command.main([*flags, "--device-memory", "1GB"])
+    out = capsys.readouterr().out
+    assert "activations and work space" in out
+    assert out.rstrip().endswith("GB to spare")
+    calls = []
+    done = types.SimpleNamespace(returncode=3)
+    monkeypatch.setattr(
+        command.subprocess, "run", lambda args, env, check: calls.append((args, env)) or done
+    )
+    with pytest.raises(SystemExit, match="3"):
+        command.main(
+            [*flags, "--mesh.tensor", "2", "--mesh.fsdp", "1", "--mesh.data", "1"] * 1
+            + ["--rollout.questions", "16", "--mesh.data", "8"]
+        )
+    assert calls[0][1]["JAX_NUM_CPU_DEVICES"] == "16"
+
+
+@pytest.mark.parametrize("text", ["80 TB", "GB", "-3GB", "inf GB", "8O GB"])
+def test_memory_sizes(text):
+    assert parse_bytes("0.5GiB") == 2**29
+    with pytest.raises(ValueError, match="a memory size must be like 80GB or 16GiB, got"):
+        parse_bytes(text)
