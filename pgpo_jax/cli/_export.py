@@ -55,7 +55,9 @@ def main(argv: Sequence[str]) -> None:
     # Claimed, since opening the checkpoints of a live run would tidy away what it is writing.
     with (
         open_run_folder(command.run, config, resume=True) as folder,
-        Checkpoints(folder.resolve() / "checkpoints", keep=config.keep_checkpoints) as checkpoints,
+        Checkpoints(
+            folder.resolve() / "checkpoints", keep=max(1, config.keep_checkpoints)
+        ) as checkpoints,
     ):
         state = checkpoints.restore(template)
     chosen = merged(

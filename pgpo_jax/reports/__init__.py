@@ -6,7 +6,11 @@ from pgpo_jax.reports._interval import (
     difference_interval as difference_interval,
     mean_interval as mean_interval,
 )
-from pgpo_jax.reports._page import Page as Page
+from pgpo_jax.reports._intervals import interval_figure as interval_figure
+from pgpo_jax.reports._page import Cell as Cell, Page as Page
 from pgpo_jax.reports._run_record import RunRecord as RunRecord, read_run as read_run
-from pgpo_jax.reports._run_report import write_run_report as write_run_report
+from pgpo_jax.reports._run_report import (
+    versions as versions,
+    write_run_report as write_run_report,
+)
 from pgpo_jax.reports._svg import Figure as Figure, inline_svg as inline_svg, series as series

@@ -22,6 +22,8 @@ p { max-width: 48rem; margin: .5rem 0; }
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 27rem), 1fr)); }
 figure { margin: 0; padding: .8rem; background: var(--panel); border: 1px solid var(--line);
   border-radius: .5rem; min-width: 0; }
+/* Alone in its row a figure would grow until its letters shout. */
+figure:only-child { max-width: 40rem; }
 figure h3 { font-size: 1rem; margin: 0 0 .2rem; }
 figcaption { font-size: .875rem; margin-top: .3rem; }
 svg { display: block; width: 100%; height: auto; }
@@ -37,6 +39,7 @@ table { border-collapse: collapse; margin: .5rem 0; font-size: .95rem;
 th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: left;
   vertical-align: top; }
 thead th { border-bottom-width: 2px; vertical-align: bottom; }
+tbody td:first-child { overflow-wrap: break-word; }
 .number { text-align: right; overflow-wrap: normal; }
 .number span { white-space: nowrap; }
 .ends { color: var(--soft); font-size: .9em; }

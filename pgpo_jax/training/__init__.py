@@ -30,7 +30,10 @@ from pgpo_jax.training._policy import (
     load_policy as load_policy,
 )
 from pgpo_jax.training._presets import PRESETS as PRESETS
-from pgpo_jax.training._run_folder import read_jsonl as read_jsonl
+from pgpo_jax.training._run_folder import (
+    check_same_config as check_same_config,
+    read_jsonl as read_jsonl,
+)
 from pgpo_jax.training._state import TrainState as TrainState, init_state as init_state
 from pgpo_jax.training._step import make_train_step as make_train_step
 from pgpo_jax.training._stream import QuestionStream as QuestionStream

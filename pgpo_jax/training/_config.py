@@ -303,6 +303,9 @@ class TrainConfig:
     checkpoint_every: int = 50
     """Steps between checkpoints; the final state is always saved."""
     keep_checkpoints: int = 2
+    """0: none is written, and the run cannot be continued."""
+    tensorboard: bool = True
+    """Write TensorBoard's events beside the JSON lines, which hold the same numbers."""
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -312,7 +315,12 @@ class TrainConfig:
     mesh: MeshConfig = field(default_factory=MeshConfig)
 
     def __post_init__(self) -> None:
-        _positive(self, "steps", "checkpoint_every", "keep_checkpoints")
+        _positive(self, "steps", "checkpoint_every")
+        _require(
+            self.keep_checkpoints >= 0,
+            "TrainConfig.keep_checkpoints must be at least 0",
+            self.keep_checkpoints,
+        )
         shards = self.mesh.data * self.mesh.fsdp
         rung = self.rollout.rows // self.rollout.row_buckets
         micro_batch = self.optimizer.micro_batch or rung

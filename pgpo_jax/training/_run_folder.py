@@ -1,6 +1,6 @@
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from pgpo_jax.training._config import TrainConfig
 
 # What may differ between a run and its continuation: it changes no number of a step.
-_FREE = frozenset({"steps", "checkpoint_every", "keep_checkpoints"})
+_FREE = frozenset({"steps", "checkpoint_every", "keep_checkpoints", "tensorboard"})
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def open_run_folder(folder: Path, config: TrainConfig, *, resume: bool) -> Itera
     if resume:
         if not path.is_file():
             raise FileNotFoundError(f"nothing to resume: there is no run in {folder}")
-        _compare(json.loads(path.read_text()), json.loads(json.dumps(config.to_json())), folder)
+        check_same_config(json.loads(path.read_text()), config.to_json(), folder, free=_FREE)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         try:
@@ -48,10 +48,24 @@ def open_run_folder(folder: Path, config: TrainConfig, *, resume: bool) -> Itera
         yield folder
 
 
-def _compare(old: dict[str, Any], new: dict[str, Any], folder: Path) -> None:
-    before, now = dict(_leaves(old)), dict(_leaves(new))
+def check_same_config(
+    old: dict[str, Any], new: dict[str, Any], folder: Path, *, free: Collection[str] = ()
+) -> None:
+    """Refuses to go on in a folder that belongs to another configuration.
+
+    Args:
+        old: as read from the folder.
+        new: what is asked for now.
+        folder: named in the error.
+        free: dotted names of fields that may differ.
+
+    Raises:
+        ValueError: naming the first field that differs, with both values.
+    """
+    # As it will be read back: a tuple becomes a list.
+    before, now = dict(_leaves(old)), dict(_leaves(json.loads(json.dumps(new))))
     for name in sorted(before.keys() | now.keys()):
-        if name not in _FREE and before.get(name) != now.get(name):
+        if name not in free and before.get(name) != now.get(name):
             raise ValueError(
                 f"{folder} belongs to another configuration: {name} was "
                 f"{before.get(name)!r}, now {now.get(name)!r}"

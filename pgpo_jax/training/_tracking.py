@@ -36,14 +36,19 @@ class FolderTracker:
     Args:
         folder: the run folder.
         last_step: lines after this step are dropped; -1 for a new run.
+        tensorboard: whether to write TensorBoard's events, too.
     """
 
-    def __init__(self, folder: Path, *, last_step: int = -1):
+    def __init__(self, folder: Path, *, last_step: int = -1, tensorboard: bool = True):
         names = ("metrics", "evaluations", "timings")
         for name in names:
             cut_jsonl(folder / f"{name}.jsonl", last_step)
         self._files = {name: (folder / f"{name}.jsonl").open("a") for name in names}
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=last_step + 1)
+        self._board = (
+            SummaryWriter(str(folder / "tensorboard"), purge_step=last_step + 1)
+            if tensorboard
+            else None
+        )
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
         self._write("metrics", step, metrics)
@@ -63,10 +68,13 @@ class FolderTracker:
         self._files[name].flush()
 
     def _plot(self, step: int, values: dict[str, float]) -> None:
+        if self._board is None:
+            return
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
         for file in self._files.values():
             file.close()
-        self._board.close()
+        if self._board is not None:
+            self._board.close()

@@ -2,8 +2,8 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,13 +48,15 @@ def train(config: TrainConfig, folder: str | Path, *, resume: bool = False) -> T
     # The model and the questions are checked before the folder is claimed: an error in them
     # must not leave a half-made run behind.
     trainer = Trainer(config)
-    with (
-        open_run_folder(Path(folder), config, resume=resume) as path,
-        Checkpoints(path.resolve() / "checkpoints", keep=config.keep_checkpoints) as checkpoints,
-    ):
+    with open_run_folder(Path(folder), config, resume=resume) as path, ExitStack() as stack:
+        checkpoints = None
+        if config.keep_checkpoints:
+            checkpoints = stack.enter_context(
+                Checkpoints(path.resolve() / "checkpoints", keep=config.keep_checkpoints)
+            )
         state = trainer.initial_state
         if resume:
-            if checkpoints.latest is None:
+            if checkpoints is None or checkpoints.latest is None:
                 raise FileNotFoundError(f"nothing to resume: there is no checkpoint in {path}")
             state = checkpoints.restore(state)
         first = int(state.step)
@@ -64,20 +66,26 @@ def train(config: TrainConfig, folder: str | Path, *, resume: bool = False) -> T
                 trainer.stream.dropped,
                 config.rollout.max_prompt,
             )
-        tracker = FolderTracker(path, last_step=first if resume else -1)
+        tracker = FolderTracker(
+            path, last_step=first if resume else -1, tensorboard=config.tensorboard
+        )
         try:
             if not resume:
                 _evaluate(trainer, state, tracker)
-            state = _loop(trainer, state, tracker, checkpoints)
+            state = _loop(trainer, state, tracker, checkpoints.save if checkpoints else None)
         finally:
             tracker.close()
     return TrainResult(trainer, state)
 
 
 def _loop(
-    trainer: Trainer, state: TrainState, tracker: FolderTracker, checkpoints: Checkpoints
+    trainer: Trainer,
+    state: TrainState,
+    tracker: FolderTracker,
+    save: Callable[[TrainState], None] | None,
 ) -> TrainState:
     config, silent = trainer.config, 0
+    kept = "not saved" if save is None else "saved"
     steps = range(int(state.step) + 1, config.steps + 1)
     # `disable=None` shows the bar on a terminal only.
     with (
@@ -101,18 +109,20 @@ def _loop(
                     "step %d: no response has a teacher signal (%d in a row)", number, silent
                 )
             if int(state.skipped) >= config.optimizer.max_skipped:
-                checkpoints.save(state)
+                if save is not None:
+                    save(state)
                 raise FloatingPointError(
                     f"the gradient was not finite for {int(state.skipped)} steps in a row; "
-                    "the weights from before them are saved"
+                    f"the weights from before them are {kept}"
                 )
             last = number == config.steps
             if last or number % config.evaluation.every == 0:
                 _evaluate(trainer, state, tracker)
-            if last or terminated.is_set() or number % config.checkpoint_every == 0:
-                checkpoints.save(state)
+            due = last or terminated.is_set() or number % config.checkpoint_every == 0
+            if due and save is not None:
+                save(state)
             if terminated.is_set():
-                _log.warning("step %d: stopped by SIGTERM, the state is saved", number)
+                _log.warning("step %d: stopped by SIGTERM, the state is %s", number, kept)
                 sys.exit(128 + signal.SIGTERM)
     return state
 

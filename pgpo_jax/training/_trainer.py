@@ -150,6 +150,7 @@ def program_config(config: TrainConfig) -> TrainConfig:
         evaluation=EvaluationConfig(),
         checkpoint_every=1,
         keep_checkpoints=1,
+        tensorboard=True,
     )
 
 

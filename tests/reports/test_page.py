@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from pgpo_jax.reports import Curve, Interval, Page, difference_interval, line_figure, mean_interval
+from pgpo_jax.reports import (
+    Curve,
+    Interval,
+    Page,
+    difference_interval,
+    interval_figure,
+    line_figure,
+    mean_interval,
+)
 
 HOSTILE = (
     '</td><script>alert(1)</script><img src="http://evil/x" onerror=alert(2)>" \x00 \ud800 {{7*7}}'
@@ -185,3 +193,28 @@ def test_paired_difference_ignores_how_hard_questions_are():
     assert difference_interval(before, before).text(2) == "0.00 [-0.34, 0.34]"
     with pytest.raises(ValueError, match="common question"):
         difference_interval({"a": 1.0}, {"b": 1.0})
+
+
+def test_intervals_are_drawn_where_they_lie():
+    rows = [("a − b", Interval(0.03, 0.01, 0.05)), ("a − c", Interval(-0.01, -0.04, 0.02))]
+    axes = interval_figure(rows, x_label="difference in accuracy", margin=0.02).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a − b", "a − c"]
+    drawn = [tuple(line.get_xdata()) for line in axes.lines if len(line.get_xdata()) == 2]
+    assert (0.01, 0.05) in drawn
+    assert (-0.04, 0.02) in drawn
+    # The first is on top, and the shaded region reaches to the margin on both sides of 0.
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]
+    shade = axes.patches[0].get_extents().transformed(axes.transData.inverted())
+    assert (shade.x0, shade.x1) == (pytest.approx(-0.02), pytest.approx(0.02))
+    page = Page("Intervals")
+    page.figure(interval_figure(rows, x_label="difference"), title="Differences")
+    assert Reader(page.html()).balanced
+
+
+def test_intervals_need_rows_and_a_place_for_their_margin():
+    with pytest.raises(ValueError, match="at least one, got none"):
+        interval_figure([], x_label="difference")
+    with pytest.raises(ValueError, match="a margin lies about a reference"):
+        interval_figure(
+            [("a", Interval(0.0, 0.0, 0.0))], x_label="difference", reference=None, margin=0.1
+        )

@@ -77,6 +77,16 @@ def test_a_run_that_is_given_its_own_signals_is_the_same_run(unbroken, tmp_path)
     assert contents(folder) == contents(unbroken[0])
 
 
+def test_a_run_without_checkpoints_is_the_same_run(unbroken, tmp_path):
+    folder = tmp_path / "run"
+    train(replaced(SMALL, keep_checkpoints=0, tensorboard=False), folder)
+    assert contents(folder) == contents(unbroken[0])
+    assert not (folder / "checkpoints").exists()
+    assert not (folder / "tensorboard").exists()
+    with pytest.raises(FileNotFoundError, match="there is no checkpoint"):
+        train(replaced(SMALL, keep_checkpoints=0, tensorboard=False), folder, resume=True)
+
+
 def test_seeds_and_methods_differ(unbroken, tmp_path):
     train(replaced(SMALL, steps=2, seed=1), tmp_path / "seed")
     assert (

@@ -1,0 +1,53 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import _sweep
+
+
+def write_run(config, folder, accuracies, *, questions=16, rho=None, steps=None):
+    """A run folder as training writes it, with accuracies that are given at each evaluation.
+
+    Every question gets the accuracy of its evaluation, moved a little by a number of its own.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config.to_json()))
+    rng = np.random.default_rng([config.seed, len(accuracies)])
+    moves = rng.uniform(-0.05, 0.05, questions)
+    rho = rho or (1.0 if config.method == "sdpo" else float(np.exp(config.alpha * 0.1)))
+    with (
+        (folder / "metrics.jsonl").open("w") as metrics,
+        (folder / "evaluations.jsonl").open("w") as evaluations,
+    ):
+        for place, accuracy in enumerate(accuracies):
+            step = place * config.evaluation.every
+            scores = {f"q{i:02d}": float(accuracy + move) for i, move in enumerate(moves)}
+            row = {"step": step, "eval/accuracy": float(np.mean(list(scores.values())))}
+            metrics.write(json.dumps(row) + "\n")
+            evaluations.write(json.dumps({"step": step, "scores": scores}) + "\n")
+        for step in range(1, (steps or config.steps) + 1):
+            row = {
+                "step": step,
+                "pgpo/rho": rho,
+                "pgpo/information": 0.1,
+                "pgpo/clipped_count": 0.0,
+                "rollout/response_length": 9.0,
+                "self_distillation/student_entropy": 0.2,
+            }
+            metrics.write(json.dumps(row) + "\n")
+
+
+@pytest.fixture
+def pretend(monkeypatch):
+    """Replaces training by a rule: `pretend(accuracies)`, where `accuracies(config)` is a list."""
+
+    def install(accuracies):
+        def train(config, folder):
+            write_run(config, folder, accuracies(config))
+
+        monkeypatch.setattr(_sweep, "train", train)
+
+    return install
