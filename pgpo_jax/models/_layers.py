@@ -131,13 +131,40 @@ def attend(
     """
     dtype = q.dtype
     if implementation == "cudnn":
-        return jax.nn.dot_product_attention(q, k, v, mask=allowed, implementation="cudnn")
+        even = to_even_lengths(q, k, v, allowed)
+        heads = jax.nn.dot_product_attention(*even[:3], mask=even[3], implementation="cudnn")
+        return heads[:, : q.shape[1]]
     # Mixed products are not an option: the gradient of jax.nn's 16-bit path promotes
     # implicitly, which strict dtype promotion forbids.
     q, k, v = (x.astype(jnp.float32) for x in (q, k, v))
     if implementation == "chunked":
         return attend_in_chunks(q, k, v, allowed).astype(dtype)
     return jax.nn.dot_product_attention(q, k, v, mask=allowed, implementation="xla").astype(dtype)
+
+
+def to_even_lengths(
+    q: Float[Array, "B T N H"],
+    k: Float[Array, "B S K H"],
+    v: Float[Array, "B S K H"],
+    allowed: Bool[Array, "B 1 T S"],
+) -> tuple[Array, Array, Array, Array]:
+    """Pads odd lengths by one query or key that takes no part: cuDNN's backward pass wants even
+    ones beside a mask, and a prompt and a response of even lengths make 2 n - 1 positions.
+
+    Args:
+        q: queries.
+        k: keys.
+        v: values.
+        allowed: True where the query may see the key.
+
+    Returns:
+        The four, with even T and S.
+    """
+
+    def even(x: Array, *axes: int) -> Array:
+        return jnp.pad(x, [(0, x.shape[i] % 2 if i in axes else 0) for i in range(x.ndim)])
+
+    return even(q, 1), even(k, 1), even(v, 1), even(allowed, 2, 3)
 
 
 def attend_in_chunks(

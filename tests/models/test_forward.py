@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from pgpo_jax.models import Qwen3
-from pgpo_jax.models._layers import attend, attend_in_chunks
+from pgpo_jax.models._layers import attend, attend_in_chunks, to_even_lengths
 
 
 @pytest.fixture(scope="module")
@@ -188,3 +188,18 @@ def test_attention_in_chunks_is_attention():
     text = jax.jit(lambda *x: attend_in_chunks(*x, allowed, chunk=3)).lower(q, k, v).as_text()
     assert "2x4x3x9xf32" in text.replace("2x2x2x3x9", "2x4x3x9")
     assert "x7x9xf32" not in text
+
+
+def test_lengths_made_even_for_cudnn_change_nothing(key):
+    keys = jax.random.split(key, 4)
+    q, k, v = (
+        jax.random.normal(key, shape)
+        for key, shape in zip(keys, ((2, 5, 4, 8), (2, 7, 2, 8), (2, 7, 2, 8)), strict=False)
+    )
+    allowed = jax.random.bernoulli(keys[3], 0.6, (2, 1, 5, 7)).at[..., 0].set(True)
+    even = to_even_lengths(q, k, v, allowed)
+    assert [x.shape[1] for x in even[:3]] == [6, 8, 8]
+    np.testing.assert_allclose(attend(*even)[:, :5], attend(q, k, v, allowed), atol=1e-6)
+    # The control: a key that is merely appended takes part.
+    seen = jnp.ones_like(even[3])
+    assert jnp.abs(attend(*even[:3], seen)[:, :5] - attend(q, k, v, seen[..., :5, :7])).max() > 1e-2
