@@ -3,8 +3,9 @@
     python -m benchmarks.sampler --hugging-face /path/to/python
 
 That interpreter needs torch and transformers (by default it is this one); the two take turns.
-Random weights end a response with a chance of 1/vocabulary at every step: tokens after the end are
-not counted for us, while `generate` is told of no end and all its tokens count.
+`generate` is told of no end. Ours needs one, and random weights draw it with a chance of
+1/vocabulary: the key is such that a row goes on to the last token, and since a row that ended costs
+what the others do, every row counts all its tokens on both sides.
 
 With `--tail N` the question is another one: N tokens at the most, the end drawn so that most
 responses stop early and a few go on for long, `sample` as it is against `sample` that keeps every
@@ -121,7 +122,7 @@ def random_model(args: argparse.Namespace) -> Qwen3:
 
 
 def sampler(
-    model: Qwen3, args: argparse.Namespace, tokens: np.ndarray, **kw: Any
+    model: Qwen3, args: argparse.Namespace, tokens: np.ndarray, seed: int = 0, **kw: Any
 ) -> Callable[[], Samples]:
     settings = {
         "max_new_tokens": args.new,
@@ -130,31 +131,34 @@ def sampler(
         "eos_id": args.vocab - 1,
         "pad_id": 0,
     } | kw
-    return lambda: sample(model, tokens, np.ones_like(tokens), jax.random.key(0), **settings)
+    return lambda: sample(model, tokens, np.ones_like(tokens), jax.random.key(seed), **settings)
 
 
 def beside_hugging_face(
     model: Qwen3, args: argparse.Namespace, tokens: np.ndarray, other: HuggingFace
 ) -> dict[str, Any]:
     """One row of the table: our seconds and theirs, in turns."""
-    ours = sampler(model, args, tokens)
+    ours = next(
+        run
+        for seed in range(100)
+        if jnp.any(jnp.all((run := sampler(model, args, tokens, seed))().mask, axis=1))
+    )
     theirs: list[float] = []
     runs: dict[str, Callable[[], Any]] = {"ours": ours}
     if not other.missing:
         # It times itself: the pipe is not part of its seconds.
         runs["theirs"] = lambda: theirs.append(other.generate(args, tokens))
     seconds = in_turns(runs, args.repeats)["ours"]
-    lengths = np.asarray(jnp.sum(ours().mask, axis=1))
+    made = len(tokens) * args.new
     row: dict[str, Any] = {
         "batch": len(tokens),
-        "tokens_per_second": lengths.sum() / statistics.median(seconds),
-        "ms_per_step": 1e3 * statistics.median(seconds) / lengths.max(),
+        "tokens_per_second": made / statistics.median(seconds),
+        "ms_per_step": 1e3 * statistics.median(seconds) / args.new,
     }
     if not other.missing:
-        speed = len(tokens) * args.new / lengths.sum()
-        times = ratio(theirs[1:], seconds)
-        row["hugging_face"] = len(tokens) * args.new / statistics.median(theirs[1:])
-        row |= {f"ratio_{name}": value / speed for name, value in times.items()}
+        # The first call is not counted, on either side.
+        row["hugging_face"] = made / statistics.median(theirs[1:])
+        row |= {f"ratio_{name}": value for name, value in ratio(theirs[1:], seconds).items()}
     return row
 
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import nnx
 
+from benchmarks._batch import random_batch
 from benchmarks._record import add_json_flag, in_turns, ratio, report
 from pgpo_jax.models import Qwen3, Qwen3Config
 from pgpo_jax.training import (
@@ -43,28 +43,6 @@ SHAPE = Qwen3Config(
     rope_theta=1e4,
     tie_word_embeddings=True,
 )
-
-
-def experience(config: TrainConfig, teacher_prompt: int = 112) -> Experience:
-    """A full batch of random tokens."""
-    rng = np.random.default_rng(0)
-    rows, response = config.rollout.rows, config.rollout.max_response
-
-    def tokens(width: int) -> jax.Array:
-        return jnp.asarray(rng.integers(0, SHAPE.vocab_size, (rows, width)), jnp.int32)
-
-    return Experience(
-        tokens(config.rollout.max_prompt),
-        jnp.ones((rows, config.rollout.max_prompt), bool),
-        tokens(teacher_prompt),
-        jnp.ones((rows, teacher_prompt), bool),
-        tokens(response),
-        jnp.ones((rows, response), bool),
-        jnp.full((rows, response), -5.0, jnp.float32),
-        jnp.ones(rows, bool),
-        jnp.ones(rows, bool),
-        jnp.ones(rows, jnp.float32),
-    )
 
 
 KINDS = ("bare", "sdpo", "pgpo")
@@ -112,7 +90,14 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     add_json_flag(parser)
     arguments = parser.parse_args(argv)
     graphdef, params = nnx.split(Qwen3(SHAPE, rngs=nnx.Rngs(0)), nnx.Param)
-    batch = experience(PRESETS["tiny"])
+    rollout = PRESETS["tiny"].rollout
+    batch = random_batch(
+        SHAPE.vocab_size,
+        rows=rollout.rows,
+        prompt=rollout.max_prompt,
+        teacher_prompt=112,
+        response=rollout.max_response,
+    )
     names = KINDS
     steps, states = {}, {}
     for name in names:
