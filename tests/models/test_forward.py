@@ -125,7 +125,7 @@ def test_a_step_can_donate_the_parameters(build, tiny_config, prompts):
     ("changes", "match"),
     [
         ({"remat": "no_such_policy"}, "jax.checkpoint_policies, got 'no_such_policy'"),
-        ({"attention": "triton"}, "'xla' or 'cudnn', got 'triton'"),
+        ({"attention": "triton"}, "'xla', 'chunked' or 'cudnn', got 'triton'"),
     ],
 )
 def test_bad_arguments(tiny_config, changes, match):
