@@ -2,6 +2,10 @@
 
 from pgpo_jax import distillation as distillation, information as information
 from pgpo_jax._multiplier import multiplier as multiplier
+from pgpo_jax._target import (
+    ScaleByInformationToTargetState as ScaleByInformationToTargetState,
+    scale_by_information_to_target as scale_by_information_to_target,
+)
 from pgpo_jax._transform import (
     ScaleByInformationState as ScaleByInformationState,
     pgpo as pgpo,

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pgpo_jax.information import ESTIMATORS
 from pgpo_jax.models import LORA_TARGETS
+from pgpo_jax.training._combinations import check_combinations
 
 
 def _require(holds: bool, rule: str, value: object) -> None:
@@ -146,6 +147,9 @@ class InformationConfig:
     rho_min: float = 0.0
     decay: float = 0.0
     delay: Literal[0, 1] = 0
+    target_rho: float | None = None
+    """Mean of rho that alpha is adapted to, from `alpha` on; above 1 and below `rho_max`. See
+    `pgpo_jax.scale_by_information_to_target`. `None`: alpha is fixed."""
     replay: tuple[float, ...] = ()
     """Control: nats per step that the multiplier is given instead of the measured I, which is still
     logged. Empty: the measured one. Values, not a part of the program: nothing is compiled anew."""
@@ -176,7 +180,7 @@ class InformationConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW with a linear warm-up from 0 and a constant rate after it."""
+    """AdamW with a linear warm-up from 0, and a schedule after it."""
 
     learning_rate: float = 1e-5
     warmup_steps: int = 10
@@ -191,9 +195,22 @@ class OptimizerConfig:
     the step of the whole batch. `None`: all rows at once."""
     max_skipped: int = 10
     """Training stops after this many non-finite gradients in a row."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """The learning rate after the warm-up; `cosine` falls to 0 at the last of `steps`, which can
+    then not be changed when a run is resumed."""
+    plateau: bool = False
+    """Multiply the rate by `plateau_factor` whenever the loss has not fallen below its least value
+    for `plateau_patience` steps (`optax.contrib.reduce_on_plateau`)."""
+    plateau_factor: float = 0.5
+    plateau_patience: int = 10
 
     def __post_init__(self) -> None:
-        _positive(self, "learning_rate", "eps", "clip_norm", "max_skipped")
+        _positive(self, "learning_rate", "eps", "clip_norm", "max_skipped", "plateau_patience")
+        _require(
+            0 < self.plateau_factor < 1,
+            "OptimizerConfig.plateau_factor must be in (0, 1)",
+            self.plateau_factor,
+        )
         if self.micro_batch is not None:
             _positive(self, "micro_batch")
         _require(
@@ -351,26 +368,7 @@ class TrainConfig:
             "rollout.share_prompts needs all rows at once: optimizer.micro_batch must be None",
             self.optimizer.micro_batch,
         )
-        self._check_control()
-
-    def _check_control(self) -> None:
-        signal = self.information
-        _require(
-            not signal.replay or len(signal.replay) >= self.steps,
-            f"information.replay must hold a value for each step, that is {self.steps} values",
-            len(signal.replay),
-        )
-        _require(
-            self.method == "pgpo" or not (signal.replay or signal.flip),
-            "method must be 'pgpo' with information.replay or flip: without the multiplier they do "
-            "nothing",
-            self.method,
-        )
-        _require(
-            signal.half == "none" or self.rollout.questions > 1,
-            "rollout.questions must be at least 2 with information.half",
-            self.rollout.questions,
-        )
+        check_combinations(self)
 
     @property
     def loss_sequences(self) -> int:

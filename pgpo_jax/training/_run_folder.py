@@ -32,7 +32,9 @@ def open_run_folder(folder: Path, config: TrainConfig, *, resume: bool) -> Itera
     if resume:
         if not path.is_file():
             raise FileNotFoundError(f"nothing to resume: there is no run in {folder}")
-        check_same_config(json.loads(path.read_text()), config.to_json(), folder, free=_FREE)
+        # A falling learning rate depends on where it is to end.
+        free = _FREE if config.optimizer.schedule == "constant" else _FREE - {"steps"}
+        check_same_config(json.loads(path.read_text()), config.to_json(), folder, free=free)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         try:

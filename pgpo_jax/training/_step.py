@@ -37,7 +37,7 @@ def make_train_step(
 
     Args:
         graphdef: the structure of the model, from `nnx.split`.
-        optimizer: takes `information` (nats) as an extra argument.
+        optimizer: takes `information` (nats) and `value` (the loss) as extra arguments.
         config: the settings of loss, teacher and signal.
         layout: the sharding of every array of the state, if it lives on a mesh.
 
@@ -61,7 +61,7 @@ def make_train_step(
         # optax's Adam mixes float32 with its int32 count, which a strict regime would refuse.
         with jax.numpy_dtype_promotion("standard"):
             updates, opt_state = optimizer.update(
-                grads, state.opt_state, state.params, information=signal
+                grads, state.opt_state, state.params, information=signal, value=out.loss
             )
         grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(grad_norm)
@@ -90,6 +90,7 @@ def make_train_step(
         if counted is not None:
             metrics |= {
                 "pgpo/rho": optax.tree.get(opt_state, "rho"),
+                "pgpo/alpha": optax.tree.get(state.opt_state, "alpha", config.alpha),
                 "pgpo/clipped_count": counted,
                 "pgpo/nonfinite_count": optax.tree.get(new_state.opt_state, "nonfinite_count"),
             }

@@ -14,6 +14,7 @@ TRANSFORMS = {
     "filtered": lambda: pgpo.scale_by_information(
         lambda count: 1.0 + 0.1 * count.astype(jnp.float32), 3.0, rho_min=0.5, decay=0.9, delay=1
     ),
+    "target": lambda: pgpo.scale_by_information_to_target(1.5, 3.0, decay=0.5),
     "adamw": lambda: pgpo.pgpo(optax.adamw(0.1)),
 }
 PARAMS = {"w": jnp.arange(16.0).reshape(8, 2) / 7, "b": jnp.array([0.5, -1.0])}
@@ -105,6 +106,14 @@ def test_apply_if_finite(make):
     assert after.total_notfinite == 0
 
 
+def test_inject_the_target():
+    kw = {"target": 1.4, "rho_max": 1.5, "alpha": 2.0, "gain": 0.2, "rho_min": 0.5, "delay": 1}
+    factory = pgpo.scale_by_information_to_target
+    injected = optax.inject_hyperparams(factory)(**kw)
+    close(unrolled(injected)[0], unrolled(factory(**kw))[0])
+    assert set(injected.init(PARAMS).hyperparams) >= set(kw)
+
+
 @pytest.mark.parametrize("factory", [pgpo.scale_by_information, pgpo.pgpo])
 def test_inject_hyperparams(factory):
     args = () if factory is pgpo.scale_by_information else (optax.sgd(0.1),)
@@ -194,8 +203,9 @@ def test_tree_map_params(make):
     tx = make()
     state = tx.init(PARAMS)
     marked = optax.tree.map_params(tx, lambda p: p + 7.0, state)
-    own = state if isinstance(state, pgpo.ScaleByInformationState) else state[-1]
-    own_marked = marked if isinstance(marked, pgpo.ScaleByInformationState) else marked[-1]
+    single = (pgpo.ScaleByInformationState, pgpo.ScaleByInformationToTargetState)
+    own = state if isinstance(state, single) else state[-1]
+    own_marked = marked if isinstance(marked, single) else marked[-1]
     close(own_marked, own)
 
 

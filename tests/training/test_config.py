@@ -50,6 +50,23 @@ from pgpo_jax.training import (
             ),
             r"questions must be at least 2 with information.half, got 1",
         ),
+        (
+            lambda: TrainConfig(information=InformationConfig(target_rho=2.0)),
+            r"target_rho must be above 1 and below rho_max = 2.0, got 2.0",
+        ),
+        (
+            lambda: TrainConfig(method="sdpo", information=InformationConfig(target_rho=1.5)),
+            r"method must be 'pgpo' with .*target_rho.* got 'sdpo'",
+        ),
+        (
+            lambda: TrainConfig(information=InformationConfig(target_rho=1.5, alpha=0.0)),
+            r"alpha must be positive with target_rho.* got 0.0",
+        ),
+        (lambda: OptimizerConfig(plateau_factor=1.0), r"plateau_factor must be in \(0, 1\)"),
+        (
+            lambda: TrainConfig(steps=5, optimizer=OptimizerConfig(schedule="cosine")),
+            r"warmup_steps must be below steps = 5 with schedule 'cosine', got 10",
+        ),
         (lambda: TrainConfig(steps=0), r"steps must be positive, got 0"),
         (
             lambda: TrainConfig(mesh=MeshConfig(data=3)),

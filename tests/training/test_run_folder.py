@@ -22,6 +22,16 @@ def test_a_folder_is_claimed_once(tmp_path):
         pass
 
 
+def test_a_rate_that_falls_to_the_last_step_fixes_the_steps(tmp_path):
+    falling = dataclasses.replace(
+        TINY, optimizer=dataclasses.replace(TINY.optimizer, schedule="cosine")
+    )
+    with open_run_folder(tmp_path, falling, resume=False):
+        pass
+    with pytest.raises(ValueError, match=r"steps was 40, now 99"):
+        open_run_folder(tmp_path, dataclasses.replace(falling, steps=99), resume=True).__enter__()
+
+
 def test_another_configuration_is_refused_by_field_and_values(tmp_path):
     with open_run_folder(tmp_path, TINY, resume=False):
         pass

@@ -1,0 +1,139 @@
+"""An alpha that adapts, so that the mean multiplier holds at a target."""
+
+import math
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import optax
+from jax.core import Tracer
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, ScalarLike
+
+from pgpo_jax._multiplier import check_number
+from pgpo_jax._transform import ScaleByInformationState, scale_by_information
+
+# The sign of the signal is judged by its mean over about this many of the last updates.
+_SIGN_MEMORY = 10
+
+
+class ScaleByInformationToTargetState(NamedTuple):
+    """What `scale_by_information_to_target` remembers.
+
+    Attributes:
+        alpha: sensitivity of the next update, per nat.
+        mean_information: running mean of the finite signals in nats, from 0; only its sign is used.
+        inner: of `scale_by_information`: the last signal and multiplier, and the counters.
+    """
+
+    alpha: Float[Array, ""]
+    mean_information: Float[Array, ""]
+    inner: ScaleByInformationState
+
+
+def scale_by_information_to_target(
+    target: ScalarLike = 1.5,
+    rho_max: ScalarLike = 2.0,
+    *,
+    alpha: ScalarLike = 1.0,
+    gain: ScalarLike = 0.5,
+    alpha_max: ScalarLike = 1000.0,
+    rho_min: ScalarLike = 0.0,
+    decay: ScalarLike = 0.0,
+    delay: ScalarLike = 0,
+) -> optax.GradientTransformationExtraArgs:
+    r"""`scale_by_information` with the alpha that makes the mean multiplier a given number.
+
+    How large an information is depends on model, task and estimator, and so does the alpha that
+    suits it. Here integral control finds it:
+
+    $$u_k \leftarrow \rho_k u_k,\quad \rho_k = \rho(I_k; \alpha_k),\qquad
+      \log \alpha_{k+1} = \log \alpha_k + \gamma\,(1 - \rho_k / \rho^*)$$
+
+    At rest the mean error is zero, which is mean rho = target (an error of log rho would leave the
+    mean above it, by Jensen). Near the target an error shrinks by the factor
+    1 - gain * log(target) per update. What remains is *when* steps are long; their mean length is
+    no longer a matter of the signal, so a learning rate multiplied by the target is the control.
+
+    No alpha >= 0 reaches a target above 1 while the signal is negative on average: then alpha is
+    held. So it is at an update whose signal or multiplier is not finite, which has rho = 1.
+
+    Args:
+        target: mean multiplier, above 1 and below `rho_max`.
+        rho_max: largest multiplier.
+        alpha: of the first update, per nat; positive.
+        gain: of the controller, positive.
+        alpha_max: alpha never exceeds it, however small the signal.
+        rho_min: see `scale_by_information`, as are `decay` and `delay`.
+        decay: of the mean of the signal that the multiplier sees.
+        delay: 1 to use the signal of the step before.
+
+    Returns:
+        A transform whose `update` requires the keyword `information`, a scalar in nats; its state
+        is a `ScaleByInformationToTargetState`.
+
+    Raises:
+        ValueError: a hyperparameter outside its range (tracers are not checked).
+        TypeError: `update` without `information`.
+
+    >>> import jax.numpy as jnp, pgpo_jax as pgpo
+    >>> tx = pgpo.scale_by_information_to_target(1.5)
+    >>> update = jnp.ones(2)
+    >>> state = tx.init(update)
+    >>> for _ in range(60):
+    ...     scaled, state = tx.update(update, state, information=0.03)
+    >>> round(float(state.inner.rho), 3), round(float(state.alpha), 1)  # log(1.5) / 0.03 = 13.5
+    (1.5, 13.5)
+    """
+    below = math.inf if isinstance(rho_max, Tracer) else rho_max
+    check_number(
+        "target", target, "a number above 1 and below rho_max", lambda x: (x > 1) & (x < below)
+    )
+    for name, value in (("alpha", alpha), ("gain", gain), ("alpha_max", alpha_max)):
+        check_number(name, value, "a finite number > 0", lambda x: (x > 0) & (x < math.inf))
+
+    def scaling(sensitivity: ScalarLike) -> optax.GradientTransformationExtraArgs:
+        return scale_by_information(sensitivity, rho_max, rho_min=rho_min, decay=decay, delay=delay)
+
+    start = scaling(alpha)
+
+    def init_fn(params: optax.Params) -> ScaleByInformationToTargetState:
+        return ScaleByInformationToTargetState(
+            alpha=jnp.asarray(alpha, jnp.float32),
+            mean_information=jnp.zeros([], jnp.float32),
+            inner=start.init(params),  # pyright: ignore[reportArgumentType]
+        )
+
+    def update_fn(
+        updates: optax.Updates,
+        state: ScaleByInformationToTargetState,
+        params: optax.Params | None = None,
+        *,
+        information: ArrayLike | None = None,
+        **extra_args,
+    ) -> tuple[optax.Updates, ScaleByInformationToTargetState]:
+        del extra_args
+        before = state.inner
+        updates, inner = scaling(state.alpha).update(
+            updates, before, params, information=information
+        )
+        assert isinstance(inner, ScaleByInformationState)
+        usable = inner.nonfinite_count == before.nonfinite_count
+        newest = 1 / _SIGN_MEMORY
+        mean = jnp.where(
+            usable,
+            (1 - newest) * state.mean_information + newest * inner.information,
+            state.mean_information,
+        )
+        error = 1 - inner.rho / jnp.asarray(target, jnp.float32)
+        moved = jnp.minimum(
+            state.alpha * jnp.exp(jnp.asarray(gain, jnp.float32) * error),
+            jnp.asarray(alpha_max, jnp.float32),
+        )
+        return updates, ScaleByInformationToTargetState(
+            alpha=jnp.where(usable & (mean > 0), moved, state.alpha),
+            mean_information=mean,
+            inner=inner,
+        )
+
+    # optax types a state as any tree of arrays
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)  # pyright: ignore[reportArgumentType]

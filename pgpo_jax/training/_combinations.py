@@ -1,0 +1,50 @@
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pgpo_jax.training._config import TrainConfig
+
+
+def check_combinations(config: "TrainConfig") -> None:
+    """Refuses settings that are sound alone and contradict each other.
+
+    Raises:
+        ValueError: naming the rule and the value.
+    """
+    signal, settings = config.information, config.optimizer
+    rules = (
+        (
+            not signal.replay or len(signal.replay) >= config.steps,
+            f"information.replay must hold a value for each step, that is {config.steps} values",
+            len(signal.replay),
+        ),
+        (
+            config.method == "pgpo"
+            or not (signal.replay or signal.flip or signal.target_rho is not None),
+            "method must be 'pgpo' with information.replay, flip or target_rho: without the "
+            "multiplier they do nothing",
+            config.method,
+        ),
+        (
+            signal.half == "none" or config.rollout.questions > 1,
+            "rollout.questions must be at least 2 with information.half",
+            config.rollout.questions,
+        ),
+        (
+            signal.target_rho is None or 1 < signal.target_rho < signal.rho_max,
+            f"information.target_rho must be above 1 and below rho_max = {signal.rho_max}",
+            signal.target_rho,
+        ),
+        (
+            signal.target_rho is None or signal.alpha > 0,
+            "information.alpha must be positive with target_rho, which starts from it",
+            signal.alpha,
+        ),
+        (
+            settings.schedule == "constant" or settings.warmup_steps < config.steps,
+            f"optimizer.warmup_steps must be below steps = {config.steps} with schedule 'cosine'",
+            settings.warmup_steps,
+        ),
+    )
+    for holds, rule, value in rules:
+        if not holds:
+            raise ValueError(f"{rule}, got {value!r}")
