@@ -7,4 +7,5 @@ from pgpo_jax.distillation._importance import (
     importance_ratio as importance_ratio,
     rollout_correction as rollout_correction,
 )
+from pgpo_jax.distillation._modulation import modulation_weights as modulation_weights
 from pgpo_jax.distillation._teacher import trust_region_logits as trust_region_logits

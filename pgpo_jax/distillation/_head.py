@@ -1,28 +1,28 @@
 """SDPO's loss and PGPO's signal straight from hidden states, a chunk of tokens at a time.
 
-The vocabulary is what makes this loss large: [B, T, V] in float32, several times over. Here one
-chunk of tokens at a time goes through the head, and because the loss is linear in the per-token
-divergences with weights known beforehand, the gradient with respect to that chunk's logits is
-taken at once, while they exist. Neither pass is done twice and no array over tokens and
-vocabulary outlives its chunk.
+The loss is linear in the per-token divergences, with weights that are known beforehand (for the
+modulation by a whole sequence: after one more pass without a gradient).
 """
 
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float, Int, ScalarLike
 
 from pgpo_jax._categorical import entropy, log_probs, token_log_probs
+from pgpo_jax._multiplier import multiplier
 from pgpo_jax._precision import at_least_float32, wider
 from pgpo_jax._reduce import Mask, SequenceMask, check_choice, mean_of, pooled
 from pgpo_jax.distillation._aggregate import aggregate
+from pgpo_jax.distillation._chunked import chunked_loss, head_logits
 from pgpo_jax.distillation._chunks import chunk_layout
 from pgpo_jax.distillation._divergence import check_divergence, divergence, tempered
 from pgpo_jax.distillation._importance import importance_ratio
+from pgpo_jax.distillation._modulation import check_modulation, modulation_weights
 from pgpo_jax.distillation._teacher import check_rate, trust_region_logits
-from pgpo_jax.information import ESTIMATORS
+from pgpo_jax.information import ESTIMATORS, SIGNALS
+from pgpo_jax.information._outcome import outcome_sign
 
 
 class HeadLoss(NamedTuple):
@@ -39,6 +39,7 @@ class HeadLoss(NamedTuple):
         teacher_logprobs: the teacher's.
         student_entropy: of the next-token distribution, nats.
         teacher_entropy: the teacher's.
+        gain: what the information is the mean of, nats.
     """
 
     loss: Float[Array, ""]
@@ -50,36 +51,7 @@ class HeadLoss(NamedTuple):
     teacher_logprobs: Float[Array, "B T"]
     student_entropy: Float[Array, "B T"]
     teacher_entropy: Float[Array, "B T"]
-
-
-def head_logits(
-    hidden: Float[Array, "*batch D"], head: Float[Array, "D V"]
-) -> Float[Array, "*batch V"]:
-    """Logits accumulated in at least float32 whatever the inputs' dtype."""
-    dtype = wider(hidden.dtype, head.dtype)
-    return jnp.einsum(
-        "...d,dv->...v",
-        hidden.astype(dtype),
-        head.astype(dtype),
-        preferred_element_type=at_least_float32(dtype),
-    )
-
-
-def _head_gradients(
-    logit_gradient: Float[Array, "*batch V"],
-    hidden: Float[Array, "*batch D"],
-    head: Float[Array, "D V"],
-) -> tuple[Float[Array, "*batch D"], Float[Array, "D V"]]:
-    """The transpose of `head_logits`; accumulated, and the head's returned, in float32 or wider."""
-    dtype = wider(hidden.dtype, head.dtype)
-    wide = at_least_float32(dtype)
-    # The products run in the dtype of the forward one: half-precision units stay in use.
-    g = logit_gradient.astype(dtype)
-    to_hidden = jnp.einsum(
-        "...v,dv->...d", g, head.astype(dtype), preferred_element_type=wide
-    ).astype(hidden.dtype)
-    to_head = jnp.einsum("rld,rlv->dv", hidden.astype(dtype), g, preferred_element_type=wide)
-    return to_hidden, to_head
+    gain: Float[Array, "B T"]
 
 
 def sdpo_head_loss(
@@ -101,6 +73,11 @@ def sdpo_head_loss(
     information: str = "entropy",
     information_reduction: str = "sequence_mean",
     signal_mask: SequenceMask | None = None,
+    success: SequenceMask | None = None,
+    modulation: str = "none",
+    alpha: ScalarLike = 1.0,
+    rho_max: ScalarLike = 2.0,
+    rho_min: ScalarLike = 0.0,
     reference_hidden: Float[Array, "B T Dr"] | None = None,
     reference_head: Float[Array, "Dr V"] | None = None,
     trust_region_rate: float | int | None = None,
@@ -132,9 +109,16 @@ def sdpo_head_loss(
         mode: see `aggregate`, as are `num_sequences` and `num_tokens`.
         num_sequences: true N of the batch that this is a part of.
         num_tokens: true token count, for `mode="token_mean"`.
-        information: estimator of I, a key of `pgpo_jax.information.ESTIMATORS`.
+        information: estimator of I, one of `pgpo_jax.information.SIGNALS`.
         information_reduction: of the estimator, see `pgpo_jax.information.entropy_gain`.
         signal_mask: sequences that enter the information; those of `sequence_mask` if omitted.
+        success: whether each sequence was graded right (nonzero: it was); `information="outcome"`
+            needs it.
+        modulation: `"token"` or `"sequence"` weighs the divergences by `modulation_weights`, the
+            latter at the price of one more product with each head and no gradient of them.
+        alpha: of that modulation, as are `rho_max` and `rho_min`.
+        rho_max: largest weight.
+        rho_min: smallest weight.
         reference_hidden: hidden states of the initial model on the teacher's prompt; with
             `reference_head` and `trust_region_rate` the teacher is `trust_region_logits` of both.
         reference_head: the initial model's output projection.
@@ -160,7 +144,13 @@ def sdpo_head_loss(
     (True, (2, 3))
     """
     check_divergence(teacher_weight, support, k, True, temperature)
-    check_choice("information", information, tuple(ESTIMATORS))
+    check_choice("information", information, SIGNALS)
+    check_modulation(modulation, alpha, rho_max, rho_min)
+    if (success is None) is (information == "outcome"):
+        raise ValueError(
+            "information='outcome' and success belong together; got "
+            f"{information!r} {'without' if success is None else 'with'} success."
+        )
     if chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1 token, got {chunk_size!r}.")
     trust_region = (reference_hidden, reference_head, trust_region_rate)
@@ -204,6 +194,8 @@ def sdpo_head_loss(
         "tokens": jnp.where(response, tokens, 0),
         "coefficients": coefficients,
     }
+    if success is not None:
+        fixed["sign"] = jnp.broadcast_to(outcome_sign(success, dtype)[:, None], response.shape)
     if reference_hidden is not None:
         fixed["reference"] = masked(reference_hidden)
     if old_logprobs is not None:
@@ -233,9 +225,16 @@ def sdpo_head_loss(
         weights = chunk["coefficients"]
         if is_clip is not None:
             weights = weights * importance_ratio(student_logprobs, chunk["old_logprobs"], is_clip)
+        gain = ESTIMATORS["pointwise" if information == "outcome" else information](
+            frozen, teacher_logits, chunk["tokens"]
+        )
+        if success is not None:
+            gain = gain * chunk["sign"]
+        if modulation == "token":
+            weights = weights * multiplier(gain, alpha, rho_max, rho_min)
         statistics = {
             "divergence": per_token,
-            "information": ESTIMATORS[information](frozen, teacher_logits, chunk["tokens"]),
+            "gain": gain,
             "student_logprobs": student_logprobs,
             "teacher_logprobs": token_log_probs(teacher_logits, chunk["tokens"]),
             "student_entropy": entropy(log_probs(frozen)),
@@ -243,56 +242,18 @@ def sdpo_head_loss(
         }
         return jnp.sum(weights * per_token), statistics
 
-    @jax.custom_vjp
-    def scanned(student_hidden, student_head, fixed, heads):
-        def body(total, chunk):
-            student_logits = head_logits(chunk["student"], student_head)
-            loss, statistics = on_logits(student_logits, chunk, heads)
-            return total + loss, statistics
-
-        chunks = jax.tree.map(layout.split, {"student": student_hidden, **fixed})
-        return jax.lax.scan(body, jnp.zeros([], dtype), chunks)
-
-    def forward(student_hidden, student_head, fixed, heads):
-        wanted = (student_hidden.perturbed, student_head.perturbed)
-        student_hidden, student_head = student_hidden.value, student_head.value
-        fixed, heads = jax.tree.map(lambda x: x.value, (fixed, heads))
-
-        def body(carry, chunk):
-            total, to_head_sum = carry
-            student_logits = head_logits(chunk["student"], student_head)
-            (loss, statistics), logit_gradient = jax.value_and_grad(on_logits, has_aux=True)(
-                student_logits, chunk, heads
-            )
-            to_hidden, to_head = _head_gradients(logit_gradient, chunk["student"], student_head)
-            carry = total + loss, to_head_sum + to_head if wanted[1] else None
-            return carry, (statistics, to_hidden if wanted[0] else None)
-
-        start = jnp.zeros(student_head.shape, at_least_float32(student_head.dtype))
-        chunks = jax.tree.map(layout.split, {"student": student_hidden, **fixed})
-        (total, to_head), (statistics, to_hidden) = jax.lax.scan(
-            body, (jnp.zeros([], dtype), start if wanted[1] else None), chunks
+    scanned = chunked_loss(on_logits, layout, dtype)
+    if modulation == "sequence":
+        frozen = jax.lax.stop_gradient((masked(student_hidden), student_head))
+        gain = layout.join(scanned(*frozen, fixed, heads)[1]["gain"])
+        fixed["coefficients"] = coefficients * modulation_weights(
+            gain, response, level="sequence", alpha=alpha, rho_max=rho_max, rho_min=rho_min
         )
-        if to_hidden is not None:
-            to_hidden = layout.join(to_hidden)
-        if to_head is not None:
-            to_head = to_head.astype(student_head.dtype)
-        return (total, statistics), (to_hidden, to_head)
-
-    def backward(residuals, cotangents):
-        cotangent = cotangents[0]
-        if isinstance(cotangent, SymbolicZero):
-            return None, None, None, None
-        scaled = jax.tree.map(lambda g: g * cotangent.astype(g.dtype), residuals)
-        return *scaled, None, None
-
-    scanned.defvjp(forward, backward, symbolic_zeros=True)
-
     loss, statistics = scanned(masked(student_hidden), student_head, fixed, heads)
     statistics = {name: jnp.where(response, layout.join(x), 0.0) for name, x in statistics.items()}
     statistics = jax.lax.stop_gradient(statistics)
     total, count = pooled(
-        statistics.pop("information"),
+        statistics["gain"],
         response,
         sequence_mask if signal_mask is None else signal_mask,
         information_reduction,

@@ -3,16 +3,18 @@
 from pgpo_jax.information._entropy import entropy_gain as entropy_gain, entropy_gain_per_token
 from pgpo_jax.information._js import js_gain as js_gain, js_gain_per_token
 from pgpo_jax.information._kl import kl_gain as kl_gain, kl_gain_per_token
+from pgpo_jax.information._outcome import outcome_gain as outcome_gain
 from pgpo_jax.information._pointwise import (
     pointwise_gain as pointwise_gain,
     pointwise_gain_per_token,
 )
 
-# Name -> (student_logits, teacher_logits, tokens) -> nats per token; what configs and the fused
-# head choose from.
+# Name -> (student_logits, teacher_logits, tokens) -> nats per token.
 ESTIMATORS = {
     "entropy": entropy_gain_per_token,
     "kl": kl_gain_per_token,
     "js": js_gain_per_token,
     "pointwise": pointwise_gain_per_token,
 }
+# What configs and the fused head choose from: those, and the pointwise gain signed by the grader.
+SIGNALS = (*ESTIMATORS, "outcome")

@@ -3,6 +3,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pgpo_jax.training._config import TrainConfig
 
+# What tells the step's multiplier from the mean of the weights, with the value that does nothing.
+_OF_THE_STEP = {
+    "rows": "all",
+    "decay": 0.0,
+    "delay": 0,
+    "target_rho": None,
+    "replay": (),
+    "flip": False,
+    "half": "none",
+}
+
 
 def check_combinations(config: "TrainConfig") -> None:
     """Refuses settings that are sound alone and contradict each other.
@@ -23,6 +34,21 @@ def check_combinations(config: "TrainConfig") -> None:
             "method must be 'pgpo' with information.replay, flip or target_rho: without the "
             "multiplier they do nothing",
             config.method,
+        ),
+        (
+            config.method == "pgpo" or config.loss.modulation == "none",
+            f"method must be 'pgpo' with loss.modulation '{config.loss.modulation}'",
+            config.method,
+        ),
+        *(
+            (
+                config.loss.modulation == "none" or value == default,
+                f"information.{name} must be {default!r} with loss.modulation: it acts on the "
+                "multiplier of the step, which is then 1",
+                value,
+            )
+            for name, default in _OF_THE_STEP.items()
+            for value in (getattr(signal, name),)
         ),
         (
             signal.half == "none" or config.rollout.questions > 1,

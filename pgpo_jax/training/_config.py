@@ -3,7 +3,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pgpo_jax.information import ESTIMATORS
+from pgpo_jax.information import SIGNALS
 from pgpo_jax.models import LORA_TARGETS
 from pgpo_jax.training._combinations import check_combinations
 
@@ -119,6 +119,10 @@ class LossConfig:
     rollout_clip: float | None = 2.0
     """Cap on the ratio of the trainer's to the sampler's probability of a token; `None`: no
     correction. With one optimizer step per batch this is the only ratio that is not 1."""
+    modulation: Literal["none", "token", "sequence"] = "none"
+    """Weigh the divergence of each token by rho of its own information, or by rho of the mean of
+    its sequence, instead of the step by rho(I_k), which is then 1. alpha, rho_max and rho_min are
+    those of `information`. `sequence` costs one more product with each output head."""
     chunk: int = 1024
     """Tokens whose logits are alive at the same time."""
 
@@ -139,7 +143,11 @@ class InformationConfig:
     """The signal and the multiplier, as in `pgpo_jax.scale_by_information`."""
 
     estimator: str = "entropy"
-    """One of `pgpo_jax.information.ESTIMATORS`."""
+    """One of `pgpo_jax.information.SIGNALS`: entropy, kl, js, pointwise, or outcome (the pointwise
+    gain signed by the grade)."""
+    rows: Literal["all", "failures"] = "all"
+    """Which sequences with a teacher signal I is measured on: all, or those graded below
+    `teacher.success_threshold` (I = 0 if there are none). The loss takes all of them."""
     reduction: Literal["sequence_mean", "token_mean", "sequence_sum"] = "sequence_mean"
     alpha: float = 1.0
     """Per nat. Method `sdpo` runs the same program with 0."""
@@ -172,8 +180,8 @@ class InformationConfig:
             self.flip,
         )
         _require(
-            self.estimator in ESTIMATORS,
-            f"InformationConfig.estimator must be one of {sorted(ESTIMATORS)}",
+            self.estimator in SIGNALS,
+            f"InformationConfig.estimator must be one of {sorted(SIGNALS)}",
             self.estimator,
         )
 
@@ -385,8 +393,9 @@ class TrainConfig:
 
     @property
     def alpha(self) -> float:
-        """The alpha that the program runs with."""
-        return self.information.alpha if self.method == "pgpo" else 0.0
+        """The alpha of the step's multiplier that the program runs with."""
+        modulated = self.method == "pgpo" and self.loss.modulation == "none"
+        return self.information.alpha if modulated else 0.0
 
     def to_json(self) -> dict[str, Any]:
         """As nested plain values, for `config.json`."""

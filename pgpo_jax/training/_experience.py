@@ -24,7 +24,7 @@ class Experience(NamedTuple):
     Attributes:
         sequence_mask: sequences that enter the loss.
         signal_mask: sequences that enter the information; the same ones, unless
-            `information.half` tells them apart.
+            `information.half` or `information.rows` tells them apart.
         score: the grade; 0 on padding.
     """
 
@@ -197,6 +197,10 @@ def _pack(
     even, half = owners[kept] % 2 == 0, config.information.half
     trained = even if half != "none" else np.ones(len(kept), bool)
 
+    signal = ~even if half == "other" else trained
+    if config.information.rows == "failures":
+        signal = signal & (scores[kept] < config.teacher.success_threshold)
+
     def rowwise(values: Any) -> Any:
         return np.concatenate([values, np.zeros(rows - len(kept), values.dtype)])
 
@@ -209,7 +213,7 @@ def _pack(
         response_mask,
         logprobs,
         rowwise(trained),
-        rowwise(~even if half == "other" else trained),
+        rowwise(signal),
         rowwise(scores[kept].astype(np.float32)),
         prompt_owner,
         teacher_owner,

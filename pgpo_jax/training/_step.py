@@ -7,7 +7,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from pgpo_jax.distillation import HeadLoss, sdpo_head_loss
+from pgpo_jax.distillation import HeadLoss, modulation_weights, sdpo_head_loss
 from pgpo_jax.training._accumulate import accumulated_gradient
 from pgpo_jax.training._config import TrainConfig
 from pgpo_jax.training._control import MEASURED, SignalControl
@@ -79,7 +79,7 @@ def make_train_step(
             skipped=jnp.where(finite, 0, state.skipped + 1).astype(jnp.int32),
             frozen=state.frozen,
         )
-        metrics = _signal_metrics(out, batch) | {
+        metrics = _signal_metrics(out, batch, config) | {
             "pgpo/signal": signal,
             "optimizer/grad_norm": grad_norm,
             "optimizer/update_norm": optax.tree.norm(updates),
@@ -166,6 +166,9 @@ def experience_loss(
             "trust_region_rate": config.teacher.rate,
         }
     settings = config.loss
+    success = None
+    if config.information.estimator == "outcome":
+        success = batch.score >= config.teacher.success_threshold
     return sdpo_head_loss(
         student_hidden,
         teacher_hidden,
@@ -180,6 +183,11 @@ def experience_loss(
         temperature=config.rollout.temperature,
         mode=settings.aggregation,
         signal_mask=batch.signal_mask,
+        success=success,
+        modulation=settings.modulation,
+        alpha=config.information.alpha,
+        rho_max=config.information.rho_max,
+        rho_min=config.information.rho_min,
         information=config.information.estimator,
         information_reduction=config.information.reduction,
         old_logprobs=None if settings.rollout_clip is None else batch.sampler_logprobs,
@@ -190,7 +198,7 @@ def experience_loss(
     )
 
 
-def _signal_metrics(out: HeadLoss, batch: Experience) -> dict[str, Array]:
+def _signal_metrics(out: HeadLoss, batch: Experience, config: TrainConfig) -> dict[str, Array]:
     """Means over the response tokens of the sequences that enter the loss."""
     weight = (batch.response_mask & batch.sequence_mask[:, None]).astype(jnp.float32)
     total = jnp.maximum(weight.sum(), 1.0)
@@ -199,7 +207,19 @@ def _signal_metrics(out: HeadLoss, batch: Experience) -> dict[str, Array]:
         return jnp.sum(jnp.where(weight > 0, per_token, 0.0)) / total
 
     ratio = jnp.exp(out.student_logprobs - batch.sampler_logprobs)
-    return {
+    modulated = {}
+    if config.loss.modulation != "none":
+        signal = config.information
+        weights = modulation_weights(
+            out.gain,
+            batch.response_mask,
+            level=config.loss.modulation,
+            alpha=signal.alpha,
+            rho_max=signal.rho_max,
+            rho_min=signal.rho_min,
+        )
+        modulated = {"pgpo/weight": mean(weights)}
+    return modulated | {
         "loss": out.loss,
         "pgpo/information": out.information,
         "self_distillation/divergence": mean(out.divergence),

@@ -142,7 +142,9 @@ def program_config(config: TrainConfig) -> TrainConfig:
     return dataclasses.replace(
         config,
         teacher=dataclasses.replace(config.teacher, misleading=0.0),
-        information=dataclasses.replace(config.information, replay=(), flip=False, half=half),
+        information=dataclasses.replace(
+            config.information, rows="all", replay=(), flip=False, half=half
+        ),
         model="tiny",
         task="synthetic:all",
         eval_task=None,

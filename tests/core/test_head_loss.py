@@ -41,6 +41,8 @@ def plain(
 ):  # fmt: skip
     """The loss as one would write it with all logits in memory."""
     kw.pop("chunk_size", None)
+    level, success = kw.pop("modulation", "none"), kw.pop("success", None)
+    bounds = {name: kw.pop(name) for name in ("alpha", "rho_max", "rho_min") if name in kw}
     estimator = kw.pop("information", "entropy")
     student = student_hidden @ student_head
     teacher = teacher_hidden @ teacher_head
@@ -52,6 +54,15 @@ def plain(
     per_token = distillation.divergence(student, teacher, tokens=tokens, **kw)
     logprobs = token_log_probs(student, tokens)
     weighted = per_token
+    gains = information.ESTIMATORS["pointwise" if estimator == "outcome" else estimator](
+        student, teacher, tokens
+    )
+    if success is not None:
+        gains = gains * jnp.where(success, 1.0, -1.0).astype(gains.dtype)[:, None]
+    if level != "none":
+        weighted = weighted * distillation.modulation_weights(
+            gains, response_mask, level=level, **bounds
+        )
     if importance is not None:
         weighted = weighted * importance
     if is_clip is not None:
@@ -61,10 +72,11 @@ def plain(
         num_tokens=num_tokens,
     )  # fmt: skip
     args = (student, teacher, response_mask, sequence_mask)
-    if estimator == "pointwise":
-        args = (logprobs, token_log_probs(teacher, tokens), response_mask, sequence_mask)
+    if estimator in ("pointwise", "outcome"):
+        graded = [] if success is None else [success]
+        args = (logprobs, token_log_probs(teacher, tokens), *graded, response_mask, sequence_mask)
     gain = getattr(information, f"{estimator}_gain")(*args, reduction=information_reduction)
-    return loss, (gain, per_token, logprobs, entropy(log_probs(student)))
+    return loss, (gain, per_token, logprobs, entropy(log_probs(student)), gains)
 
 
 def compare(inputs, tolerance, **kw):
@@ -88,6 +100,7 @@ def compare(inputs, tolerance, **kw):
     close(out.divergence, jnp.where(mask, aux[1], 0))
     close(out.student_logprobs, jnp.where(mask, aux[2], 0))
     close(out.student_entropy, jnp.where(mask, aux[3], 0))
+    close(out.gain, jnp.where(mask, aux[4], 0))
 
 
 CASES = {
@@ -101,6 +114,15 @@ CASES = {
     "sequence_sum": {"mode": "sequence_sum", "num_sequences": 9, "chunk_size": 2},
     "denominator": {"mode": "token_mean", "num_tokens": 40, "temperature": 0.7},
     "weights": {"importance": "BT", "old_logprobs": "BT", "is_clip": 1.1, "temperature": 0.7},
+    "by_token": {"modulation": "token", "alpha": 2.0, "rho_max": 1.5, "chunk_size": 6},
+    "by_sequence": {
+        "modulation": "sequence",
+        "information": "outcome",
+        "success": "B",
+        "alpha": 3.0,
+        "rho_min": 0.5,
+        "chunk_size": 4,
+    },
     "trust_region": {
         "reference_hidden": "BTD",
         "reference_head": "DV",
@@ -112,8 +134,11 @@ CASES = {
 
 def options(name, dtype):
     rng = np.random.default_rng(7)
-    shape = {"BT": (B, T), "BTD": (B, T, D), "DV": (D, V)}
+    shape = {"B": B, "BT": (B, T), "BTD": (B, T, D), "DV": (D, V)}
     made = {k: v if v not in shape else rng.normal(size=shape[v]) for k, v in CASES[name].items()}
+    if "success" in made:
+        # One of each, the last sequence without a signal.
+        made["success"] = np.array([1.0, 0.0, 1.0])
     if "importance" in made:
         made["importance"] = np.abs(made["importance"])
         made["old_logprobs"] = made["old_logprobs"] - 2.4
@@ -202,7 +227,11 @@ def test_gradient_of_one_side_only(x64):
 
 def test_one_head_product_for_each_side(x64):
     loss, at = loss_of(make(jnp.float64))
-    assert str(jax.make_jaxpr(lambda *x: loss(*x))(*at)).count("dot_general[") == 2
+    products = lambda loss: str(jax.make_jaxpr(loss)(*at)).count("dot_general[")  # noqa: E731
+    assert products(loss) == 2
+    for level, want in (("token", 2), ("sequence", 4)):
+        loss, _ = loss_of(make(jnp.float64), modulation=level)
+        assert products(loss) == want
 
 
 def test_padding_may_hold_anything():
@@ -370,6 +399,10 @@ def test_chunks_partition_the_tokens(shape):
         ({"support": "sampled"}, "teacher_weight must be 1"),
         ({"mode": "mean"}, "got 'mean'"),
         ({"information_reduction": "mean"}, "got 'mean'"),
+        ({"modulation": "word"}, "modulation must be one of none, token, sequence, got 'word'"),
+        ({"modulation": "token", "alpha": -1.0}, "alpha must be"),
+        ({"information": "outcome"}, "belong together; got 'outcome' without success"),
+        ({"success": jnp.ones(B)}, "belong together; got 'entropy' with success"),
     ],
 )
 def test_refusals(kw, rule):

@@ -70,7 +70,12 @@ def test_micro_batches_are_the_batch(small_model, small_config, mode, monkeypatc
 def test_micro_batches_on_a_mesh(small_model, small_config):
     params = small_model[1]
     batch = random_experience()
-    alone = replaced(small_config, loss={"support": "full"})
+    # The weights of a sequence and the grades stay with their rows, too.
+    alone = replaced(
+        small_config,
+        loss={"support": "full", "modulation": "sequence"},
+        information={"estimator": "outcome"},
+    )
     config = replaced(alone, optimizer={"micro_batch": 4}, mesh=MeshConfig(data=2, fsdp=2))
     mesh = make_mesh(config.mesh)
     spread, _ = nnx.split(Qwen3(SMALL_QWEN3, rngs=nnx.Rngs(0), mesh=mesh), nnx.Param)
@@ -87,7 +92,9 @@ def test_micro_batches_on_a_mesh(small_model, small_config):
         for op in (" all-to-all(", " collective-permute(")
     )
     many = compiled(state, shard_rows(batch, mesh))
-    assert_same(one_step(small_model, alone, batch), many)
+    single = one_step(small_model, alone, batch)
+    assert_same(single, many)
+    assert abs(float(single[1]["pgpo/weight"]) - 1) > 0.01
 
 
 def test_micro_batches_that_do_not_divide_are_refused(small_model, small_config):

@@ -62,6 +62,17 @@ from pgpo_jax.training import (
             lambda: TrainConfig(information=InformationConfig(target_rho=1.5, alpha=0.0)),
             r"alpha must be positive with target_rho.* got 0.0",
         ),
+        (
+            lambda: TrainConfig(method="sdpo", loss=LossConfig(modulation="token")),
+            r"method must be 'pgpo' with loss.modulation 'token', got 'sdpo'",
+        ),
+        (
+            lambda: TrainConfig(
+                loss=LossConfig(modulation="token"), information=InformationConfig(delay=1)
+            ),
+            r"information.delay must be 0 with loss.modulation.*, got 1",
+        ),
+        (lambda: InformationConfig(estimator="oracle"), r"estimator must be one of .*'outcome'"),
         (lambda: OptimizerConfig(plateau_factor=1.0), r"plateau_factor must be in \(0, 1\)"),
         (
             lambda: TrainConfig(steps=5, optimizer=OptimizerConfig(schedule="cosine")),
@@ -97,3 +108,7 @@ def test_the_paper_preset_holds_the_published_values():
 def test_sdpo_is_the_same_program_with_alpha_zero():
     assert TrainConfig(method="pgpo").alpha == 1.0
     assert TrainConfig(method="sdpo").alpha == 0.0
+
+
+def test_with_a_modulated_loss_the_step_has_no_multiplier_of_its_own():
+    assert TrainConfig(loss=LossConfig(modulation="sequence")).alpha == 0.0

@@ -88,6 +88,15 @@ def test_halves_by_question(policy, batch):
             np.testing.assert_array_equal(getattr(half, field), getattr(whole, field))
 
 
+def test_the_signal_may_come_from_failures_alone(policy, batch):
+    whole, _ = make(policy, batch)
+    failures, _ = make(policy, batch, information={"rows": "failures"})
+    np.testing.assert_array_equal(failures.sequence_mask, whole.sequence_mask)
+    want = whole.sequence_mask & (whole.score == 0)
+    assert 0 < want.sum() < whole.sequence_mask.sum()
+    np.testing.assert_array_equal(failures.signal_mask, want)
+
+
 def test_misleading_solutions(policy, batch):
     honest, metrics = make(policy, batch)
     assert not shown_wrong(policy, honest).any()

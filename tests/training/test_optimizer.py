@@ -64,7 +64,7 @@ def test_a_plateau_of_the_loss_lowers_the_rate():
 
 def test_the_multiplier_comes_last_and_may_adapt():
     sizes, state = steps(
-        np.ones(40), 0.03, optimizer={"warmup_steps": 0}, information={"target_rho": 1.4}
+        np.ones(80), 0.03, optimizer={"warmup_steps": 0}, information={"target_rho": 1.4}
     )
     assert sizes[0] < 1.1 * RATE
     np.testing.assert_allclose(sizes[-10:], 1.4 * RATE, rtol=0.01)

@@ -1,0 +1,116 @@
+"""A loss on logits, straight from hidden states, a chunk of tokens at a time.
+
+The vocabulary is what makes such a loss large: [B, T, V] in float32, several times over. Here one
+chunk of tokens at a time goes through the head, and because the loss is a sum over tokens, the
+gradient with respect to that chunk's logits is taken at once, while they exist. Neither pass is
+done twice and no array over tokens and vocabulary outlives its chunk.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+from jaxtyping import Array, Float
+
+from pgpo_jax._precision import at_least_float32, wider
+from pgpo_jax.distillation._chunks import ChunkLayout
+
+Statistics = dict[str, Array]
+
+
+def head_logits(
+    hidden: Float[Array, "*batch D"], head: Float[Array, "D V"]
+) -> Float[Array, "*batch V"]:
+    """Logits accumulated in at least float32 whatever the inputs' dtype."""
+    dtype = wider(hidden.dtype, head.dtype)
+    return jnp.einsum(
+        "...d,dv->...v",
+        hidden.astype(dtype),
+        head.astype(dtype),
+        preferred_element_type=at_least_float32(dtype),
+    )
+
+
+def _head_gradients(
+    logit_gradient: Float[Array, "*batch V"],
+    hidden: Float[Array, "*batch D"],
+    head: Float[Array, "D V"],
+) -> tuple[Float[Array, "*batch D"], Float[Array, "D V"]]:
+    """The transpose of `head_logits`; accumulated, and the head's returned, in float32 or wider."""
+    dtype = wider(hidden.dtype, head.dtype)
+    wide = at_least_float32(dtype)
+    # The products run in the dtype of the forward one: half-precision units stay in use.
+    g = logit_gradient.astype(dtype)
+    to_hidden = jnp.einsum(
+        "...v,dv->...d", g, head.astype(dtype), preferred_element_type=wide
+    ).astype(hidden.dtype)
+    to_head = jnp.einsum("rld,rlv->dv", hidden.astype(dtype), g, preferred_element_type=wide)
+    return to_hidden, to_head
+
+
+def chunked_loss(
+    on_logits: Callable[[Array, dict, Any], tuple[Array, Statistics]],
+    layout: ChunkLayout,
+    dtype: jnp.dtype,
+) -> Callable[[Array, Array, dict, Any], tuple[Float[Array, ""], Statistics]]:
+    """The sum over chunks of a loss on logits, and its statistics by chunk.
+
+    Args:
+        on_logits: (logits of a chunk, what belongs to the chunk, heads) -> its part of the loss,
+            and a dictionary of numbers per token.
+        layout: how the tokens are cut.
+        dtype: of the loss.
+
+    Returns:
+        (hidden, head, fixed, heads) -> (loss, statistics stacked by chunk). `fixed` is a dictionary
+        of arrays per token, cut as the hidden states are; `heads` is passed on whole. A gradient
+        flows to hidden states and head alone, and only from the loss.
+    """
+
+    @jax.custom_vjp
+    def scanned(student_hidden, student_head, fixed, heads):
+        def body(total, chunk):
+            student_logits = head_logits(chunk["student"], student_head)
+            loss, statistics = on_logits(student_logits, chunk, heads)
+            return total + loss, statistics
+
+        chunks = jax.tree.map(layout.split, {"student": student_hidden, **fixed})
+        return jax.lax.scan(body, jnp.zeros([], dtype), chunks)
+
+    def forward(student_hidden, student_head, fixed, heads):
+        wanted = (student_hidden.perturbed, student_head.perturbed)
+        student_hidden, student_head = student_hidden.value, student_head.value
+        fixed, heads = jax.tree.map(lambda x: x.value, (fixed, heads))
+
+        def body(carry, chunk):
+            total, to_head_sum = carry
+            student_logits = head_logits(chunk["student"], student_head)
+            (loss, statistics), logit_gradient = jax.value_and_grad(on_logits, has_aux=True)(
+                student_logits, chunk, heads
+            )
+            to_hidden, to_head = _head_gradients(logit_gradient, chunk["student"], student_head)
+            carry = total + loss, to_head_sum + to_head if wanted[1] else None
+            return carry, (statistics, to_hidden if wanted[0] else None)
+
+        start = jnp.zeros(student_head.shape, at_least_float32(student_head.dtype))
+        chunks = jax.tree.map(layout.split, {"student": student_hidden, **fixed})
+        (total, to_head), (statistics, to_hidden) = jax.lax.scan(
+            body, (jnp.zeros([], dtype), start if wanted[1] else None), chunks
+        )
+        if to_hidden is not None:
+            to_hidden = layout.join(to_hidden)
+        if to_head is not None:
+            to_head = to_head.astype(student_head.dtype)
+        return (total, statistics), (to_hidden, to_head)
+
+    def backward(residuals, cotangents):
+        cotangent = cotangents[0]
+        if isinstance(cotangent, SymbolicZero):
+            return None, None, None, None
+        scaled = jax.tree.map(lambda g: g * cotangent.astype(g.dtype), residuals)
+        return *scaled, None, None
+
+    scanned.defvjp(forward, backward, symbolic_zeros=True)
+    return scanned

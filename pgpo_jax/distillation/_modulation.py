@@ -1,0 +1,63 @@
+"""Information as a weight of the loss, token by token or sequence by sequence."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, ScalarLike
+
+from pgpo_jax._multiplier import check_hyperparameters, multiplier
+from pgpo_jax._reduce import Mask, check_choice
+
+
+def check_modulation(level: str, alpha: object, rho_max: object, rho_min: object) -> None:
+    """Refuse an unknown level, or a multiplier that is not defined."""
+    check_choice("modulation", level, ("none", "token", "sequence"))
+    check_hyperparameters(alpha, rho_max, rho_min)
+
+
+def modulation_weights(
+    gain: Float[Array, "B T"],
+    response_mask: Mask,
+    *,
+    level: str = "token",
+    alpha: ScalarLike = 1.0,
+    rho_max: ScalarLike = 2.0,
+    rho_min: ScalarLike = 0.0,
+) -> Float[Array, "B T"]:
+    r"""Weights rho(I) for a loss per token, in place of one multiplier for the whole step.
+
+    At level `"token"` each token has the weight of its own information, rho(I_t); at level
+    `"sequence"` all tokens of a sequence share rho(I_i) with I_i the mean over its response
+    tokens. (Both are named as future work by the paper.) Unlike the multiplier of the step, weights
+    move the gradient's direction, not its length alone; and Adam divides a common factor of them
+    out again, so with Adam it is their differences that matter.
+
+    Args:
+        gain: information of each token in nats, for example `HeadLoss.gain`.
+        response_mask: response tokens (nonzero: counts). Off the mask anything may stand.
+        level: `"token"`, `"sequence"`, or `"none"` for weights of one.
+        alpha: see `pgpo_jax.multiplier`, as are `rho_max` and `rho_min`.
+        rho_max: largest weight.
+        rho_min: smallest weight.
+
+    Returns:
+        A weight per token, 0 off the mask; no gradient.
+
+    Raises:
+        ValueError: unknown level, or a hyperparameter outside its range.
+
+    >>> import jax.numpy as jnp, pgpo_jax as pgpo
+    >>> gain, mask = jnp.array([[0.0, 5.0, 9.0]]), jnp.array([[1, 1, 0]])
+    >>> pgpo.distillation.modulation_weights(gain, mask).tolist()
+    [[1.0, 2.0, 0.0]]
+    >>> pgpo.distillation.modulation_weights(gain, mask, level="sequence").tolist()
+    [[2.0, 2.0, 0.0]]
+    """
+    check_modulation(level, alpha, rho_max, rho_min)
+    valid = response_mask.astype(bool)
+    gain = jnp.where(valid, jax.lax.stop_gradient(gain), 0.0)
+    if level == "none":
+        return valid.astype(gain.dtype)
+    if level == "sequence":
+        tokens = jnp.maximum(valid.sum(axis=1, keepdims=True, dtype=jnp.int32), 1)
+        gain = jnp.sum(gain, axis=1, keepdims=True) / tokens.astype(gain.dtype)
+    return jnp.where(valid, multiplier(gain, alpha, rho_max, rho_min), 0.0)

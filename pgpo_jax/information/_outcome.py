@@ -1,0 +1,58 @@
+"""A signal that sees whether the teacher agrees with the grader, not only how sure it is."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Shaped
+
+from pgpo_jax._categorical import finite
+from pgpo_jax._reduce import Mask, SequenceMask, mean_of, pooled
+
+
+def outcome_sign(success: SequenceMask, dtype: jnp.dtype) -> Float[Array, " B"]:
+    """+1 for a sequence that was graded right, -1 for one that was not."""
+    return jnp.where(success.astype(bool), 1.0, -1.0).astype(dtype)
+
+
+def outcome_gain(
+    student_logprobs: Float[Array, "B T"],
+    teacher_logprobs: Float[Array, "B T"],
+    success: Shaped[Array, "B"],
+    mask: Mask,
+    sequence_mask: SequenceMask | None = None,
+    *,
+    reduction: str = "sequence_mean",
+) -> Float[Array, ""]:
+    r"""How far the teacher raises what was right and lowers what was wrong, in nats.
+
+    $$I = \mathbb{E}\big[s_i\,(\log q_{it}(y) - \log p_{it}(y))\big],\qquad
+      s_i = +1 \text{ if sequence } i \text{ was graded right, else } -1$$
+
+    The gain of `pointwise_gain` with the grader's sign: positive where teacher and grader agree,
+    negative where the teacher was misled. It does not see *why* the teacher lowers a probability:
+    under the student's own samples the mean of log q - log p is -KL(p || q) whatever the teacher
+    has learnt, so among failures any teacher that differs from the student scores above zero, and
+    among successes below. With as many of either this cancels.
+
+    Args:
+        student_logprobs: log p of the sampled tokens, nats.
+        teacher_logprobs: log q of the same tokens, nats.
+        success: sequences that were graded right (nonzero: right).
+        mask: response tokens (nonzero: counts).
+        sequence_mask: sequences with a teacher signal; all of them if omitted.
+        reduction: as in `entropy_gain`.
+
+    Returns:
+        The signal in nats; 0 if nothing counts.
+
+    Raises:
+        ValueError: unknown reduction.
+
+    >>> import jax.numpy as jnp, pgpo_jax as pgpo
+    >>> student, teacher = jnp.log(jnp.full((2, 1), 0.5)), jnp.log(jnp.array([[0.8], [0.2]]))
+    >>> agreeing, misled = jnp.array([1, 0]), jnp.array([0, 1])
+    >>> gain = lambda s: pgpo.information.outcome_gain(student, teacher, s, jnp.ones((2, 1)))
+    >>> round(float(gain(agreeing)), 4), round(float(gain(misled)), 4)
+    (0.6931, -0.6931)
+    """
+    per_token = finite(teacher_logprobs) - finite(student_logprobs)
+    signed = outcome_sign(success, per_token.dtype)[:, None] * per_token
+    return mean_of(*pooled(signed, mask, sequence_mask, reduction))
