@@ -8,15 +8,14 @@ allocated); time is the median of interleaved calls in one process.
 
 import argparse
 import inspect
-import json
-import platform
 import statistics
-import time
-from pathlib import Path
+import sys
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from benchmarks._record import add_json_flag, in_turns, ratio, report
 from pgpo_jax import distillation, information
 
 
@@ -64,22 +63,9 @@ def arrays(inputs, seed=0):
     return *made, tokens, jnp.ones(inputs[5].shape, jnp.int32)
 
 
-def interleaved_seconds(functions, inputs, repeats):
-    """Median seconds of each function, called in turn so that a busy machine is fair to all."""
-    times = {name: [] for name in functions}
-    for f in functions.values():
-        jax.block_until_ready(f(*inputs))
-    for _ in range(repeats):
-        for name, f in functions.items():
-            start = time.perf_counter()
-            jax.block_until_ready(f(*inputs))
-            times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
-def main():
-    parser = argparse.ArgumentParser(description="Head loss: memory and time.")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+def main(argv: list[str] | None = None) -> dict[str, Any]:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    add_json_flag(parser)
     parser.add_argument("--chunk-size", type=int, default=None, help="default: the function's own")
     parser.add_argument("--tokens", type=int, default=4096, help="B*T of the memory figures")
     parser.add_argument("--vocabulary", type=int, default=151_936)
@@ -88,7 +74,7 @@ def main():
     parser.add_argument("--timed-vocabulary", type=int, default=16_384)
     parser.add_argument("--timed-width", type=int, default=1024)
     parser.add_argument("--repeats", type=int, default=7)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     default = inspect.signature(distillation.sdpo_head_loss).parameters["chunk_size"].default
     chunk_size = args.chunk_size or default
 
@@ -102,35 +88,34 @@ def main():
     # The same number of chunks as in the large case would be, at the least four.
     timed_chunk = min(chunk_size, args.timed_tokens // 4)
     functions = {"plain": gradient(plain), "fused": gradient(fused(timed_chunk))}
-    seconds = interleaved_seconds(functions, arrays(small), args.repeats)
-
-    result = {
-        "device": jax.devices()[0].device_kind,
-        "machine": platform.platform(),
-        "jax": jax.__version__,
-        "chunk_size": chunk_size,
-        "timed_chunk_size": timed_chunk,
-        "memory_shape": {
-            "tokens": args.tokens,
-            "vocabulary": args.vocabulary,
-            "width": args.width,
-        },
-        "timed_shape": {
-            "tokens": args.timed_tokens,
-            "vocabulary": args.timed_vocabulary,
-            "width": args.timed_width,
-        },
-        "temp_bytes": memory,
-        "temp_ratio": memory["fused"] / memory["plain"],
-        "seconds": seconds,
-        "time_ratio": seconds["fused"] / seconds["plain"],
-    }
-    print(f"{'path':8} {'temp GiB':>10} {'seconds':>10}")
-    for name in ("plain", "fused"):
-        print(f"{name:8} {memory[name] / 2**30:10.2f} {seconds[name]:10.3f}")
-    print(f"{'ratio':8} {result['temp_ratio']:10.3f} {result['time_ratio']:10.3f}")
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + "\n")
+    inputs = arrays(small)
+    seconds = in_turns(
+        {name: lambda f=f: f(*inputs) for name, f in functions.items()}, args.repeats
+    )
+    rows = [
+        {
+            "path": name,
+            "temp_gib": memory[name] / 2**30,
+            "seconds": statistics.median(seconds[name]),
+        }
+        for name in ("plain", "fused")
+    ]
+    record = report(
+        "benchmarks.head_loss",
+        sys.argv[1:] if argv is None else argv,
+        rows,
+        args.json,
+        settings={"chunk_size": chunk_size, "timed_chunk_size": timed_chunk}
+        | {name: value for name, value in vars(args).items() if isinstance(value, int)},
+        temp_ratio=memory["fused"] / memory["plain"],
+        time_ratio=ratio(seconds["fused"], seconds["plain"]),
+    )
+    times = record["time_ratio"]
+    print(
+        f"fused/plain: temp {record['temp_ratio']:.4f}, time {times['median']:.3f} "
+        f"({times['low']:.3f} to {times['high']:.3f})"
+    )
+    return record
 
 
 if __name__ == "__main__":
