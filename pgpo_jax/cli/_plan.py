@@ -14,7 +14,7 @@ from pgpo_jax.cli._defaults import starting_point
 from pgpo_jax.cli._overview import align
 from pgpo_jax.models import QWEN3_SHAPES, Qwen3Config
 from pgpo_jax.training import TrainConfig, make_mesh
-from pgpo_jax.training._fit import changes_to_fit, sparing_step
+from pgpo_jax.training._fit import changed_flags, changes_to_fit, smaller_steps
 from pgpo_jax.training._plan import GIGABYTE, MemoryPlan, memory_plan, parse_bytes
 from pgpo_jax.training._policy import model_folder
 
@@ -56,26 +56,26 @@ def main(argv: Sequence[str]) -> None:
     plan = _planned(config, shape)
     print(align(plan.rows()))
     if plan.peak <= memory:
-        print(f"fits: {(memory - plan.peak) / GIGABYTE:.2f} GB to spare")
+        print(_spare(plan, memory))
         return
     print("does not fit")
-    change = changes_to_fit(config, shape, memory)
-    if change is None:
+    enough = changes_to_fit(config, shape, memory)
+    if enough is None:
         print(_more_devices(config, shape, memory))
         return
-    flags, smaller = change
-    if flags:
-        plan = _planned(smaller, shape)
-    if plan.peak > memory:
-        more, smaller = sparing_step(smaller)
-        flags = " ".join(filter(None, [flags, more]))
-        plan = _planned(smaller, shape)
-    print(f"\nwith {flags}")
-    print(align(plan.rows()))
-    if plan.peak <= memory:
-        print(f"fits: {(memory - plan.peak) / GIGABYTE:.2f} GB to spare")
-    else:
-        print(f"does not fit either\n{_more_devices(config, shape, memory)}")
+    smaller = enough
+    for smaller in smaller_steps(enough, shape):
+        if smaller != config:
+            plan = _planned(smaller, shape)
+            if plan.peak <= memory:
+                print(f"\nwith {changed_flags(config, smaller)}")
+                print(align(plan.rows()))
+                print(_spare(plan, memory))
+                return
+    print(
+        f"no change of micro-batches, attention or mesh makes it fit: with "
+        f"{changed_flags(config, smaller)} it still needs {plan.peak / GIGABYTE:.2f} GB"
+    )
 
 
 def model_shape(model: str) -> Qwen3Config:
@@ -98,6 +98,10 @@ def model_shape(model: str) -> Qwen3Config:
     raise FileNotFoundError(
         f"{model!r} is no folder, no config.json and none of {', '.join(QWEN3_SHAPES)}"
     )
+
+
+def _spare(plan: MemoryPlan, memory: int) -> str:
+    return f"fits: {(memory - plan.peak) / GIGABYTE:.2f} GB to spare"
 
 
 def _planned(config: TrainConfig, shape: Qwen3Config) -> MemoryPlan:

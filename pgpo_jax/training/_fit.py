@@ -1,62 +1,78 @@
-import dataclasses
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import replace
 
 import jax
 
 from pgpo_jax.models import Qwen3Config
-from pgpo_jax.training._config import LoRAConfig, TrainConfig
+from pgpo_jax.training._config import TrainConfig
 from pgpo_jax.training._plan import GIGABYTE, memory_plan
+from pgpo_jax.training._run_folder import leaves
 
 _LORA_RANK = 16
+# Of the memory, for what only the compiler and the allocator know.
+_HEADROOM = 0.1
 
 
-class Change(NamedTuple):
-    """A configuration that needs less memory, and the flags of `pgpo train` that make it."""
+def changes_to_fit(config: TrainConfig, shape: Qwen3Config, memory: int) -> TrainConfig | None:
+    """The run with the least change that fits as far as can be told without compiling.
 
-    flags: str
-    config: TrainConfig
+    First fewer questions at a time, which leaves the step as it is, then LoRA over a bfloat16
+    model, then its teacher as the initial model. Some room is left for what is not known yet.
 
-
-def changes_to_fit(config: TrainConfig, shape: Qwen3Config, memory: int) -> Change | None:
-    """The least that has to change before what can be told without compiling fits.
-
-    First what leaves the step as it is (micro-batches, attention in chunks), then LoRA over a
-    bfloat16 model, then its teacher as the initial model.
+    Args:
+        config: the run.
+        shape: its model.
+        memory: bytes of a device.
 
     Returns:
-        The change, or `None` if no change on these devices is enough. It may be empty.
+        The run, which may be `config` itself, or `None` if these devices are not enough.
     """
-    for flags, smaller in _smaller(config):
-        smaller, at_once = _fewer_questions(smaller, shape, memory)
-        if memory_plan(smaller, shape, compiled=False).peak <= memory:
-            return Change(" ".join([*flags, *at_once]), smaller)
+    memory = int((1 - _HEADROOM) * memory)
+    for smaller in _smaller(config):
+        for fewer in _fewer_questions(smaller):
+            if memory_plan(fewer, shape, compiled=False).peak <= memory:
+                return fewer
     return None
 
 
-def sparing_step(config: TrainConfig) -> Change:
-    """The same step with the smallest work space: least rows at a time, attention in chunks."""
-    flags = []
-    shards = config.mesh.data * config.mesh.fsdp
-    if config.rollout.share_prompts:
-        config = dataclasses.replace(
-            config, rollout=dataclasses.replace(config.rollout, share_prompts=False)
+def smaller_steps(config: TrainConfig, shape: Qwen3Config) -> Iterator[TrainConfig]:
+    """The same step with ever less work space: as it is; then with the least rows at a time,
+    attention in chunks and nothing stored; then cut more over "tensor" and less over "fsdp"."""
+    yield config
+    mesh = config.mesh
+    while True:
+        yield replace(
+            config,
+            mesh=mesh,
+            rollout=replace(config.rollout, share_prompts=False),
+            optimizer=replace(config.optimizer, micro_batch=mesh.data * mesh.fsdp),
+            attention="chunked" if config.attention == "xla" else config.attention,
+            remat=True,
+            remat_policy="nothing_saveable",
         )
-        flags.append("--rollout.no-share-prompts")
-    if config.optimizer.micro_batch != shards:
-        optimizer = dataclasses.replace(config.optimizer, micro_batch=shards)
-        config = dataclasses.replace(config, optimizer=optimizer)
-        flags.append(f"--optimizer.micro-batch {shards}")
-    if config.attention == "xla":
-        config = dataclasses.replace(config, attention="chunked")
-        flags.append("--attention chunked")
-    if not config.remat:
-        config = dataclasses.replace(config, remat=True)
-        flags.append("--remat")
-    if config.remat_policy != "nothing_saveable":
-        config = dataclasses.replace(config, remat_policy="nothing_saveable")
-        flags.append("--remat-policy nothing_saveable")
-    return Change(" ".join(flags), config)
+        mesh = replace(mesh, fsdp=mesh.fsdp // 2, tensor=2 * mesh.tensor)
+        if mesh.size != config.mesh.size or shape.num_key_value_heads % mesh.tensor:
+            return
+
+
+def changed_flags(before: TrainConfig, after: TrainConfig) -> str:
+    """What to add to the command line of one run to have the other.
+
+    >>> from pgpo_jax.training import MeshConfig, TrainConfig
+    >>> changed_flags(TrainConfig(), TrainConfig(remat=False, mesh=MeshConfig(fsdp=8)))
+    '--no-remat --mesh.fsdp 8'
+    """
+    old, flags = dict(leaves(before.to_json())), []
+    for name, value in leaves(after.to_json()):
+        if value == old[name]:
+            continue
+        section, _, field = name.replace("_", "-").rpartition(".")
+        dotted = f"{section}." if section else ""
+        if isinstance(value, bool):
+            flags.append(f"--{dotted}{'' if value else 'no-'}{field}")
+        else:
+            flags.append(f"--{dotted}{field} {value}")
+    return " ".join(flags)
 
 
 def refuse_too_large(config: TrainConfig, shape: Qwen3Config) -> None:
@@ -87,34 +103,19 @@ def device_memory() -> int | None:
     return None if statistics is None else statistics.get("bytes_limit")
 
 
-def _smaller(config: TrainConfig) -> Iterator[tuple[list[str], TrainConfig]]:
-    yield [], config
+def _smaller(config: TrainConfig) -> Iterator[TrainConfig]:
+    yield config
     if not config.lora.rank:
-        config = dataclasses.replace(config, lora=LoRAConfig(rank=_LORA_RANK))
-        flags = [f"--lora.rank {_LORA_RANK}"]
-        yield flags, config
+        config = replace(config, lora=replace(config.lora, rank=_LORA_RANK))
+        yield config
         if config.teacher.kind == "ema":
-            teacher = dataclasses.replace(config.teacher, kind="frozen")
-            yield (
-                [*flags, "--teacher.kind frozen"],
-                dataclasses.replace(config, teacher=teacher),
-            )
+            yield replace(config, teacher=replace(config.teacher, kind="frozen"))
 
 
-def _fewer_questions(
-    config: TrainConfig, shape: Qwen3Config, memory: int
-) -> tuple[TrainConfig, list[str]]:
-    """As many questions sampled at a time as fit, if not all do."""
-    settings = config.rollout
-    shards = config.mesh.data * config.mesh.fsdp
-    for questions in range(settings.micro_batch or settings.questions, 0, -1):
-        if settings.questions % questions or questions % shards:
-            continue
-        changed = dataclasses.replace(
-            config, rollout=dataclasses.replace(settings, micro_batch=questions)
-        )
-        if memory_plan(changed, shape, compiled=False).peak <= memory:
-            if questions == (settings.micro_batch or settings.questions):
-                return config, []
-            return changed, [f"--rollout.micro-batch {questions}"]
-    return config, []
+def _fewer_questions(config: TrainConfig) -> Iterator[TrainConfig]:
+    """The run as it is, then with ever fewer questions answered at a time."""
+    yield config
+    settings, shards = config.rollout, config.mesh.data * config.mesh.fsdp
+    for questions in range((settings.micro_batch or settings.questions) - 1, 0, -1):
+        if settings.questions % questions == 0 and questions % shards == 0:
+            yield replace(config, rollout=replace(settings, micro_batch=questions))

@@ -65,7 +65,7 @@ def check_same_config(
         ValueError: naming the first field that differs, with both values.
     """
     # As it will be read back: a tuple becomes a list.
-    before, now = dict(_leaves(old)), dict(_leaves(json.loads(json.dumps(new))))
+    before, now = dict(leaves(old)), dict(leaves(json.loads(json.dumps(new))))
     for name in sorted(before.keys() | now.keys()):
         if name not in free and before.get(name) != now.get(name):
             raise ValueError(
@@ -74,10 +74,11 @@ def check_same_config(
             )
 
 
-def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a nested configuration by dotted name."""
     for name, value in tree.items():
         if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}.")
+            yield from leaves(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
 

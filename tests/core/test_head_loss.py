@@ -318,7 +318,7 @@ def test_half_precision():
         np.testing.assert_allclose(got.astype(jnp.float32), reference, atol=2e-3)
 
 
-@pytest.mark.parametrize("support", ["topk_tail", "full"])
+@pytest.mark.parametrize("support", ["topk_tail", "full", "topk", "sampled"])
 def test_sharded_head(support):
     """Head over vocabulary, batch over sequences: one device's numbers, and no whole head."""
     mesh = jax.make_mesh((2, 4), ("data", "tensor"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
@@ -332,7 +332,10 @@ def test_sharded_head(support):
     where = tuple(NamedSharding(mesh, s) for s in (rows, rows, columns, columns, rows, rows))
 
     def loss(*args):
-        out = distillation.sdpo_head_loss(*args, support=support, k=8, chunk_size=8)
+        weight = 1.0 if support == "sampled" else 0.5
+        out = distillation.sdpo_head_loss(
+            *args, support=support, teacher_weight=weight, k=8, chunk_size=8
+        )
         return out.loss, out
 
     step = jax.jit(jax.value_and_grad(loss, (0, 2), has_aux=True))

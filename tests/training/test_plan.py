@@ -1,18 +1,22 @@
 """What a run will need is told from shapes: against published sizes, and against real arrays."""
 
+import doctest
 import json
 import types
 
 import jax
 import pytest
+import tyro
 
 from pgpo_jax.cli import _plan as command
+from pgpo_jax.cli._train import TrainCommand
 from pgpo_jax.models import QWEN3_SHAPES, abstract_params, shardings
 from pgpo_jax.training import (
     PRESETS,
     MeshConfig,
     Trainer,
     _fit,
+    _plan,
     init_state,
     make_mesh,
     make_optimizer,
@@ -99,15 +103,21 @@ def test_the_compiled_step_tells_its_work_space(small_config):
 
 def test_what_has_to_change():
     shape = QWEN3_SHAPES["Qwen3-8B"]
-    change = _fit.changes_to_fit(PAPER, shape, 141 * 10**9)
-    assert change is not None
-    assert change.flags == "--lora.rank 16 --rollout.micro-batch 8"
-    assert memory_plan(change.config, shape, compiled=False).peak <= 141 * 10**9
-    assert _fit.changes_to_fit(PAPER, shape, 1410 * 10**9) == ("", PAPER)
+    smaller = _fit.changes_to_fit(PAPER, shape, 141 * 10**9)
+    assert smaller is not None
+    assert _fit.changed_flags(PAPER, smaller) == "--lora.rank 16 --rollout.micro-batch 4"
+    assert memory_plan(smaller, shape, compiled=False).peak <= 141 * 10**9
+    assert _fit.changes_to_fit(PAPER, shape, 1410 * 10**9) == PAPER
     assert _fit.changes_to_fit(PAPER, shape, 10**9) is None
-    sparing = _fit.sparing_step(replaced(PAPER, mesh={"fsdp": 4}))
-    assert sparing.flags == "--optimizer.micro-batch 4 --attention chunked"
-    assert _fit.sparing_step(sparing.config).flags == ""
+    wide = replaced(PAPER, mesh={"fsdp": 32})
+    whole, *steps = _fit.smaller_steps(wide, shape)
+    assert whole == wide
+    assert [(s.mesh.fsdp, s.mesh.tensor) for s in steps] == [(32, 1), (16, 2), (8, 4), (4, 8)]
+    assert _fit.changed_flags(wide, steps[0]) == "--attention chunked --optimizer.micro-batch 32"
+    # The flags are those of `pgpo train`.
+    argv = ["--preset", "paper-qwen3-8b", *_fit.changed_flags(PAPER, smaller).split()]
+    parsed = tyro.cli(TrainCommand, args=argv, default=TrainCommand(PAPER))
+    assert parsed.config == smaller
 
 
 def test_a_run_that_cannot_fit_is_refused_before_anything_is_loaded(monkeypatch):
@@ -163,3 +173,10 @@ def test_memory_sizes(text):
     assert parse_bytes("0.5GiB") == 2**29
     with pytest.raises(ValueError, match="a memory size must be like 80GB or 16GiB, got"):
         parse_bytes(text)
+
+
+def test_examples_run():
+    for module in (_fit, _plan):
+        result = doctest.testmod(module)
+        assert result.attempted
+        assert not result.failed
