@@ -146,6 +146,7 @@ def test_where_a_shape_is_from(tmp_path):
 
 
 def test_the_command(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(_plan, "step_workspace", lambda *_: 10**6)
     file = tmp_path / "config.json"
     file.write_text(json.dumps(SMALL_QWEN3.to_dict()))
     flags = ["--model", str(file), "--rollout.questions", "2", "--rollout.samples", "2"]
