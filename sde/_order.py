@@ -12,10 +12,11 @@ from jaxtyping import PRNGKeyArray
 from ._chains import CHAINS, Chain
 from ._equations import EQUATIONS, Equation
 from ._lookup import as_chain, as_equation, as_problem, count_steps
-from ._order_evidence import exact_evidence, monte_carlo_evidence
+from ._minibatches import check_batch
+from ._order_evidence import Comparison, exact_evidence, monte_carlo_evidence
 from ._order_report import OrderReport, decisive_observable
 from ._order_verdict import TOLERANCE, judge, worst
-from ._simulate import check_substeps, prepare
+from ._simulate import prepare
 from ._simulate_ensemble import check_paths
 from .exact import Observable, as_observable
 from .problems import PROBLEMS, Problem
@@ -103,42 +104,31 @@ def measure_order(
         raise ValueError("observables must name at least one test function, got none")
     if len({g.name for g in functions}) < len(functions):
         raise ValueError(f"observables must have distinct names, got {[g.name for g in functions]}")
+    check_batch(problem.num_examples, batch_size, replace)
     equation.check(problem, chain)
-    shared: dict[str, Any] = {
+    asked = Comparison(problem, chain, equation, functions, etas, horizon, batch_size, replace)
+    settings: dict[str, Any] = {
         "horizon": horizon,
         "batch_size": batch_size,
         "replace": replace,
     }
-    settings = dict(shared)
     with jax.enable_x64(True):
         if method == "exact":
-            evidence, ratio = exact_evidence(
-                problem, chain, equation, functions, etas, tolerance=1e-9, **shared
-            )
+            evidence, ratio = exact_evidence(asked, tolerance=1e-9)
             paths = 0
         else:
             check_paths(paths, paths)
-            check_substeps(substeps)
-            # Everything that can be refused is refused at the coarsest rung, before any rung runs.
-            prepare(problem, equation, chain, eta=etas[0], solver=solver, **shared)
             scheme: dict[str, Any] = {
                 "substeps": substeps,
                 "richardson": richardson,
                 "solver": solver,
-                "control_variate": control_variate,
             }
+            # Everything that can be refused is refused at the coarsest rung, before any rung runs.
+            prepare(problem, equation, chain, eta=etas[0], **settings, **scheme)
+            scheme["control_variate"] = control_variate
             settings |= scheme
-            evidence, ratio = monte_carlo_evidence(
-                problem,
-                chain,
-                equation,
-                functions,
-                etas,
-                paths=paths,
-                key=jax.random.key(0) if key is None else key,
-                **shared,
-                **scheme,
-            )
+            key = jax.random.key(0) if key is None else key
+            evidence, ratio = monte_carlo_evidence(asked, paths=paths, key=key, **scheme)
     findings = {e.observable: judge(e, tolerance=tolerance) for e in evidence}
     heights = {
         e.observable: float(np.max(np.abs(e.errors if e.sup_errors is None else e.sup_errors)))

@@ -1,11 +1,11 @@
 """The weak errors themselves, by the exact engines or by Monte Carlo."""
 
+import dataclasses
 import functools as ft
-from collections.abc import Sequence
 
 import jax
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Float, PRNGKeyArray
 
 from ._chains import Chain
 from ._equations import EQUATIONS, Equation
@@ -14,66 +14,91 @@ from ._order_verdict import Evidence
 from ._simulate_expectation import estimate_chain, estimate_equation
 from .exact import OBSERVABLES, Observable, ode_floor
 from .exact._process import Process
-from .exact._solve import ExactPath, exact_path
+from .exact._solve import exact_path
 from .problems import Problem
 
 _FIRST = OBSERVABLES["mean"]
+# Discretisation error of the two ODE solutions that make a floor.
+_FLOOR_BLUR = 1e-8
 
 # Statements share chains: one chain is followed once, however many equations claim to track it.
 _followed = ft.lru_cache(maxsize=512)(exact_path)
 
 
-def _floor(
-    problem: Problem,
-    chain: Chain,
-    equation: Equation,
-    observable: Observable,
-    horizon: float,
-    batch_size: int,
-    replace: bool,
-) -> float | None:
-    try:
-        return ode_floor(
-            problem,
-            chain,
-            equation,
-            observable,
-            horizon=horizon,
-            batch_size=batch_size,
-            replace=replace,
-        )
-    except ValueError:
-        # A printed diffusion without its sqrt(eta) leaves a real expectation as the limit, and not
-        # every problem has an exact engine for that: then no order-0 verdict is given.
-        return None
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """An equation held against a chain: what is measured, whatever the method."""
+
+    problem: Problem
+    chain: Chain
+    equation: Equation
+    observables: tuple[Observable, ...]
+    etas: tuple[float, ...]
+    horizon: float
+    batch_size: int
+    replace: bool
+
+    def process(self, equation: Equation | None, eta: float) -> Process:
+        """The chain (`equation=None`) or an equation at one step size."""
+        return Process(self.problem, self.chain, equation, eta, self.batch_size, self.replace)
+
+    def floor(self, observable: Observable) -> float | None:
+        """The limit of the error, where it can be had without Monte Carlo."""
+        try:
+            return ode_floor(
+                self.problem,
+                self.chain,
+                self.equation,
+                observable,
+                horizon=self.horizon,
+                batch_size=self.batch_size,
+                replace=self.replace,
+            )
+        except ValueError:
+            # A printed diffusion without its sqrt(eta) leaves a real expectation as the limit, and
+            # not every problem has an exact engine for that: no order-0 verdict is given then.
+            return None
+
+    def evidence(
+        self,
+        signed: Float[np.ndarray, "E O"],
+        errors: Float[np.ndarray, "E O"],
+        largest: Float[np.ndarray, "E O"] | None,
+        resolution: Float[np.ndarray, "E O"],
+        paths: int,
+    ) -> list[Evidence]:
+        """One `Evidence` per observable, with its floor."""
+        return [
+            Evidence(
+                g.name,
+                np.asarray(self.etas),
+                signed[:, k],
+                errors[:, k],
+                None if largest is None else largest[:, k],
+                resolution[:, k],
+                self.floor(g),
+                _FLOOR_BLUR,
+                paths,
+            )
+            for k, g in enumerate(self.observables)
+        ]
 
 
 def exact_evidence(
-    problem: Problem,
-    chain: Chain,
-    equation: Equation,
-    observables: Sequence[Observable],
-    etas: Sequence[float],
-    *,
-    horizon: float,
-    batch_size: int,
-    replace: bool,
-    tolerance: float,
+    asked: Comparison, *, tolerance: float
 ) -> tuple[list[Evidence], tuple[float, float]]:
     """Errors without noise; and the ratio of Var/eta at the finest eta, with its error."""
-    wanted = tuple(observables)
-    signed = np.empty((len(etas), len(wanted)))
+    wanted = asked.observables
+    signed = np.empty((len(asked.etas), len(wanted)))
     largest, resolution = np.empty_like(signed), np.empty_like(signed)
     ratio = (float("nan"), float("nan"))
     names = [g.name for g in wanted]
-    for row, eta in enumerate(etas):
-        steps = count_steps(eta, horizon)
-
-        def path(model: Equation | None, eta: float = eta, steps: int = steps) -> ExactPath:
-            process = Process(problem, chain, model, float(eta), batch_size, replace)
-            return _followed(process, wanted, steps, tolerance)
-
-        tracked, model = path(None), path(equation)
+    for row, eta in enumerate(asked.etas):
+        steps = count_steps(eta, asked.horizon)
+        tracked, model = (
+            _followed(asked.process(side, eta), wanted, steps, tolerance)
+            for side in (None, asked.equation)
+        )
         difference = model.values - tracked.values
         signed[row] = difference[-1]
         largest[row] = np.max(np.abs(difference), axis=0)
@@ -85,34 +110,12 @@ def exact_evidence(
             )
             blur = resolution[row, m2] + 2 * abs(tracked.values[-1, mean]) * resolution[row, mean]
             ratio = (float(of_model / of_chain), float(blur / of_chain))
-    nothing = np.zeros(len(etas))
-    evidence = [
-        Evidence(
-            g.name,
-            np.asarray(etas, dtype=float),
-            signed[:, k],
-            nothing,
-            largest[:, k],
-            resolution[:, k],
-            _floor(problem, chain, equation, g, horizon, batch_size, replace),
-            1e-8,
-            0,
-        )
-        for k, g in enumerate(wanted)
-    ]
-    return evidence, ratio
+    return asked.evidence(signed, np.zeros_like(signed), largest, resolution, 0), ratio
 
 
 def monte_carlo_evidence(
-    problem: Problem,
-    chain: Chain,
-    equation: Equation,
-    observables: Sequence[Observable],
-    etas: Sequence[float],
+    asked: Comparison,
     *,
-    horizon: float,
-    batch_size: int,
-    replace: bool,
     paths: int,
     key: PRNGKeyArray,
     substeps: int,
@@ -122,35 +125,36 @@ def monte_carlo_evidence(
 ) -> tuple[list[Evidence], tuple[float, float]]:
     """Signed errors with standard errors; and the ratio of Var/eta at the finest eta, with its."""
     # Centred near the mean, so that the variance is not the difference of two large numbers.
-    ode = Process(problem, chain, EQUATIONS["ode"], horizon, batch_size, replace)
+    ode = asked.process(EQUATIONS["ode"], asked.horizon)
     centre = float(exact_path(ode, (_FIRST,), 1, 1e-6).values[-1, 0])
     spread = Observable("spread", lambda theta: (theta[0] - centre) ** 2)
-    wanted = (*observables, _FIRST, spread)
-    signed, errors = np.empty((2, len(etas), len(observables)))
+    size, wanted = len(asked.observables), (*asked.observables, _FIRST, spread)
+    signed, errors = np.empty((2, len(asked.etas), size))
     ratio = (float("nan"), float("nan"))
-    for row, eta in enumerate(etas):
+    for row, eta in enumerate(asked.etas):
         rung = jax.random.fold_in(key, row)
         shared = {
-            "eta": float(eta),
-            "horizon": horizon,
+            "eta": eta,
+            "horizon": asked.horizon,
             "paths": paths,
-            "batch_size": batch_size,
-            "replace": replace,
+            "batch_size": asked.batch_size,
+            "replace": asked.replace,
             "control_variate": control_variate,
         }
-        tracked = estimate_chain(problem, chain, wanted, key=jax.random.fold_in(rung, 0), **shared)
+        tracked = estimate_chain(
+            asked.problem, asked.chain, wanted, key=jax.random.fold_in(rung, 0), **shared
+        )
         model = estimate_equation(
-            problem,
-            equation,
+            asked.problem,
+            asked.equation,
             wanted,
-            chain=chain,
+            chain=asked.chain,
             key=jax.random.fold_in(rung, 1),
             substeps=substeps,
             richardson=richardson,
             solver=solver,
             **shared,
         )
-        size = len(observables)
         signed[row] = (model.values - tracked.values)[:size]
         errors[row] = np.hypot(model.standard_errors, tracked.standard_errors)[:size]
         sides = [e.values[-1] - (e.values[-2] - centre) ** 2 for e in (model, tracked)]
@@ -159,19 +163,4 @@ def monte_carlo_evidence(
         ]
         value = sides[0] / sides[1]
         ratio = (float(value), float(value * np.hypot(*relative)))
-    nothing = np.zeros(len(etas))
-    evidence = [
-        Evidence(
-            g.name,
-            np.asarray(etas, dtype=float),
-            signed[:, k],
-            errors[:, k],
-            None,
-            nothing,
-            _floor(problem, chain, equation, g, horizon, batch_size, replace),
-            1e-8,
-            paths,
-        )
-        for k, g in enumerate(observables)
-    ]
-    return evidence, ratio
+    return asked.evidence(signed, errors, None, np.zeros_like(signed), paths), ratio

@@ -14,16 +14,10 @@ from ._lookup import as_chain, as_equation, as_problem, count_steps
 from ._minibatches import check_batch
 from ._setting import Setting
 from ._simulate_chain import chain_program
-from ._simulate_checks import check_coefficients, check_solver
+from ._simulate_checks import check_coefficients, check_scheme
 from ._simulate_ensemble import CHUNK, even_chunks, gather
 from ._simulate_equation import Backend, equation_program
 from .problems import Problem
-
-
-def check_substeps(substeps: int) -> None:
-    """Raises ValueError unless substeps is a whole number >= 1."""
-    if isinstance(substeps, bool) or not isinstance(substeps, int) or substeps < 1:
-        raise ValueError(f"substeps must be a whole number >= 1, got {substeps!r}")
 
 
 @ft.lru_cache(maxsize=128)
@@ -55,11 +49,13 @@ def prepare(
     batch_size: int,
     replace: bool,
     solver: str,
+    substeps: int = 1,
+    richardson: bool = False,
 ) -> tuple[Callable[[Any], Coefficients], int]:
     """Everything that can be refused before a simulation; the coefficients and K = horizon/eta."""
     problem, equation, chain = as_problem(problem), as_equation(equation), as_chain(chain)
     steps = count_steps(eta, horizon)
-    check_solver(solver)
+    check_scheme(solver, substeps, richardson)
     check_batch(problem.num_examples, batch_size, replace)
     equation.check(problem, chain)
     build = coefficients_of(problem, equation, chain, batch_size, replace)
@@ -130,7 +126,6 @@ def simulate(
     ((1000, 1), dtype('float64'))
     """
     size = even_chunks(paths, chunk)
-    check_substeps(substeps)
     with jax.enable_x64(True):
         build, steps = prepare(
             problem,
@@ -141,6 +136,7 @@ def simulate(
             batch_size=batch_size,
             replace=replace,
             solver=solver,
+            substeps=substeps,
         )
         if backend not in ("diffrax", "scan") or (backend == "scan" and solver != "euler"):
             raise ValueError(

@@ -36,10 +36,20 @@ def ito_to_stratonovich(
     return corrected
 
 
-def check_solver(name: str) -> None:
-    """Raises ValueError for a solver that does not exist here, naming those that do."""
-    if name not in SOLVERS:
-        raise ValueError(f"solver must be one of {', '.join(SOLVERS)}; got {name!r}")
+def check_scheme(solver: str, substeps: int, richardson: bool) -> None:
+    """Refuses a scheme that does not exist.
+
+    Raises:
+        ValueError: an unknown solver (those that exist are named); substeps that are not a whole
+            number >= 1; Richardson with a solver other than Euler (the others read more of the path
+            than its increments, and their leading error is not linear).
+    """
+    if solver not in SOLVERS:
+        raise ValueError(f"solver must be one of {', '.join(SOLVERS)}; got {solver!r}")
+    if isinstance(substeps, bool) or not isinstance(substeps, int) or substeps < 1:
+        raise ValueError(f"substeps must be a whole number >= 1, got {substeps!r}")
+    if richardson and solver != "euler":
+        raise ValueError(f"richardson extrapolates Euler; got solver={solver!r}")
 
 
 def check_coefficients(

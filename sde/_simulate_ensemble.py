@@ -12,8 +12,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree
 
-# One chunk of doubles fits the second-level cache, where a whole ensemble of 1e5 paths does not.
-CHUNK = 1 << 14
+# Large enough that XLA spreads an operation over its threads, small enough to bound memory (MiB).
+CHUNK = 1 << 17
 
 
 def check_paths(paths: int, chunk: int) -> None:

@@ -13,7 +13,7 @@ from ._chains import Chain
 from ._control_variate import Estimate, Moments, products
 from ._equations import Equation
 from ._lookup import as_chain, as_problem, count_steps
-from ._simulate import check_substeps, prepare
+from ._simulate import prepare
 from ._simulate_chain import chain_program
 from ._simulate_ensemble import CHUNK, even_chunks, over_chunks
 from ._simulate_equation import equation_program
@@ -86,13 +86,9 @@ def estimate_equation(
     Args: as in `simulate`; `paths` is rounded up to whole chunks.
 
     Raises:
-        ValueError: as `simulate`; and Richardson with a solver other than Euler (the others read
-            more of the path than its increments, and their leading error is not linear).
+        ValueError: as `simulate`; and Richardson with a solver other than Euler.
     """
     size = even_chunks(paths, chunk)
-    check_substeps(substeps)
-    if richardson and solver != "euler":
-        raise ValueError(f"richardson extrapolates Euler; got solver={solver!r}")
     functions = tuple(as_observable(g) for g in observables)
     with jax.enable_x64(True):
         build, steps = prepare(
@@ -104,6 +100,8 @@ def estimate_equation(
             batch_size=batch_size,
             replace=replace,
             solver=solver,
+            substeps=substeps,
+            richardson=richardson,
         )
         how: dict[str, Any] = {"paths": size, "solver": solver, "control": control_variate}
         coarse = equation_program(build, stride=2, **how) if richardson else None

@@ -127,10 +127,20 @@ def test_four_rungs_are_undecided():
         ({"observables": ("m2", "m2")}, "distinct names"),
         ({"observables": ("m9",)}, "unknown observable 'm9'"),
         ({"method": "monte_carlo", "paths": 0}, "paths must be"),
-        ({"method": "monte_carlo", "solver": "sea"}, "does not depend on the state"),
+        ({"method": "monte_carlo", "solver": "heun"}, "richardson extrapolates Euler"),
+        ({"method": "monte_carlo", "solver": "ito"}, "solver must be one of euler"),
+        ({"method": "monte_carlo", "substeps": 0}, "substeps must be"),
+        ({"batch_size": 5, "replace": False}, "at most N=4"),
+        (
+            {"method": "monte_carlo", "solver": "sea", "richardson": False},
+            "does not depend on the state",
+        ),
     ],
 )
-def test_refusals(change, message):
+def test_refusals_come_before_any_simulation(monkeypatch, change, message):
+    monkeypatch.setattr(
+        "sde._order.monte_carlo_evidence", lambda *a, **k: pytest.fail("it simulated")
+    )
     with pytest.raises(ValueError, match=message):
         sde.measure_order("quadratic", "sgd", "eq7", **change)
 
