@@ -8,4 +8,9 @@ from pgpo_jax.distillation._importance import (
     rollout_correction as rollout_correction,
 )
 from pgpo_jax.distillation._modulation import modulation_weights as modulation_weights
+from pgpo_jax.distillation._policy import policy_loss as policy_loss
+from pgpo_jax.distillation._policy_head import (
+    PolicyLoss as PolicyLoss,
+    policy_head_loss as policy_head_loss,
+)
 from pgpo_jax.distillation._teacher import trust_region_logits as trust_region_logits

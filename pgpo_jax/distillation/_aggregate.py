@@ -1,5 +1,9 @@
 """From per-token losses to the loss of a batch, with SDPO's denominators."""
 
+from functools import partial
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, ScalarLike
 
@@ -59,3 +63,11 @@ def aggregate(
     return mean_of(
         total, jnp.asarray(per_token.shape[0] if num_sequences is None else num_sequences)
     )
+
+
+def token_coefficients(
+    mask: Mask, sequence_mask: SequenceMask | None, dtype: jnp.dtype, **denominators: Any
+) -> Float[Array, "B T"]:
+    """What each token's loss is multiplied by in `aggregate`, which is linear in them."""
+    aggregated = partial(aggregate, response_mask=mask, sequence_mask=sequence_mask, **denominators)
+    return jax.grad(aggregated)(jnp.zeros(mask.shape, dtype))

@@ -14,7 +14,7 @@ from pgpo_jax._categorical import entropy, log_probs, token_log_probs
 from pgpo_jax._multiplier import multiplier
 from pgpo_jax._precision import at_least_float32, wider
 from pgpo_jax._reduce import Mask, SequenceMask, check_choice, mean_of, pooled
-from pgpo_jax.distillation._aggregate import aggregate
+from pgpo_jax.distillation._aggregate import token_coefficients
 from pgpo_jax.distillation._chunked import chunked_loss, head_logits
 from pgpo_jax.distillation._chunks import chunk_layout
 from pgpo_jax.distillation._divergence import check_divergence, divergence, tempered
@@ -175,17 +175,14 @@ def sdpo_head_loss(
         # Padding may hold NaN (attention over nothing), which a zero weight would not stop.
         return jnp.where(response[..., None], hidden, jnp.zeros([], hidden.dtype))
 
-    # The loss is linear in the weighted divergences; these are its coefficients.
-    coefficients = jax.grad(
-        lambda per_token: aggregate(
-            per_token,
-            response,
-            sequence_mask,
-            mode=mode,
-            num_sequences=num_sequences,
-            num_tokens=num_tokens,
-        )
-    )(jnp.zeros(response.shape, dtype))
+    coefficients = token_coefficients(
+        response,
+        sequence_mask,
+        dtype,
+        mode=mode,
+        num_sequences=num_sequences,
+        num_tokens=num_tokens,
+    )
     if importance is not None:
         coefficients = coefficients * jnp.where(response, importance, 0.0).astype(dtype)
 

@@ -7,16 +7,18 @@ from jaxtyping import Array
 
 from pgpo_jax._precision import at_least_float32
 from pgpo_jax._reduce import mean_of
-from pgpo_jax.distillation import HeadLoss
+from pgpo_jax.distillation import HeadLoss, PolicyLoss
 from pgpo_jax.training._experience import Experience
+
+Loss = HeadLoss | PolicyLoss
 
 
 def accumulated_gradient(
-    loss_of: Callable[[Any, Experience], HeadLoss],
+    loss_of: Callable[[Any, Experience], Loss],
     params: Any,
     batch: Experience,
     micro_batch: int | None,
-) -> tuple[Any, HeadLoss]:
+) -> tuple[Any, Loss]:
     """The gradient of a batch's loss, taken a few rows at a time.
 
     The micro-batches are scanned over, so that one's activations are alive at a time. Their
@@ -30,14 +32,14 @@ def accumulated_gradient(
         micro_batch: rows at a time; `None`, or R: all at once.
 
     Returns:
-        The gradient, and the `HeadLoss` of the whole batch.
+        The gradient, and the loss with its statistics of the whole batch.
 
     Raises:
         ValueError: if the micro-batches do not divide the rows, or rows share their prompts.
     """
 
-    def gradient(rows: Experience) -> tuple[Any, HeadLoss]:
-        def loss_fn(params: Any) -> tuple[Array, HeadLoss]:
+    def gradient(rows: Experience) -> tuple[Any, Loss]:
+        def loss_fn(params: Any) -> tuple[Array, Loss]:
             out = loss_of(params, rows)
             return out.loss, out
 
@@ -60,18 +62,14 @@ def accumulated_gradient(
     def join(x: Array) -> Array:
         return x.swapaxes(0, 1).reshape(count, *x.shape[2:])
 
-    def add(total: Any, rows: Experience) -> tuple[Any, HeadLoss]:
+    def add(total: Any, rows: Experience) -> tuple[Any, Loss]:
         grads, out = gradient(rows)
         return jax.tree.map(lambda t, g: t + g.astype(t.dtype), total, grads), out
 
     zero = jax.tree.map(lambda p: jnp.zeros(p.shape, at_least_float32(p.dtype)), params)
     total, outs = jax.lax.scan(add, zero, jax.tree.map(split, batch))
-    information_sum = outs.information_sum.sum()
-    information_count = outs.information_count.sum(dtype=jnp.int32)
-    return total, HeadLoss(
-        loss=outs.loss.sum(),
-        information=mean_of(information_sum, information_count),
-        information_sum=information_sum,
-        information_count=information_count,
-        **{name: join(getattr(outs, name)) for name in HeadLoss._fields[4:]},
-    )
+    # What is one number per micro-batch adds up, but for a mean.
+    out = jax.tree.map(lambda x: x.sum(dtype=x.dtype) if x.ndim == 1 else join(x), outs)
+    if isinstance(out, HeadLoss):
+        out = out._replace(information=mean_of(out.information_sum, out.information_count))
+    return total, out

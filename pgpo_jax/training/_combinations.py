@@ -66,6 +66,22 @@ def check_combinations(config: "TrainConfig") -> None:
             signal.alpha,
         ),
         (
+            config.method != "grpo" or config.teacher.kind == "live",
+            "teacher.kind must be 'live' with method 'grpo', which has no teacher to keep",
+            config.teacher.kind,
+        ),
+        (
+            config.method != "grpo" or not config.teacher.misleading,
+            "teacher.misleading must be 0 with method 'grpo', which shows no solutions",
+            config.teacher.misleading,
+        ),
+        (
+            config.method != "grpo" or (signal.half, signal.rows) == ("none", "all"),
+            "information.half and rows must be 'none' and 'all' with method 'grpo', which "
+            "measures no information",
+            (signal.half, signal.rows),
+        ),
+        (
             settings.schedule == "constant" or settings.warmup_steps < config.steps,
             f"optimizer.warmup_steps must be below steps = {config.steps} with schedule 'cosine'",
             settings.warmup_steps,

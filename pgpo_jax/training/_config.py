@@ -310,7 +310,10 @@ class TrainConfig:
     eval_task: str | None = None
     """What to hold out; by default the `test` split of a synthetic task, or the file `test.json`
     beside a `train.json`; else there is no evaluation."""
-    method: Literal["pgpo", "sdpo"] = "pgpo"
+    method: Literal["pgpo", "sdpo", "grpo"] = "pgpo"
+    """`grpo` is the baseline without a teacher: advantages are scores less the mean of their group,
+    the policy loss is clipped, every response trains. Of `loss` it reads the aggregation, the
+    rollout clip and the chunk."""
     steps: int = 100
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "bfloat16"

@@ -14,9 +14,9 @@ _MISLEADING = 1
 
 
 class Experience(NamedTuple):
-    """The arrays of one step. Only sequences with a teacher signal are kept; the last rows may
-    be padding. Prompts are padded on the left, responses on the right. NumPy arrays on the host,
-    JAX arrays in the step.
+    """The arrays of one step. Only sequences with a teacher signal are kept (with GRPO all of
+    them); the last rows may be padding. Prompts are padded on the left, responses on the right.
+    NumPy arrays on the host, JAX arrays in the step.
 
     With `rollout.share_prompts` each different prompt stands once, and an owner tells which one a
     row continues; else the owners are `None` and every row has its own.
@@ -26,6 +26,7 @@ class Experience(NamedTuple):
         signal_mask: sequences that enter the information; the same ones, unless
             `information.half` or `information.rows` tells them apart.
         score: the grade; 0 on padding.
+        advantage: for GRPO, the score less the mean of its group; else `None`.
     """
 
     prompt: Int[Any, "U P"]
@@ -38,6 +39,7 @@ class Experience(NamedTuple):
     sequence_mask: Bool[Any, " R"]
     signal_mask: Bool[Any, " R"]
     score: Float[Any, " R"]
+    advantage: Float[Any, " R"] | None = None
     prompt_owner: Int[Any, " R"] | None = None
     teacher_prompt_owner: Int[Any, " R"] | None = None
 
@@ -46,6 +48,8 @@ def make_experience(
     policy: Policy, batch: Batch, responses: Responses, config: TrainConfig, *, step: int = 0
 ) -> tuple[Experience, dict[str, float]]:
     """Grades the responses, writes the teacher prompts and packs what has a teacher signal.
+
+    With method `grpo` there are no teacher prompts and every response is packed.
 
     Args:
         policy: encodes the teacher prompts.
@@ -63,6 +67,37 @@ def make_experience(
         grade(text, batch.questions[i].answer)
         for text, i in zip(responses.texts, owners, strict=True)
     ]
+    scores = np.array([g.score for g in grades])
+    if config.method == "grpo":
+        # Every response trains, and there is no teacher to prompt.
+        teacher_ids = {row: [] for row in np.flatnonzero(responses.mask.any(1)).tolist()}
+        mixed = _advantages(scores, settings.samples).reshape(-1, settings.samples).any(1)
+        signal = {"policy/mixed_group_fraction": float(mixed.mean())}
+    else:
+        teacher_ids, signal = _teach(policy, batch, responses, owners, grades, config, step)
+    lengths = responses.lengths
+    metrics = {
+        "rollout/accuracy": float(scores.mean()),
+        "rollout/response_length": float(lengths.mean()),
+        "rollout/response_length_max": float(lengths.max()),
+        "rollout/truncated_fraction": _truncated(policy, responses),
+        "rollout/distinct_responses": _distinct(responses.texts, settings.samples),
+        "rollout/dropped_questions": float(batch.dropped),
+    }
+    return _pack(policy, batch, responses, owners, scores, teacher_ids, config), metrics | signal
+
+
+def _teach(
+    policy: Policy,
+    batch: Batch,
+    responses: Responses,
+    owners: Int[np.ndarray, " N"],
+    grades: list[Grade],
+    config: TrainConfig,
+    step: int,
+) -> tuple[dict[int, list[int]], dict[str, float]]:
+    """The teacher prompts of the responses that have a teacher signal, by row."""
+    settings = config.rollout
     scores = np.array([g.score for g in grades])
     chosen, solved = select_solutions(
         scores,
@@ -84,23 +119,13 @@ def make_experience(
             overlong += 1
         else:
             teacher_ids[row] = ids
-    kept = list(teacher_ids)
-    lengths = responses.lengths
     success = scores.reshape(-1, settings.samples) >= config.teacher.success_threshold
-    metrics = {
-        "rollout/accuracy": float(scores.mean()),
-        "rollout/response_length": float(lengths.mean()),
-        "rollout/response_length_max": float(lengths.max()),
-        "rollout/truncated_fraction": _truncated(policy, responses),
-        "rollout/distinct_responses": _distinct(responses.texts, settings.samples),
-        "rollout/dropped_questions": float(batch.dropped),
+    return teacher_ids, misled | {
         "self_distillation/success_group_fraction": float(success.any(1).mean()),
         "self_distillation/success_sample_fraction": float(solved.mean()),
-        "self_distillation/reprompt_sample_fraction": len(kept) / settings.rows,
+        "self_distillation/reprompt_sample_fraction": len(teacher_ids) / settings.rows,
         "self_distillation/dropped_teacher_prompts": float(overlong),
     }
-    experience = _pack(policy, batch, responses, owners, scores, teacher_ids, config)
-    return experience, metrics | misled
 
 
 def _mislead(
@@ -215,9 +240,16 @@ def _pack(
         rowwise(trained),
         rowwise(signal),
         rowwise(scores[kept].astype(np.float32)),
+        rowwise(_advantages(scores, settings.samples)[kept]) if config.method == "grpo" else None,
         prompt_owner,
         teacher_owner,
     )
+
+
+def _advantages(scores: Float[np.ndarray, " N"], samples: int) -> Float[np.ndarray, " N"]:
+    """Scores less the mean of their group, not divided by its deviation."""
+    groups = scores.reshape(-1, samples)
+    return (groups - groups.mean(1, keepdims=True)).ravel().astype(np.float32)
 
 
 def _truncated(policy: Policy, responses: Responses) -> float:

@@ -146,6 +146,7 @@ def abstract_experience(config: TrainConfig, mesh: Mesh | None) -> Experience:
         sequence_mask=array(jnp.bool_, rows),
         signal_mask=array(jnp.bool_, rows),
         score=array(jnp.float32, rows),
+        advantage=array(jnp.float32, rows) if config.method == "grpo" else None,
         prompt_owner=owner,
         teacher_prompt_owner=owner,
     )

@@ -19,6 +19,9 @@ from pgpo_jax.training._trainer import Trainer
 
 _log = logging.getLogger("pgpo_jax")
 _WARN_EVERY = 10
+_SHOWN = {"accuracy": "rollout/accuracy", "I": "pgpo/information", "rho": "pgpo/rho"}
+# Where one of these is zero the step has nothing to learn from.
+_SIGNAL = ("self_distillation/reprompt_sample_fraction", "policy/mixed_group_fraction")
 
 
 class TrainResult(NamedTuple):
@@ -97,16 +100,17 @@ def _loop(
             tracker.log(number, report.metrics)
             tracker.log_timing(number, report.timings)
             bar.update()
-            bar.set_postfix(
-                accuracy=f"{report.metrics['rollout/accuracy']:.2f}",
-                I=f"{report.metrics['pgpo/information']:.3f}",
-                rho=f"{report.metrics['pgpo/rho']:.3f}",
-            )
-            dead = report.metrics["self_distillation/reprompt_sample_fraction"] == 0
+            shown = {
+                label: f"{report.metrics[name]:.3f}"
+                for label, name in _SHOWN.items()
+                if name in report.metrics
+            }
+            bar.set_postfix(shown)
+            dead = any(report.metrics.get(name) == 0 for name in _SIGNAL)
             silent = silent + 1 if dead else 0
             if silent % _WARN_EVERY == 1:
                 _log.warning(
-                    "step %d: no response has a teacher signal (%d in a row)", number, silent
+                    "step %d: no response has anything to learn from (%d in a row)", number, silent
                 )
             if int(state.skipped) >= config.optimizer.max_skipped:
                 if save is not None:

@@ -149,6 +149,7 @@ def program_config(config: TrainConfig) -> TrainConfig:
         task="synthetic:all",
         eval_task=None,
         seed=0,
+        steps=config.steps if config.optimizer.schedule == "cosine" else 1,
         evaluation=EvaluationConfig(),
         checkpoint_every=1,
         keep_checkpoints=1,

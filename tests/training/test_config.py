@@ -73,6 +73,22 @@ from pgpo_jax.training import (
             r"information.delay must be 0 with loss.modulation.*, got 1",
         ),
         (lambda: InformationConfig(estimator="oracle"), r"estimator must be one of .*'outcome'"),
+        (
+            lambda: TrainConfig(method="grpo"),
+            r"teacher.kind must be 'live' with method 'grpo'.*, got 'ema'",
+        ),
+        (
+            lambda: TrainConfig(method="grpo", teacher=TeacherConfig(kind="live", misleading=0.5)),
+            r"teacher.misleading must be 0 with method 'grpo'.*, got 0.5",
+        ),
+        (
+            lambda: TrainConfig(
+                method="grpo",
+                teacher=TeacherConfig(kind="live"),
+                information=InformationConfig(rows="failures"),
+            ),
+            r"half and rows must be 'none' and 'all' with method 'grpo'",
+        ),
         (lambda: OptimizerConfig(plateau_factor=1.0), r"plateau_factor must be in \(0, 1\)"),
         (
             lambda: TrainConfig(steps=5, optimizer=OptimizerConfig(schedule="cosine")),

@@ -97,6 +97,20 @@ def test_the_signal_may_come_from_failures_alone(policy, batch):
     np.testing.assert_array_equal(failures.signal_mask, want)
 
 
+def test_every_response_trains_under_grpo_and_no_teacher_is_prompted(policy, batch):
+    plain, _ = make(policy, batch)
+    assert plain.advantage is None
+    experience, metrics = make(policy, batch, method="grpo", teacher={"kind": "live"})
+    assert experience.sequence_mask.all()
+    assert not experience.teacher_prompt_mask.any()
+    np.testing.assert_allclose(
+        experience.advantage, (RIGHT - RIGHT.mean(1, keepdims=True)).ravel(), atol=1e-7
+    )
+    # Two of four groups have answers of both kinds.
+    assert metrics["policy/mixed_group_fraction"] == 0.5
+    assert not any(name.startswith("self_distillation/") for name in metrics)
+
+
 def test_misleading_solutions(policy, batch):
     honest, metrics = make(policy, batch)
     assert not shown_wrong(policy, honest).any()

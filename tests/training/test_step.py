@@ -168,6 +168,47 @@ def test_half_of_the_batch_and_the_signal_of_the_other(small_model, small_config
 
 
 @pytest.mark.optimized  # to 1e-5, and it is Adam's first update, which magnifies rounding
+def test_grpo_is_the_plain_policy_gradient(small_model, small_config):
+    """In micro-batches, without a teacher: neither its prompts nor its weights are looked at."""
+    graphdef, params = small_model
+    config = replaced(
+        small_config,
+        method="grpo",
+        teacher={"kind": "live"},
+        optimizer={"micro_batch": 4},
+        loss={"rollout_clip": 2.0},
+    )
+    batch = random_experience(kept=8)
+    batch = batch._replace(
+        advantage=np.linspace(-0.7, 0.5, 8, dtype=np.float32),
+        teacher_prompt_mask=np.zeros_like(batch.teacher_prompt_mask),
+    )
+
+    def plain(params):
+        logits = response_logits(graphdef, params, batch.prompt, batch.prompt_mask, batch)
+        logprobs = jnp.take_along_axis(
+            jax.nn.log_softmax(logits), jnp.asarray(batch.response)[..., None], -1
+        )[..., 0]
+        weights = pgpo.distillation.rollout_correction(
+            jax.lax.stop_gradient(logprobs),
+            jnp.asarray(batch.sampler_logprobs),
+            jnp.asarray(batch.response_mask),
+        )
+        mean = (weights * logprobs).sum(1) / batch.response_mask.sum(1).astype(np.float32)
+        return -jnp.sum(mean * batch.advantage) / 8
+
+    gradient = jax.jit(jax.grad(plain))(params)
+    state, metrics = one_step(small_model, config, batch)
+    assert state.teacher is None
+    np.testing.assert_allclose(metrics["optimizer/grad_norm"], optax.tree.norm(gradient), rtol=1e-4)
+    assert metrics["pgpo/rho"] == 1
+    assert "pgpo/information" not in metrics
+    # The direction, too: Adam's first step is the sign of the gradient wherever that is not tiny.
+    for p, new, g in zip(*map(jax.tree.leaves, (params, state.params, gradient)), strict=True):
+        large = jnp.abs(g) > 1e-4
+        np.testing.assert_allclose((new - p)[large], -1e-2 * jnp.sign(g)[large], rtol=0.05)
+
+
 def test_dropping_rows_without_signal_is_exact(small_model, small_config):
     # Half the rows are masked; the step that never sees them must agree.
     full = random_experience(kept=4)

@@ -87,6 +87,18 @@ def test_a_run_without_checkpoints_is_the_same_run(unbroken, tmp_path):
         train(replaced(SMALL, keep_checkpoints=0, tensorboard=False), folder, resume=True)
 
 
+def test_a_run_of_grpo_resumes_too(tmp_path, quick_compilation):
+    config = replaced(
+        SMALL, method="grpo", steps=2, teacher={"kind": "live"}, evaluation={"every": 1}
+    )
+    train(replaced(config, steps=1), tmp_path / "run")
+    train(config, tmp_path / "run", resume=True)
+    train(config, tmp_path / "whole")
+    assert contents(tmp_path / "run") == contents(tmp_path / "whole")
+    rows = read_jsonl(tmp_path / "run" / "metrics.jsonl")
+    assert [row["step"] for row in rows if "policy/mixed_group_fraction" in row] == [1, 2]
+
+
 def test_seeds_and_methods_differ(unbroken, tmp_path):
     train(replaced(SMALL, steps=2, seed=1), tmp_path / "seed")
     assert (

@@ -1,0 +1,136 @@
+"""The policy loss straight from hidden states, a chunk of tokens at a time."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, ScalarLike
+
+from pgpo_jax._categorical import entropy, log_probs, token_log_probs
+from pgpo_jax._precision import at_least_float32, wider
+from pgpo_jax._reduce import Mask, SequenceMask
+from pgpo_jax.distillation._aggregate import token_coefficients
+from pgpo_jax.distillation._chunked import chunked_loss
+from pgpo_jax.distillation._chunks import chunk_layout
+from pgpo_jax.distillation._divergence import tempered
+from pgpo_jax.distillation._importance import importance_ratio
+from pgpo_jax.distillation._policy import check_clips, policy_loss
+
+
+class PolicyLoss(NamedTuple):
+    """What one pass over the vocabulary yields. Only `loss` carries a gradient.
+
+    Attributes:
+        loss: to be minimised.
+        student_logprobs: of the sampled tokens at the temperature, nats; 0 off the response, as
+            is the next.
+        student_entropy: of the next-token distribution, nats.
+    """
+
+    loss: Float[Array, ""]
+    student_logprobs: Float[Array, "B T"]
+    student_entropy: Float[Array, "B T"]
+
+
+def policy_head_loss(
+    hidden: Float[Array, "B T D"],
+    head: Float[Array, "D V"],
+    tokens: Int[Array, "B T"],
+    advantages: Float[Array, " B"],
+    response_mask: Mask,
+    sequence_mask: SequenceMask | None = None,
+    *,
+    old_logprobs: Float[Array, "B T"] | None = None,
+    clip_low: float | int = 0.2,
+    clip_high: float | int = 0.28,
+    dual_clip: float | int = 3.0,
+    sampler_logprobs: Float[Array, "B T"] | None = None,
+    is_clip: float | int = 2.0,
+    temperature: float | int = 1.0,
+    mode: str = "sequence_mean",
+    num_sequences: ScalarLike | None = None,
+    num_tokens: ScalarLike | None = None,
+    chunk_size: int = 512,
+) -> PolicyLoss:
+    """`policy_loss` and the token statistics in one pass over the vocabulary.
+
+    Args:
+        hidden: final hidden states at the positions that predict `tokens`.
+        head: output projection, `logits = hidden @ head`.
+        tokens: sampled response tokens.
+        advantages: one for each sequence; GRPO's is its score less the mean of its group.
+        response_mask: response tokens (nonzero: counts). Off the mask anything may stand.
+        sequence_mask: sequences that count; all of them if omitted.
+        old_logprobs: log-probabilities at the beginning of the batch; if omitted this is its first
+            optimizer step, where they are the current ones.
+        clip_low: see `policy_loss`, as are `clip_high` and `dual_clip`.
+        clip_high: of the ratio to `old_logprobs`.
+        dual_clip: of that ratio where the advantage is negative.
+        sampler_logprobs: the sampler's, for `rollout_correction` of the loss; none if omitted.
+        is_clip: cap of that correction.
+        temperature: divides the logits before anything else.
+        mode: see `aggregate`, as are `num_sequences` and `num_tokens`.
+        num_sequences: true N of the batch that this is a part of.
+        num_tokens: true token count, for `mode="token_mean"`.
+        chunk_size: tokens per chunk.
+
+    Returns:
+        A `PolicyLoss`.
+
+    Raises:
+        ValueError: a clip outside its range, or an undefined mode.
+
+    >>> import jax.numpy as jnp, pgpo_jax as pgpo
+    >>> hidden, head = jnp.ones((2, 3, 4)), jnp.eye(4, 5)
+    >>> tokens, mask, advantages = jnp.zeros((2, 3), int), jnp.ones((2, 3)), jnp.array([0.5, -0.5])
+    >>> out = pgpo.distillation.policy_head_loss(hidden, head, tokens, advantages, mask)
+    >>> abs(float(out.loss)) < 1e-6, out.student_logprobs.shape
+    (True, (2, 3))
+    """
+    check_clips(clip_low, clip_high, dual_clip)
+    response = response_mask.astype(bool)
+    layout = chunk_layout(response.shape[0], response.shape[1], chunk_size)
+    dtype = at_least_float32(wider(hidden.dtype, head.dtype))
+    # Padding may hold NaN, which a zero weight would not stop.
+    hidden = jnp.where(response[..., None], hidden, jnp.zeros([], hidden.dtype))
+    fixed: dict[str, Any] = {
+        "tokens": jnp.where(response, tokens, 0),
+        "advantages": jnp.where(response, advantages.astype(dtype)[:, None], 0.0),
+        "coefficients": token_coefficients(
+            response,
+            sequence_mask,
+            dtype,
+            mode=mode,
+            num_sequences=num_sequences,
+            num_tokens=num_tokens,
+        ),
+    }
+    for name, given in (("old", old_logprobs), ("sampler", sampler_logprobs)):
+        if given is not None:
+            fixed[name] = jnp.where(response, given, 0.0).astype(dtype)
+
+    def on_logits(logits: Array, chunk: dict, heads: None) -> tuple[Array, dict]:
+        del heads
+        logits = tempered(logits, temperature)
+        logprobs = token_log_probs(logits, chunk["tokens"])
+        frozen = jax.lax.stop_gradient(logprobs)
+        per_token = policy_loss(
+            logprobs,
+            chunk.get("old", frozen),
+            chunk["advantages"],
+            clip_low=clip_low,
+            clip_high=clip_high,
+            dual_clip=dual_clip,
+        )
+        weights = chunk["coefficients"]
+        if sampler_logprobs is not None:
+            weights = weights * importance_ratio(frozen, chunk["sampler"], is_clip)
+        statistics = {
+            "student_logprobs": frozen,
+            "student_entropy": entropy(log_probs(jax.lax.stop_gradient(logits))),
+        }
+        return jnp.sum(weights * per_token), statistics
+
+    loss, statistics = chunked_loss(on_logits, layout, dtype)(hidden, head, fixed, None)
+    statistics = {name: jnp.where(response, layout.join(x), 0.0) for name, x in statistics.items()}
+    return PolicyLoss(loss, **jax.lax.stop_gradient(statistics))
