@@ -76,7 +76,7 @@ class Config(SweepConfig):
     """Screens for a setting that collapses, or runs all arms in one."""
 
     part: Literal["screen", "arms"] = "screen"
-    learning_rates: tuple[float, ...] = (5e-4, 1.5e-3, 5e-3)
+    learning_rates: tuple[float, ...] = (1.5e-3, 5e-3)
     """Of the screen."""
     teachers: tuple[Literal["ema", "live", "frozen", "trust_region"], ...] = (
         "ema",

@@ -35,7 +35,7 @@ def test_a_run_that_was_stopped_collapsed_there(tmp_path):
 
 def test_the_grid_and_the_arms(tmp_path):
     screen = {arm.name: arm.config(1, None) for arm in arms(PRESETS["cpu"])}
-    assert len(screen) == 24
+    assert len(screen) == 16
     assert screen["0.0015-live-0.6"].teacher.kind == "live"
     assert screen["0.0015-live-0.6"].teacher.misleading == 0.6
     assert screen["0.0015-live-0.6"].method == "sdpo"
