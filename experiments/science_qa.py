@@ -18,9 +18,9 @@ and question, over all domains together (Holm over the alphas) and by domain (Ho
 domains); the smallest difference of interest is 0.02. The paper's alphas (0.5, 1, 1.5) have its
 rho_max unstated, so ours, 2; the dose ladder above them has rho_max 4.
 
-The `cpu` preset stops after 8 steps at a lower learning rate than the demo's: in a single domain the
-shipped model gets everything right within 24 steps of it, and at the ceiling methods cannot differ.
-This was chosen on the curves of a first sweep of 24 steps, whose result is reported too.
+The `cpu` preset stops after 8 steps at a lower learning rate than the demo's: in a single domain
+the shipped model gets everything right within 24 steps of it, and at the ceiling methods cannot
+differ. This was chosen on the curves of a first sweep of 24 steps, whose result is reported too.
 """
 
 from collections.abc import Mapping, Sequence
