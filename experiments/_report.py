@@ -5,6 +5,7 @@ import datetime
 import json
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -62,14 +63,21 @@ def last(steps: Sequence[int]) -> Sequence[int]:
     return steps[-1:]
 
 
-def over_seeds(values: Sequence[float] | np.ndarray) -> Interval:
-    """Mean and 95 % t-interval of one number per seed."""
+def over_seeds(
+    values: Sequence[float] | np.ndarray, *, low: float = -np.inf, high: float = np.inf
+) -> Interval:
+    """Mean and 95 % t-interval of one number per seed, cut to `[low, high]`."""
     array = np.asarray(values, float)
     mean = float(array.mean())
     if len(array) < 2:
         return Interval(mean, float("nan"), float("nan"))
-    half = stats.t.ppf(0.975, len(array) - 1) * array.std(ddof=1) / np.sqrt(len(array))
-    return Interval(mean, mean - float(half), mean + float(half))
+    half = float(stats.t.ppf(0.975, len(array) - 1) * array.std(ddof=1) / np.sqrt(len(array)))
+    return Interval(mean, max(low, mean - half), min(high, mean + half))
+
+
+def share_over_seeds(values: Sequence[float] | np.ndarray) -> Interval:
+    """`over_seeds` of numbers between 0 and 1."""
+    return over_seeds(values, low=0.0, high=1.0)
 
 
 def mean_curves(runs: Records, metric: str) -> list[Curve]:
@@ -85,10 +93,11 @@ def mean_curves(runs: Records, metric: str) -> list[Curve]:
 
 def _mean_curve(name: str, runs: Sequence[RunRecord], metric: str, **style: Any) -> Curve:
     rows = "evaluations" if metric.startswith("eval/") else "steps"
+    bounds = {"high": 1.0} if metric.endswith("accuracy") else {}
     series = [run.series(metric, rows) for run in runs]
     shared = sorted(set.intersection(*(set(steps) for steps, _ in series)))
     points = [
-        over_seeds([dict(zip(steps, values, strict=True))[s] for steps, values in series])
+        over_seeds([dict(zip(steps, values, strict=True))[s] for steps, values in series], **bounds)
         for s in shared
     ]
     return Curve(
@@ -151,6 +160,13 @@ def comparison_section(
 def in_words(comparisons: Sequence[Comparison]) -> str:
     """A family of comparisons in one line."""
     return "; ".join(f"{c.name} {c.difference.text()} ({c.verdict})" for c in comparisons)
+
+
+def fixed_in_advance(page: Page, docstring: str | None) -> None:
+    """The docstring of an experiment as a section of its page, without its markup."""
+    text = re.sub(r"`|\*\*|(?<!\w)\*(?=\w)|(?<=[\w.])\*(?!\w)", "", docstring or "")
+    page.heading("What was fixed in advance")
+    page.text(text.replace("\n- ", "\n\n– "))
 
 
 def provenance(sweep: Sweep, command: str) -> dict[str, str]:

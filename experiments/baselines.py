@@ -24,6 +24,7 @@ from experiments._command import SweepConfig, run_experiment
 from experiments._report import (
     comparison_section,
     finished_records,
+    fixed_in_advance,
     in_words,
     last,
     later,
@@ -31,6 +32,7 @@ from experiments._report import (
     mean_of,
     over_seeds,
     scores,
+    share_over_seeds,
     write_results,
 )
 from experiments._settings import TRAINING, changed
@@ -119,8 +121,8 @@ def report(config: Config, sweep: Sweep, command: str) -> str:
     comparisons = compare(outcome, PAIRS, margin=config.margin)
     table = {
         name: {
-            "outcome": over_seeds(outcome[name].mean(1)),
-            "last": over_seeds(final[name].mean(1)),
+            "outcome": share_over_seeds(outcome[name].mean(1)),
+            "last": share_over_seeds(final[name].mean(1)),
             "rho": over_seeds([mean_of(run, "pgpo/rho") for run in runs]),
         }
         for name, runs in records.items()
@@ -150,8 +152,7 @@ def report(config: Config, sweep: Sweep, command: str) -> str:
             y_label="share of right answers",
             caption="Held-out accuracy; mean over seeds with its 95 % band.",
         )
-    page.heading("What was fixed in advance")
-    page.text(__doc__ or "")
+    fixed_in_advance(page, __doc__)
     write_results(
         sweep,
         page,

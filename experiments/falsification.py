@@ -41,6 +41,7 @@ from experiments._report import (
     Records,
     comparison_section,
     finished_records,
+    fixed_in_advance,
     in_words,
     last,
     later,
@@ -48,6 +49,7 @@ from experiments._report import (
     mean_of,
     over_seeds,
     scores,
+    share_over_seeds,
     write_results,
 )
 from experiments._settings import TRAINING, changed
@@ -207,8 +209,8 @@ def report(config: Config, sweep: Sweep, command: str) -> str:
             [
                 name,
                 GIVEN[name],
-                over_seeds(outcome[name].mean(1)),
-                over_seeds(final[name].mean(1)),
+                share_over_seeds(outcome[name].mean(1)),
+                share_over_seeds(final[name].mean(1)),
                 over_seeds([mean_of(r, "pgpo/rho") for r in runs]),
                 over_seeds([mean_of(r, "pgpo/information") for r in runs]),
                 float(np.mean([r.series("pgpo/clipped_count")[1][-1] for r in runs])),
@@ -220,8 +222,7 @@ def report(config: Config, sweep: Sweep, command: str) -> str:
     )
     page.heading("Curves")
     _curves(page, records)
-    page.heading("What was fixed in advance")
-    page.text((__doc__ or "").split("**Fixed in advance**", 1)[-1])
+    fixed_in_advance(page, __doc__)
     write_results(
         sweep,
         page,
@@ -230,8 +231,8 @@ def report(config: Config, sweep: Sweep, command: str) -> str:
             "comparisons": [c.to_json() for c in comparisons],
             "arms": {
                 name: {
-                    "outcome": over_seeds(outcome[name].mean(1)),
-                    "last": over_seeds(final[name].mean(1)),
+                    "outcome": share_over_seeds(outcome[name].mean(1)),
+                    "last": share_over_seeds(final[name].mean(1)),
                     "rho": over_seeds([mean_of(r, "pgpo/rho") for r in runs]),
                     "information": over_seeds([mean_of(r, "pgpo/information") for r in runs]),
                 }

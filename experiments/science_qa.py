@@ -33,6 +33,7 @@ from experiments._command import SweepConfig, run_experiment
 from experiments._report import (
     comparison_section,
     finished_records,
+    fixed_in_advance,
     in_words,
     mean_curves,
     mean_of,
@@ -214,7 +215,12 @@ def report(config: Config, sweep: Sweep, command: str) -> str:
     )
     chosen = selection(quoted, domains, names)
     verdict = _verdict(together, apart, chosen, len(seeds))
-    page = Page("SDPO and PGPO in four domains", verdict)
+    decided = sum(c.verdict in ("better", "worse") for c in (*together, *apart))
+    page = Page(
+        "SDPO and PGPO in four domains",
+        f"{len(seeds)} seeds; {decided} of {len(together) + len(apart)} comparisons with SDPO "
+        "find a difference.",
+    )
     page.heading("Every alpha against SDPO, all domains together")
     comparison_section(page, together, outcome="accuracy at the fixed step", margin=config.margin)
     page.heading("Domain by domain")
@@ -255,8 +261,7 @@ def report(config: Config, sweep: Sweep, command: str) -> str:
             y_label="share of right answers",
             caption="Both halves together; mean over seeds with its 95 % band.",
         )
-    page.heading("What was fixed in advance")
-    page.text(__doc__ or "")
+    fixed_in_advance(page, __doc__)
     write_results(
         sweep,
         page,

@@ -32,12 +32,14 @@ from experiments._report import (
     Records,
     comparison_section,
     finished_records,
+    fixed_in_advance,
     in_words,
     later,
     mean_curves,
     mean_of,
     over_seeds,
     scores,
+    share_over_seeds,
     write_results,
 )
 from experiments._settings import TRAINING, changed
@@ -197,7 +199,7 @@ def report(config: Config, sweep: Sweep, command: str) -> str:
     results: dict[str, object] = {
         "seeds": seeds,
         "collapse steps": steps,
-        "accuracy": {name: over_seeds(late[name].mean(1)) for name in records},
+        "accuracy": {name: share_over_seeds(late[name].mean(1)) for name in records},
     }
     if config.part == "screen":
         names = [name for name, found in fallen.items() if len(found) == len(seeds)]
@@ -236,8 +238,7 @@ def report(config: Config, sweep: Sweep, command: str) -> str:
         )
         page.heading("Curves")
         _curves(page, records)
-    page.heading("What was fixed in advance")
-    page.text(__doc__ or "")
+    fixed_in_advance(page, __doc__)
     verdict += f" Held-out accuracy: {in_words(comparisons)}." if comparisons else ""
     write_results(sweep, page, results, command=command, verdict=verdict, text=__doc__ or "")
     return verdict
@@ -247,13 +248,13 @@ def _row(
     name: str, runs: Sequence[RunRecord], fallen: Sequence[int], late: np.ndarray
 ) -> list[Cell]:
     def final(metric: str) -> Cell:
-        return over_seeds([run.series(metric)[1][-1] for run in runs])
+        return over_seeds([run.series(metric)[1][-1] for run in runs], low=0.0)
 
     return [
         name,
         f"{len(fallen)} of {len(runs)}",
         float(np.mean(fallen)) if fallen else None,
-        over_seeds(late),
+        share_over_seeds(late),
         final("self_distillation/student_entropy"),
         final("rollout/response_length"),
         over_seeds([mean_of(run, "pgpo/rho") for run in runs]),

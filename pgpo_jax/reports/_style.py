@@ -39,7 +39,7 @@ table { border-collapse: collapse; margin: .5rem 0; font-size: .95rem;
 th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: left;
   vertical-align: top; }
 thead th { border-bottom-width: 2px; vertical-align: bottom; }
-tbody td:first-child { overflow-wrap: break-word; }
+thead th, tbody td:first-child { overflow-wrap: break-word; }
 .number { text-align: right; overflow-wrap: normal; }
 .number span { white-space: nowrap; }
 .ends { color: var(--soft); font-size: .9em; }
