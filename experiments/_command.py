@@ -67,7 +67,9 @@ def run_experiment(
         sweep = make_sweep(name, config, arms)
         if not config.report_only:
             sweep.run(config.jobs)
-        command = shlex.join(["python", "-m", f"experiments.{name}", *given])
+        # Without the flag the same line trains, too.
+        flags = [flag for flag in given if flag != "--report-only"]
+        command = shlex.join(["python", "-m", f"experiments.{name}", *flags])
         print(report(config, sweep, command))
     except ValueError as refused:
         print(f"error: {refused}", file=sys.stderr)
