@@ -77,19 +77,19 @@ def arms(config: Config) -> list[Arm]:
     def sdpo(seed: int, **changes: object) -> TrainConfig:
         return changed(config.training, **{"method": "sdpo", "seed": seed, **changes})
 
-    def pgpo(seed: int, *, loss: dict[str, object] | None = None, **signal: object) -> TrainConfig:
+    def pgpo(seed: int, modulation: str = "none", **signal: object) -> TrainConfig:
         return sdpo(
             seed,
             method="pgpo",
-            loss=loss or {},
+            loss={"modulation": modulation},
             information={"alpha": config.alpha, "rho_max": config.rho_max, **signal},
         )
 
     def plain(name: str, **changes: object) -> Arm:
         return Arm(name, lambda seed, finished: sdpo(seed, **changes))
 
-    def modulated(name: str, **changes: object) -> Arm:
-        return Arm(name, lambda seed, finished: pgpo(seed, **changes))
+    def modulated(name: str, modulation: str = "none", **signal: object) -> Arm:
+        return Arm(name, lambda seed, finished: pgpo(seed, modulation, **signal))
 
     def matched(name: str) -> Arm:
         def build(seed: int, finished: Finished) -> TrainConfig:
@@ -105,8 +105,8 @@ def arms(config: Config) -> list[Arm]:
         plain("warmup", optimizer={"warmup_steps": warmup, "schedule": "cosine"}),
         plain("plateau", optimizer={"plateau": True, "plateau_patience": 5}),
         modulated("pgpo"),
-        modulated("token", loss={"modulation": "token"}),
-        modulated("sequence", loss={"modulation": "sequence"}),
+        modulated("token", "token"),
+        modulated("sequence", "sequence"),
         modulated("adaptive", target_rho=config.target_rho),
         modulated("outcome", estimator="outcome"),
         modulated("failures", rows="failures"),
