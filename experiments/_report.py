@@ -169,14 +169,13 @@ def fixed_in_advance(page: Page, docstring: str | None) -> None:
     page.text(text.replace("\n- ", "\n\n– "))
 
 
-def provenance(sweep: Sweep, command: str) -> dict[str, str]:
-    """What made the numbers: command, commit, machine, date, versions, time spent."""
+def provenance(command: str) -> dict[str, str]:
+    """What makes the numbers: command, present commit, date, machine, versions."""
     return {
         "command": command,
         "commit": _commit(),
         "date": datetime.datetime.now(datetime.UTC).strftime("%d %B %Y %H:%M UTC"),
         "machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()}",
-        "time in runs": f"{sweep.seconds() / 60:.0f} core minutes",
         **versions(),
     }
 
@@ -194,7 +193,8 @@ def write_results(
         verdict: one paragraph.
         text: what the experiment is, for the README.
     """
-    made = provenance(sweep, command)
+    spent = f"{sweep.seconds() / 60:.0f} core minutes"
+    made = provenance(command) | {"time in runs": spent}
     config = {k: v for k, v in dataclasses.asdict(sweep.config).items() if k not in sweep.free} | {
         "seeds": sweep.seeds
     }

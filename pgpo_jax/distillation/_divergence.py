@@ -57,7 +57,7 @@ def _with_tail(log_p: Float[Array, "*batch k"]) -> Float[Array, "*batch k+1"]:
     return jnp.concatenate([log_p, tail], axis=-1)
 
 
-def _on_support(
+def on_support(
     student_logits: Float[Array, "*batch V"],
     teacher_logits: Float[Array, "*batch V"],
     support: str,
@@ -132,5 +132,5 @@ def divergence(
         log_q = finite(token_log_probs(teacher_logits, tokens))
         return jax.lax.stop_gradient(log_p - log_q) * log_p
     return mixture_divergence(
-        *_on_support(student_logits, teacher_logits, support, k), teacher_weight
+        *on_support(student_logits, teacher_logits, support, k), teacher_weight
     )

@@ -18,10 +18,10 @@ from pgpo_jax.training._experience import make_experience
 from pgpo_jax.training._fit import refuse_too_large
 from pgpo_jax.training._mesh import make_mesh, shard_rows
 from pgpo_jax.training._optimizer import make_optimizer
-from pgpo_jax.training._policy import load_policy, model_folder
+from pgpo_jax.training._policy import Responses, load_policy, model_folder
 from pgpo_jax.training._state import TrainState, init_state, student_weights
 from pgpo_jax.training._step import make_train_step
-from pgpo_jax.training._stream import QuestionStream
+from pgpo_jax.training._stream import Batch, QuestionStream
 
 _ROLLOUT, _EVALUATION = 0, 1
 
@@ -80,21 +80,8 @@ class Trainer:
 
     def step(self, state: TrainState) -> tuple[TrainState, StepReport]:
         """Rollouts, grading, teacher prompts and one update. Donates `state`."""
-        settings, number = self.config.rollout, int(state.step)
-        start = time.perf_counter()
-        batch = self.stream.batch(number)
-        responses = self.policy.respond(
-            self.student(state),
-            batch.prompts,
-            self._fold(_ROLLOUT, number),
-            samples=settings.samples,
-            max_new_tokens=settings.max_response,
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            smallest_bucket=settings.smallest_bucket,
-            largest_prompt=settings.max_prompt,
-            at_once=settings.micro_batch,
-        )
+        number, start = int(state.step), time.perf_counter()
+        batch, responses = self.rollout(state)
         sampled = time.perf_counter()
         experience, metrics = make_experience(
             self.policy, batch, responses, self.config, step=number
@@ -120,6 +107,24 @@ class Trainer:
     def student(self, state: TrainState) -> Any:
         """The student of a state as parameters of the policy's model."""
         return student_weights(state.params, state.frozen, self.config.lora)
+
+    def rollout(self, state: TrainState) -> tuple[Batch, Responses]:
+        """The questions of the step after `state`, and what the student answers."""
+        settings, number = self.config.rollout, int(state.step)
+        batch = self.stream.batch(number)
+        responses = self.policy.respond(
+            self.student(state),
+            batch.prompts,
+            self._fold(_ROLLOUT, number),
+            samples=settings.samples,
+            max_new_tokens=settings.max_response,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            smallest_bucket=settings.smallest_bucket,
+            largest_prompt=settings.max_prompt,
+            at_once=settings.micro_batch,
+        )
+        return batch, responses
 
     def evaluate(self, state: TrainState) -> Evaluation:
         """avg@n of the student on the held-out questions, always with the same random numbers."""
