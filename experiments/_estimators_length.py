@@ -89,6 +89,7 @@ def drawn_sequences(
     ones = jax.random.bernoulli(
         words_key, jnp.exp(joint.teachers[writer, 1])[:, None], (repeats, length)
     )
+    ones = ones.astype(jnp.int32)
     before = jnp.cumsum(ones, axis=1) - ones
     places = jnp.arange(length)[None, :]
     return {name: v[places, before, feedback[:, None]] for name, v in lengths.values.items()}

@@ -40,6 +40,11 @@ class RunConfig:
     """Of the multiplier, per nat."""
     rho_max: float = 2.0
 
+    def __post_init__(self) -> None:
+        # The first step of a warm-up has length 0, and a change along the run needs two states.
+        if self.steps < 3:
+            raise ValueError(f"RunConfig.steps must be at least 3, got {self.steps}")
+
 
 class Recorded(NamedTuple):
     """One run; every value is per token and nats, keyed by estimator.
@@ -159,7 +164,6 @@ def run_rows(recorded: Recorded, config: RunConfig, seed: int) -> list[Row]:
                     for x in (signal, fixed)
                 )
                 moved = np.array(recorded.moved[:-1])
-                # The first step of a warm-up has length 0.
                 quotients = np.abs(np.diff(still))[moved > 0] / moved[moved > 0]
                 rows.append(
                     {
