@@ -13,6 +13,10 @@ from experiments._estimators_moments import SIGNALS
 Row = dict[str, Any]
 
 
+# Of the drawn sizes, those that tables show.
+_SHOWN = (1, 16, 256)
+
+
 def plain(value: Any, digits: int = 6) -> Any:
     """For JSON: significant digits as stated, NumPy numbers as Python's, NaN as null."""
     if isinstance(value, Mapping):
@@ -39,7 +43,9 @@ def summarize(results: Mapping[str, Any]) -> dict[str, Any]:
     if "language" in results:
         language = dict(results["language"])
         language["variants"] = [
-            row for row in language["variants"] if row["estimator"] in ("entropy", "kl")
+            row
+            for row in language["variants"]
+            if row["estimator"] != "js" and row["student"] == "model"
         ]
         found["language"] = language
     if "runs" in results:
@@ -48,10 +54,11 @@ def summarize(results: Mapping[str, Any]) -> dict[str, Any]:
             "multipliers": [
                 {k: v for k, v in row.items() if k not in series}
                 for row in results["runs"]["multipliers"]
+                if row["reduction"] != "token_mean"
             ],
             "errors": results["runs"]["errors"],
         }
-    return plain(found)
+    return plain(found, digits=4)
 
 
 def _discrete(results: Mapping[str, list[Row]]) -> dict[str, Any]:
@@ -62,8 +69,12 @@ def _discrete(results: Mapping[str, list[Row]]) -> dict[str, Any]:
         "information": aim,
         "largest_z": max(abs(row["z"]) for row in moments),
         "z_values": len(moments),
-        "moments": [row for row in moments if row["aim"] == aim and row["model"] == 0],
-        "signs": _signs(moments),
+        "moments": [
+            {k: v for k, v in row.items() if k not in ("aim", "model", "negative", "repeats")}
+            for row in moments
+            if row["aim"] == aim and row["model"] == 0 and row["batch"] in _SHOWN
+        ],
+        "signs": _signs([row for row in moments if row["batch"] in _SHOWN]),
         "ranks": [row for row in results["ranks"] if row["vocabulary"] == largest],
         "variants": _relative(
             results["variants"], largest, ("variant", "setting", "aim", "estimator")
@@ -72,7 +83,7 @@ def _discrete(results: Mapping[str, list[Row]]) -> dict[str, Any]:
         "multipliers": [
             row
             for row in results["multipliers"]
-            if row["vocabulary"] == largest and row["aim"] == aim
+            if row["vocabulary"] == largest and row["aim"] == aim and row["batch"] in _SHOWN
         ],
         "lengths": [row for row in results["lengths"] if row["aim"] == aim],
     }
