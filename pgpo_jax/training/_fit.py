@@ -50,9 +50,9 @@ def smaller_steps(config: TrainConfig, shape: Qwen3Config) -> Iterator[TrainConf
             remat=True,
             remat_policy="nothing_saveable",
         )
-        mesh = replace(mesh, fsdp=mesh.fsdp // 2, tensor=2 * mesh.tensor)
-        if mesh.size != config.mesh.size or shape.num_key_value_heads % mesh.tensor:
+        if mesh.fsdp % 2 or shape.num_key_value_heads % (2 * mesh.tensor):
             return
+        mesh = replace(mesh, fsdp=mesh.fsdp // 2, tensor=2 * mesh.tensor)
 
 
 def changed_flags(before: TrainConfig, after: TrainConfig) -> str:

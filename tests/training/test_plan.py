@@ -114,6 +114,8 @@ def test_what_has_to_change():
     assert whole == wide
     assert [(s.mesh.fsdp, s.mesh.tensor) for s in steps] == [(32, 1), (16, 2), (8, 4), (4, 8)]
     assert _fit.changed_flags(wide, steps[0]) == "--attention chunked --optimizer.micro-batch 32"
+    # One device is not cut further.
+    assert [s.optimizer.micro_batch for s in _fit.smaller_steps(PAPER, shape)] == [None, 1]
     # The flags are those of `pgpo train`.
     argv = ["--preset", "paper-qwen3-8b", *_fit.changed_flags(PAPER, smaller).split()]
     parsed = tyro.cli(TrainCommand, args=argv, default=TrainCommand(PAPER))
