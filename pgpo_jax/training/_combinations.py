@@ -66,14 +66,32 @@ def check_combinations(config: "TrainConfig") -> None:
             signal.alpha,
         ),
         (
+            signal.target_rho is None or not signal.flip or signal.estimator not in ("kl", "js"),
+            f"information.flip must be False with target_rho and estimator '{signal.estimator}', "
+            "which is never negative: no alpha takes the mean of rho above 1",
+            signal.flip,
+        ),
+        (
             config.method != "grpo" or config.teacher.kind == "live",
             "teacher.kind must be 'live' with method 'grpo', which has no teacher to keep",
             config.teacher.kind,
         ),
         (
-            config.method != "grpo" or not config.teacher.misleading,
-            "teacher.misleading must be 0 with method 'grpo', which shows no solutions",
-            config.teacher.misleading,
+            config.method != "grpo" or not (config.teacher.misleading or config.teacher.feedback),
+            "teacher.misleading and feedback must be 0 and False with method 'grpo', which shows "
+            "nothing to a teacher",
+            (config.teacher.misleading, config.teacher.feedback),
+        ),
+        (
+            config.method != "grpo" or not settings.plateau,
+            "optimizer.plateau must be False with method 'grpo': advantages have the mean 0, and "
+            "so has the loss, whatever is learnt",
+            settings.plateau,
+        ),
+        (
+            config.method != "grpo" or config.rollout.samples > 1,
+            "rollout.samples must be at least 2 with method 'grpo': one response has no advantage",
+            config.rollout.samples,
         ),
         (
             config.method != "grpo" or (signal.half, signal.rows) == ("none", "all"),

@@ -1,8 +1,9 @@
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
+from pgpo_jax._multiplier import check_hyperparameters
 from pgpo_jax.information import SIGNALS
 from pgpo_jax.models import LORA_TARGETS
 from pgpo_jax.training._combinations import check_combinations
@@ -23,6 +24,14 @@ def _probability(owner: object, *names: str) -> None:
     for name in names:
         value = getattr(owner, name)
         _require(0 <= value <= 1, f"{type(owner).__name__}.{name} must be in [0, 1]", value)
+
+
+def _one_of_its_choices(owner: Any) -> None:
+    for entry in dataclasses.fields(owner):
+        if get_origin(entry.type) is Literal:
+            value, choices = getattr(owner, entry.name), get_args(entry.type)
+            rule = f"{type(owner).__name__}.{entry.name} must be one of {choices}"
+            _require(value in choices, rule, value)
 
 
 @dataclass(frozen=True)
@@ -104,6 +113,7 @@ class TeacherConfig:
     """Samples with longer teacher prompts are dropped and counted, never cut."""
 
     def __post_init__(self) -> None:
+        _one_of_its_choices(self)
         _probability(self, "rate", "misleading")
         _positive(self, "max_prompt")
 
@@ -127,6 +137,7 @@ class LossConfig:
     """Tokens whose logits are alive at the same time."""
 
     def __post_init__(self) -> None:
+        _one_of_its_choices(self)
         _probability(self, "teacher_weight")
         _positive(self, "k", "chunk")
         _require(
@@ -169,6 +180,7 @@ class InformationConfig:
     the number of sequences of questions 0, 2, 4, ..., and I by that of the sequences it is from."""
 
     def __post_init__(self) -> None:
+        _one_of_its_choices(self)
         _require(
             all(map(math.isfinite, self.replay)),
             "InformationConfig.replay must be finite",
@@ -184,6 +196,8 @@ class InformationConfig:
             f"InformationConfig.estimator must be one of {sorted(SIGNALS)}",
             self.estimator,
         )
+        check_hyperparameters(self.alpha, self.rho_max, self.rho_min)
+        _require(0 <= self.decay < 1, "InformationConfig.decay must be in [0, 1)", self.decay)
 
 
 @dataclass(frozen=True)
@@ -213,6 +227,7 @@ class OptimizerConfig:
     plateau_patience: int = 10
 
     def __post_init__(self) -> None:
+        _one_of_its_choices(self)
         _positive(self, "learning_rate", "eps", "clip_norm", "max_skipped", "plateau_patience")
         _require(
             0 < self.plateau_factor < 1,
@@ -242,6 +257,7 @@ class LoRAConfig:
     """Of the frozen weights in memory."""
 
     def __post_init__(self) -> None:
+        _one_of_its_choices(self)
         _require(self.rank >= 0, "LoRAConfig.rank must be at least 1, or 0 for none", self.rank)
         _positive(self, "alpha")
         _require(
@@ -343,6 +359,7 @@ class TrainConfig:
     mesh: MeshConfig = field(default_factory=MeshConfig)
 
     def __post_init__(self) -> None:
+        _one_of_its_choices(self)
         _positive(self, "steps", "checkpoint_every")
         _require(
             self.keep_checkpoints >= 0,

@@ -8,6 +8,7 @@ from pgpo_jax.training import (
     PRESETS,
     EvaluationConfig,
     InformationConfig,
+    LoRAConfig,
     LossConfig,
     MeshConfig,
     OptimizerConfig,
@@ -79,7 +80,7 @@ from pgpo_jax.training import (
         ),
         (
             lambda: TrainConfig(method="grpo", teacher=TeacherConfig(kind="live", misleading=0.5)),
-            r"teacher.misleading must be 0 with method 'grpo'.*, got 0.5",
+            r"teacher.misleading and feedback must be 0 .* 'grpo'.*, got \(0.5, False\)",
         ),
         (
             lambda: TrainConfig(
@@ -89,6 +90,30 @@ from pgpo_jax.training import (
             ),
             r"half and rows must be 'none' and 'all' with method 'grpo'",
         ),
+        (
+            lambda: TrainConfig(
+                method="grpo",
+                teacher=TeacherConfig(kind="live"),
+                optimizer=OptimizerConfig(plateau=True),
+            ),
+            r"plateau must be False with method 'grpo'.*, got True",
+        ),
+        (
+            lambda: TrainConfig(
+                method="grpo",
+                teacher=TeacherConfig(kind="live", exclude_self=False),
+                rollout=RolloutConfig(samples=1),
+            ),
+            r"samples must be at least 2 with method 'grpo'.*, got 1",
+        ),
+        (
+            lambda: TrainConfig(
+                information=InformationConfig(estimator="kl", target_rho=1.5, flip=True)
+            ),
+            r"flip must be False with target_rho and estimator 'kl'.*, got True",
+        ),
+        (lambda: InformationConfig(alpha=-1.0), r"alpha must be a finite number >= 0, got -1.0"),
+        (lambda: InformationConfig(decay=1.0), r"decay must be in \[0, 1\), got 1.0"),
         (lambda: OptimizerConfig(plateau_factor=1.0), r"plateau_factor must be in \(0, 1\)"),
         (
             lambda: TrainConfig(steps=5, optimizer=OptimizerConfig(schedule="cosine")),
@@ -104,6 +129,27 @@ from pgpo_jax.training import (
 def test_bad_settings_name_rule_and_value(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("section", "name"),
+    [
+        (TrainConfig, "method"),
+        (TrainConfig, "attention"),
+        (TeacherConfig, "kind"),
+        (LossConfig, "modulation"),
+        (InformationConfig, "half"),
+        (InformationConfig, "reduction"),
+        (OptimizerConfig, "schedule"),
+        (LoRAConfig, "base_dtype"),
+    ],
+)
+def test_a_misspelt_choice_is_refused(section, name):
+    # Around the type checks that these tests run with: outside of them "other " would be "same".
+    settings = section()
+    object.__setattr__(settings, name, "PGPO")
+    with pytest.raises(ValueError, match=rf"{section.__name__}.{name} must be one of .* 'PGPO'"):
+        settings.__post_init__()
 
 
 def test_the_paper_preset_holds_the_published_values():
