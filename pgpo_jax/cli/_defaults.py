@@ -15,6 +15,9 @@ CLI_PRESETS: dict[str, TrainConfig] = {
     # Real questions are longer than the shipped model's own, and a file may hold few of them.
     "tiny-file": dataclasses.replace(
         _TINY,
+        # 64 rows of 2048 tokens: all their attention at once would take some 20 GB.
+        remat=True,
+        attention="chunked",
         rollout=RolloutConfig(
             questions=_TINY.rollout.questions,
             samples=_TINY.rollout.samples,
