@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +8,7 @@ import tyro
 from pgpo_jax.cli._defaults import starting_point
 from pgpo_jax.cli._overview import overview
 from pgpo_jax.reports import write_run_report
-from pgpo_jax.training import TrainConfig, train
+from pgpo_jax.training import DistributedConfig, TrainConfig, connect, is_first, train
 
 _FOLDER = Path("runs/train")
 
@@ -29,6 +29,7 @@ class TrainCommand:
     """One of tiny, tiny-file, paper-qwen3-8b."""
     output: Path = _FOLDER
     """The run folder; must be new unless resumed."""
+    distributed: DistributedConfig = field(default_factory=DistributedConfig.from_environment)
     resume: bool = False
     """Continue the run in the folder from its newest checkpoint."""
 
@@ -42,8 +43,12 @@ def main(argv: Sequence[str]) -> None:
         args=list(argv),
         default=TrainCommand(config),
     )
-    print(f"{command.config.method} on {command.config.task}, {source} -> {command.output}")
+    connect(command.distributed)
+    if is_first():
+        print(f"{command.config.method} on {command.config.task}, {source} -> {command.output}")
     train(command.config, command.output, resume=command.resume)
+    if not is_first():
+        return
     runs = {command.config.method: command.output}
     page = write_run_report(runs, command.output / "report.html", title="A training run")
     print(overview(runs))

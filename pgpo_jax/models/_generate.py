@@ -106,7 +106,7 @@ def generate(
         filled = int(step) - 1
         if going <= fewer:
             whole, state = drop(fewer, model.mesh, whole, state)
-    return store(whole, state)
+    return store(model.mesh, whole, state)
 
 
 def _fewer_rows(model: Qwen3, state: State) -> int:
@@ -213,10 +213,14 @@ def grow(slots: int, state: State) -> State:
     return state._replace(cache=state.cache.grown(slots))
 
 
-@jax.jit
-def store(whole: Buffers, state: State) -> Buffers:
+@ft.partial(jax.jit, static_argnums=0)
+def store(mesh: Any, whole: Buffers, state: State) -> Buffers:
     """`whole` with the rows of the state at their places."""
-    return jax.tree.map(lambda x, rows: x.at[state.origin].set(rows), whole, state.buffers)
+
+    def put(x: Array, rows: Array) -> Array:
+        return constrain(x.at[state.origin].set(rows), ("batch", "length"), mesh)
+
+    return jax.tree.map(put, whole, state.buffers)
 
 
 @ft.partial(jax.jit, static_argnums=(0, 1))
@@ -233,4 +237,4 @@ def drop(rows: int, mesh: Any, whole: Buffers, state: State) -> tuple[Buffers, S
         prompt=state.prompt.taken(keep // samples, mesh),
         cache=state.cache.taken(keep, mesh),
     )
-    return store(whole, state), kept
+    return store(mesh, whole, state), kept

@@ -6,6 +6,7 @@ import difflib
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -24,6 +25,7 @@ from pgpo_jax.models._sharding import shardings
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _DTYPES = ("F32", "BF16", "F16")
+_COMPARED_ROWS = 4096
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -38,8 +40,9 @@ def load_pretrained(
 ) -> Qwen3:
     """Loads a Qwen3 from config.json and *.safetensors (one file, or shards with an index).
 
-    Each device receives only its own part, read from the file at that moment: no host holds more
-    than one stacked weight. Stored tensors may be float32, bfloat16 or float16.
+    Each device receives only its own part, read from the file at that moment: beside what its
+    devices hold, a host needs memory for one device's part of one weight. Stored tensors may be
+    float32, bfloat16 or float16.
 
     Args:
         folder: a Hugging Face folder, or a Hub id ("Qwen/Qwen3-0.6B") to fetch.
@@ -192,7 +195,10 @@ class _Files:
                 faults.append(f"{name} has dtype {view.get_dtype()}, not one of {_DTYPES}")
         if not faults and spare & self._where.keys():
             head, table = self._slice("lm_head.weight"), self._slice("model.embed_tokens.weight")
-            if not np.array_equal(head[:], table[:]):
+            if head.get_shape() != table.get_shape() or not all(
+                np.array_equal(head[start:stop], table[start:stop])
+                for start, stop in _stretches(config.vocab_size)
+            ):
                 faults.append(
                     "lm_head.weight differs from model.embed_tokens.weight, but config.json says "
                     "tie_word_embeddings"
@@ -207,11 +213,25 @@ class _Files:
             names, inner = names[index[0]], index[1:]
         if source.transposed:
             inner = inner[::-1]
-        parts = []
-        for name in names:
-            part = self._slice(name)[inner].astype(dtype)
-            parts.append(part.T if source.transposed else part)
-        return np.stack(parts) if source.stacked else np.ascontiguousarray(parts[0])
+
+        def part(name: str) -> np.ndarray:
+            stored = self._slice(name)[inner]
+            return stored.T if source.transposed else stored
+
+        first = part(names[0])
+        if not source.stacked:
+            return np.ascontiguousarray(first, dtype)
+        # Filled layer by layer: a list of the layers and their stack would be twice the weight.
+        whole = np.empty((len(names), *first.shape), dtype)
+        for layer, name in enumerate(names):
+            whole[layer] = first if layer == 0 else part(name)
+        return whole
+
+
+def _stretches(rows: int) -> Iterator[tuple[int, int]]:
+    """Rows that are compared at a time: whole tables need not be in memory."""
+    for start in range(0, rows, _COMPARED_ROWS):
+        yield start, min(start + _COMPARED_ROWS, rows)
 
 
 def _read_index(path: Path) -> dict[str, str]:

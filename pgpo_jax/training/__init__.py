@@ -21,7 +21,13 @@ from pgpo_jax.training._experience import (
     Experience as Experience,
     make_experience as make_experience,
 )
-from pgpo_jax.training._mesh import make_mesh as make_mesh
+from pgpo_jax.training._mesh import (
+    fetch_rows as fetch_rows,
+    gather_rows as gather_rows,
+    make_mesh as make_mesh,
+    own_rows as own_rows,
+    shard_rows as shard_rows,
+)
 from pgpo_jax.training._optimizer import make_optimizer as make_optimizer
 from pgpo_jax.training._plan import MemoryPlan as MemoryPlan, memory_plan as memory_plan
 from pgpo_jax.training._policy import (
@@ -30,6 +36,11 @@ from pgpo_jax.training._policy import (
     load_policy as load_policy,
 )
 from pgpo_jax.training._presets import PRESETS as PRESETS
+from pgpo_jax.training._processes import (
+    DistributedConfig as DistributedConfig,
+    connect as connect,
+    is_first as is_first,
+)
 from pgpo_jax.training._run_folder import (
     check_same_config as check_same_config,
     read_jsonl as read_jsonl,
@@ -37,6 +48,10 @@ from pgpo_jax.training._run_folder import (
 from pgpo_jax.training._state import TrainState as TrainState, init_state as init_state
 from pgpo_jax.training._step import make_train_step as make_train_step
 from pgpo_jax.training._stream import QuestionStream as QuestionStream
-from pgpo_jax.training._tracking import FolderTracker as FolderTracker, Tracker as Tracker
+from pgpo_jax.training._tracking import (
+    FolderTracker as FolderTracker,
+    SilentTracker as SilentTracker,
+    Tracker as Tracker,
+)
 from pgpo_jax.training._train import TrainResult as TrainResult, train as train
 from pgpo_jax.training._trainer import StepReport as StepReport, Trainer as Trainer

@@ -7,6 +7,7 @@ from jaxtyping import Array, Key
 
 from pgpo_jax.tasks import Question, grade
 from pgpo_jax.training._config import EvaluationConfig, RolloutConfig
+from pgpo_jax.training._mesh import gather_rows, own_rows
 from pgpo_jax.training._policy import Policy
 
 
@@ -39,7 +40,7 @@ def evaluate(
     """Samples `settings.samples` answers to each question and grades them.
 
     The same key gives the same random numbers whatever the weights, so that two models are
-    compared on equal terms.
+    compared on equal terms. Each process grades its own share; all know the result.
 
     Raises:
         ValueError: if no question is left.
@@ -57,9 +58,10 @@ def evaluate(
         chunk = kept[start : start + settings.batch]
         # A full batch each time, so that the last one does not compile anew.
         padded = [prompt for _, prompt in chunk] + [chunk[-1][1]] * (settings.batch - len(chunk))
+        own = own_rows(settings.batch, policy.mesh)
         responses = policy.respond(
             params,
-            padded,
+            [padded[i] for i in own],
             jax.random.fold_in(key, start),
             samples=settings.samples,
             max_new_tokens=rollout.max_response,
@@ -68,11 +70,18 @@ def evaluate(
             smallest_bucket=rollout.smallest_bucket,
             largest_prompt=rollout.max_prompt,
         )
+        right = np.zeros(len(own))
+        for place, i in enumerate(own):
+            answers = responses.texts[place * settings.samples :][: settings.samples]
+            answer = chunk[min(i, len(chunk) - 1)][0].answer
+            right[place] = np.mean([grade(text, answer).score for text in answers])
+        found = gather_rows(
+            {"right": right, "length": responses.lengths.reshape(-1, settings.samples).mean(1)},
+            policy.mesh,
+        )
         for i, (question, _) in enumerate(chunk):
-            own = slice(i * settings.samples, (i + 1) * settings.samples)
-            grades = [grade(text, question.answer) for text in responses.texts[own]]
-            scores[question.id] = float(np.mean([g.score for g in grades]))
-            lengths.append(responses.lengths[own].mean())
+            scores[question.id] = float(found["right"][i])
+            lengths.append(found["length"][i])
     values = np.array(list(scores.values()))
     spread = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
     return Evaluation(

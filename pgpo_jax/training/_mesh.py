@@ -1,43 +1,125 @@
+import math
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
+from jaxtyping import Int
 
 from pgpo_jax import models
 from pgpo_jax.training._config import MeshConfig
 
 
 def make_mesh(config: MeshConfig) -> Mesh | None:
-    """The mesh ("data", "fsdp", "tensor"), or `None` for one device.
+    """The mesh ("data", "fsdp", "tensor") over the devices of all processes.
+
+    Returns:
+        The mesh, or `None` for one device.
 
     Raises:
-        ValueError: if there are fewer devices than the mesh asks for.
+        ValueError: if there are fewer devices than the mesh asks for, or, with several processes,
+            more: a process without a device of the mesh could not take part.
     """
+    devices, processes = jax.devices(), jax.process_count()
+    if config.size > len(devices) or (processes > 1 and config.size != len(devices)):
+        where = "there are" if processes == 1 else f"the {processes} processes have"
+        raise ValueError(
+            f"a mesh of data x fsdp x tensor = {config.data} x {config.fsdp} x {config.tensor} "
+            f"needs {config.size} devices, {where} {len(devices)}"
+        )
     if config.size == 1:
         return None
-    devices = jax.devices()
-    if config.size > len(devices):
-        raise ValueError(f"the mesh {config} needs {config.size} devices, there are {len(devices)}")
     return models.make_mesh(config.data, config.fsdp, config.tensor, devices=devices[: config.size])
+
+
+def own_rows(count: int, mesh: Mesh | None) -> Int[np.ndarray, " own"]:
+    """Which of `count` rows (sequences, spread over the data axes) this process holds.
+
+    Processes whose devices differ in the tensor axis only hold the same rows.
+
+    Raises:
+        ValueError: if the rows cannot be spread evenly.
+    """
+    if mesh is None:
+        return np.arange(count)
+    shards = _row_shards(mesh)
+    if count % shards:
+        raise ValueError(f"{count} rows cannot be spread over data * fsdp = {shards} devices")
+    places = _rows(mesh).addressable_devices_indices_map((count,))
+    starts = sorted({index[0].start or 0 for index in places.values() if index is not None})
+    return np.concatenate([np.arange(start, start + count // shards) for start in starts])
 
 
 def shard_rows(tree: Any, mesh: Mesh | None) -> Any:
     """Puts host arrays on the devices, their first axis (sequences) spread over the data axes.
+
+    Args:
+        tree: arrays of the rows that this process holds, in the order of `own_rows`.
+        mesh: the mesh, or `None` for one device.
+
+    Returns:
+        The same tree of arrays of the rows of all processes.
 
     Raises:
         ValueError: if the rows cannot be spread evenly.
     """
     if mesh is None:
         return jax.tree.map(jax.numpy.asarray, tree)
-    rows = NamedSharding(mesh, models.partition_spec(("batch",), mesh))
+    shards, own = _row_shards(mesh), own_rows(_row_shards(mesh), mesh)
 
     def put(array: np.ndarray) -> jax.Array:
-        shards = mesh.shape["data"] * mesh.shape["fsdp"]
-        if array.shape[0] % shards:
+        if array.shape[0] % len(own):
             raise ValueError(
-                f"{array.shape[0]} rows cannot be spread over data * fsdp = {shards} devices"
+                f"{array.shape[0]} rows cannot be spread over data * fsdp = {len(own)} devices"
             )
-        return jax.device_put(array, rows)
+        size = array.shape[0] // len(own)
+
+        def part(index: tuple[slice, ...] | None) -> np.ndarray:
+            assert index is not None
+            place = int(np.searchsorted(own, (index[0].start or 0) // size)) * size
+            return array[place : place + size]
+
+        whole = (shards * size, *array.shape[1:])
+        return jax.make_array_from_callback(whole, _rows(mesh), part)
 
     return jax.tree.map(put, tree)
+
+
+def fetch_rows(tree: Any) -> Any:
+    """The rows that this process holds of arrays laid out as by `shard_rows`, on the host."""
+
+    def fetch(array: jax.Array) -> np.ndarray:
+        if array.is_fully_addressable:
+            return np.asarray(jax.device_get(array))
+        shards = {shard.index[0].start or 0: shard.data for shard in array.addressable_shards}
+        return np.concatenate([np.asarray(shards[start]) for start in sorted(shards)])
+
+    return jax.tree.map(fetch, tree)
+
+
+def gather_rows(tree: Any, mesh: Mesh | None) -> Any:
+    """Exchanges host arrays between processes: own rows in, the rows of all out, bit for bit.
+
+    With one process there is nothing to exchange. Meant for numbers per row, not for tokens.
+    """
+    if jax.process_count() == 1:
+        return tree
+
+    def gather(array: np.ndarray) -> np.ndarray:
+        # As words of 32 bits: JAX would round wider numbers.
+        words = np.ascontiguousarray(array.astype(np.float64)).view(np.uint32)
+        words = words.reshape(len(array), -1)
+        all_rows = multihost_utils.process_allgather(shard_rows(words, mesh), tiled=True)
+        whole = np.ascontiguousarray(all_rows).view(np.float64)
+        return whole.reshape(-1, *array.shape[1:]).astype(array.dtype)
+
+    return jax.tree.map(gather, tree)
+
+
+def _rows(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, models.partition_spec(("batch",), mesh))
+
+
+def _row_shards(mesh: Mesh) -> int:
+    return math.prod(mesh.shape[axis] for axis in models.SHARDING_RULES["batch"])

@@ -13,11 +13,14 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from pgpo_jax.models import decode, load_pretrained, load_tokenizer, render_chat, sample
 from pgpo_jax.tasks import Question
 from pgpo_jax.training._buckets import bucket, pad
-from pgpo_jax.training._mesh import shard_rows
+from pgpo_jax.training._mesh import fetch_rows, gather_rows, shard_rows
 
 
 class Responses(NamedTuple):
-    """What the student answered, `samples` rows per prompt, rows of one prompt together."""
+    """What the student answered, `samples` rows per prompt, rows of one prompt together.
+
+    Each process has the rows of its own prompts.
+    """
 
     tokens: Int[np.ndarray, "N T"]
     mask: Bool[np.ndarray, "N T"]
@@ -62,13 +65,18 @@ class Policy:
         largest_prompt: int,
         at_once: int | None = None,
     ) -> Responses:
-        """Samples `samples` responses to each prompt: to `at_once` prompts in a call of the jitted
-        sampler, or to all of them."""
-        if at_once is not None and at_once < len(prompts):
+        """Samples `samples` responses to each prompt: to `at_once` prompts (of all processes) in a
+        call of the jitted sampler, or to all of them.
+
+        All processes call it together, each with its own prompts (see `own_rows`).
+        """
+        lengths = gather_rows(np.array([len(prompt) for prompt in prompts]), self.mesh)
+        if at_once is not None and at_once < len(lengths):
+            share = at_once * len(prompts) // len(lengths)
             parts = [
                 self.respond(
                     params,
-                    prompts[start : start + at_once],
+                    prompts[start : start + share],
                     jax.random.fold_in(key, start),
                     samples=samples,
                     max_new_tokens=max_new_tokens,
@@ -77,7 +85,7 @@ class Policy:
                     smallest_bucket=smallest_bucket,
                     largest_prompt=largest_prompt,
                 )
-                for start in range(0, len(prompts), at_once)
+                for start in range(0, len(prompts), share)
             ]
             return Responses(
                 np.concatenate([part.tokens for part in parts]),
@@ -85,7 +93,7 @@ class Policy:
                 np.concatenate([part.logprobs for part in parts]),
                 [text for part in parts for text in part.texts],
             )
-        width = bucket(max(map(len, prompts)), smallest=smallest_bucket, largest=largest_prompt)
+        width = bucket(int(lengths.max()), smallest=smallest_bucket, largest=largest_prompt)
         tokens, mask = pad(prompts, count=len(prompts), width=width, fill=self.pad_id, side="left")
         tokens, mask = shard_rows((tokens, mask), self.mesh)
         out = sample(
@@ -100,8 +108,7 @@ class Policy:
             pad_id=self.pad_id,
             samples_per_prompt=samples,
         )
-        ids, valid, logprobs = jax.device_get((out.tokens, out.mask, out.logprobs))
-        valid = np.asarray(valid, bool)
+        ids, valid, logprobs = fetch_rows((out.tokens, out.mask, out.logprobs))
         texts = [
             decode(self.tokenizer, row[keep].tolist()) for row, keep in zip(ids, valid, strict=True)
         ]

@@ -7,8 +7,12 @@ from typing import Any
 
 from pgpo_jax.training._config import TrainConfig
 
-# What may differ between a run and its continuation: it changes no number of a step.
-_FREE = frozenset({"steps", "checkpoint_every", "keep_checkpoints", "tensorboard"})
+# What may differ between a run and its continuation: it changes no number of a step (another
+# mesh: none beyond the order in which floats are added).
+_FREE = frozenset(
+    {"steps", "checkpoint_every", "keep_checkpoints", "tensorboard"}
+    | {"mesh.data", "mesh.fsdp", "mesh.tensor"}
+)
 
 
 @contextmanager

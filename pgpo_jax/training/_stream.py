@@ -3,6 +3,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 
 from pgpo_jax.tasks import Question
 
@@ -13,6 +14,11 @@ class Batch(NamedTuple):
     questions: list[Question]
     prompts: list[list[int]]
     dropped: int
+
+    def take(self, rows: Int[np.ndarray, " own"]) -> "Batch":
+        """Some of the questions: those of one process."""
+        chosen = [(self.questions[i], self.prompts[i]) for i in rows]
+        return Batch([q for q, _ in chosen], [p for _, p in chosen], self.dropped)
 
 
 class QuestionStream:

@@ -1,6 +1,6 @@
 import json
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tensorboardX import SummaryWriter
 
@@ -9,6 +9,7 @@ from pgpo_jax.training._run_folder import cut_jsonl
 _INF = float("inf")
 
 
+@runtime_checkable
 class Tracker(Protocol):
     """Receives the numbers of a run."""
 
@@ -23,6 +24,21 @@ class Tracker(Protocol):
     def log_evaluation(self, step: int, scores: dict[str, float]) -> None:
         """The score of each held-out question, by its id."""
         ...
+
+    def close(self) -> None: ...
+
+
+class SilentTracker:
+    """Keeps nothing: for the processes that do not write."""
+
+    def log(self, step: int, metrics: dict[str, float]) -> None:
+        del step, metrics
+
+    def log_timing(self, step: int, timings: dict[str, float]) -> None:
+        del step, timings
+
+    def log_evaluation(self, step: int, scores: dict[str, float]) -> None:
+        del step, scores
 
     def close(self) -> None: ...
 

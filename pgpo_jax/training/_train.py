@@ -12,9 +12,10 @@ from tqdm import tqdm
 from pgpo_jax.training._checkpoint import Checkpoints
 from pgpo_jax.training._config import TrainConfig
 from pgpo_jax.training._evaluate import Evaluation
+from pgpo_jax.training._processes import any_process, is_first, on_first
 from pgpo_jax.training._run_folder import open_run_folder
 from pgpo_jax.training._state import TrainState
-from pgpo_jax.training._tracking import FolderTracker
+from pgpo_jax.training._tracking import FolderTracker, SilentTracker, Tracker
 from pgpo_jax.training._trainer import Trainer
 
 _log = logging.getLogger("pgpo_jax")
@@ -35,7 +36,9 @@ def train(config: TrainConfig, folder: str | Path, *, resume: bool = False) -> T
     """Trains from start to end, or from the newest checkpoint to the end.
 
     On SIGTERM the step in progress is finished, the state saved, and the process exits with 143;
-    `resume` continues from there. A second SIGTERM ends it at once.
+    `resume` continues from there. A second SIGTERM ends it at once. With several processes (see
+    `connect`) all call this with the same arguments; the first writes the folder, checkpoints are
+    written by all, and a SIGTERM to any of them stops all after the same step.
 
     Args:
         config: what to run.
@@ -48,14 +51,15 @@ def train(config: TrainConfig, folder: str | Path, *, resume: bool = False) -> T
             the request (see `open_run_folder`), or model, task or mesh are bad.
         FloatingPointError: after `optimizer.max_skipped` non-finite gradients in a row.
     """
+    path = Path(folder).resolve()
     # The model and the questions are checked before the folder is claimed: an error in them
     # must not leave a half-made run behind.
     trainer = Trainer(config)
-    with open_run_folder(Path(folder), config, resume=resume) as path, ExitStack() as stack:
+    with on_first(open_run_folder(path, config, resume=resume)), ExitStack() as stack:
         checkpoints = None
         if config.keep_checkpoints:
             checkpoints = stack.enter_context(
-                Checkpoints(path.resolve() / "checkpoints", keep=config.keep_checkpoints)
+                Checkpoints(path / "checkpoints", keep=config.keep_checkpoints)
             )
         state = trainer.initial_state
         if resume:
@@ -64,14 +68,16 @@ def train(config: TrainConfig, folder: str | Path, *, resume: bool = False) -> T
             state = checkpoints.restore(state)
         first = int(state.step)
         if trainer.stream.dropped:
-            _log.warning(
+            _warn(
                 "%d questions have prompts of over %d tokens and are left out",
                 trainer.stream.dropped,
                 config.rollout.max_prompt,
             )
-        tracker = FolderTracker(
-            path, last_step=first if resume else -1, tensorboard=config.tensorboard
-        )
+        tracker = SilentTracker()
+        if is_first():
+            tracker = FolderTracker(
+                path, last_step=first if resume else -1, tensorboard=config.tensorboard
+            )
         try:
             if not resume:
                 _evaluate(trainer, state, tracker)
@@ -84,16 +90,17 @@ def train(config: TrainConfig, folder: str | Path, *, resume: bool = False) -> T
 def _loop(
     trainer: Trainer,
     state: TrainState,
-    tracker: FolderTracker,
+    tracker: Tracker,
     save: Callable[[TrainState], None] | None,
 ) -> TrainState:
     config, silent = trainer.config, 0
     kept = "not saved" if save is None else "saved"
     steps = range(int(state.step) + 1, config.steps + 1)
     # `disable=None` shows the bar on a terminal only.
+    hidden = None if is_first() else True
     with (
         _terminable() as terminated,
-        tqdm(initial=steps.start - 1, total=config.steps, disable=None, unit="step") as bar,
+        tqdm(initial=steps.start - 1, total=config.steps, disable=hidden, unit="step") as bar,
     ):
         for number in steps:
             state, report = trainer.step(state)
@@ -109,7 +116,7 @@ def _loop(
             dead = any(report.metrics.get(name) == 0 for name in _SIGNAL)
             silent = silent + 1 if dead else 0
             if silent % _WARN_EVERY == 1:
-                _log.warning(
+                _warn(
                     "step %d: no response has anything to learn from (%d in a row)", number, silent
                 )
             if int(state.skipped) >= config.optimizer.max_skipped:
@@ -119,19 +126,19 @@ def _loop(
                     f"the gradient was not finite for {int(state.skipped)} steps in a row; "
                     f"the weights from before them are {kept}"
                 )
-            last = number == config.steps
+            last, stopped = number == config.steps, any_process(terminated.is_set())
             if last or number % config.evaluation.every == 0:
                 _evaluate(trainer, state, tracker)
-            due = last or terminated.is_set() or number % config.checkpoint_every == 0
+            due = last or stopped or number % config.checkpoint_every == 0
             if due and save is not None:
                 save(state)
-            if terminated.is_set():
-                _log.warning("step %d: stopped by SIGTERM, the state is %s", number, kept)
+            if stopped:
+                _warn("step %d: stopped by SIGTERM, the state is %s", number, kept)
                 sys.exit(128 + signal.SIGTERM)
     return state
 
 
-def _evaluate(trainer: Trainer, state: TrainState, tracker: FolderTracker) -> Evaluation | None:
+def _evaluate(trainer: Trainer, state: TrainState, tracker: Tracker) -> Evaluation | None:
     if not trainer.held_out:
         return None
     result = trainer.evaluate(state)
@@ -147,6 +154,11 @@ def _evaluate(trainer: Trainer, state: TrainState, tracker: FolderTracker) -> Ev
     )
     tracker.log_evaluation(step, result.scores)
     return result
+
+
+def _warn(message: str, *values: object) -> None:
+    if is_first():
+        _log.warning(message, *values)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from pgpo_jax.training._control import signal_control
 from pgpo_jax.training._evaluate import Evaluation, evaluate
 from pgpo_jax.training._experience import make_experience
 from pgpo_jax.training._fit import refuse_too_large
-from pgpo_jax.training._mesh import make_mesh, shard_rows
+from pgpo_jax.training._mesh import make_mesh, own_rows, shard_rows
 from pgpo_jax.training._optimizer import make_optimizer
 from pgpo_jax.training._policy import Responses, load_policy, model_folder
 from pgpo_jax.training._state import TrainState, init_state, student_weights
@@ -91,13 +91,14 @@ class Trainer:
         state, device_metrics = self._step(state, shard_rows(experience, self.mesh), control)
         metrics |= {name: float(value) for name, value in jax.device_get(device_metrics).items()}
         done = time.perf_counter()
-        trained = float(experience.response_mask.sum())
+        answered = metrics["rollout/response_length"] * self.config.rollout.rows
+        trained = metrics["rollout/trained_tokens"]
         timings = {
             "time/rollout": sampled - start,
             "time/experience": packed - sampled,
             "time/update": done - packed,
             "time/step": done - start,
-            "throughput/rollout_tokens_per_second": responses.lengths.sum() / (sampled - start),
+            "throughput/rollout_tokens_per_second": answered / (sampled - start),
             "throughput/update_tokens_per_second": trained / (done - packed),
             # A jitted function has it; its type does not tell.
             "compilations/step": float(self._step._cache_size()),  # pyright: ignore[reportFunctionMemberAccess]
@@ -111,7 +112,8 @@ class Trainer:
     def rollout(self, state: TrainState) -> tuple[Batch, Responses]:
         """The questions of the step after `state`, and what the student answers."""
         settings, number = self.config.rollout, int(state.step)
-        batch = self.stream.batch(number)
+        own = own_rows(settings.questions, self.mesh)
+        batch = self.stream.batch(number).take(own)
         responses = self.policy.respond(
             self.student(state),
             batch.prompts,

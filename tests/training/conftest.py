@@ -17,6 +17,8 @@ from pgpo_jax.training import (
 )
 
 VOCAB = 32
+# What XLA logs when it gathers a whole array on every device to cut it anew.
+REMATERIALISED = "Involuntary full rematerialization"
 SMALL_QWEN3 = Qwen3Config(
     vocab_size=VOCAB,
     hidden_size=16,

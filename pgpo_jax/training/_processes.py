@@ -1,0 +1,130 @@
+"""Several processes that run one program: how they meet, and how they stay together."""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+T = TypeVar("T")
+
+_VARIABLES = {
+    "coordinator": "JAX_COORDINATOR_ADDRESS",
+    "num_processes": "JAX_NUM_PROCESSES",
+    "process_id": "JAX_PROCESS_ID",
+}
+
+
+@dataclass(frozen=True)
+class DistributedConfig:
+    """How the processes of a run meet (`jax.distributed`); nothing set: there is one process.
+
+    It is no part of a run's configuration: it changes from process to process and from one
+    continuation of a run to the next.
+    """
+
+    coordinator: str | None = None
+    """HOST:PORT of process 0; or $JAX_COORDINATOR_ADDRESS."""
+    num_processes: int | None = None
+    """How many there are; or $JAX_NUM_PROCESSES."""
+    process_id: int | None = None
+    """Which of them this is, from 0; or $JAX_PROCESS_ID."""
+    cluster: bool = False
+    """Ask the cluster for all three (Slurm, Open MPI, Kubernetes, Cloud TPU)."""
+
+    def __post_init__(self) -> None:
+        given = [name for name in _VARIABLES if getattr(self, name) is not None]
+        if self.cluster and given:
+            raise ValueError(f"distributed.cluster finds {given[0]} itself, got both")
+        if given and len(given) < len(_VARIABLES):
+            missing = next(name for name in _VARIABLES if name not in given)
+            raise ValueError(
+                f"distributed.{', '.join(_VARIABLES)} belong together: {missing} is missing "
+                f"(the flag, or ${_VARIABLES[missing]})"
+            )
+        if self.coordinator is None:
+            return
+        host, _, port = self.coordinator.rpartition(":")
+        if not host or not port.isdigit():
+            raise ValueError(f"distributed.coordinator must be HOST:PORT, got {self.coordinator!r}")
+        assert self.num_processes is not None
+        assert self.process_id is not None
+        if not 0 <= self.process_id < self.num_processes:
+            raise ValueError(
+                f"distributed.process_id must be in [0, num_processes = {self.num_processes}), "
+                f"got {self.process_id}"
+            )
+
+    @classmethod
+    def from_environment(cls) -> "DistributedConfig":
+        """What the environment variables say.
+
+        Raises:
+            ValueError: if some are set and others are not, or one is no number.
+        """
+        values: dict[str, Any] = {
+            name: os.environ[variable]
+            for name, variable in _VARIABLES.items()
+            if os.environ.get(variable)
+        }
+        for name in ("num_processes", "process_id"):
+            if name in values:
+                if not values[name].isdigit():
+                    raise ValueError(f"${_VARIABLES[name]} must be a number, got {values[name]!r}")
+                values[name] = int(values[name])
+        return cls(**values)
+
+
+def connect(config: DistributedConfig) -> None:
+    """Meets the other processes, if there are any; before any other use of JAX.
+
+    Raises:
+        RuntimeError: if JAX has been used already, or the others do not come (after five minutes).
+    """
+    if jax.distributed.is_initialized():
+        return
+    if config.cluster:
+        jax.distributed.initialize()
+    elif config.coordinator is not None:
+        jax.distributed.initialize(
+            config.coordinator,
+            config.num_processes,
+            config.process_id,
+            cluster_detection_method="deactivate",
+        )
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes and speaks for all."""
+    return jax.process_index() == 0
+
+
+def any_process(flag: bool) -> bool:
+    """Whether the flag is up in any process; all must ask."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
+
+
+@contextmanager
+def on_first(manager: AbstractContextManager[T]) -> Iterator[T | None]:
+    """Enters a context in the first process only; if that fails there, it fails in all.
+
+    Raises:
+        RuntimeError: in the other processes, if it failed in the first.
+    """
+    with ExitStack() as stack:
+        value, error = None, None
+        if is_first():
+            try:
+                value = stack.enter_context(manager)
+            # Whatever it is, the others must hear of it: they would wait for ever.
+            except Exception as caught:
+                error = caught
+        if any_process(error is not None):
+            raise error or RuntimeError("the run was refused by process 0; see its message")
+        yield value

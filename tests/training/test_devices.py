@@ -1,0 +1,223 @@
+"""Meshes and processes: what is held where, what moves between them, and who writes."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec as P
+
+from pgpo_jax.models import shardings
+from pgpo_jax.training import (
+    PRESETS,
+    Checkpoints,
+    DistributedConfig,
+    MeshConfig,
+    fetch_rows,
+    init_state,
+    load_policy,
+    make_mesh,
+    make_optimizer,
+    own_rows,
+    read_jsonl,
+    shard_rows,
+    train,
+)
+from tests.training.conftest import REMATERIALISED, replaced
+
+
+def placed_state(model, config, sizes, *, scale=1.0):
+    """A state on a mesh (all sizes 1: on one device); moments that are not zero."""
+    mesh = make_mesh(MeshConfig(*sizes))
+    params = jax.tree.map(lambda x: x * scale, model[1])
+    if mesh is not None:
+        params = jax.device_put(params, shardings(params, mesh))
+    state = init_state(params, make_optimizer(config), config.teacher, mesh)
+    moments = jax.tree.map(lambda x: x + jnp.asarray(scale, x.dtype), state.opt_state)
+    return state._replace(opt_state=moments, step=state.step + 3)
+
+
+def test_checkpoints_move_between_meshes(small_model, small_config, tmp_path):
+    places = [(1, 4, 2), (1, 1, 1), (8, 1, 1), (1, 4, 2)]
+    original = placed_state(small_model, small_config, places[0], scale=1.5)
+    state = original
+    for i, sizes in enumerate(places[1:]):
+        with Checkpoints(tmp_path / str(i)) as checkpoints:
+            checkpoints.save(state)
+            template = placed_state(small_model, small_config, sizes)
+            state = checkpoints.restore(template)
+        for saved, read, wanted in zip(
+            *map(jax.tree.leaves, (original, state, template)), strict=True
+        ):
+            assert read.sharding == wanted.sharding
+            assert read.dtype == saved.dtype
+            np.testing.assert_array_equal(read, saved)
+    # Negative control: what was there before reading is something else.
+    assert not np.array_equal(template.params["embedding"][...], state.params["embedding"][...])
+
+
+def test_another_model_is_refused_on_any_mesh(small_model, small_config, tmp_path):
+    state = placed_state(small_model, small_config, (1, 4, 2))
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state)
+        wider = jax.tree.map(lambda x: x, state.params)
+        wider["embedding"] = wider["embedding"].replace(jnp.zeros((64, 16)))
+        difference = r"checkpoint 3 .*: params/embedding/value is \(\(32, 16\).*\(64, 16\)"
+        with pytest.raises(ValueError, match=difference):
+            checkpoints.restore(state._replace(params=wider))
+
+
+@pytest.mark.parametrize("sizes", [(2, 2, 2), (1, 1, 8), (8, 1, 1)])
+def test_rows_go_out_and_come_back(sizes):
+    mesh = make_mesh(MeshConfig(*sizes))
+    rows = np.arange(48).reshape(16, 3)
+    spread = shard_rows({"rows": rows}, mesh)["rows"]
+    assert spread.sharding.spec == P(("data", "fsdp"))
+    np.testing.assert_array_equal(spread, rows)
+    np.testing.assert_array_equal(fetch_rows(spread), rows)
+    np.testing.assert_array_equal(own_rows(16, mesh), np.arange(16))
+
+
+def test_rows_that_cannot_be_spread():
+    mesh = make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))
+    for attempt in (lambda: own_rows(6, mesh), lambda: shard_rows(np.zeros((6, 2)), mesh)):
+        with pytest.raises(ValueError, match=r"6 rows cannot be spread over data \* fsdp = 4"):
+            attempt()
+
+
+def test_the_log_does_tell_of_rematerialisation(capfd):
+    # The negative control of every test that finds the log silent.
+    mesh = make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))
+
+    def look_up(table, tokens):
+        rows = NamedSharding(mesh, P(("data", "fsdp"), None, None))
+        return jax.lax.with_sharding_constraint(table[tokens], rows)
+
+    table = jax.device_put(jnp.ones((32, 16)), NamedSharding(mesh, P("tensor", "fsdp")))
+    tokens = jax.device_put(jnp.zeros((8, 6), jnp.int32), NamedSharding(mesh, P(("data", "fsdp"))))
+    jax.jit(look_up).lower(table, tokens).compile()
+    assert REMATERIALISED in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"coordinator": "host:1", "num_processes": 2}, r"process_id is missing .*JAX_PROCESS_ID"),
+        ({"process_id": 0}, "coordinator is missing"),
+        ({"coordinator": "host", "num_processes": 2, "process_id": 0}, "HOST:PORT, got 'host'"),
+        ({"coordinator": "a:1", "num_processes": 2, "process_id": 2}, r"\[0, .* = 2\), got 2"),
+        ({"coordinator": "a:1", "num_processes": 0, "process_id": 0}, r"\[0, .* = 0\), got 0"),
+        ({"cluster": True, "process_id": 1}, "finds process_id itself"),
+    ],
+)
+def test_half_a_meeting_is_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        DistributedConfig(**values)
+
+
+def test_the_environment_says_how_to_meet(monkeypatch):
+    assert DistributedConfig.from_environment() == DistributedConfig()
+    monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "10.0.0.1:1234")
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "4")
+    monkeypatch.setenv("JAX_PROCESS_ID", "3")
+    assert DistributedConfig.from_environment() == DistributedConfig("10.0.0.1:1234", 4, 3)
+    monkeypatch.setenv("JAX_PROCESS_ID", "three")
+    with pytest.raises(ValueError, match="JAX_PROCESS_ID must be a number, got 'three'"):
+        DistributedConfig.from_environment()
+
+
+PAIR = replaced(
+    PRESETS["tiny"],
+    steps=3,
+    checkpoint_every=100,
+    rollout={"questions": 4, "samples": 2, "row_buckets": 1},
+    evaluation={"every": 100, "questions": 4, "samples": 2, "batch": 4},
+)
+
+
+def start_pair(folder: Path, options: list[str]) -> list[subprocess.Popen]:
+    """Two processes of four devices each, `pgpo train` with the settings of `PAIR`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    environment = os.environ | {
+        "JAX_NUM_CPU_DEVICES": "4",
+        "JAX_COORDINATOR_ADDRESS": address,
+        "JAX_NUM_PROCESSES": "2",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+    }
+    command = [sys.executable, "-m", "pgpo_jax", "train", "--output", str(folder), *options]
+    processes = []
+    for number in range(2):
+        with (folder.parent / f"log{number}").open("w") as log:
+            processes.append(
+                subprocess.Popen(
+                    command,
+                    stdout=log,
+                    stderr=log,
+                    env=environment | {"JAX_PROCESS_ID": str(number)},
+                )
+            )
+    return processes
+
+
+@pytest.mark.usefixtures("quick_compilation")
+def test_two_processes_train_as_one(tmp_path):
+    alone = tmp_path / "alone"
+    result = train(PAIR, alone)
+    folder = tmp_path / "pair" / "run"
+    folder.parent.mkdir()
+    options = []
+    for section, names in (("rollout", "questions samples"), ("evaluation", "questions samples")):
+        for name in names.split():
+            options += [f"--{section}.{name}", str(getattr(getattr(PAIR, section), name))]
+    options += [
+        "--rollout.row-buckets",
+        "1",
+        "--evaluation.batch",
+        "4",
+        "--evaluation.every",
+        "100",
+    ]
+    options += ["--steps", "1000", "--mesh.fsdp", "4", "--mesh.tensor", "2"]
+    processes = start_pair(folder, options)
+    try:
+        for _ in range(1200):
+            if len(read_jsonl(folder / "metrics.jsonl")) > PAIR.steps:
+                break
+            assert all(process.poll() is None for process in processes), logs(folder)
+            time.sleep(0.1)
+        # To one of them, not the one that writes.
+        processes[1].send_signal(signal.SIGTERM)
+        assert [process.wait(60) for process in processes] == [143, 143], logs(folder)
+    finally:
+        for process in processes:
+            process.kill()
+    assert REMATERIALISED not in logs(folder)
+    ours, theirs = (read_jsonl(path / "metrics.jsonl") for path in (alone, folder))
+    assert [row["step"] for row in theirs] == list(range(len(theirs)))
+    for one, two in zip(ours[: PAIR.steps + 1], theirs, strict=False):
+        for name in one.keys() & two.keys():
+            np.testing.assert_allclose(one[name], two[name], atol=1e-5, err_msg=name)
+    assert read_jsonl(alone / "evaluations.jsonl")[0] == read_jsonl(folder / "evaluations.jsonl")[0]
+    written = json.loads((folder / "config.json").read_text())
+    assert written["mesh"] == {"data": 1, "fsdp": 4, "tensor": 2}
+    # Both stopped after the same step, and one device reads what they saved together.
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        state = checkpoints.restore(result.trainer.initial_state)
+    assert int(state.step) == theirs[-1]["step"]
+    start = load_policy(PAIR.model)[1]["embedding"][...]
+    assert 0 < float(jnp.abs(state.params["embedding"][...] - start).max()) < 0.1
+
+
+def logs(folder: Path) -> str:
+    return "".join((folder.parent / f"log{number}").read_text() for number in range(2))
