@@ -35,7 +35,7 @@ class SweepConfig:
 
 
 Config = TypeVar("Config", bound=SweepConfig)
-FREE = ("seeds", "jobs", "output", "report_only")
+FREE = ("seeds", "jobs", "output", "report_only", "quoted_steps")
 """What may change when a sweep is continued: it changes no number of a run."""
 
 
