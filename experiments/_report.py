@@ -19,6 +19,8 @@ from experiments._statistics import Comparison
 from experiments._sweep import Sweep
 from pgpo_jax.reports import Curve, Interval, Page, RunRecord, interval_figure, versions
 
+# Fields of a configuration that say how a sweep was called, not what it is.
+_OF_THE_CALL = frozenset({"jobs", "output", "report_only"})
 Records = Mapping[str, Sequence[RunRecord]]
 """The finished runs of each arm, one per seed, in the order of the seeds."""
 
@@ -110,9 +112,10 @@ def _mean_curve(name: str, runs: Sequence[RunRecord], metric: str, **style: Any)
     )
 
 
-def mean_of(run: RunRecord, metric: str) -> float:
-    """Mean of a metric over a run's steps; NaN if it has none."""
-    value = run.mean(metric)
+def mean_of(run: RunRecord, metric: str, until: int | None = None) -> float:
+    """Mean of a metric over a run's steps, or those up to `until`; NaN if it has none."""
+    kept = [row for row in run.steps if until is None or row["step"] <= until]
+    value = dataclasses.replace(run, steps=kept).mean(metric)
     return float("nan") if value is None else value
 
 
@@ -195,9 +198,7 @@ def write_results(
     """
     spent = f"{sweep.seconds() / 60:.0f} core minutes"
     made = provenance(command) | {"time in runs": spent}
-    config = {k: v for k, v in dataclasses.asdict(sweep.config).items() if k not in sweep.free} | {
-        "seeds": sweep.seeds
-    }
+    config = {k: v for k, v in dataclasses.asdict(sweep.config).items() if k not in _OF_THE_CALL}
     page.heading("What was run")
     page.facts(_flat(config), fold="Configuration")
     page.facts({k: v for k, v in made.items() if k != "command"}, fold="Machine and versions")
