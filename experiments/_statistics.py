@@ -27,8 +27,8 @@ class Comparison:
         p_value: two-sided, of no difference; `adjusted` is Holm's over the family.
         effect: the mean difference over its standard deviation between seeds (paired d).
         detectable: the smallest difference that so many seeds find with 80 % power.
-        seeds_to_decide: seeds at which the interval would exclude 0 or lie within the margin, if
-            the difference stays what it is; the present number if it does already.
+        seeds_to_decide: seeds at which it would be decided if the difference stays what it is, see
+            `seeds_to_decide`; the present number if it is decided already.
         verdict: see `verdict`.
     """
 
@@ -175,14 +175,21 @@ def verdict(difference: Interval, margin: float, adjusted: float | None = None) 
     return "undecided"
 
 
-def seeds_to_decide(difference: Interval, seeds: int, margin: float) -> int | None:
-    """Seeds at which the interval, shrunk as 1/sqrt(n) about the same mean, would decide."""
+def seeds_to_decide(difference: Interval, seeds: int, margin: float, family: int = 1) -> int | None:
+    """Seeds at which an undecided interval, shrunk as 1/sqrt(n) about the same mean, would decide.
+
+    It must then lie within the margin, or be beside 0 at the level that the first of `family`
+    comparisons has to pass. `None` if no number of seeds does it.
+
+    >>> seeds_to_decide(Interval(0.0, -0.04, 0.04), 10, 0.02)
+    40
+    """
     half = (difference.high - difference.low) / 2
     away, inside = abs(difference.value), margin - abs(difference.value)
-    room = max(away, inside)
-    if half < room:
-        return seeds
-    return math.ceil(seeds * (half / room) ** 2) if room > 0 else None
+    stricter = float(stats.norm.ppf(1 - 0.025 / family) / stats.norm.ppf(0.975))
+    ways = [(half * stricter, away), (half, inside)]
+    needed = [math.ceil(seeds * (width / room) ** 2) for width, room in ways if room > 0]
+    return max(seeds + 1, min(needed)) if needed else None
 
 
 def compare(
@@ -209,6 +216,8 @@ def compare(
     ):
         by_seed = differences.mean(axis=1)
         count, deviation = len(by_seed), float(by_seed.std(ddof=1))
+        result = verdict(interval, margin, p_holm)
+        needed = seeds_to_decide(interval, count, margin, len(pairs))
         found.append(
             Comparison(
                 name=f"{first} − {second}",
@@ -218,8 +227,8 @@ def compare(
                 adjusted=p_holm,
                 effect=interval.value / deviation if deviation else math.nan,
                 detectable=detectable_difference(deviation, count),
-                seeds_to_decide=seeds_to_decide(interval, count, margin),
-                verdict=verdict(interval, margin, p_holm),
+                seeds_to_decide=needed if result == "undecided" else count,
+                verdict=result,
             )
         )
     return found

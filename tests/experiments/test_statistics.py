@@ -88,8 +88,11 @@ def test_verdicts():
     assert verdict(Interval(0.03, 0.01, 0.05), 0.02, 0.2) == "undecided"
     assert verdict(Interval(0.01, 0.005, 0.015), 0.02, 0.01) == "no difference that matters"
     assert seeds_to_decide(Interval(0.0, -0.04, 0.04), 10, 0.02) == 40
-    assert seeds_to_decide(Interval(0.0, -0.01, 0.01), 10, 0.02) == 10
     assert seeds_to_decide(Interval(0.03, -0.03, 0.09), 10, 0.02) == 40
+    # In a family of 20 a normal quantile of 3.02 has to be passed instead of 1.96.
+    assert seeds_to_decide(Interval(0.03, -0.03, 0.09), 10, 0.02, 20) == 96
+    # Beside 0, but not after the correction: more seeds than there are, in any case.
+    assert seeds_to_decide(Interval(0.03, 0.0001, 0.06), 10, 0.02) == 11
 
 
 def test_a_family_is_paired_and_corrected():
