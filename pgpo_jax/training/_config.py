@@ -218,8 +218,8 @@ class OptimizerConfig:
     max_skipped: int = 10
     """Training stops after this many non-finite gradients in a row."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """The learning rate after the warm-up; `cosine` falls to 0 at the last of `steps`, which can
-    then not be changed when a run is resumed."""
+    """The learning rate after the warm-up; `cosine` would be 0 one step after the last of
+    `steps`, which can then not be changed when a run is resumed."""
     plateau: bool = False
     """Multiply the rate by `plateau_factor` whenever the loss has not fallen below its least value
     for `plateau_patience` steps (`optax.contrib.reduce_on_plateau`)."""
