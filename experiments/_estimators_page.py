@@ -268,7 +268,13 @@ def _degraded(page: Page, shown: Row) -> None:
                     Curve(label(name), lengths, series(name, "mean"), colour=i)
                     for i, name in enumerate(FEEDBACK_ONLY)
                 ),
-                Curve("I given the words so far", lengths, series("kl", "information"), colour=7),
+                Curve(
+                    "I given the words so far",
+                    lengths,
+                    series("kl", "information"),
+                    colour=7,
+                    dash=2,
+                ),
                 Curve(
                     "I, feedback independent of them",
                     lengths,
