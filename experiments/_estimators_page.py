@@ -87,14 +87,14 @@ def _batches(page: Page, shown: Row, every: Row) -> None:
     for family in ("dense", "sparse"):
         rows = [row for row in shown["moments"] if row["family"] == family]
         page.table(
-            ["words", "batch", *SIGNALS.values()],
+            ["vocabulary", "batch", *SIGNALS.values()],
             _wide(rows, lambda r: _centred(r["drawn_bias"], r["drawn_bias_error"])),
             caption=f"Bias, {family} family: mean of the drawn batches minus the exact "
             "information, with its 95 % interval.",
             digits=4,
         )
         page.table(
-            ["words", "batch", *SIGNALS.values()],
+            ["vocabulary", "batch", *SIGNALS.values()],
             _wide(rows, lambda r: f"{r['standard_error']:.4f} ({r['drawn_standard_error']:.4f})"),
             caption=f"Standard error of one batch, {family} family: exact (drawn).",
         )
@@ -105,7 +105,7 @@ def _batches(page: Page, shown: Row, every: Row) -> None:
     _error_curves(page, every["moments"], shown["information"])
     _rank_curves(page, shown["ranks"])
     page.table(
-        ["I (nats)", "batch", *SIGNALS.values()],
+        ["information", "batch", *SIGNALS.values()],
         _wide(shown["signs"], lambda r: Interval(*r["negative"]), ("aim", "batch")),
         caption="Share of negative estimates over all families and vocabularies, with 95 % "
         "intervals. kl_gain and js_gain are never negative; entropy_gain is, for single feedbacks.",
@@ -120,7 +120,11 @@ def _wide(
     lines: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in rows:
         lines.setdefault(tuple(row[i] for i in index), {})[row["estimator"]] = cell(row)
-    return [[*key, *(cells.get(name) for name in SIGNALS)] for key, cells in lines.items()]
+    unit = "words" if index[0] == "vocabulary" else "nats"
+    return [
+        [f"{first:,} {unit}", batch, *(cells.get(name) for name in SIGNALS)]
+        for (first, batch), cells in lines.items()
+    ]
 
 
 def _centred(value: float, error: float) -> Interval:
