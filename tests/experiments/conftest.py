@@ -7,7 +7,7 @@ import pytest
 from experiments import _sweep
 
 
-def write_run(config, folder, accuracies, *, questions=16, rho=None, steps=None):
+def write_run(config, folder, accuracies, *, questions=None, rho=None, steps=None):
     """A run folder as training writes it, with accuracies that are given at each evaluation.
 
     Every question gets the accuracy of its evaluation, moved a little by a number of its own.
@@ -16,7 +16,8 @@ def write_run(config, folder, accuracies, *, questions=16, rho=None, steps=None)
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config.to_json()))
     rng = np.random.default_rng([config.seed, len(accuracies)])
-    moves = rng.uniform(-0.05, 0.05, questions)
+    questions = questions or [f"q{i:02d}" for i in range(16)]
+    moves = rng.uniform(-0.05, 0.05, len(questions))
     rho = rho or (1.0 if config.method == "sdpo" else float(np.exp(config.alpha * 0.1)))
     with (
         (folder / "metrics.jsonl").open("w") as metrics,
@@ -24,7 +25,9 @@ def write_run(config, folder, accuracies, *, questions=16, rho=None, steps=None)
     ):
         for place, accuracy in enumerate(accuracies):
             step = place * config.evaluation.every
-            scores = {f"q{i:02d}": float(accuracy + move) for i, move in enumerate(moves)}
+            scores = {
+                name: float(accuracy + move) for name, move in zip(questions, moves, strict=True)
+            }
             row = {"step": step, "eval/accuracy": float(np.mean(list(scores.values())))}
             metrics.write(json.dumps(row) + "\n")
             evaluations.write(json.dumps({"step": step, "scores": scores}) + "\n")
