@@ -1,35 +1,77 @@
-r"""The linear control variate: what a path would do if all were linear along the noise-free path.
+r"""The control variates: what a path would do to first and second order about the noise-free path.
 
 Along the deterministic iterate $\bar x_{k+1} = \bar x_k + \eta b(\bar x_k)$, the chain has
 $l_{k+1} = (1 + \eta Db(\bar x_k)) l_k + \eta (h(\bar x_k, \xi_k) - b(\bar x_k))$, driven by
 the very batches of the path, and the equation has $dl = Db(\bar x) l\,dt + \sigma(\bar x) dW$
 with the path's own increments. $E\,l = 0$ exactly, and $E\,l l^T = C$ follows a deterministic
 recursion, so both l and $l l^T - C$ can be subtracted from any observable with the best
-coefficients. The variance of an observable falls from $O(\eta)$ to $O(\eta^3)$.
+coefficients.
+
+To second order the path also bends: $q_{k+1} = (1 + \eta Db) q_k + \frac\eta2 D^2b[l_k, l_k] +
+\eta (Dh - Db) l_k$ (for the equation, $dq = (Db\,q + \frac12 D^2b[l,l])dt + (D\sigma\,l)dW$). The
+means of q, of l q and of l l l follow from C and the third moment of the noise (zero for the
+equation), so these are controls too. What is left of an observable is what the path does to third
+order: $O(\eta^{3/2})$, where the observable itself fluctuates by $O(\eta^{1/2})$.
 """
 
 import dataclasses
+import itertools
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 
-def controls(
-    fluctuation: Float[Array, "paths d"], covariance: Float[Array, "d d"] | None
-) -> Float[Array, "paths q"]:
-    """The mean-zero controls of an ensemble: l and, where its covariance is known, l l^T - C.
+class Expansion(NamedTuple):
+    """What is carried beside an ensemble: two orders of each path, and their moments.
 
-    Args:
-        fluctuation: l, one row per path.
-        covariance: C at the same time, or None for the linear controls alone.
+    Attributes:
+        line: l, one row per path.
+        bend: q, one row per path.
+        covariance: E l l.
+        mean: E q.
+        third: E l l l.
+        mixed: E l q.
     """
-    if covariance is None:
-        return fluctuation
-    d = fluctuation.shape[1]
+
+    line: Float[Array, "paths d"]
+    bend: Float[Array, "paths d"]
+    covariance: Float[Array, "d d"]
+    mean: Float[Array, " d"]
+    third: Float[Array, "d d d"]
+    mixed: Float[Array, "d d"]
+
+    @classmethod
+    def start(cls, paths: int, d: int) -> "Expansion":
+        """All paths at the centre."""
+        still, square = jnp.zeros((paths, d)), jnp.zeros((d, d))
+        return cls(still, still, square, jnp.zeros(d), jnp.zeros((d, d, d)), square)
+
+
+def controls(expansion: Expansion) -> Float[Array, "paths q"]:
+    """The mean-zero controls of an ensemble: l, q, l l, l q and l l l, each less its mean."""
+    line, bend = expansion.line, expansion.bend
+    d = line.shape[1]
     rows, columns = np.triu_indices(d)
-    squares = fluctuation[:, rows] * fluctuation[:, columns] - covariance[rows, columns]
-    return jnp.concatenate([fluctuation, squares], axis=1)
+    i, j, k = np.array(list(itertools.combinations_with_replacement(range(d), 3))).T
+    return jnp.concatenate(
+        [
+            line,
+            bend - expansion.mean,
+            line[:, rows] * line[:, columns] - expansion.covariance[rows, columns],
+            (line[:, :, None] * bend[:, None, :] - expansion.mixed).reshape(len(line), -1),
+            line[:, i] * line[:, j] * line[:, k] - expansion.third[i, j, k],
+        ],
+        axis=1,
+    )
+
+
+def bent(
+    curvature: Float[Array, "d d d"], fluctuation: Float[Array, "paths d"]
+) -> Float[Array, "paths d"]:
+    """Half the second derivative of a map along l, one row per path."""
+    return 0.5 * jnp.einsum("ijk,pj,pk->pi", curvature, fluctuation, fluctuation)
 
 
 @dataclasses.dataclass(frozen=True)

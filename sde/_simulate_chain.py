@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ._chains import Chain
-from ._control_variate import controls
+from ._control_variate import Expansion, bent, controls
 from ._minibatches import minibatches
 from .problems import Problem
 
@@ -42,6 +42,8 @@ def chain_program(
         def mean_step(state: Float[Array, " m"]) -> Array:
             return probabilities @ jax.vmap(advance, (None, 0))(state, fractions)
 
+        slope_of = jax.jacfwd(mean_step)
+
         def draw(k: Int[Array, ""]) -> Int[Array, " paths"]:
             at = jax.random.fold_in(key, k)
             if uniform:
@@ -49,25 +51,38 @@ def chain_program(
             edges = jnp.cumsum(probabilities)[:-1]
             return jnp.searchsorted(edges, jax.random.uniform(at, (paths,)))
 
+        def expand(known: Expansion, centre: Array, batch: Array) -> tuple[Expansion, Array]:
+            moves = jax.vmap(advance, (None, 0))(centre, fractions)
+            mean = probabilities @ moves
+            noise = moves - mean
+            slope, curvature = slope_of(centre), jax.jacfwd(slope_of)(centre)
+            slopes = jax.vmap(jax.jacfwd(advance), (None, 0))(centre, fractions) - slope
+            line, bend = known.line, known.bend
+            kicks = jnp.einsum("pij,pj->pi", slopes[batch], line)
+            # Of two steps' moments: the noise of one step is independent of all before it.
+            return Expansion(
+                line @ slope.T + noise[batch],
+                bend @ slope.T + bent(curvature, line) + kicks,
+                slope @ known.covariance @ slope.T
+                + jnp.einsum("M,Mi,Mj->ij", probabilities, noise, noise),
+                slope @ known.mean + 0.5 * jnp.einsum("ijk,jk->i", curvature, known.covariance),
+                jnp.einsum("abc,ia,jb,kc->ijk", known.third, slope, slope, slope)
+                + jnp.einsum("M,Mi,Mj,Mk->ijk", probabilities, noise, noise, noise),
+                slope @ known.mixed @ slope.T
+                + 0.5 * jnp.einsum("ia,jbc,abc->ij", slope, curvature, known.third),
+            ), mean
+
         def step(k: Int[Array, ""], carry: tuple[Any, ...]) -> tuple[Any, ...]:
-            states, fluctuation, centre, covariance = carry
+            states, known, centre = carry
             batch = draw(k)
             states = jax.vmap(advance)(states, fractions[batch])
             if control:
-                moves = jax.vmap(advance, (None, 0))(centre, fractions)
-                mean = probabilities @ moves
-                noise = moves - mean
-                jacobian = jax.jacfwd(mean_step)(centre)
-                fluctuation = fluctuation @ jacobian.T + noise[batch]
-                covariance = jacobian @ covariance @ jacobian.T + jnp.einsum(
-                    "M,Mi,Mj->ij", probabilities, noise, noise
-                )
-                centre = mean
-            return states, fluctuation, centre, covariance
+                known, centre = expand(known, centre, batch)
+            return states, known, centre
 
-        fluctuation = jnp.zeros((paths, m if control else 0))
-        carry = (jnp.broadcast_to(start, (paths, m)), fluctuation, start, jnp.zeros((m, m)))
-        states, fluctuation, _, covariance = jax.lax.fori_loop(0, steps, step, carry)
-        return states, controls(fluctuation, covariance) if control else fluctuation
+        known = Expansion.start(paths, m) if control else None
+        carry = (jnp.broadcast_to(start, (paths, m)), known, start)
+        states, known, _ = jax.lax.fori_loop(0, steps, step, carry)
+        return states, jnp.zeros((paths, 0)) if known is None else controls(known)
 
     return run

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from ._control_variate import controls
+from ._control_variate import Expansion, bent, controls
 from ._equations import Coefficients
 from ._simulate_checks import ito_to_stratonovich
 from ._simulate_solve import SOLVERS, SummedBrownianPath, brownian_path, scan, solve
@@ -66,26 +66,40 @@ def equation_program(
         def field(y: Float[Array, "paths m"]) -> Float[Array, "paths m"]:
             return h * jax.vmap(drift)(y)
 
-        def operator_with_control(y: dict[str, Array]) -> lx.AbstractLinearOperator:
+        def operator_with_control(y: dict[str, Any]) -> lx.AbstractLinearOperator:
             kick, at_centre = operator(y["x"]), scale * root(y["centre"])
-            still = {name: jnp.zeros_like(y[name]) for name in ("centre", "covariance")}
-            return lx.FunctionLinearOperator(
-                lambda dw: {"x": kick.mv(dw), "l": dw @ at_centre.T, **still},
-                jax.eval_shape(lambda: y["x"]),
-            )
+            slope = scale * jax.jacfwd(root)(y["centre"])
+            still = jax.tree.map(jnp.zeros_like, y)
 
-        def field_with_control(y: dict[str, Array]) -> dict[str, Array]:
-            centre, covariance = y["centre"], y["covariance"]
+            def kicked(dw: Float[Array, "paths m"]) -> dict[str, Any]:
+                bend = jnp.einsum("ijk,pk,pj->pi", slope, y["known"].line, dw)
+                known = still["known"]._replace(line=dw @ at_centre.T, bend=bend)
+                return still | {"x": kick.mv(dw), "known": known}
+
+            return lx.FunctionLinearOperator(kicked, jax.eval_shape(lambda: y["x"]))
+
+        def field_with_control(y: dict[str, Any]) -> dict[str, Any]:
+            centre, known = y["centre"], y["known"]
             jacobian = h * jax.jacfwd(ito_drift)(centre)
+            curvature = h * jax.jacfwd(jax.jacfwd(ito_drift))(centre)
+            moved = jacobian @ known.covariance
             return {
                 "x": field(y["x"]),
-                "l": y["l"] @ jacobian.T,
                 "centre": h * ito_drift(centre),
-                # With this derivative an Euler step gives the covariance of the Euler iterate l.
-                "covariance": jacobian @ covariance
-                + covariance @ jacobian.T
-                + stride * jacobian @ covariance @ jacobian.T
-                + h * coefficients.diffusion_matrix(centre),
+                "known": Expansion(
+                    known.line @ jacobian.T,
+                    known.bend @ jacobian.T + bent(curvature, known.line),
+                    # With this derivative an Euler step gives the covariance of the Euler iterate.
+                    moved
+                    + moved.T
+                    + stride * moved @ jacobian.T
+                    + h * coefficients.diffusion_matrix(centre),
+                    jacobian @ known.mean
+                    + 0.5 * jnp.einsum("ijk,jk->i", curvature, known.covariance),
+                    # Increments have no third moment, so these stay zero.
+                    jnp.zeros_like(known.third),
+                    jnp.zeros_like(known.mixed),
+                ),
             }
 
         x0 = jnp.asarray(coefficients.x0)
@@ -96,19 +110,15 @@ def equation_program(
         fields: Any = (field, operator)
         if control:
             fields = (field_with_control, operator_with_control)
-            y0 = {
-                "x": ensemble,
-                "l": jnp.zeros((paths, m)),
-                "centre": x0,
-                "covariance": jnp.zeros((m, m)),
-            }
+            y0 = {"x": ensemble, "centre": x0, "known": Expansion.start(paths, m)}
         if scan_steps is None:
             out = solve(fields[0], fields[1], y0, brownian, steps, stride, solver)
         else:
             out = scan(fields[0], fields[1], y0, brownian, scan_steps, stride)
         if not control:
             return out, jnp.zeros((paths, 0))
-        known = out["covariance"] if solver == "euler" else None
-        return out["x"], controls(out["l"], known)
+        # The moments are those of Euler's iterates; the mean of l is zero for any solver.
+        known = out["known"]
+        return out["x"], controls(known) if solver == "euler" else known.line
 
     return run

@@ -258,6 +258,14 @@ _ROWS = (
         problems=(("double_well, rho_max=1.04", _CROSSED),),
     ),
     _statement(
+        "second-order-kink-crossed",
+        "a hard cap that is crossed keeps order 2",
+        "pgpo_population",
+        "second_order",
+        "order 2",
+        problems=(("double_well, rho_max=1.04", _CROSSED),),
+    ),
+    _statement(
         "kink-sliding-unchanged",
         "sliding along the cap, the unchanged diffusion keeps order 1",
         "pgpo_population",

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from sde._control_variate import Estimate, controls
+from sde._control_variate import Estimate
 from sde._simulate_ensemble import CHUNK, even_chunks, gather
 from sde._simulate_expectation import Observables, stream, sums_of
 from sde.exact import as_observable
@@ -147,7 +147,7 @@ def _program(
         x, still = jnp.full((paths,), x0), jnp.zeros((paths,))
         carry = (x, still, still, x0, jnp.zeros(()))
         x, _, fluctuation, _, variance = jax.lax.fori_loop(0, steps, step, carry)
-        return x[:, None], controls(fluctuation[:, None], variance[None, None])
+        return x[:, None], jnp.stack([fluctuation, fluctuation**2 - variance], axis=1)
 
     return run
 

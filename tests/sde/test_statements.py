@@ -29,6 +29,7 @@ TABLE = {
     "ema-slow-reduced": "order 0",
     "ema-slow-augmented": "order 1",
     "kink-crossed": "order 1",
+    "second-order-kink-crossed": "order 2",
     "kink-sliding-unchanged": "order 1/2",
     "kink-sliding-ode": "order 1/2",
     "kink-sliding-consistent": "order 1",
