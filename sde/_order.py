@@ -114,7 +114,7 @@ def measure_order(
     }
     with jax.enable_x64(True):
         if method == "exact":
-            evidence, ratio = exact_evidence(asked, tolerance=1e-9)
+            evidence, ratio = exact_evidence(asked)
             paths = 0
         else:
             check_paths(paths, paths)

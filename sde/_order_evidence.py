@@ -1,7 +1,6 @@
 """The weak errors themselves, by the exact engines or by Monte Carlo."""
 
 import dataclasses
-import functools as ft
 
 import jax
 import numpy as np
@@ -15,14 +14,16 @@ from ._simulate_expectation import estimate_chain, estimate_equation
 from .exact import OBSERVABLES, Observable, ode_floor
 from .exact._process import Process
 from .exact._solve import exact_path
+from .exact._weak_errors import compare_paths
 from .problems import Problem
 
 _FIRST = OBSERVABLES["mean"]
 # Discretisation error of the two ODE solutions that make a floor.
 _FLOOR_BLUR = 1e-8
 
-# Statements share chains: one chain is followed once, however many equations claim to track it.
-_followed = ft.lru_cache(maxsize=512)(exact_path)
+# Exact sides are refined until their discretisation error is below this share of the difference:
+# nothing beside the scatter that a slope's interval is made of.
+_AIM = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,9 +85,7 @@ class Comparison:
         ]
 
 
-def exact_evidence(
-    asked: Comparison, *, tolerance: float
-) -> tuple[list[Evidence], tuple[float, float]]:
+def exact_evidence(asked: Comparison) -> tuple[list[Evidence], tuple[float, float]]:
     """Errors without noise; and the ratio of Var/eta at the finest eta, with its error."""
     wanted = asked.observables
     signed = np.empty((len(asked.etas), len(wanted)))
@@ -95,10 +94,8 @@ def exact_evidence(
     names = [g.name for g in wanted]
     for row, eta in enumerate(asked.etas):
         steps = count_steps(eta, asked.horizon)
-        tracked, model = (
-            _followed(asked.process(side, eta), wanted, steps, tolerance)
-            for side in (None, asked.equation)
-        )
+        sides = asked.process(None, eta), asked.process(asked.equation, eta)
+        tracked, model = compare_paths(*sides, wanted, steps, _AIM)
         difference = model.values - tracked.values
         signed[row] = difference[-1]
         largest[row] = np.max(np.abs(difference), axis=0)

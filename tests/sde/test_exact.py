@@ -216,6 +216,18 @@ def test_fixed_running_mean_needs_the_averaged_drift(lagged, floor):
     np.testing.assert_allclose(slopes("quadratic", chain, "averaged"), 1.0, atol=0.1)
 
 
+@pytest.mark.parametrize(("lagged", "flat", "floor"), [(True, 0.03, 0.0265), (False, 0.02, 0.0892)])
+def test_the_slope_against_the_paper_under_a_running_mean_is_zero_on_fine_steps(
+    lagged, flat, floor
+):
+    # On 2^-5..2^-9 it is still 0.15 and -0.05: the error of order 1 is half the floor there.
+    chain = dataclasses.replace(sde.CHAINS["pgpo_ema"], lagged=lagged)
+    etas = [2.0**-k for k in (8, 10, 12)]
+    errors = sde.weak_errors("quadratic", chain, "thm2ii", etas=etas, observables=("mean",))
+    assert abs(np.polyfit(np.log2(etas), np.log2(errors.largest[:, 0]), 1)[0]) < flat
+    assert abs(errors.largest[-1, 0] - floor) < 2e-4
+
+
 def test_slow_running_mean_needs_the_augmented_state():
     chain = dataclasses.replace(
         sde.CHAINS["pgpo_ema"], beta=None, rate=2.0, lagged=False, initial_information=0.3
@@ -237,11 +249,46 @@ def test_sliding_along_the_kink_costs_half_an_order_unless_the_diffusion_is_righ
     np.testing.assert_allclose(unchanged, 0.5, atol=0.12)
 
 
+@pytest.mark.parametrize("equation", ["thm2ii", "ode"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"alpha": 2.0},
+        {"alpha": 1.0, "curvatures": (0.5,) * 4},
+        {
+            "alpha": 1.0,
+            "curvatures": (0.5, 1.0, 0.5, 1.0),
+            "tilts": (1.0, -1.0, 1.0, -1.0),
+            "noise": (1.0, 1.0, -1.0, -1.0),
+        },
+    ],
+)
+def test_the_half_order_has_the_size_that_theory_predicts_whatever_the_parameters(change, equation):
+    # At the kink y is Ornstein-Uhlenbeck and E rho = rho_max (1 - alpha sd(y) / sqrt(2 pi)):
+    # the two sides differ in sd(y), of order sqrt(eta), and x feels it through its drift.
+    problem = dataclasses.replace(sde.PROBLEMS["sliding_kink"], **change)
+    etas = [2.0**-k for k in (7, 8, 9)]
+    errors = sde.weak_errors(
+        problem, "pgpo_population", equation, etas=etas, observables=("mean",)
+    ).terminal[:, 0]
+    measured = np.linalg.solve(np.power.outer(etas, [0.5, 1.0, 1.5]), errors)[0]
+
+    cap, curvature = problem.rho_max, np.mean(problem.curvatures)
+    kick = np.mean(np.square(problem.noise))
+    own, other = np.sqrt(cap * kick / 2), np.sqrt(kick / (2 * cap)) if equation == "thm2ii" else 0.0
+    spread, _ = scipy.integrate.quad(lambda t: np.sqrt(1 - np.exp(-2 * cap * t)), 0.0, 1.0)
+    speed = cap * curvature * problem.alpha * (other - own) * spread / np.sqrt(2 * np.pi)
+    predicted = problem.theta0[0] * np.exp(-cap * curvature) * speed
+    assert abs(measured / predicted - 1) < 0.03
+
+
 def test_a_kink_that_is_crossed_costs_nothing():
     problem = dataclasses.replace(sde.PROBLEMS["double_well"], rho_max=1.04, transversal=True)
     etas = (1 / 64, 1 / 128)
     got = slopes(problem, "pgpo_population", "thm2ii", etas)
     np.testing.assert_allclose(got, 1.0, atol=0.15)
+    got = slopes(problem, "pgpo_population", "second_order", (1 / 16, 1 / 64))
+    np.testing.assert_allclose(got, 2.0, atol=0.1)
 
 
 @pytest.mark.parametrize(

@@ -15,34 +15,35 @@ MOMENTS = ("mean", "m2", "m4")
 QUICK = {"observables": MOMENTS}
 
 
-def test_the_repaired_equation_is_of_order_two_and_each_swap_spoils_it():
-    """Drift correction, diffusion, interpretation, coupling: one at a time."""
-    problem, chain, good = "quadratic", "pgpo_minibatch", sde.EQUATIONS["second_order"]
+GOOD = sde.EQUATIONS["second_order"]
 
-    def verdict(equation, chain=chain):
-        return sde.measure_order(problem, chain, equation, **QUICK).verdict
 
-    assert verdict(good) == "order 2"
+def _misread(chain, setting, state):
+    # The noise read as Stratonovich: half the slope of the diffusion joins the drift.
+    slope = jax.jacfwd(lambda x: GOOD.diffusion(chain, setting, x)[0, 0])(state)
+    return GOOD.drift(chain, setting, state) + 0.25 * slope
 
-    plain = dataclasses.replace(good, drift=sde.EQUATIONS["corrected"].drift)
-    assert verdict(plain) == "order 1"
 
-    unchanged = dataclasses.replace(good, diffusion=sde.EQUATIONS["thm2ii"].diffusion)
-    assert verdict(unchanged) == "order 1"
+def _of_minibatch(chain, setting, state):
+    # Signal and gradient coupled as in Algorithm 1, whatever the chain does.
+    return GOOD.drift(sde.CHAINS["pgpo_minibatch"], setting, state)
 
-    def misread(chain, setting, state):
-        # The noise read as Stratonovich: half the slope of the diffusion joins the drift.
-        slope = jax.jacfwd(lambda x: good.diffusion(chain, setting, x)[0, 0])(state)
-        return good.drift(chain, setting, state) + 0.25 * slope
 
-    assert verdict(dataclasses.replace(good, drift=misread)) == "order 1"
-
-    # The signal and the gradient uncoupled: the equation built for one chain, held to another.
-    def of_minibatch(chain, setting, state):
-        return good.drift(sde.CHAINS["pgpo_minibatch"], setting, state)
-
-    uncoupled = dataclasses.replace(good, drift=of_minibatch)
-    assert verdict(uncoupled, "pgpo_population") == "order 0"
+@pytest.mark.parametrize(
+    ("swap", "chain", "verdict"),
+    [
+        ({}, "pgpo_minibatch", "order 2"),
+        ({"drift": sde.EQUATIONS["corrected"].drift}, "pgpo_minibatch", "order 1"),
+        ({"diffusion": sde.EQUATIONS["thm2ii"].diffusion}, "pgpo_minibatch", "order 1"),
+        ({"drift": _misread}, "pgpo_minibatch", "order 1"),
+        ({}, "pgpo_population", "order 2"),
+        ({"drift": _of_minibatch}, "pgpo_population", "order 0"),
+    ],
+    ids=["none", "correction", "diffusion", "interpretation", "none-uncoupled", "coupling"],
+)
+def test_each_swap_changes_the_verdict(swap, chain, verdict):
+    equation = dataclasses.replace(GOOD, **swap)
+    assert sde.measure_order("quadratic", chain, equation, **QUICK).verdict == verdict
 
 
 def test_order_zero_is_confirmed_by_the_floor():
