@@ -96,7 +96,7 @@ def test_bad_requests_are_one_line(asked, capsys, arguments, named):
     ("arguments", "named"),
     [
         (("--rollout.top-p", "2"), "RolloutConfig.top_p must be in (0, 1], got 2.0"),
-        (("--method", "grpo"), "grpo"),
+        (("--method", "dpo"), "dpo"),
         (("--rollout.maximum", "2"), "--rollout.maximum"),
     ],
 )
