@@ -10,7 +10,7 @@ from pgpo_jax.training import Experience
 
 
 def random_batch(
-    vocabulary: int, *, rows: int, prompt: int, teacher_prompt: int, response: int
+    vocabulary: int, *, rows: int, prompt: int, teacher_prompt: int, response: int, seed: int = 0
 ) -> Experience:
     """Every position real, every sequence with a teacher signal.
 
@@ -20,11 +20,12 @@ def random_batch(
         prompt: tokens of each prompt.
         teacher_prompt: tokens of each of the teacher's prompts.
         response: tokens of each response.
+        seed: of the tokens.
 
     Returns:
         The arrays, on the device.
     """
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
 
     def tokens(length: int) -> tuple[jax.Array, jax.Array]:
         drawn = jnp.asarray(rng.integers(0, vocabulary, (rows, length)), jnp.int32)
