@@ -109,6 +109,23 @@ def project_qkv(
     return rotate(q, rope), rotate(k, rope), (normed @ weights.v_proj).reshape(split)
 
 
+def check_attention(implementation: str, dtype: Any) -> None:
+    """Refuses a way to attend that there is not, or that cannot compute in this dtype.
+
+    Args:
+        implementation: see `attend`.
+        dtype: of queries, keys and values.
+
+    Raises:
+        ValueError: naming the rule and the value.
+    """
+    if implementation not in ("xla", "chunked", "cudnn"):
+        raise ValueError(f"attention must be 'xla', 'chunked' or 'cudnn', got {implementation!r}.")
+    name = jnp.dtype(dtype).name
+    if implementation == "cudnn" and name not in ("bfloat16", "float16"):
+        raise ValueError(f"dtype must be bfloat16 or float16 with attention 'cudnn', got {name}.")
+
+
 def attend(
     q: Float[Array, "B T N H"],
     k: Float[Array, "B S K H"],

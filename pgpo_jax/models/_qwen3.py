@@ -18,6 +18,7 @@ from pgpo_jax.models._layers import (
     Rotary,
     attend,
     attention_output,
+    check_attention,
     feed_forward,
     project_qkv,
     rms_norm,
@@ -82,7 +83,8 @@ class Qwen3(nnx.Module):
         mesh: activations are pinned to it by `SHARDING_RULES`; None for one device.
 
     Raises:
-        ValueError: a mesh the model cannot be cut over, or an unknown remat policy or attention.
+        ValueError: a mesh the model cannot be cut over, an unknown remat policy or attention, or
+            attention "cudnn" with a wider `dtype`.
 
     >>> config = Qwen3Config(vocab_size=32, hidden_size=16, intermediate_size=32,
     ...     num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=8)
@@ -110,8 +112,7 @@ class Qwen3(nnx.Module):
                 f"remat must be a bool or the name of a policy in jax.checkpoint_policies, "
                 f"got {remat!r}."
             )
-        if attention not in ("xla", "chunked", "cudnn"):
-            raise ValueError(f"attention must be 'xla', 'chunked' or 'cudnn', got {attention!r}.")
+        check_attention(attention, dtype)
         self.config = config
         self.attention = attention
         self.dtype = jnp.dtype(dtype)

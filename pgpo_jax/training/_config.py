@@ -2,6 +2,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pgpo_jax.models._layers import check_attention
 from pgpo_jax.training._combinations import check_combinations
 from pgpo_jax.training._rules import one_of_its_choices, positive, require
 from pgpo_jax.training._sections import (
@@ -97,6 +98,7 @@ class TrainConfig:
             "rollout.share_prompts needs all rows at once: optimizer.micro_batch must be None",
             self.optimizer.micro_batch,
         )
+        check_attention(self.attention, self.dtype)
         check_combinations(self)
 
     @property

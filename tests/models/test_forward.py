@@ -126,11 +126,17 @@ def test_a_step_can_donate_the_parameters(build, tiny_config, prompts):
     [
         ({"remat": "no_such_policy"}, "jax.checkpoint_policies, got 'no_such_policy'"),
         ({"attention": "triton"}, "'xla', 'chunked' or 'cudnn', got 'triton'"),
+        ({"attention": "cudnn"}, "must be bfloat16 or float16 with attention 'cudnn'.*float32"),
     ],
 )
 def test_bad_arguments(tiny_config, changes, match):
     with pytest.raises(ValueError, match=match):
         Qwen3(tiny_config, rngs=nnx.Rngs(0), **changes)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", jnp.float16])
+def test_cudnn_takes_sixteen_bits(build, tiny_config, dtype):
+    assert build(tiny_config, dtype=dtype, attention="cudnn").attention == "cudnn"
 
 
 def test_continuations_of_shared_prompts_are_the_whole_sequences(tiny_model, prompts):

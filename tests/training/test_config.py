@@ -119,6 +119,10 @@ from pgpo_jax.training import (
             lambda: TrainConfig(steps=5, optimizer=OptimizerConfig(schedule="cosine")),
             r"warmup_steps must be below steps = 5 with schedule 'cosine', got 10",
         ),
+        (
+            lambda: TrainConfig(dtype="float32", attention="cudnn"),
+            r"dtype must be bfloat16 or float16 with attention 'cudnn'.*, got float32",
+        ),
         (lambda: TrainConfig(steps=0), r"steps must be positive, got 0"),
         (
             lambda: TrainConfig(mesh=MeshConfig(data=3)),
@@ -150,6 +154,11 @@ def test_a_misspelt_choice_is_refused(section, name):
     object.__setattr__(settings, name, "PGPO")
     with pytest.raises(ValueError, match=rf"{section.__name__}.{name} must be one of .* 'PGPO'"):
         settings.__post_init__()
+
+
+def test_cudnn_goes_with_bfloat16_and_float32_with_the_others():
+    TrainConfig(dtype="bfloat16", attention="cudnn")
+    TrainConfig(dtype="float32", attention="chunked")
 
 
 def test_the_paper_preset_holds_the_published_values():
