@@ -13,6 +13,7 @@ from pgpo_jax.training._checkpoint import Checkpoints
 from pgpo_jax.training._config import TrainConfig
 from pgpo_jax.training._evaluate import Evaluation
 from pgpo_jax.training._processes import any_process, is_first, on_first
+from pgpo_jax.training._rules import require
 from pgpo_jax.training._run_folder import open_run_folder
 from pgpo_jax.training._state import TrainState
 from pgpo_jax.training._tracking import FolderTracker, SilentTracker, Tracker
@@ -48,9 +49,17 @@ def train(config: TrainConfig, folder: str | Path, *, resume: bool = False) -> T
 
     Raises:
         FileExistsError, FileNotFoundError, RuntimeError, ValueError: if the folder does not fit
-            the request (see `open_run_folder`), or model, task or mesh are bad.
+            the request (see `open_run_folder`), if a run is to be resumed and keep no checkpoint,
+            or if model, task or mesh are bad.
         FloatingPointError: after `optimizer.max_skipped` non-finite gradients in a row.
     """
+    if resume:
+        require(
+            config.keep_checkpoints > 0,
+            "keep_checkpoints must be at least 1 to resume a run: it goes on from its newest "
+            "checkpoint, and one that keeps none cannot be continued",
+            config.keep_checkpoints,
+        )
     path = Path(folder).resolve()
     # The model and the questions are checked before the folder is claimed: an error in them
     # must not leave a half-made run behind.
@@ -63,7 +72,8 @@ def train(config: TrainConfig, folder: str | Path, *, resume: bool = False) -> T
             )
         state = trainer.initial_state
         if resume:
-            if checkpoints is None or checkpoints.latest is None:
+            assert checkpoints is not None
+            if checkpoints.latest is None:
                 raise FileNotFoundError(f"nothing to resume: there is no checkpoint in {path}")
             state = checkpoints.restore(state)
         first = int(state.step)

@@ -83,7 +83,7 @@ def test_a_run_without_checkpoints_is_the_same_run(unbroken, tmp_path):
     assert contents(folder) == contents(unbroken[0])
     assert not (folder / "checkpoints").exists()
     assert not (folder / "tensorboard").exists()
-    with pytest.raises(FileNotFoundError, match="there is no checkpoint"):
+    with pytest.raises(ValueError, match=r"keep_checkpoints must be at least 1 to resume.*got 0"):
         train(replaced(SMALL, keep_checkpoints=0, tensorboard=False), folder, resume=True)
 
 
@@ -97,6 +97,14 @@ def test_a_run_of_grpo_resumes_too(tmp_path, quick_compilation):
     assert contents(tmp_path / "run") == contents(tmp_path / "whole")
     rows = read_jsonl(tmp_path / "run" / "metrics.jsonl")
     assert [row["step"] for row in rows if "policy/mixed_group_fraction" in row] == [1, 2]
+
+
+def test_a_run_with_checkpoints_cannot_be_resumed_without(unbroken):
+    folder = unbroken[0]
+    before = sorted(folder.rglob("*")), contents(folder)
+    with pytest.raises(ValueError, match=r"keep_checkpoints must be at least 1 to resume.*got 0"):
+        train(replaced(SMALL, steps=5, keep_checkpoints=0), folder, resume=True)
+    assert (sorted(folder.rglob("*")), contents(folder)) == before
 
 
 def test_seeds_and_methods_differ(unbroken, tmp_path):
