@@ -12,7 +12,6 @@ from experiments._estimators_moments import SIGNALS
 
 Row = dict[str, Any]
 
-
 # Of the drawn sizes, those that tables show.
 _SHOWN = (1, 16, 256)
 
@@ -94,6 +93,11 @@ def _grouped(rows: Iterable[Row], key: Callable[[Row], Any]) -> dict[Any, list[R
     for row in rows:
         found[key(row)].append(row)
     return found
+
+
+def by_estimator(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Rows of each estimator, in the order in which they come."""
+    return _grouped(rows, lambda row: row["estimator"])
 
 
 def _signs(moments: list[Row]) -> list[Row]:
