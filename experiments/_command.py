@@ -1,6 +1,7 @@
 """The command line that all sweeps share."""
 
 import argparse
+import math
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -10,8 +11,10 @@ from typing import Any, TypeVar
 
 import tyro
 
-from experiments._settings import TRAINING, Preset
+from experiments._report import mean_of
+from experiments._settings import TRAINING, Preset, changed
 from experiments._sweep import Arm, Sweep
+from pgpo_jax.reports import RunRecord
 from pgpo_jax.training import TrainConfig
 
 
@@ -24,6 +27,8 @@ class SweepConfig:
     (`paper`, in science_qa: the published configuration). Every other flag changes it."""
     seeds: int = 12
     """Runs per arm; may be raised to continue a sweep."""
+    first_seed: int = 0
+    """Seeds count from here: what was chosen on some seeds is to be tested on others."""
     jobs: int = 1
     """Processes, one per core. More of them may be started by hand on the same folder."""
     output: Path | None = None
@@ -34,8 +39,29 @@ class SweepConfig:
     """What all arms start from."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class DoseConfig(SweepConfig):
+    """A sweep whose multiplier is strong enough for its effect to be seen."""
+
+    alpha: float = 5.0
+    """Per nat. At the paper's 0.5 to 1.5 the shipped model's rho is within some per cent of 1."""
+    rho_max: float = 4.0
+    """The cap, out of reach of the shipped model's information."""
+    margin: float = 0.02
+    """The smallest difference in accuracy that matters."""
+
+    def with_signal(self, base: TrainConfig, **information: Any) -> TrainConfig:
+        """`base` with the multiplier, and with changes of what it is given."""
+        signal = {"alpha": self.alpha, "rho_max": self.rho_max, **information}
+        return changed(base, method="pgpo", information=signal)
+
+    def constant(self, run: RunRecord) -> tuple[float, ...]:
+        """The signal, in nats at every step, whose rho is the mean rho of `run`."""
+        return (math.log(mean_of(run, "pgpo/rho")) / self.alpha,) * self.training.steps
+
+
 Config = TypeVar("Config", bound=SweepConfig)
-FREE = ("seeds", "jobs", "output", "report_only", "quoted_steps")
+FREE = ("seeds", "first_seed", "jobs", "output", "report_only")
 """What may change when a sweep is continued: it changes no number of a run."""
 
 
@@ -81,7 +107,7 @@ def run_experiment(
 def make_sweep(name: str, config: SweepConfig, arms: Callable[[Any], Sequence[Arm]]) -> Sweep:
     """The sweep of a configuration, in its folder."""
     folder = config.output or Path("results") / name / config.preset
-    return Sweep(folder, arms, config, config.seeds, FREE)
+    return Sweep(folder, arms, config, config.seeds, FREE, config.first_seed)
 
 
 def parse(

@@ -112,10 +112,9 @@ def _mean_curve(name: str, runs: Sequence[RunRecord], metric: str, **style: Any)
     )
 
 
-def mean_of(run: RunRecord, metric: str, until: int | None = None) -> float:
-    """Mean of a metric over a run's steps, or those up to `until`; NaN if it has none."""
-    kept = [row for row in run.steps if until is None or row["step"] <= until]
-    value = dataclasses.replace(run, steps=kept).mean(metric)
+def mean_of(run: RunRecord, metric: str) -> float:
+    """Mean of a metric over a run's steps; NaN if it has none."""
+    value = run.mean(metric)
     return float("nan") if value is None else value
 
 

@@ -50,9 +50,10 @@ class Sweep:
         folder: of the sweep.
         build: makes the arms; a function of a module, so that workers can call it.
         config: what `build` is given and what the sweep was made with, a dataclass.
-        seeds: how many, counted from 0.
+        seeds: how many.
         free: names of fields of `config` that may differ when the sweep is continued; they are not
             written down.
+        first_seed: the seeds are counted from here.
     """
 
     folder: Path
@@ -60,10 +61,13 @@ class Sweep:
     config: Any
     seeds: int
     free: tuple[str, ...] = ()
+    first_seed: int = 0
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
             raise ValueError(f"a sweep needs at least 1 seed, got {self.seeds}")
+        if self.first_seed < 0:
+            raise ValueError(f"the first seed must be at least 0, got {self.first_seed}")
         names = [arm.name for arm in self.arms]
         if len(set(names)) != len(names) or not names:
             raise ValueError(f"a sweep needs arms of different names, got {names}")
@@ -71,6 +75,10 @@ class Sweep:
     @property
     def arms(self) -> Sequence[Arm]:
         return self.build(self.config)
+
+    @property
+    def all_seeds(self) -> range:
+        return range(self.first_seed, self.first_seed + self.seeds)
 
     def run_folder(self, arm: str, seed: int) -> Path:
         return self.folder / "runs" / arm / f"seed{seed}"
@@ -92,7 +100,7 @@ class Sweep:
     def complete_seeds(self) -> list[int]:
         """The seeds at which every arm is finished."""
         arms = self.arms
-        return [s for s in range(self.seeds) if all(self.done(arm.name, s) for arm in arms)]
+        return [s for s in self.all_seeds if all(self.done(arm.name, s) for arm in arms)]
 
     def seconds(self) -> float:
         """Time spent in finished runs, compilation included."""
@@ -138,7 +146,7 @@ class Sweep:
 
     def _work(self) -> None:
         arms = self.arms
-        jobs = [(arm, seed) for seed in range(self.seeds) for arm in arms]
+        jobs = [(arm, seed) for seed in self.all_seeds for arm in arms]
         known = {(arm.name, seed) for arm, seed in jobs}
         for arm, seed in jobs:
             for needed in arm.needs(seed):

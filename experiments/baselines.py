@@ -16,11 +16,10 @@ step has its control, `..._matched`: its own mean rho at every step.
 not its control is a longer step.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from experiments._command import SweepConfig, run_experiment
+from experiments._command import DoseConfig, run_experiment
 from experiments._report import (
     comparison_section,
     finished_records,
@@ -51,17 +50,11 @@ _FROM = 1 / 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(SweepConfig):
+class Config(DoseConfig):
     """SDPO, its rivals, and the variants of the signal with their controls."""
 
-    seeds: int = 6
-    alpha: float = 5.0
-    """Per nat."""
-    rho_max: float = 4.0
     target_rho: float = 1.6
     """Of the adaptive alpha."""
-    margin: float = 0.02
-    """The smallest difference in accuracy that matters."""
 
 
 PRESETS = {
@@ -78,12 +71,7 @@ def arms(config: Config) -> list[Arm]:
         return changed(config.training, **{"method": "sdpo", "seed": seed, **changes})
 
     def pgpo(seed: int, modulation: str = "none", **signal: object) -> TrainConfig:
-        return sdpo(
-            seed,
-            method="pgpo",
-            loss={"modulation": modulation},
-            information={"alpha": config.alpha, "rho_max": config.rho_max, **signal},
-        )
+        return changed(config.with_signal(sdpo(seed), **signal), loss={"modulation": modulation})
 
     def plain(name: str, **changes: object) -> Arm:
         return Arm(name, lambda seed, finished: sdpo(seed, **changes))
@@ -93,8 +81,7 @@ def arms(config: Config) -> list[Arm]:
 
     def matched(name: str) -> Arm:
         def build(seed: int, finished: Finished) -> TrainConfig:
-            rho = mean_of(finished(name, seed), "pgpo/rho")
-            return pgpo(seed, replay=(math.log(rho) / config.alpha,) * config.training.steps)
+            return pgpo(seed, replay=config.constant(finished(name, seed)))
 
         return Arm(f"{name}_matched", build, lambda seed: [(name, seed)])
 

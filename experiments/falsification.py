@@ -30,13 +30,12 @@ at this scale" needs all five intervals inside the margin. Anything else is "und
 seeds that would decide.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from experiments._command import SweepConfig, run_experiment
+from experiments._command import DoseConfig, run_experiment
 from experiments._report import (
     Records,
     comparison_section,
@@ -85,14 +84,8 @@ _FROM = 1 / 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(SweepConfig):
+class Config(DoseConfig):
     """Trains with the real signal and with twelve replacements of it, and compares."""
-
-    alpha: float = 5.0
-    """Per nat; see the dose above."""
-    rho_max: float = 4.0
-    margin: float = 0.02
-    """The smallest difference in accuracy that matters."""
 
 
 PRESETS = {
@@ -104,12 +97,9 @@ PRESETS = {
 
 def arms(config: Config) -> list[Arm]:
     """The thirteen arms; those that replay a real run wait for it."""
-    signal = {"alpha": config.alpha, "rho_max": config.rho_max}
 
     def with_signal(seed: int, **information: object) -> TrainConfig:
-        return changed(
-            config.training, method="pgpo", seed=seed, information={**signal, **information}
-        )
+        return config.with_signal(changed(config.training, seed=seed), **information)
 
     def measured(name: str, **information: object) -> Arm:
         return Arm(name, lambda seed, finished: with_signal(seed, **information))
@@ -124,10 +114,12 @@ def arms(config: Config) -> list[Arm]:
 
     def replayed(name: str) -> Arm:
         def donor(seed: int) -> int:
-            return seed if name != "other_seed" else seed - 1 if seed else 1
+            if name != "other_seed":
+                return seed
+            return seed - 1 if seed > config.first_seed else seed + 1
 
         def build(seed: int, finished: Finished) -> TrainConfig:
-            values = replacement(name, finished("real", donor(seed)), config.alpha, seed)
+            values = replacement(name, finished("real", donor(seed)), config, seed)
             return with_signal(seed, replay=values)
 
         return Arm(name, build, lambda seed: [("real", donor(seed))])
@@ -145,14 +137,14 @@ def arms(config: Config) -> list[Arm]:
     ]
 
 
-def replacement(name: str, real: RunRecord, alpha: float, seed: int) -> tuple[float, ...]:
+def replacement(name: str, real: RunRecord, config: Config, seed: int) -> tuple[float, ...]:
     """What a matched control gives the multiplier at each step, in nats."""
     # A signal that was not finite had rho = 1, as 0 has.
     measured = np.nan_to_num(real.series("pgpo/information")[1], nan=0.0)
     rng = np.random.default_rng([seed, len(measured)])
     if name == "constant":
-        values = np.full(len(measured), math.log(mean_of(real, "pgpo/rho")) / alpha)
-    elif name == "shuffled":
+        return config.constant(real)
+    if name == "shuffled":
         values = rng.permutation(measured)
     elif name == "random":
         values = rng.choice(measured, len(measured))

@@ -20,14 +20,13 @@ the stable region it must beat `sdpo` *and* `matched`; if only shorter steps hel
 `flipped_matched` agree and both beat `sdpo`.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from experiments._command import SweepConfig, run_experiment
+from experiments._command import DoseConfig, run_experiment
 from experiments._report import (
     Records,
     comparison_section,
@@ -74,7 +73,7 @@ class Setting:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(SweepConfig):
+class Config(DoseConfig):
     """Screens for a setting that collapses, or runs all arms in one."""
 
     part: Literal["screen", "arms"] = "screen"
@@ -91,9 +90,6 @@ class Config(SweepConfig):
     """Of the screen: chance of a shown solution to be a wrong one."""
     setting: Setting = Setting()
     """Of the arms."""
-    alpha: float = 5.0
-    """Per nat."""
-    rho_max: float = 4.0
     margin: float = 0.03
     """The smallest difference in accuracy that matters."""
 
@@ -136,18 +132,13 @@ def arms(config: Config) -> list[Arm]:
 
     def modulated(name: str, **information: object) -> Arm:
         def build(seed: int, finished: Finished) -> TrainConfig:
-            return changed(
-                sdpo(seed, finished),
-                method="pgpo",
-                information={"alpha": config.alpha, "rho_max": config.rho_max, **information},
-            )
+            return config.with_signal(sdpo(seed, finished), **information)
 
         return Arm(name, build)
 
     def matched(name: str, to: str) -> Arm:
         def build(seed: int, finished: Finished) -> TrainConfig:
-            rho = mean_of(finished(to, seed), "pgpo/rho")
-            replay = (math.log(rho) / config.alpha,) * config.training.steps
+            replay = config.constant(finished(to, seed))
             return modulated(name, replay=replay).config(seed, finished)
 
         return Arm(name, build, lambda seed: [(to, seed)])

@@ -29,7 +29,8 @@ def real(tmp_path):
 
 def test_replacements_keep_what_they_should(real):
     measured = np.nan_to_num(np.array(INFORMATION, float))
-    values = {name: np.array(replacement(name, real, 5.0, 3)) for name in MATCHED}
+    config = changed(PRESETS["cpu"], training={"steps": len(INFORMATION)})
+    values = {name: np.array(replacement(name, real, config, 3)) for name in MATCHED}
     np.testing.assert_allclose(np.exp(5 * values["constant"]), np.mean(RHO))
     assert sorted(values["shuffled"]) == sorted(measured)
     assert list(values["shuffled"]) != list(measured)
@@ -37,8 +38,8 @@ def test_replacements_keep_what_they_should(real):
     np.testing.assert_array_equal(values["other_seed"], measured)
     np.testing.assert_allclose(values["mirrored"].mean(), measured.mean())
     assert np.corrcoef(values["mirrored"], measured)[0, 1] == pytest.approx(-1)
-    assert replacement("shuffled", real, 5.0, 3) == tuple(values["shuffled"])
-    assert replacement("shuffled", real, 5.0, 4) != tuple(values["shuffled"])
+    assert replacement("shuffled", real, config, 3) == tuple(values["shuffled"])
+    assert replacement("shuffled", real, config, 4) != tuple(values["shuffled"])
 
 
 def test_arms_differ_in_the_signal_alone(real):

@@ -34,7 +34,6 @@ def test_rules_by_hand(tmp_path):
         "best on validation": [0.5, 0.3],
         "best on test": [0.8, 0.6],
     }
-    assert quote(run, 8)["fixed step"].tolist() == [0.5, 0.3]
 
 
 def test_selection_is_seen_where_there_is_nothing_to_find(tmp_path):

@@ -95,6 +95,19 @@ def test_an_interrupted_sweep_repeats_nothing_that_is_finished(tmp_path, trained
     assert sweep(tmp_path).complete_seeds() == [0, 1]
 
 
+def test_fresh_seeds_of_the_same_sweep(tmp_path, trained):
+    sweep(tmp_path).run()
+    trained.clear()
+    fresh = sweep(tmp_path, Config(seeds=2), first_seed=1)
+    assert fresh.complete_seeds() == [1]
+    with pytest.raises(ValueError, match="first seed must be at least 0, got -1"):
+        sweep(tmp_path, first_seed=-1)
+    solo = Sweep(tmp_path, lambda config: arms(config)[:1], Config(), 2, ("seeds",), 1)
+    solo.run()
+    assert trained == [("base", 2)]
+    assert solo.complete_seeds() == [1, 2]
+
+
 def test_a_run_that_diverges_is_a_finding(tmp_path, trained, monkeypatch):
     faithful = _sweep.train
 
