@@ -14,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from pgpo_jax import multiplier
-from pgpo_jax._reduce import REDUCTIONS, mean_of, pooled
+from pgpo_jax._reduce import REDUCTIONS, mean_over
 from pgpo_jax.training import (
     PRESETS,
     Experience,
@@ -142,9 +142,7 @@ def signal_series(
     """I_k of one estimator, by step."""
     return np.array(
         [
-            float(
-                mean_of(*pooled(jnp.asarray(v[name], jnp.float32), jnp.asarray(m), None, reduction))
-            )
+            float(mean_over(jnp.asarray(v[name], jnp.float32), jnp.asarray(m), None, reduction))
             for v, m in zip(values, masks, strict=True)
         ]
     )

@@ -52,3 +52,13 @@ def pooled(
 def mean_of(total: Float[Array, ""], count: Shaped[Array, ""]) -> Float[Array, ""]:
     """`total / count`, and 0 where nothing was counted."""
     return total / jnp.maximum(count.astype(total.dtype), 1.0)
+
+
+def mean_over(
+    per_token: Float[Array, "B T"],
+    mask: Mask,
+    sequence_mask: SequenceMask | None,
+    reduction: str,
+) -> Float[Array, ""]:
+    """The mean of `reduction` over one whole batch; see `pooled`."""
+    return mean_of(*pooled(per_token, mask, sequence_mask, reduction))

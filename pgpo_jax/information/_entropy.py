@@ -3,7 +3,7 @@
 from jaxtyping import Array, Float, Int
 
 from pgpo_jax._categorical import entropy, log_probs
-from pgpo_jax._reduce import Mask, SequenceMask, mean_of, pooled
+from pgpo_jax._reduce import Mask, SequenceMask, mean_over
 
 
 def entropy_gain_per_token(
@@ -52,4 +52,4 @@ def entropy_gain(
     1.3863
     """
     per_token = entropy_gain_per_token(student_logits, teacher_logits)
-    return mean_of(*pooled(per_token, mask, sequence_mask, reduction))
+    return mean_over(per_token, mask, sequence_mask, reduction)

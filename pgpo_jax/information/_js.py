@@ -3,7 +3,7 @@
 from jaxtyping import Array, Float, Int
 
 from pgpo_jax._categorical import log_probs, mixture_divergence
-from pgpo_jax._reduce import Mask, SequenceMask, mean_of, pooled
+from pgpo_jax._reduce import Mask, SequenceMask, mean_over
 
 
 def js_gain_per_token(
@@ -33,14 +33,14 @@ def js_gain(
     models draws it, so it lies in [0, log 2] whatever the logits: a signal that cannot run away.
 
     Args:
-        student_logits: next-token logits without feedback.
+        student_logits: next-token logits without feedback, any float dtype.
         teacher_logits: logits at the same response tokens, with feedback.
         mask: response tokens (nonzero: counts).
         sequence_mask: sequences with a teacher signal; all of them if omitted.
-        reduction: as in `entropy_gain`.
+        reduction: `"sequence_mean"`, `"token_mean"` or `"sequence_sum"`, as in `entropy_gain`.
 
     Returns:
-        The signal in nats; 0 if nothing counts.
+        The signal in nats, float32 (float64 for float64 logits); 0 if nothing counts.
 
     Raises:
         ValueError: unknown reduction.
@@ -51,4 +51,4 @@ def js_gain(
     0.6931
     """
     per_token = js_gain_per_token(student_logits, teacher_logits)
-    return mean_of(*pooled(per_token, mask, sequence_mask, reduction))
+    return mean_over(per_token, mask, sequence_mask, reduction)

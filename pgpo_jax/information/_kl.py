@@ -3,7 +3,7 @@
 from jaxtyping import Array, Float, Int
 
 from pgpo_jax._categorical import log_probs, mixture_divergence
-from pgpo_jax._reduce import Mask, SequenceMask, mean_of, pooled
+from pgpo_jax._reduce import Mask, SequenceMask, mean_over
 
 
 def kl_gain_per_token(
@@ -33,14 +33,14 @@ def kl_gain(
     feedback. A word that is impossible for the student counts as the smallest normal probability.
 
     Args:
-        student_logits: next-token logits without feedback.
+        student_logits: next-token logits without feedback, any float dtype.
         teacher_logits: logits at the same response tokens, with feedback.
         mask: response tokens (nonzero: counts).
         sequence_mask: sequences with a teacher signal; all of them if omitted.
-        reduction: as in `entropy_gain`.
+        reduction: `"sequence_mean"`, `"token_mean"` or `"sequence_sum"`, as in `entropy_gain`.
 
     Returns:
-        The signal in nats; 0 if nothing counts.
+        The signal in nats, float32 (float64 for float64 logits); 0 if nothing counts.
 
     Raises:
         ValueError: unknown reduction.
@@ -51,4 +51,4 @@ def kl_gain(
     0.3681
     """
     per_token = kl_gain_per_token(student_logits, teacher_logits)
-    return mean_of(*pooled(per_token, mask, sequence_mask, reduction))
+    return mean_over(per_token, mask, sequence_mask, reduction)

@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
-from pgpo_jax._categorical import finite
-from pgpo_jax._reduce import Mask, SequenceMask, mean_of, pooled
+from pgpo_jax._reduce import Mask, SequenceMask, mean_over
+from pgpo_jax.information._pointwise import log_ratio
 
 
 def outcome_sign(success: SequenceMask, dtype: jnp.dtype) -> Float[Array, " B"]:
@@ -38,10 +38,10 @@ def outcome_gain(
         success: sequences that were graded right (nonzero: right).
         mask: response tokens (nonzero: counts).
         sequence_mask: sequences with a teacher signal; all of them if omitted.
-        reduction: as in `entropy_gain`.
+        reduction: `"sequence_mean"`, `"token_mean"` or `"sequence_sum"`, as in `entropy_gain`.
 
     Returns:
-        The signal in nats; 0 if nothing counts.
+        The signal in nats, float32 (float64 for float64 log-probabilities); 0 if nothing counts.
 
     Raises:
         ValueError: unknown reduction.
@@ -53,6 +53,6 @@ def outcome_gain(
     >>> round(float(gain(agreeing)), 4), round(float(gain(misled)), 4)
     (0.6931, -0.6931)
     """
-    per_token = finite(teacher_logprobs) - finite(student_logprobs)
+    per_token = log_ratio(student_logprobs, teacher_logprobs)
     signed = outcome_sign(success, per_token.dtype)[:, None] * per_token
-    return mean_of(*pooled(signed, mask, sequence_mask, reduction))
+    return mean_over(signed, mask, sequence_mask, reduction)

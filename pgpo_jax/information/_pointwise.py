@@ -3,7 +3,7 @@
 from jaxtyping import Array, Float, Int
 
 from pgpo_jax._categorical import finite, token_log_probs
-from pgpo_jax._reduce import Mask, SequenceMask, mean_of, pooled
+from pgpo_jax._reduce import Mask, SequenceMask, mean_over
 
 
 def pointwise_gain_per_token(
@@ -14,9 +14,16 @@ def pointwise_gain_per_token(
     """log q(y) - log p(y) of the sampled token y, in nats; of either sign."""
     if tokens is None:
         raise ValueError("The pointwise estimator needs the sampled `tokens`, got None.")
-    return finite(token_log_probs(teacher_logits, tokens)) - finite(
-        token_log_probs(student_logits, tokens)
+    return log_ratio(
+        token_log_probs(student_logits, tokens), token_log_probs(teacher_logits, tokens)
     )
+
+
+def log_ratio(
+    student_logprobs: Float[Array, "*batch"], teacher_logprobs: Float[Array, "*batch"]
+) -> Float[Array, "*batch"]:
+    """log q(y) - log p(y), finite also where either is log 0."""
+    return finite(teacher_logprobs) - finite(student_logprobs)
 
 
 def pointwise_gain(
@@ -38,10 +45,10 @@ def pointwise_gain(
         teacher_logprobs: log q of the same tokens, nats.
         mask: response tokens (nonzero: counts).
         sequence_mask: sequences with a teacher signal; all of them if omitted.
-        reduction: as in `entropy_gain`.
+        reduction: `"sequence_mean"`, `"token_mean"` or `"sequence_sum"`, as in `entropy_gain`.
 
     Returns:
-        The signal in nats; 0 if nothing counts.
+        The signal in nats, float32 (float64 for float64 log-probabilities); 0 if nothing counts.
 
     Raises:
         ValueError: unknown reduction.
@@ -51,5 +58,5 @@ def pointwise_gain(
     >>> round(float(pgpo.information.pointwise_gain(student, teacher, jnp.ones((1, 2)))), 4)
     0.3466
     """
-    per_token = finite(teacher_logprobs) - finite(student_logprobs)
-    return mean_of(*pooled(per_token, mask, sequence_mask, reduction))
+    per_token = log_ratio(student_logprobs, teacher_logprobs)
+    return mean_over(per_token, mask, sequence_mask, reduction)
