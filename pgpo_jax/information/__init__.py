@@ -1,5 +1,6 @@
 """Estimators of how much the feedback tells about the next token, in nats."""
 
+from pgpo_jax.information._contrast import outcome_contrast as outcome_contrast
 from pgpo_jax.information._entropy import entropy_gain as entropy_gain, entropy_gain_per_token
 from pgpo_jax.information._js import js_gain as js_gain, js_gain_per_token
 from pgpo_jax.information._kl import kl_gain as kl_gain, kl_gain_per_token
@@ -16,5 +17,7 @@ ESTIMATORS = {
     "js": js_gain_per_token,
     "pointwise": pointwise_gain_per_token,
 }
-# What configs and the fused head choose from: those, and the pointwise gain signed by the grader.
+# What the fused head chooses from: those, and the pointwise gain signed by the grader.
 SIGNALS = (*ESTIMATORS, "outcome")
+# And what configs choose from: the contrast of the classes is taken of whole batches only.
+CHOICES = (*SIGNALS, "outcome_contrast")

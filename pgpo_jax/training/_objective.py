@@ -13,6 +13,7 @@ from pgpo_jax.distillation import (
     policy_head_loss,
     sdpo_head_loss,
 )
+from pgpo_jax.information import outcome_contrast
 from pgpo_jax.training._config import TrainConfig
 from pgpo_jax.training._experience import Experience
 from pgpo_jax.training._state import TrainState, student_weights, teacher_weights
@@ -79,9 +80,8 @@ def experience_loss(
             "trust_region_rate": config.teacher.rate,
         }
     settings = config.loss
-    success = None
-    if config.information.estimator == "outcome":
-        success = batch.score >= config.teacher.success_threshold
+    estimator = config.information.estimator
+    graded = estimator.startswith("outcome")
     return sdpo_head_loss(
         student_hidden,
         teacher_hidden,
@@ -96,12 +96,12 @@ def experience_loss(
         temperature=config.rollout.temperature,
         mode=settings.aggregation,
         signal_mask=batch.signal_mask,
-        success=success,
+        success=_success(batch, config) if graded else None,
         modulation=settings.modulation,
         alpha=config.information.alpha,
         rho_max=config.information.rho_max,
         rho_min=config.information.rho_min,
-        information=config.information.estimator,
+        information="outcome" if graded else estimator,
         information_reduction=config.information.reduction,
         old_logprobs=None if settings.rollout_clip is None else batch.sampler_logprobs,
         is_clip=settings.rollout_clip,
@@ -109,6 +109,25 @@ def experience_loss(
         **whole,
         **mix,
     )
+
+
+def of_batch(out: HeadLoss, batch: Experience, config: TrainConfig) -> HeadLoss:
+    """`out` of a whole batch, with the information that cannot be pooled from parts of it."""
+    if config.information.estimator != "outcome_contrast":
+        return out
+    contrast = outcome_contrast(
+        out.student_logprobs,
+        out.teacher_logprobs,
+        _success(batch, config),
+        batch.response_mask,
+        batch.signal_mask,
+        reduction=config.information.reduction,
+    )
+    return out._replace(information=contrast)
+
+
+def _success(batch: Experience, config: TrainConfig) -> Bool[Array, " R"]:
+    return batch.score >= config.teacher.success_threshold
 
 
 def policy_gradient_loss(

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pgpo_jax._multiplier import check_hyperparameters
-from pgpo_jax.information import SIGNALS
+from pgpo_jax.information import CHOICES
 from pgpo_jax.models import LORA_TARGETS
 from pgpo_jax.training._rules import one_of_its_choices, positive, probability, require
 
@@ -128,8 +128,9 @@ class InformationConfig:
     """The signal and the multiplier, as in `pgpo_jax.scale_by_information`."""
 
     estimator: str = "entropy"
-    """One of `pgpo_jax.information.SIGNALS`: entropy, kl, js, pointwise, or outcome (the pointwise
-    gain signed by the grade)."""
+    """One of `pgpo_jax.information.CHOICES`: entropy, kl, js, pointwise, outcome (the pointwise
+    gain signed by the grade), or outcome_contrast (its mean over right responses minus that over
+    wrong ones; a modulation of the loss, which is of single responses, is that of outcome)."""
     rows: Literal["all", "failures"] = "all"
     """Which sequences with a teacher signal I is measured on: all, or those graded below
     `teacher.success_threshold` (I = 0 if there are none). The loss takes all of them."""
@@ -166,9 +167,15 @@ class InformationConfig:
             self.flip,
         )
         require(
-            self.estimator in SIGNALS,
-            f"InformationConfig.estimator must be one of {sorted(SIGNALS)}",
+            self.estimator in CHOICES,
+            f"InformationConfig.estimator must be one of {sorted(CHOICES)}",
             self.estimator,
+        )
+        require(
+            self.rows == "all" or self.estimator != "outcome_contrast",
+            "InformationConfig.rows must be 'all' with estimator 'outcome_contrast', which needs "
+            "both right and wrong responses",
+            self.rows,
         )
         check_hyperparameters(self.alpha, self.rho_max, self.rho_min)
         require(0 <= self.decay < 1, "InformationConfig.decay must be in [0, 1)", self.decay)

@@ -13,6 +13,7 @@ from pgpo_jax.training._control import MEASURED, SignalControl
 from pgpo_jax.training._experience import Experience
 from pgpo_jax.training._objective import (
     experience_loss,
+    of_batch,
     policy_gradient_loss,
     policy_metrics,
     signal_metrics,
@@ -60,6 +61,7 @@ def make_train_step(
             loss_of, state.params, batch, config.optimizer.micro_batch
         )
         if isinstance(out, HeadLoss):
+            out = of_batch(out, batch, config)
             signal = control(out.information)
             metrics = signal_metrics(out, batch, config) | {"pgpo/signal": signal}
         else:

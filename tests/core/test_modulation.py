@@ -80,3 +80,42 @@ def test_what_outcome_gain_cannot_see(x64):
         for a, b in zip(p, q, strict=True)
     ]
     np.testing.assert_allclose(p @ np.array(gains), (p * np.log(p / q)).sum(), rtol=1e-12)
+
+
+RATIO = jnp.array([[0.4, 0.2, 9.0], [-0.1, 9.0, 9.0], [0.5, 0.1, 0.3], [9.0, 9.0, 9.0]])
+RATIO_MASK = jnp.array([[1, 1, 0], [1, 0, 0], [1, 1, 1], [0, 0, 0]])
+GRADED = jnp.array([1, 1, 0, 0])
+
+
+def graded(f, ratio=RATIO, success=GRADED, mask=RATIO_MASK, sequences=None, **kw):
+    return float(f(jnp.zeros_like(ratio), ratio, success, mask, sequences, **kw))
+
+
+@pytest.mark.parametrize(
+    ("reduction", "want", "without_second"),
+    [
+        ("sequence_mean", (0.3 - 0.1) / 2 - 0.3, 0.0),
+        ("token_mean", 0.5 / 3 - 0.3, 0.0),
+        ("sequence_sum", 0.25 - 0.9, 0.6 - 0.9),
+    ],
+)
+def test_outcome_contrast_by_hand(reduction, want, without_second):
+    got = graded(information.outcome_contrast, reduction=reduction)
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+    sequences = jnp.array([1, 0, 1, 1])
+    got = graded(information.outcome_contrast, sequences=sequences, reduction=reduction)
+    np.testing.assert_allclose(got, without_second, rtol=1e-6, atol=1e-7)
+
+
+def test_outcome_contrast_does_not_see_a_common_shift_and_outcome_gain_does():
+    shifted = {f: graded(f, RATIO - 2.0) - graded(f) for f in
+               (information.outcome_contrast, information.outcome_gain)}  # fmt: skip
+    np.testing.assert_allclose(shifted[information.outcome_contrast], 0.0, atol=1e-6)
+    # Two right and one wrong of the three that have a token.
+    np.testing.assert_allclose(shifted[information.outcome_gain], -2.0 / 3, rtol=1e-5)
+
+
+@pytest.mark.parametrize("success", [[1, 1, 1, 0], [0, 0, 0, 1]])
+def test_outcome_contrast_of_one_class_is_zero(success):
+    """The last sequence has no token, so it is no second class."""
+    assert graded(information.outcome_contrast, success=jnp.array(success)) == 0.0

@@ -80,6 +80,22 @@ def test_micro_batches_are_the_batch(small_config, mode, monkeypatch):
         assert_same(whole, one_step(model, config, micro_batch=2))
 
 
+def test_a_contrast_of_classes_is_that_of_the_batch(small_config):
+    """Rows are right and wrong unevenly, so that the contrasts of the micro-batches differ."""
+    model = nnx.split(BagOfWords(nnx.Rngs(0)), nnx.Param)
+    batch = random_experience(rows=6, kept=5)._replace(
+        score=np.array([1, 0, 0, 1, 0, 1], np.float32)
+    )
+    config = replaced(
+        small_config, loss={"support": "full"}, information={"estimator": "outcome_contrast"}
+    )
+    whole = one_step(model, config, batch)
+    assert_same(whole, one_step(model, config, batch, micro_batch=2))
+    signed = one_step(model, replaced(config, information={"estimator": "outcome"}), batch)
+    metrics = [m["pgpo/signal"] for m in (whole[1], signed[1])]
+    assert abs(float(metrics[0] - metrics[1])) > 1e-3  # and not the signal that is pooled
+
+
 def test_micro_batches_on_a_mesh(small_model, small_config):
     params = small_model[1]
     batch = random_experience()

@@ -75,6 +75,10 @@ from pgpo_jax.training import (
         ),
         (lambda: InformationConfig(estimator="oracle"), r"estimator must be one of .*'outcome'"),
         (
+            lambda: InformationConfig(estimator="outcome_contrast", rows="failures"),
+            r"rows must be 'all' with estimator 'outcome_contrast'.*, got 'failures'",
+        ),
+        (
             lambda: TrainConfig(method="grpo"),
             r"teacher.kind must be 'live' with method 'grpo'.*, got 'ema'",
         ),
