@@ -7,6 +7,9 @@ That interpreter needs torch and transformers (by default it is this one); the t
 1/vocabulary: the key is such that a row goes on to the last token, and since a row that ended costs
 what the others do, every row counts all its tokens on both sides.
 
+`bound` is what the ratio would be if a call were nothing but its steps' products with the kernels:
+no prompt, no attention, no norms, no choice of tokens.
+
 With `--tail N` the question is another one: N tokens at the most, the end drawn so that most
 responses stop early and a few go on for long, `sample` as it is against `sample` that keeps every
 row to the end.
@@ -32,6 +35,7 @@ from flax import nnx
 
 from benchmarks._record import add_json_flag, in_turns, ratio, report
 from pgpo_jax.models import Qwen3, Qwen3Config, Samples, _generate, sample, save_pretrained
+from pgpo_jax.models._layers import LayerWeights
 
 MODULE = "benchmarks.sampler"
 
@@ -134,6 +138,30 @@ def sampler(
     return lambda: sample(model, tokens, np.ones_like(tokens), jax.random.key(seed), **settings)
 
 
+def products_alone(model: Qwen3, rows: int, steps: int) -> Callable[[], Any]:
+    """Each step's products with the kernels and nothing else, one after the other as in a step."""
+    stacked = model.layers.weights().astype(model.dtype)
+    kernels = tuple(
+        LayerWeights(*(weight[layer] for weight in stacked))
+        for layer in range(model.config.num_hidden_layers)
+    )
+
+    @jax.jit
+    def run(x: jax.Array, kernels: tuple[LayerWeights, ...], head: jax.Array) -> jax.Array:
+        def step(_: Any, x: jax.Array) -> jax.Array:
+            for w in kernels:
+                # Every product takes part in the result, or the compiler would leave it out.
+                queries = x @ w.q_proj + jnp.sum((x @ w.k_proj) * (x @ w.v_proj))
+                x = x + queries @ w.o_proj
+                x = x + ((x @ w.gate_proj) * (x @ w.up_proj)) @ w.down_proj
+            return x / jnp.linalg.norm(x) + jnp.sum(x @ head)
+
+        return jax.lax.fori_loop(0, steps, step, x)
+
+    x, head = jnp.ones((rows, model.config.hidden_size), model.dtype), model.head()
+    return lambda: run(x, kernels, head)
+
+
 def beside_hugging_face(
     model: Qwen3, args: argparse.Namespace, tokens: np.ndarray, other: HuggingFace
 ) -> dict[str, Any]:
@@ -144,21 +172,27 @@ def beside_hugging_face(
         if jnp.any(jnp.all((run := sampler(model, args, tokens, seed))().mask, axis=1))
     )
     theirs: list[float] = []
-    runs: dict[str, Callable[[], Any]] = {"ours": ours}
+    runs: dict[str, Callable[[], Any]] = {
+        "ours": ours,
+        "products": products_alone(model, len(tokens), args.new),
+    }
     if not other.missing:
         # It times itself: the pipe is not part of its seconds.
         runs["theirs"] = lambda: theirs.append(other.generate(args, tokens))
-    seconds = in_turns(runs, args.repeats)["ours"]
+    times = in_turns(runs, args.repeats)
+    seconds, products = times["ours"], times["products"]
     made = len(tokens) * args.new
     row: dict[str, Any] = {
         "batch": len(tokens),
         "tokens_per_second": made / statistics.median(seconds),
         "ms_per_step": 1e3 * statistics.median(seconds) / args.new,
+        "ms_products": 1e3 * statistics.median(products) / args.new,
     }
     if not other.missing:
         # The first call is not counted, on either side.
         row["hugging_face"] = made / statistics.median(theirs[1:])
         row |= {f"ratio_{name}": value for name, value in ratio(theirs[1:], seconds).items()}
+        row["bound"] = ratio(theirs[1:], products)["median"]
     return row
 
 
