@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools as ft
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Bool, Float, Int, Key, Shaped
+from jaxtyping import Array, Bool, Float, Int, Key, Shaped, UInt32
 
 from pgpo_jax.models._generate import Settings, generate
 from pgpo_jax.models._qwen3 import Qwen3
@@ -118,18 +117,25 @@ def sample(
             settings,
             jnp.asarray(prompt_tokens, jnp.int32),
             jnp.asarray(prompt_mask).astype(jnp.bool_),
-            _row_keys(key, rows),
+            key if key.ndim else row_keys(key, np.arange(rows, dtype=np.uint32)),
             jnp.asarray(temperature, jnp.float32),
             jnp.asarray(top_p, jnp.float32),
         )
     )
 
 
-@ft.partial(jax.jit, static_argnums=1)
-def _row_keys(key: Array, rows: int) -> Array:
-    if key.ndim == 1:
-        return key
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(rows, dtype=jnp.uint32))
+@jax.jit
+def row_keys(key: Key[Array, ""], rows: UInt32[Array | np.ndarray, " R"]) -> Key[Array, " R"]:
+    """The keys of some rows, by their numbers in the whole batch.
+
+    Args:
+        key: of the whole batch.
+        rows: the numbers.
+
+    Returns:
+        What `sample` takes for `key` where these rows are sampled apart from the others.
+    """
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
 
 
 def _check_int(name: str, value: Any, low: int, high: int | None) -> None:

@@ -51,6 +51,25 @@ def own_rows(count: int, mesh: Mesh | None) -> Int[np.ndarray, " own"]:
     return np.concatenate([np.arange(start, start + count // shards) for start in starts])
 
 
+def row_parts(count: int, size: int, mesh: Mesh | None) -> Int[np.ndarray, "parts size"]:
+    """Cuts `count` rows into parts of `size`, each of which lies where its rows lay in the whole.
+
+    A part has equally many rows of every device, in the order of the whole, so that a process has
+    all that it needs of each.
+
+    Raises:
+        ValueError: if a part cannot be spread evenly, or parts do not make up the whole.
+    """
+    shards = 1 if mesh is None else _row_shards(mesh)
+    if count % size or size % shards:
+        raise ValueError(
+            f"parts of {size} rows must divide {count} rows, and spread over data * fsdp = "
+            f"{shards} devices"
+        )
+    rows = np.arange(count).reshape(shards, count // size, size // shards)
+    return rows.swapaxes(0, 1).reshape(-1, size)
+
+
 def shard_rows(tree: Any, mesh: Mesh | None) -> Any:
     """Puts host arrays on the devices, their first axis (sequences) spread over the data axes.
 

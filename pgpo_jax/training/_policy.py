@@ -4,16 +4,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from pgpo_jax.models import decode, load_pretrained, load_tokenizer, render_chat, sample
+from pgpo_jax.models._sample import row_keys
 from pgpo_jax.tasks import Question
 from pgpo_jax.training._buckets import bucket, pad
-from pgpo_jax.training._mesh import fetch_rows, gather_rows, shard_rows
+from pgpo_jax.training._mesh import fetch_rows, gather_rows, own_rows, row_parts, shard_rows
 
 
 class Responses(NamedTuple):
@@ -68,51 +68,49 @@ class Policy:
         """Samples `samples` responses to each prompt: to `at_once` prompts (of all processes) in a
         call of the jitted sampler, or to all of them.
 
-        All processes call it together, each with its own prompts (see `own_rows`).
+        All processes call it together, each with its own prompts (see `own_rows`). The random
+        numbers of a response follow from `key` and its place among the responses of all processes:
+        neither mesh, processes nor `at_once` change them.
         """
         lengths = gather_rows(np.array([len(prompt) for prompt in prompts]), self.mesh)
-        if at_once is not None and at_once < len(lengths):
-            share = at_once * len(prompts) // len(lengths)
-            parts = [
-                self.respond(
-                    params,
-                    prompts[start : start + share],
-                    jax.random.fold_in(key, start),
-                    samples=samples,
-                    max_new_tokens=max_new_tokens,
-                    temperature=temperature,
-                    top_p=top_p,
-                    smallest_bucket=smallest_bucket,
-                    largest_prompt=largest_prompt,
-                )
-                for start in range(0, len(prompts), share)
-            ]
-            return Responses(
-                np.concatenate([part.tokens for part in parts]),
-                np.concatenate([part.mask for part in parts]),
-                np.concatenate([part.logprobs for part in parts]),
-                [text for part in parts for text in part.texts],
+        own, places, parts = own_rows(len(lengths), self.mesh), [], []
+        for part in row_parts(len(lengths), at_once or len(lengths), self.mesh):
+            places.append(np.searchsorted(own, part[own_rows(len(part), self.mesh)]))
+            width = bucket(
+                int(lengths[part].max()), smallest=smallest_bucket, largest=largest_prompt
             )
-        width = bucket(int(lengths.max()), smallest=smallest_bucket, largest=largest_prompt)
-        tokens, mask = pad(prompts, count=len(prompts), width=width, fill=self.pad_id, side="left")
-        tokens, mask = shard_rows((tokens, mask), self.mesh)
-        out = sample(
-            nnx.merge(self.graphdef, params),
-            tokens,
-            mask,
-            key,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            eos_id=self.eos_ids,
-            pad_id=self.pad_id,
-            samples_per_prompt=samples,
-        )
-        ids, valid, logprobs = fetch_rows((out.tokens, out.mask, out.logprobs))
+            tokens, mask = pad(
+                [prompts[i] for i in places[-1]],
+                count=len(places[-1]),
+                width=width,
+                fill=self.pad_id,
+                side="left",
+            )
+            tokens, mask = shard_rows((tokens, mask), self.mesh)
+            out = sample(
+                nnx.merge(self.graphdef, params),
+                tokens,
+                mask,
+                row_keys(key, _samples_of(part, samples).astype(np.uint32)),
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+                top_p=top_p,
+                eos_id=self.eos_ids,
+                pad_id=self.pad_id,
+                samples_per_prompt=samples,
+            )
+            parts.append(fetch_rows((out.tokens, out.mask, out.logprobs)))
+        order = _samples_of(np.argsort(np.concatenate(places)), samples)
+        ids, valid, logprobs = (np.concatenate(part)[order] for part in zip(*parts, strict=True))
         texts = [
             decode(self.tokenizer, row[keep].tolist()) for row, keep in zip(ids, valid, strict=True)
         ]
         return Responses(ids, valid, logprobs, texts)
+
+
+def _samples_of(prompts: Int[np.ndarray, " questions"], samples: int) -> Int[np.ndarray, " N"]:
+    """The numbers of the responses to some prompts."""
+    return (prompts[:, None] * samples + np.arange(samples)).ravel()
 
 
 TINY = Path(__file__).resolve().parent.parent / "assets" / "tiny"

@@ -31,7 +31,7 @@ class RolloutConfig:
     `questions * samples / row_buckets` rows."""
     micro_batch: int | None = None
     """Questions answered at a time, which bounds the key-value cache. `None`: all at once. The
-    random numbers differ from those of another `micro_batch`."""
+    random numbers are the same."""
     share_prompts: bool = False
     """Read a prompt once for all responses to it, and a teacher prompt once for all that are shown
     the same solution. Pays where prompts are not short against responses; needs one device and

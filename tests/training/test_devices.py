@@ -31,6 +31,7 @@ from pgpo_jax.training import (
     shard_rows,
     train,
 )
+from pgpo_jax.training._fit import changed_flags
 from tests.training.conftest import REMATERIALISED, replaced
 
 
@@ -134,11 +135,13 @@ def test_the_environment_says_how_to_meet(monkeypatch):
         DistributedConfig.from_environment()
 
 
+# An evaluation has the shape of a part of the rollouts, and so its programs.
 PAIR = replaced(
     PRESETS["tiny"],
-    steps=3,
+    steps=2,
     checkpoint_every=100,
-    rollout={"questions": 4, "samples": 2, "row_buckets": 1},
+    tensorboard=False,
+    rollout={"questions": 8, "samples": 2, "row_buckets": 1, "micro_batch": 4},
     evaluation={"every": 100, "questions": 4, "samples": 2, "batch": 4},
 )
 
@@ -176,20 +179,8 @@ def test_two_processes_train_as_one(tmp_path):
     result = train(PAIR, alone)
     folder = tmp_path / "pair" / "run"
     folder.parent.mkdir()
-    options = []
-    for section, names in (("rollout", "questions samples"), ("evaluation", "questions samples")):
-        for name in names.split():
-            options += [f"--{section}.{name}", str(getattr(getattr(PAIR, section), name))]
-    options += [
-        "--rollout.row-buckets",
-        "1",
-        "--evaluation.batch",
-        "4",
-        "--evaluation.every",
-        "100",
-    ]
-    options += ["--steps", "1000", "--mesh.fsdp", "4", "--mesh.tensor", "2"]
-    processes = start_pair(folder, options)
+    spread = replaced(PAIR, steps=1000, mesh={"fsdp": 4, "tensor": 2})
+    processes = start_pair(folder, changed_flags(PRESETS["tiny"], spread).split())
     try:
         for _ in range(4000):
             if len(read_jsonl(folder / "metrics.jsonl")) > PAIR.steps:
