@@ -303,18 +303,23 @@ def test_one_program_per_shape(small_model, small_config):
     assert programs[0] < programs[1]
 
 
-@pytest.mark.parametrize("sizes", [(1, 4, 2), (2, 2, 2)])
-def test_the_step_is_the_same_on_a_mesh(small_model, small_config, sizes, capfd):
-    graphdef, params = small_model
-    config = replaced(small_config, mesh=MeshConfig(*sizes))
+def on_a_mesh(params, config, sizes, optimizer):
+    """The mesh, the step on it and its state."""
+    config = replaced(config, mesh=MeshConfig(*sizes))
     mesh = make_mesh(config.mesh)
     spread, _ = nnx.split(Qwen3(SMALL_QWEN3, rngs=nnx.Rngs(0), mesh=mesh), nnx.Param)
-    optimizer = make_optimizer(config)
     placed = jax.device_put(fresh(params), shardings(params, mesh))
     state = init_state(placed, optimizer, config.teacher, mesh)
     layout = jax.tree.map(lambda x: x.sharding, state)
-    step = make_train_step(spread, optimizer, config, layout=layout)
-    alone = init_state(fresh(params), optimizer, config.teacher)
+    return mesh, make_train_step(spread, optimizer, config, layout=layout), state
+
+
+@pytest.mark.parametrize("sizes", [(1, 4, 2), (2, 2, 2)])
+def test_the_step_is_the_same_on_a_mesh(small_model, small_config, sizes, capfd):
+    graphdef, params = small_model
+    config = small_config
+    mesh, step, state = on_a_mesh(params, config, sizes, make_optimizer(config))
+    alone = init_state(fresh(params), make_optimizer(config), config.teacher)
     single = compiled(graphdef, small_config)
     for seed in range(3):
         batch = random_experience(seed)
@@ -329,3 +334,25 @@ def test_the_step_is_the_same_on_a_mesh(small_model, small_config, sizes, capfd)
         leaves = jax.tree.leaves(held)
         own = sum(leaf.addressable_shards[0].data.nbytes for leaf in leaves)
         assert own < 1.2 * sum(leaf.nbytes for leaf in leaves) / (sizes[1] * sizes[2])
+
+
+def test_grpo_is_the_same_on_a_mesh(small_model, small_config, capfd):
+    graphdef, params = small_model
+    config = replaced(small_config, method="grpo", teacher={"kind": "live"})
+    batch = random_experience(kept=8)
+    batch = batch._replace(advantage=np.linspace(-0.7, 0.5, 8, dtype=np.float32))
+    # Descent at rate 1, so that what the weights lose is the gradient.
+    optimizer = optax.with_extra_args_support(optax.sgd(1.0))
+    mesh, step, state = on_a_mesh(params, config, (1, 4, 2), optimizer)
+    many, spread = step(state, shard_rows(batch, mesh))
+    alone = init_state(fresh(params), optimizer, config.teacher)
+    one, single = make_train_step(graphdef, optimizer, config)(
+        alone, jax.tree.map(jnp.asarray, batch)
+    )
+    np.testing.assert_allclose(spread["loss"], single["loss"], atol=1e-5)
+    gradients = [jax.tree.map(jnp.subtract, params, x.params) for x in (one, jax.device_get(many))]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *gradients)
+    # Against so large a gradient (and loss) 1e-5 is close; and another batch has another one.
+    assert abs(float(single["loss"])) > 1e-2
+    assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(gradients[0])) > 1e-2
+    assert REMATERIALISED not in capfd.readouterr().err
