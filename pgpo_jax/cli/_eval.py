@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import jax
@@ -7,7 +7,14 @@ import tyro
 
 from pgpo_jax.reports import mean_interval
 from pgpo_jax.tasks import Question, load_questions
-from pgpo_jax.training import EvaluationConfig, RolloutConfig, evaluate, load_policy
+from pgpo_jax.training import (
+    EvaluationConfig,
+    MeshConfig,
+    RolloutConfig,
+    evaluate,
+    load_policy,
+    make_mesh,
+)
 
 _ENDLESS = 64
 
@@ -37,6 +44,7 @@ class EvalCommand:
     """Questions sampled at a time."""
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
+    mesh: MeshConfig = field(default_factory=MeshConfig)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -52,8 +60,14 @@ def main(argv: Sequence[str]) -> None:
     rollout = RolloutConfig(
         max_prompt=command.max_prompt, max_response=command.max_response, smallest_bucket=64
     )
+    shards = command.mesh.data * command.mesh.fsdp
+    if command.batch % shards:
+        raise ValueError(
+            f"--batch must be divisible by mesh.data * mesh.fsdp = {shards}, got {command.batch}"
+        )
+    mesh = make_mesh(command.mesh)
     questions = first_questions(command.task, command.split, command.questions)
-    policy, params = load_policy(command.model, dtype=command.dtype)
+    policy, params = load_policy(command.model, mesh=mesh, dtype=command.dtype)
     result = evaluate(policy, params, questions, jax.random.key(command.seed), settings, rollout)
     interval = mean_interval(list(result.scores.values()))
     print(

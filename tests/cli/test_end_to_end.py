@@ -4,10 +4,12 @@ import json
 import re
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
 from pgpo_jax.cli import main
-from pgpo_jax.training import read_jsonl
+from pgpo_jax.training import Policy, read_jsonl
 
 SMALL = (
     *("--rollout.questions", "2", "--rollout.samples", "4", "--rollout.row-buckets", "1"),
@@ -71,6 +73,33 @@ def test_an_exported_model_is_a_model(run, tmp_path, capsys):
     assert "not an empty folder" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("quick_compilation")
+def test_an_evaluation_on_a_mesh_is_that_of_one_device(capsys, monkeypatch):
+    seen, respond = [], Policy.respond
+
+    def record(policy, params, *arguments, **settings):
+        out = respond(policy, params, *arguments, **settings)
+        seen.append((params, out))
+        return out
+
+    monkeypatch.setattr(Policy, "respond", record)
+    ask = ["eval", "--questions", "4", "--batch", "4", "--samples", "1", "--temperature", "0"]
+    shown = []
+    for mesh in ((), ("--mesh.fsdp", "4", "--mesh.tensor", "2")):
+        assert main([*ask, "--max-response", "28", *mesh]) == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+    assert shown[0].startswith("avg@1 ")
+    (one, alone), (many, spread) = seen
+    np.testing.assert_array_equal(alone.tokens, spread.tokens)
+    assert len({tuple(row) for row in alone.tokens.tolist()}) > 1
+    held = [
+        sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(params))
+        for params in (one, many)
+    ]
+    assert held[1] < 1.2 * held[0] / 8
+
+
 def test_a_prompt_of_ones_own(capsys):
     ask = ["sample", "--prompt", "6 * 7", "--samples", "1", "--max-response", "8"]
     assert main(ask) == 0
@@ -104,6 +133,11 @@ def test_a_file_of_long_questions(tmp_path, capsys):
         (("sample", "--task", "absent.json"), "absent.json"),
         (("sample", "--samples", "0"), "got 1 and 0"),
         (("eval", "--questions", "-1"), "got -1"),
+        (
+            ("eval", "--mesh.fsdp", "4", "--batch", "6"),
+            "--batch must be divisible by mesh.data * mesh.fsdp = 4, got 6",
+        ),
+        (("eval", "--mesh.fsdp", "16"), "needs 16 devices, there are 8"),
         (("export", "absent", "--output", "x"), "no run in absent"),
     ],
 )
