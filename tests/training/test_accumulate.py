@@ -103,7 +103,7 @@ def test_micro_batches_on_a_mesh(small_model, small_config):
     alone = replaced(
         small_config,
         loss={"support": "full", "modulation": "sequence"},
-        information={"estimator": "outcome"},
+        information={"estimator": "outcome_contrast"},
     )
     config = replaced(alone, optimizer={"micro_batch": 4}, mesh=MeshConfig(data=2, fsdp=2))
     mesh = make_mesh(config.mesh)
