@@ -45,6 +45,8 @@ class QuestionStream:
         if len(questions) == sys.maxsize:
             self._endless(0)  # Prompts that do not fit are better known now than at the first step.
             return
+        # By every process for itself: all must agree on what fits, and at about a millisecond a
+        # question there is little to gain from splitting it.
         encoded = [(question, encode(question)) for question in questions]
         self._prompts = [row for row in encoded if len(row[1]) <= max_prompt]
         self.dropped = len(encoded) - len(self._prompts)
