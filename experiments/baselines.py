@@ -9,8 +9,10 @@ cosine to 0; `plateau`: SDPO with `optax.contrib.reduce_on_plateau`. *Variants o
 `pgpo` (alpha = 5, rho_max = 4, as in the falsification test); `token` and `sequence`: each
 divergence weighed by rho of its own information; `adaptive`: an alpha that holds the mean rho at
 1.6. *Trust signals*, which see the grade as well as the confidence: `outcome`: the pointwise gain
-signed by the grade; `failures`: the entropy gain of wrong answers alone. Each multiplier of the
-step has its control, `..._matched`: its own mean rho at every step.
+signed by the grade; `contrast`: its mean over right answers minus that over wrong ones (added after
+the other arms had been seen, since `outcome` moves with the teacher's distance alone); `failures`:
+the entropy gain of wrong answers alone. Each multiplier of the step has its control, `..._matched`:
+its own mean rho at every step.
 
 *Comparisons*: each against `sdpo`, and each multiplier against its control. What beats `sdpo` and
 not its control is a longer step.
@@ -40,7 +42,7 @@ from experiments._sweep import Arm, Finished, Sweep
 from pgpo_jax.reports import Page
 from pgpo_jax.training import TrainConfig
 
-MULTIPLIERS = ("pgpo", "adaptive", "outcome", "failures")
+MULTIPLIERS = ("pgpo", "adaptive", "outcome", "contrast", "failures")
 PAIRS = (
     *((name, "sdpo") for name in ("grpo", "warmup", "plateau", "token", "sequence", *MULTIPLIERS)),
     *((name, f"{name}_matched") for name in MULTIPLIERS),
@@ -65,7 +67,7 @@ PRESETS = {
 
 
 def arms(config: Config) -> list[Arm]:
-    """Fourteen arms; the controls wait for what they are matched to."""
+    """Sixteen arms; the controls wait for what they are matched to."""
 
     def sdpo(seed: int, **changes: object) -> TrainConfig:
         return changed(config.training, **{"method": "sdpo", "seed": seed, **changes})
@@ -96,6 +98,7 @@ def arms(config: Config) -> list[Arm]:
         modulated("sequence", "sequence"),
         modulated("adaptive", target_rho=config.target_rho),
         modulated("outcome", estimator="outcome"),
+        modulated("contrast", estimator="outcome_contrast"),
         modulated("failures", rows="failures"),
         *(matched(name) for name in MULTIPLIERS),
     ]
@@ -130,7 +133,8 @@ def report(config: Config, sweep: Sweep, command: str) -> str:
     page.heading("Curves")
     for title, names in (
         ("Baselines", ("sdpo", "grpo", "warmup", "plateau", "pgpo")),
-        ("Variants", ("sdpo", "pgpo", "token", "sequence", "adaptive", "outcome", "failures")),
+        ("The signal used otherwise", ("sdpo", "pgpo", "token", "sequence", "adaptive")),
+        ("Trust signals", ("sdpo", "pgpo", "outcome", "contrast", "failures")),
     ):
         page.curves(
             mean_curves({name: records[name] for name in names}, "eval/accuracy"),

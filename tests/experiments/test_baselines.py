@@ -23,6 +23,7 @@ def test_arms_are_what_their_names_say(tmp_path):
     assert built["warmup"].optimizer.schedule == "cosine"
     assert built["token"].loss.modulation == "token"
     assert built["failures"].information.rows == "failures"
+    assert built["contrast"].information.estimator == "outcome_contrast"
     assert built["adaptive"].information.target_rho == 1.6
     # A control is plain PGPO that is given a constant, so all of them share one program.
     programs = {program_config(built[f"{name}_matched"]) for name in MULTIPLIERS}
