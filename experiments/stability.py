@@ -181,15 +181,23 @@ def collapse_step(run: RunRecord) -> int | None:
     return stopped if found is None and stopped < wanted else found
 
 
+def first_negative(run: RunRecord) -> int | None:
+    """The first step whose information is below 0: the teacher less sure than the student."""
+    steps, values = run.series("pgpo/information")
+    return next((step for step, value in zip(steps, values, strict=True) if value < 0), None)
+
+
 def report(config: Config, sweep: Sweep, command: str) -> str:
     """Writes the report; returns the verdict."""
     seeds, records = finished_records(sweep)
     steps = {name: [collapse_step(run) for run in runs] for name, runs in records.items()}
+    negative = {name: [first_negative(run) for run in runs] for name, runs in records.items()}
     fallen = {name: [s for s in found if s is not None] for name, found in steps.items()}
     late = scores(records, later(0.5))
     results: dict[str, object] = {
         "seeds": seeds,
         "collapse steps": steps,
+        "first steps of negative information": negative,
         "accuracy": {name: share_over_seeds(late[name].mean(1)) for name in records},
     }
     if config.part == "screen":
@@ -210,13 +218,18 @@ def report(config: Config, sweep: Sweep, command: str) -> str:
             "setting" if config.part == "screen" else "arm",
             "runs that collapse",
             "mean step of collapse",
+            "runs with I < 0",
+            "mean first step with I < 0",
             "accuracy, second half",
             "student entropy, last step (nats)",
             "length of answers, last step (tokens)",
             "mean ρ",
             "mean I (nats)",
         ],
-        [_row(name, runs, fallen[name], late[name].mean(1)) for name, runs in records.items()],
+        [
+            _row(name, runs, fallen[name], negative[name], late[name].mean(1))
+            for name, runs in records.items()
+        ],
         caption="Means over seeds with 95 % t-intervals over seeds.",
     )
     if comparisons:
@@ -236,8 +249,14 @@ def report(config: Config, sweep: Sweep, command: str) -> str:
 
 
 def _row(
-    name: str, runs: Sequence[RunRecord], fallen: Sequence[int], late: np.ndarray
+    name: str,
+    runs: Sequence[RunRecord],
+    fallen: Sequence[int],
+    negative: Sequence[int | None],
+    late: np.ndarray,
 ) -> list[Cell]:
+    found = [step for step in negative if step is not None]
+
     def final(metric: str) -> Cell:
         return over_seeds([run.series(metric)[1][-1] for run in runs], low=0.0)
 
@@ -245,6 +264,8 @@ def _row(
         name,
         f"{len(fallen)} of {len(runs)}",
         float(np.mean(fallen)) if fallen else None,
+        f"{len(found)} of {len(runs)}",
+        float(np.mean(found)) if found else None,
         share_over_seeds(late),
         final("self_distillation/student_entropy"),
         final("rollout/response_length"),

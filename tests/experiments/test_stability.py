@@ -6,8 +6,8 @@ import pytest
 
 from experiments import stability
 from experiments._settings import changed
-from experiments.stability import PRESETS, Setting, arms, collapse_step
-from pgpo_jax.reports import read_run
+from experiments.stability import PRESETS, Setting, arms, collapse_step, first_negative
+from pgpo_jax.reports import RunRecord, read_run
 from tests.experiments.conftest import write_run
 
 BASE = changed(PRESETS["cpu"].training, steps=20)
@@ -31,6 +31,12 @@ def test_collapse_is_a_fall_without_return(tmp_path, accuracies, step):
 def test_a_run_that_was_stopped_collapsed_there(tmp_path):
     write_run(BASE, tmp_path / "run", [0.5, 0.6], steps=9)
     assert collapse_step(read_run(tmp_path / "run")) == 9
+
+
+def test_the_first_step_of_negative_information(tmp_path):
+    rows = [{"step": i + 1, "pgpo/information": x} for i, x in enumerate([0.1, None, -0.2, 0.3])]
+    assert first_negative(RunRecord("a", tmp_path, {}, rows, [], {}, [])) == 3
+    assert first_negative(RunRecord("a", tmp_path, {}, rows[:2], [], {}, [])) is None
 
 
 def test_the_grid_and_the_arms(tmp_path):
@@ -63,6 +69,7 @@ def test_both_reports(tmp_path, pretend):
     results = json.loads((tmp_path / "screen" / "results.json").read_text())
     assert results["verdict"].endswith("in 1 of 2 settings: 0.005-live-0.")
     assert results["collapse steps"]["0.005-live-0"] == [2, 2, 2]
+    assert results["first steps of negative information"]["0.005-live-0"] == [None] * 3
     flags += ["--part", "arms", "--setting.teacher", "live", "--output", str(tmp_path / "arms")]
     assert stability.main(flags) == 0
     results = json.loads((tmp_path / "arms" / "results.json").read_text())
