@@ -1,5 +1,6 @@
 """Jensen-Shannon divergence of student and teacher: a signal bounded by log 2."""
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from pgpo_jax._categorical import log_probs, mixture_divergence
@@ -13,7 +14,9 @@ def js_gain_per_token(
 ) -> Float[Array, "*batch"]:
     """JS(p, q) for each row, in nats; between 0 and log 2."""
     del tokens
-    return mixture_divergence(log_probs(student_logits), log_probs(teacher_logits), 0.5)
+    value = mixture_divergence(log_probs(student_logits), log_probs(teacher_logits), 0.5)
+    # Where the two share no word the sum of many terms may round to beyond the bound.
+    return jnp.minimum(value, jnp.log(jnp.asarray(2, value.dtype)))
 
 
 def js_gain(

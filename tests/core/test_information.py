@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from pgpo_jax import information
 from pgpo_jax._reduce import mean_of, pooled
@@ -205,6 +205,7 @@ def test_micro_batches_pool_to_the_batch(x64):
 
 
 @given(st.integers(0, 2**31), st.floats(0.01, 30))
+@example(0, 29.0)  # The unclipped sum is 1.1e-6 above the bound.
 @settings(max_examples=25, deadline=None)
 def test_bounds(seed, scale):
     rng = np.random.default_rng(seed)
@@ -212,7 +213,7 @@ def test_bounds(seed, scale):
     gain = {n: f(student, teacher, jnp.zeros(5, int)) for n, f in information.ESTIMATORS.items()}
     assert (gain["kl"] >= 0).all()
     assert (gain["js"] >= 0).all()
-    assert (gain["js"] <= np.log(2) + 1e-6).all()
+    assert (gain["js"] <= np.float32(np.log(2))).all()
     assert (abs(gain["entropy"]) <= np.log(6) + 1e-5).all()
 
 
