@@ -1,10 +1,15 @@
-from collections.abc import Sequence
+import functools as ft
+from collections.abc import Callable, Sequence
 
 from pgpo_jax.tasks._question import Question
 from pgpo_jax.tasks._sciknoweval import load_sciknoweval
 from pgpo_jax.tasks.synthetic import SyntheticQuestions
 
-_PREFIXES = {"synthetic": "letters", "synthetic-open": "open"}
+# Called with the domain after the colon, and with split and seed by name.
+SOURCES: dict[str, Callable[..., Sequence[Question]]] = {
+    "synthetic": ft.partial(SyntheticQuestions, form="letters"),
+    "synthetic-open": ft.partial(SyntheticQuestions, form="open"),
+}
 
 
 def load_questions(spec: str, *, split: str = "train", seed: int = 0) -> Sequence[Question]:
@@ -25,10 +30,10 @@ def load_questions(spec: str, *, split: str = "train", seed: int = 0) -> Sequenc
         ValueError: if `spec` names an unknown source or domain, or the file is malformed.
     """
     name, colon, domain = spec.partition(":")
-    if colon and name in _PREFIXES:
-        return SyntheticQuestions(domain, split=split, seed=seed, form=_PREFIXES[name])
+    if colon and name in SOURCES:
+        return SOURCES[name](domain, split=split, seed=seed)
     if colon and "/" not in name and "\\" not in name and len(name) > 1:
         raise ValueError(
-            f"a task must be a file or one of {[f'{p}:DOMAIN' for p in _PREFIXES]}, got {spec!r}"
+            f"a task must be a file or one of {[f'{p}:DOMAIN' for p in SOURCES]}, got {spec!r}"
         )
     return load_sciknoweval(spec)
