@@ -141,10 +141,7 @@ def sampler(
 def products_alone(model: Qwen3, rows: int, steps: int) -> Callable[[], Any]:
     """Each step's products with the kernels and nothing else, one after the other as in a step."""
     stacked = model.layers.weights().astype(model.dtype)
-    kernels = tuple(
-        LayerWeights(*(weight[layer] for weight in stacked))
-        for layer in range(model.config.num_hidden_layers)
-    )
+    kernels = stacked.by_layer(model.config.num_hidden_layers)
 
     @jax.jit
     def run(x: jax.Array, kernels: tuple[LayerWeights, ...], head: jax.Array) -> jax.Array:

@@ -13,7 +13,6 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from pgpo_jax.models._choose import invert, nucleus
 from pgpo_jax.models._decode import Cache, Prompt, decode_step, empty_cache, prefill
-from pgpo_jax.models._layers import LayerWeights
 from pgpo_jax.models._qwen3 import Qwen3
 from pgpo_jax.models._sharding import axis_parts, constrain
 
@@ -157,12 +156,9 @@ def decode(graphdef, settings, params, temperature, top_p, state, fewer) -> Stat
     """Steps until the cache is full, or no more than `fewer` rows go on (0: until all ended)."""
     model = nnx.merge(graphdef, params)
     head = model.head()
-    stacked = model.layers.weights().astype(model.dtype)
     # Cut and cast once, outside the loop, so that a step reads each weight exactly once.
-    weights = tuple(
-        LayerWeights(*(weight[layer] for weight in stacked))
-        for layer in range(model.config.num_hidden_layers)
-    )
+    stacked = model.layers.weights().astype(model.dtype)
+    weights = stacked.by_layer(model.config.num_hidden_layers)
     slots = state.cache.values[0].shape[2]
 
     def goes_on(state: State) -> Array:

@@ -31,6 +31,10 @@ class LayerWeights(NamedTuple):
         """Every weight cast to `dtype`."""
         return LayerWeights(*(weight.astype(dtype) for weight in self))
 
+    def by_layer(self, depth: int) -> tuple[LayerWeights, ...]:
+        """The stacked weights of `depth` layers, cut apart."""
+        return tuple(LayerWeights(*(weight[layer] for weight in self)) for layer in range(depth))
+
 
 class Rotary(NamedTuple):
     """Cosines and sines of the rotary angles, float32."""
