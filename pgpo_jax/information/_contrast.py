@@ -1,7 +1,7 @@
 """Does the teacher raise what was right more than what was wrong? Blind to its mere distance."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float
 
 from pgpo_jax._reduce import Mask, SequenceMask, mean_of, pooled
 from pgpo_jax.information._pointwise import log_ratio
@@ -10,7 +10,7 @@ from pgpo_jax.information._pointwise import log_ratio
 def outcome_contrast(
     student_logprobs: Float[Array, "B T"],
     teacher_logprobs: Float[Array, "B T"],
-    success: Shaped[Array, "B"],
+    success: SequenceMask,
     mask: Mask,
     sequence_mask: SequenceMask | None = None,
     *,

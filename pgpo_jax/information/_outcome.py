@@ -1,7 +1,7 @@
 """A signal that sees whether the teacher agrees with the grader, not only how sure it is."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float
 
 from pgpo_jax._reduce import Mask, SequenceMask, mean_over
 from pgpo_jax.information._pointwise import log_ratio
@@ -15,7 +15,7 @@ def outcome_sign(success: SequenceMask, dtype: jnp.dtype) -> Float[Array, " B"]:
 def outcome_gain(
     student_logprobs: Float[Array, "B T"],
     teacher_logprobs: Float[Array, "B T"],
-    success: Shaped[Array, "B"],
+    success: SequenceMask,
     mask: Mask,
     sequence_mask: SequenceMask | None = None,
     *,

@@ -13,7 +13,7 @@ from pgpo_jax.distillation import (
     policy_head_loss,
     sdpo_head_loss,
 )
-from pgpo_jax.information import outcome_contrast
+from pgpo_jax.information import SIGNALS, outcome_contrast
 from pgpo_jax.training._config import TrainConfig
 from pgpo_jax.training._experience import Experience
 from pgpo_jax.training._state import TrainState, student_weights, teacher_weights
@@ -81,7 +81,8 @@ def experience_loss(
         }
     settings = config.loss
     estimator = config.information.estimator
-    graded = estimator.startswith("outcome")
+    # What the head cannot measure by itself is made of the graded gain: see `of_batch`.
+    signal = estimator if estimator in SIGNALS else "outcome"
     return sdpo_head_loss(
         student_hidden,
         teacher_hidden,
@@ -96,12 +97,12 @@ def experience_loss(
         temperature=config.rollout.temperature,
         mode=settings.aggregation,
         signal_mask=batch.signal_mask,
-        success=_success(batch, config) if graded else None,
+        success=_success(batch, config) if signal == "outcome" else None,
         modulation=settings.modulation,
         alpha=config.information.alpha,
         rho_max=config.information.rho_max,
         rho_min=config.information.rho_min,
-        information="outcome" if graded else estimator,
+        information=signal,
         information_reduction=config.information.reduction,
         old_logprobs=None if settings.rollout_clip is None else batch.sampler_logprobs,
         is_clip=settings.rollout_clip,
