@@ -60,6 +60,11 @@ def later(share: float) -> Callable[[Sequence[int]], Sequence[int]]:
     return lambda steps: [s for s in steps if s >= share * steps[-1] - 1e-9] or steps[-1:]
 
 
+OUTCOME = "mean held-out accuracy"
+"""Of the falsification test and what is compared with it: over the evaluations `SETTLED`."""
+SETTLED = later(1 / 3)
+
+
 def last(steps: Sequence[int]) -> Sequence[int]:
     """The last evaluation."""
     return steps[-1:]

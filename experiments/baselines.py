@@ -23,12 +23,13 @@ from dataclasses import dataclass
 
 from experiments._command import DoseConfig, run_experiment
 from experiments._report import (
+    OUTCOME,
+    SETTLED,
     comparison_section,
     finished_records,
     fixed_in_advance,
     in_words,
     last,
-    later,
     mean_curves,
     mean_of,
     over_seeds,
@@ -47,8 +48,6 @@ PAIRS = (
     *((name, "sdpo") for name in ("grpo", "warmup", "plateau", "token", "sequence", *MULTIPLIERS)),
     *((name, f"{name}_matched") for name in MULTIPLIERS),
 )
-_OUTCOME = "mean held-out accuracy"
-_FROM = 1 / 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +106,7 @@ def arms(config: Config) -> list[Arm]:
 def report(config: Config, sweep: Sweep, command: str) -> str:
     """Writes the report; returns the verdict."""
     seeds, records = finished_records(sweep)
-    outcome, final = scores(records, later(_FROM)), scores(records, last)
+    outcome, final = scores(records, SETTLED), scores(records, last)
     comparisons = compare(outcome, PAIRS, margin=config.margin)
     table = {
         name: {
@@ -123,10 +122,10 @@ def report(config: Config, sweep: Sweep, command: str) -> str:
     )
     page = Page("Baselines and variants", f"{verdict}.")
     page.heading("Against SDPO, and against matched controls")
-    comparison_section(page, comparisons, outcome=_OUTCOME, margin=config.margin)
+    comparison_section(page, comparisons, outcome=OUTCOME, margin=config.margin)
     page.heading("The arms")
     page.table(
-        ["arm", _OUTCOME, "last accuracy", "mean ρ"],
+        ["arm", OUTCOME, "last accuracy", "mean ρ"],
         [[name, row["outcome"], row["last"], row["rho"]] for name, row in table.items()],
         caption="Means over seeds with 95 % t-intervals over seeds.",
     )

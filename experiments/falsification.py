@@ -37,13 +37,14 @@ import numpy as np
 
 from experiments._command import DoseConfig, run_experiment
 from experiments._report import (
+    OUTCOME,
+    SETTLED,
     Records,
     comparison_section,
     finished_records,
     fixed_in_advance,
     in_words,
     last,
-    later,
     mean_curves,
     mean_of,
     over_seeds,
@@ -79,8 +80,6 @@ PAIRS = (
     ("half_same", "half_other"),
     ("constant", "learning_rate"),
 )
-_OUTCOME = "mean held-out accuracy"
-_FROM = 1 / 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,18 +179,18 @@ def decide(comparisons: Sequence[Comparison], margin: float) -> str:
 def report(config: Config, sweep: Sweep, command: str) -> str:
     """Writes the report; returns the verdict."""
     seeds, records = finished_records(sweep)
-    outcome, final = scores(records, later(_FROM)), scores(records, last)
+    outcome, final = scores(records, SETTLED), scores(records, last)
     comparisons = compare(outcome, PAIRS, margin=config.margin)
     headline = decide(comparisons, config.margin)
     page = Page("Is it the information?", headline)
     page.heading("The real signal against its replacements")
-    comparison_section(page, comparisons, outcome=_OUTCOME, margin=config.margin)
+    comparison_section(page, comparisons, outcome=OUTCOME, margin=config.margin)
     page.heading("The arms")
     page.table(
         [
             "arm",
             "the multiplier is given",
-            _OUTCOME,
+            OUTCOME,
             "last accuracy",
             "mean ρ",
             "mean I (nats)",
@@ -232,7 +231,7 @@ def report(config: Config, sweep: Sweep, command: str) -> str:
             },
         },
         command=command,
-        verdict=f"{headline} In {_OUTCOME}: {in_words(comparisons)}.",
+        verdict=f"{headline} In {OUTCOME}: {in_words(comparisons)}.",
         text=__doc__ or "",
     )
     return f"{headline}\n{in_words(comparisons)}"

@@ -60,6 +60,16 @@ def test_arms_differ_in_the_signal_alone(real):
     assert rate == pytest.approx(base.optimizer.learning_rate * np.mean(RHO))
 
 
+def test_another_seed_is_one_of_the_sweep():
+    config = changed(PRESETS["cpu"], first_seed=3)
+    other = next(arm for arm in arms(config) if arm.name == "other_seed")
+    assert [other.needs(seed) for seed in (3, 4, 5)] == [
+        [("real", 4)],
+        [("real", 3)],
+        [("real", 4)],
+    ]
+
+
 @pytest.mark.parametrize(
     ("gain", "noise", "words"),
     [
