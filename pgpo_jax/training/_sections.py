@@ -3,6 +3,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pgpo_jax._multiplier import check_hyperparameters
+from pgpo_jax.distillation._divergence import Support
 from pgpo_jax.information import CHOICES
 from pgpo_jax.models import LORA_TARGETS
 from pgpo_jax.training._rules import one_of_its_choices, positive, probability, require
@@ -97,7 +98,7 @@ class LossConfig:
     """The divergence between student and teacher, as in `pgpo_jax.distillation.divergence`."""
 
     teacher_weight: float = 0.5
-    support: Literal["full", "topk_tail", "topk", "sampled"] = "topk_tail"
+    support: Support = "topk_tail"
     k: int = 100
     aggregation: Literal["sequence_mean", "token_mean", "sequence_sum"] = "sequence_mean"
     rollout_clip: float | None = 2.0

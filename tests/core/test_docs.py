@@ -25,6 +25,15 @@ def test_page_runs(page, lenient):
         assert abs(float(space["optimizer"].opt_state[-1].rho[...]) - 1.2214) < 1e-4
 
 
+def test_the_rooms_that_are_named_are_there():
+    """Files of `extending.md` exist, except those that a newcomer is to write."""
+    text = (DOCS / "extending.md").read_text()
+    paths = set(re.findall(r"`((?:pgpo_jax|sde|tests)/[^` ]*)`", text))
+    missing = {path for path in paths if not (DOCS.parent / path).exists()}
+    assert len(paths) > 12
+    assert {path.rpartition("/")[2] for path in missing} == {"_yours.py", "test_yours.py"}
+
+
 def test_import_costs_jax_and_optax_only():
     """Someone who only chains the transform pays for nothing else."""
     import subprocess
