@@ -8,10 +8,13 @@ import tyro
 from pgpo_jax.reports import mean_interval
 from pgpo_jax.tasks import Question, load_questions
 from pgpo_jax.training import (
+    DistributedConfig,
     EvaluationConfig,
     MeshConfig,
     RolloutConfig,
+    connect,
     evaluate,
+    is_first,
     load_policy,
     make_mesh,
 )
@@ -45,11 +48,12 @@ class EvalCommand:
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
     mesh: MeshConfig = field(default_factory=MeshConfig)
+    distributed: DistributedConfig = field(default_factory=DistributedConfig.from_environment)
 
 
 def main(argv: Sequence[str]) -> None:
     """Runs `pgpo eval`."""
-    command = tyro.cli(EvalCommand, prog="pgpo eval", args=list(argv))
+    command = tyro.cli(EvalCommand, prog="pgpo eval", args=list(argv), default=EvalCommand())
     settings = EvaluationConfig(
         questions=command.questions,
         samples=command.samples,
@@ -60,15 +64,18 @@ def main(argv: Sequence[str]) -> None:
     rollout = RolloutConfig(
         max_prompt=command.max_prompt, max_response=command.max_response, smallest_bucket=64
     )
-    shards = command.mesh.data * command.mesh.fsdp
+    shards = command.mesh.row_shards
     if command.batch % shards:
         raise ValueError(
             f"--batch must be divisible by mesh.data * mesh.fsdp = {shards}, got {command.batch}"
         )
+    connect(command.distributed)
     mesh = make_mesh(command.mesh)
     questions = first_questions(command.task, command.split, command.questions)
     policy, params = load_policy(command.model, mesh=mesh, dtype=command.dtype)
     result = evaluate(policy, params, questions, jax.random.key(command.seed), settings, rollout)
+    if not is_first():
+        return
     interval = mean_interval(list(result.scores.values()))
     print(
         f"avg@{command.samples} {result.accuracy:.4f}, standard error {result.standard_error:.4f}, "

@@ -1,6 +1,6 @@
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import jax
@@ -9,7 +9,7 @@ import tyro
 from pgpo_jax.cli._eval import first_questions
 from pgpo_jax.cli._overview import printable
 from pgpo_jax.tasks import Question, grade
-from pgpo_jax.training import load_policy
+from pgpo_jax.training import MeshConfig, load_policy, make_mesh
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class SampleCommand:
     """In tokens."""
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
+    mesh: MeshConfig = field(default_factory=MeshConfig)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -53,7 +54,10 @@ def main(argv: Sequence[str]) -> None:
         questions = first_questions(command.task, command.split, command.questions)
     else:
         questions = [Question("prompt", "", command.system, command.prompt, "")]
-    policy, params = load_policy(command.model, dtype=command.dtype)
+    mesh = make_mesh(command.mesh)
+    policy, params = load_policy(command.model, mesh=mesh, dtype=command.dtype)
+    # The answers to a question are spread over the devices, each of which reads it for itself.
+    readers = command.mesh.row_shards
     key = jax.random.key(command.seed)
     for number, question in enumerate(questions):
         ids = policy.encode_question(question)
@@ -64,16 +68,18 @@ def main(argv: Sequence[str]) -> None:
             )
         responses = policy.respond(
             params,
-            [ids],
+            [ids] * readers,
             jax.random.fold_in(key, number),
-            samples=command.samples,
+            samples=-(-command.samples // readers),
             max_new_tokens=command.max_response,
             temperature=command.temperature,
             top_p=command.top_p,
             smallest_bucket=64,
             largest_prompt=command.max_prompt,
         )
-        _show(question, responses.texts, responses.lengths.tolist(), graded=command.prompt is None)
+        texts = responses.texts[: command.samples]
+        lengths = responses.lengths[: command.samples].tolist()
+        _show(question, texts, lengths, graded=command.prompt is None)
 
 
 def _show(question: Question, texts: list[str], lengths: list[int], *, graded: bool) -> None:

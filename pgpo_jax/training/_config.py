@@ -68,7 +68,7 @@ class TrainConfig:
             "TrainConfig.keep_checkpoints must be at least 0",
             self.keep_checkpoints,
         )
-        shards = self.mesh.data * self.mesh.fsdp
+        shards = self.mesh.row_shards
         rung = self.rollout.rows // self.rollout.row_buckets
         micro_batch = self.optimizer.micro_batch or rung
         require(

@@ -45,7 +45,7 @@ def smaller_steps(config: TrainConfig, shape: Qwen3Config) -> Iterator[TrainConf
             config,
             mesh=mesh,
             rollout=replace(config.rollout, share_prompts=False),
-            optimizer=replace(config.optimizer, micro_batch=mesh.data * mesh.fsdp),
+            optimizer=replace(config.optimizer, micro_batch=mesh.row_shards),
             attention="chunked" if config.attention == "xla" else config.attention,
             remat=True,
             remat_policy="nothing_saveable",
@@ -115,7 +115,7 @@ def _smaller(config: TrainConfig) -> Iterator[TrainConfig]:
 def _fewer_questions(config: TrainConfig) -> Iterator[TrainConfig]:
     """The run as it is, then with ever fewer questions answered at a time."""
     yield config
-    settings, shards = config.rollout, config.mesh.data * config.mesh.fsdp
+    settings, shards = config.rollout, config.mesh.row_shards
     for questions in range((settings.micro_batch or settings.questions) - 1, 0, -1):
         if settings.questions % questions == 0 and questions % shards == 0:
             yield replace(config, rollout=replace(settings, micro_batch=questions))

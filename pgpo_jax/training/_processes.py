@@ -21,7 +21,7 @@ _VARIABLES = {
 
 @dataclass(frozen=True)
 class DistributedConfig:
-    """How the processes of a run meet (`jax.distributed`); nothing set: there is one process.
+    """How several processes meet (`jax.distributed`); nothing set: there is one.
 
     It is no part of a run's configuration: it changes from process to process and from one
     continuation of a run to the next.
@@ -36,7 +36,15 @@ class DistributedConfig:
     cluster: bool = False
     """Ask the cluster for all three (Slurm, Open MPI, Kubernetes, Cloud TPU)."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Refuses half a meeting.
+
+        Not done when one is made: what the environment leaves open, a flag may say.
+
+        Raises:
+            ValueError: if some of the three are missing, malformed or out of range, or given
+                beside `cluster`.
+        """
         given = [name for name in _VARIABLES if getattr(self, name) is not None]
         if self.cluster and given:
             raise ValueError(f"distributed.cluster finds {given[0]} itself, got both")
@@ -49,7 +57,7 @@ class DistributedConfig:
         if self.coordinator is None:
             return
         host, _, port = self.coordinator.rpartition(":")
-        if not host or not port.isdigit():
+        if not host or not port.isdecimal():
             raise ValueError(f"distributed.coordinator must be HOST:PORT, got {self.coordinator!r}")
         assert self.num_processes is not None
         assert self.process_id is not None
@@ -61,10 +69,10 @@ class DistributedConfig:
 
     @classmethod
     def from_environment(cls) -> "DistributedConfig":
-        """What the environment variables say.
+        """What the environment variables say, all of it or a part.
 
         Raises:
-            ValueError: if some are set and others are not, or one is no number.
+            ValueError: if one of them should be a number and is none.
         """
         values: dict[str, Any] = {
             name: os.environ[variable]
@@ -73,7 +81,7 @@ class DistributedConfig:
         }
         for name in ("num_processes", "process_id"):
             if name in values:
-                if not values[name].isdigit():
+                if not values[name].isdecimal():
                     raise ValueError(f"${_VARIABLES[name]} must be a number, got {values[name]!r}")
                 values[name] = int(values[name])
         return cls(**values)
@@ -82,13 +90,21 @@ class DistributedConfig:
 def connect(config: DistributedConfig) -> None:
     """Meets the other processes, if there are any; before any other use of JAX.
 
+    If they do not come within five minutes, JAX's runtime aborts the process: there is no
+    exception to catch.
+
     Raises:
-        RuntimeError: if JAX has been used already, or the others do not come (after five minutes).
+        ValueError: if the settings do not fit together, or there is no cluster to ask.
+        RuntimeError: if JAX has been used already.
     """
+    config.check()
     if jax.distributed.is_initialized():
         return
     if config.cluster:
-        jax.distributed.initialize()
+        try:
+            jax.distributed.initialize()
+        except ValueError as error:
+            raise ValueError(f"distributed.cluster found no cluster to ask: {error}") from error
     elif config.coordinator is not None:
         jax.distributed.initialize(
             config.coordinator,

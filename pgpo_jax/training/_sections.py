@@ -294,4 +294,9 @@ class MeshConfig:
     @property
     def size(self) -> int:
         """Devices in all."""
-        return math.prod((self.data, self.fsdp, self.tensor))
+        return self.row_shards * self.tensor
+
+    @property
+    def row_shards(self) -> int:
+        """Parts into which questions and sequences are spread."""
+        return self.data * self.fsdp

@@ -74,7 +74,16 @@ def test_an_exported_model_is_a_model(run, tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("quick_compilation")
-def test_an_evaluation_on_a_mesh_is_that_of_one_device(capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("command", "begins"),
+    [
+        (("eval", "--questions", "4", "--batch", "4", "--samples", "1"), "avg@1 "),
+        # One answer more than is asked for, so that each shard has one.
+        (("sample", "--samples", "3"), "=== "),
+    ],
+    ids=["eval", "sample"],
+)
+def test_a_mesh_answers_as_one_device(command, begins, capsys, monkeypatch):
     seen, respond = [], Policy.respond
 
     def record(policy, params, *arguments, **settings):
@@ -83,15 +92,15 @@ def test_an_evaluation_on_a_mesh_is_that_of_one_device(capsys, monkeypatch):
         return out
 
     monkeypatch.setattr(Policy, "respond", record)
-    ask = ["eval", "--questions", "4", "--batch", "4", "--samples", "1", "--temperature", "0"]
     shown = []
     for mesh in ((), ("--mesh.fsdp", "4", "--mesh.tensor", "2")):
-        assert main([*ask, "--max-response", "28", *mesh]) == 0
+        assert main([*command, "--max-response", "28", *mesh]) == 0
         shown.append(capsys.readouterr().out)
     assert shown[0] == shown[1]
-    assert shown[0].startswith("avg@1 ")
+    assert shown[0].startswith(begins)
     (one, alone), (many, spread) = seen
-    np.testing.assert_array_equal(alone.tokens, spread.tokens)
+    np.testing.assert_array_equal(alone.tokens, spread.tokens[: len(alone.tokens)])
+    assert len(spread.tokens) == 4
     assert len({tuple(row) for row in alone.tokens.tolist()}) > 1
     held = [
         sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(params))
@@ -138,6 +147,9 @@ def test_a_file_of_long_questions(tmp_path, capsys):
             "--batch must be divisible by mesh.data * mesh.fsdp = 4, got 6",
         ),
         (("eval", "--mesh.fsdp", "16"), "needs 16 devices, there are 8"),
+        (("eval", "--distributed.process-id", "1"), "coordinator is missing"),
+        (("sample", "--mesh.fsdp", "16"), "needs 16 devices, there are 8"),
+        (("sample", "--mesh.tensor", "3"), "'tensor' of size 3 must divide num_attention_heads"),
         (("export", "absent", "--output", "x"), "no run in absent"),
     ],
 )

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -15,12 +16,14 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec as P
 
+from pgpo_jax.cli import main
 from pgpo_jax.models import shardings
 from pgpo_jax.training import (
     PRESETS,
     Checkpoints,
     DistributedConfig,
     MeshConfig,
+    connect,
     fetch_rows,
     init_state,
     load_policy,
@@ -121,7 +124,17 @@ def test_the_log_does_tell_of_rematerialisation(capfd):
 )
 def test_half_a_meeting_is_refused(values, message):
     with pytest.raises(ValueError, match=message):
-        DistributedConfig(**values)
+        connect(DistributedConfig(**values))
+
+
+def test_no_cluster_to_ask_is_said(monkeypatch):
+    def find_nothing():
+        raise ValueError("coordinator_address should be defined.")
+
+    # What JAX does outside of a cluster, and before its first use: this process is later.
+    monkeypatch.setattr(jax.distributed, "initialize", find_nothing)
+    with pytest.raises(ValueError, match=r"distributed\.cluster found no cluster to ask: coord"):
+        connect(DistributedConfig(cluster=True))
 
 
 def test_the_environment_says_how_to_meet(monkeypatch):
@@ -130,24 +143,39 @@ def test_the_environment_says_how_to_meet(monkeypatch):
     monkeypatch.setenv("JAX_NUM_PROCESSES", "4")
     monkeypatch.setenv("JAX_PROCESS_ID", "3")
     assert DistributedConfig.from_environment() == DistributedConfig("10.0.0.1:1234", 4, 3)
+    # What it leaves open a flag may say.
+    monkeypatch.delenv("JAX_PROCESS_ID")
+    assert DistributedConfig.from_environment() == DistributedConfig("10.0.0.1:1234", 4)
     monkeypatch.setenv("JAX_PROCESS_ID", "three")
     with pytest.raises(ValueError, match="JAX_PROCESS_ID must be a number, got 'three'"):
         DistributedConfig.from_environment()
 
 
-# An evaluation has the shape of a part of the rollouts, and so its programs.
+# The evaluations of `pgpo train` and of `pgpo eval` have the shape of a part of the rollouts, and
+# so their programs.
 PAIR = replaced(
     PRESETS["tiny"],
     steps=2,
     checkpoint_every=100,
     tensorboard=False,
-    rollout={"questions": 8, "samples": 2, "row_buckets": 1, "micro_batch": 4},
+    rollout={"questions": 8, "samples": 2, "row_buckets": 1, "micro_batch": 4, "max_prompt": 64},
     evaluation={"every": 100, "questions": 4, "samples": 2, "batch": 4},
 )
+EVAL = (
+    *("eval", "--questions", "4", "--samples", "2", "--batch", "4"),
+    *("--max-prompt", "64", "--max-response", "20"),
+)
+SEVERAL_COMMANDS = """
+import json, sys
+from pgpo_jax.cli import main
+for command in json.loads(sys.argv[1]):
+    if code := main(command):
+        sys.exit(code)
+"""
 
 
-def start_pair(folder: Path, options: list[str]) -> list[subprocess.Popen]:
-    """Two processes of four devices each, `pgpo train` with the settings of `PAIR`."""
+def start_pair(folder: Path, *commands: Sequence[str]) -> list[subprocess.Popen]:
+    """Two processes of four devices each that run some commands of `pgpo`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -158,7 +186,7 @@ def start_pair(folder: Path, options: list[str]) -> list[subprocess.Popen]:
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
     }
-    command = [sys.executable, "-m", "pgpo_jax", "train", "--output", str(folder), *options]
+    command = [sys.executable, "-c", SEVERAL_COMMANDS, json.dumps(commands)]
     processes = []
     for number in range(2):
         with (folder.parent / f"log{number}").open("w") as log:
@@ -174,14 +202,19 @@ def start_pair(folder: Path, options: list[str]) -> list[subprocess.Popen]:
 
 
 @pytest.mark.usefixtures("quick_compilation")
-def test_two_processes_train_as_one(tmp_path):
+def test_two_processes_evaluate_and_train_as_one(tmp_path, capsys):
     alone = tmp_path / "alone"
     folder = tmp_path / "pair" / "run"
     folder.parent.mkdir()
-    spread = replaced(PAIR, steps=1000, mesh={"fsdp": 4, "tensor": 2})
-    processes = start_pair(folder, changed_flags(PRESETS["tiny"], spread).split())
+    mesh = ("--mesh.fsdp", "4", "--mesh.tensor", "2")
+    flags = changed_flags(PRESETS["tiny"], replaced(PAIR, steps=1000)).split()
+    processes = start_pair(
+        folder, [*EVAL, *mesh], ["train", "--output", str(folder), *flags, *mesh]
+    )
     try:
         # Meanwhile, since the pair starts and compiles for longer.
+        assert main(EVAL) == 0
+        evaluated = capsys.readouterr().out
         result = train(replaced(PAIR, keep_checkpoints=0), alone)
         for _ in range(4000):
             if len(read_jsonl(folder / "metrics.jsonl")) > PAIR.steps:
@@ -195,6 +228,9 @@ def test_two_processes_train_as_one(tmp_path):
         for process in processes:
             process.kill()
     assert REMATERIALISED not in logs(folder)
+    assert evaluated.startswith("avg@2 ")
+    # The first speaks for both.
+    assert logs(folder).count(evaluated) == log(folder, 0).count(evaluated) == 1
     ours, theirs = (read_jsonl(path / "metrics.jsonl") for path in (alone, folder))
     assert [row["step"] for row in theirs] == list(range(len(theirs)))
     for one, two in zip(ours[: PAIR.steps + 1], theirs, strict=False):
@@ -212,4 +248,8 @@ def test_two_processes_train_as_one(tmp_path):
 
 
 def logs(folder: Path) -> str:
-    return "".join((folder.parent / f"log{number}").read_text() for number in range(2))
+    return "".join(log(folder, number) for number in range(2))
+
+
+def log(folder: Path, number: int) -> str:
+    return (folder.parent / f"log{number}").read_text()
