@@ -39,7 +39,13 @@ class ChunkLayout(NamedTuple):
 
 
 def chunk_layout(batch: int, tokens: int, chunk_size: int) -> ChunkLayout:
-    """Chunks of about `chunk_size` tokens, all rows in each unless there are too many rows."""
+    """Chunks of about `chunk_size` tokens, all rows in each unless there are too many rows.
+
+    Raises:
+        ValueError: chunk_size below 1.
+    """
+    if chunk_size < 1:
+        raise ValueError(f"chunk_size must be at least 1 token, got {chunk_size!r}.")
     rows = batch if batch <= chunk_size else 1
     per_row = batch * tokens // rows
     length = max(1, min(per_row, chunk_size // rows))

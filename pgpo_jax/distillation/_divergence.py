@@ -23,6 +23,12 @@ Support = Literal["full", "topk_tail", "topk", "sampled"]
 _LEAST_TAIL = 1e-7
 
 
+def check_temperature(temperature: float | int) -> None:
+    """Refuse a temperature that logits cannot be divided by."""
+    if not 0 < temperature < float("inf"):
+        raise ValueError(f"temperature must be a finite number > 0, got {temperature!r}.")
+
+
 def check_divergence(
     teacher_weight: float | int, support: str, k: int, has_tokens: bool, temperature: float | int
 ) -> None:
@@ -30,8 +36,7 @@ def check_divergence(
     check_choice("support", support, get_args(Support))
     if not 0 <= teacher_weight <= 1:
         raise ValueError(f"teacher_weight must be in [0, 1], got {teacher_weight!r}.")
-    if not 0 < temperature < float("inf"):
-        raise ValueError(f"temperature must be a finite number > 0, got {temperature!r}.")
+    check_temperature(temperature)
     if support.startswith("topk") and k < 1:
         raise ValueError(f"k must be at least 1 for support={support!r}, got {k!r}.")
     if support == "sampled" and teacher_weight != 1:

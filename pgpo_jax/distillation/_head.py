@@ -132,8 +132,8 @@ def sdpo_head_loss(
         A `HeadLoss`.
 
     Raises:
-        ValueError: an undefined divergence or mode, an unknown estimator, or half of a pair of
-            arguments that belong together.
+        ValueError: an undefined divergence, mode or modulation, an unknown estimator, a chunk
+            without a token, or half of a pair of arguments that belong together.
 
     >>> import jax, jax.numpy as jnp, pgpo_jax as pgpo
     >>> a, b, w = (jax.random.normal(jax.random.key(i), s) for i, s in
@@ -151,8 +151,6 @@ def sdpo_head_loss(
             "information='outcome' and success belong together; got "
             f"{information!r} {'without' if success is None else 'with'} success."
         )
-    if chunk_size < 1:
-        raise ValueError(f"chunk_size must be at least 1 token, got {chunk_size!r}.")
     trust_region = (reference_hidden, reference_head, trust_region_rate)
     if any(x is None for x in trust_region) and any(x is not None for x in trust_region):
         raise ValueError(

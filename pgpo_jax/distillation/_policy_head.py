@@ -12,7 +12,7 @@ from pgpo_jax._reduce import Mask, SequenceMask
 from pgpo_jax.distillation._aggregate import token_coefficients
 from pgpo_jax.distillation._chunked import chunked_loss
 from pgpo_jax.distillation._chunks import chunk_layout
-from pgpo_jax.distillation._divergence import tempered
+from pgpo_jax.distillation._divergence import check_temperature, tempered
 from pgpo_jax.distillation._importance import importance_ratio
 from pgpo_jax.distillation._policy import check_clips, policy_loss
 
@@ -66,7 +66,8 @@ def policy_head_loss(
         clip_low: see `policy_loss`, as are `clip_high` and `dual_clip`.
         clip_high: of the ratio to `old_logprobs`.
         dual_clip: of that ratio where the advantage is negative.
-        sampler_logprobs: the sampler's, for `rollout_correction` of the loss; none if omitted.
+        sampler_logprobs: the sampler's; the loss is then weighed by `rollout_correction`, the ratio
+            of the policy that the batch began with to the sampler's. No correction if omitted.
         is_clip: cap of that correction.
         temperature: divides the logits before anything else.
         mode: see `aggregate`, as are `num_sequences` and `num_tokens`.
@@ -78,7 +79,8 @@ def policy_head_loss(
         A `PolicyLoss`.
 
     Raises:
-        ValueError: a clip outside its range, or an undefined mode.
+        ValueError: a clip or temperature outside its range, an undefined mode, or a chunk without
+            a token.
 
     >>> import jax.numpy as jnp, pgpo_jax as pgpo
     >>> hidden, head = jnp.ones((2, 3, 4)), jnp.eye(4, 5)
@@ -88,6 +90,7 @@ def policy_head_loss(
     (True, (2, 3))
     """
     check_clips(clip_low, clip_high, dual_clip)
+    check_temperature(temperature)
     response = response_mask.astype(bool)
     layout = chunk_layout(response.shape[0], response.shape[1], chunk_size)
     dtype = at_least_float32(wider(hidden.dtype, head.dtype))
@@ -114,9 +117,10 @@ def policy_head_loss(
         logits = tempered(logits, temperature)
         logprobs = token_log_probs(logits, chunk["tokens"])
         frozen = jax.lax.stop_gradient(logprobs)
+        old = chunk.get("old", frozen)
         per_token = policy_loss(
             logprobs,
-            chunk.get("old", frozen),
+            old,
             chunk["advantages"],
             clip_low=clip_low,
             clip_high=clip_high,
@@ -124,7 +128,8 @@ def policy_head_loss(
         )
         weights = chunk["coefficients"]
         if sampler_logprobs is not None:
-            weights = weights * importance_ratio(frozen, chunk["sampler"], is_clip)
+            # Of the policy that the batch began with: the loss has the ratio of the current to it.
+            weights = weights * importance_ratio(old, chunk["sampler"], is_clip)
         statistics = {
             "student_logprobs": frozen,
             "student_entropy": entropy(log_probs(jax.lax.stop_gradient(logits))),

@@ -59,6 +59,21 @@ def test_refusals():
             distillation.policy_loss(zero, zero, zero, **kw)
 
 
+@pytest.mark.parametrize(
+    ("kw", "rule"),
+    [
+        ({"chunk_size": 0}, "chunk_size must be at least 1 token, got 0"),
+        ({"temperature": 0}, "temperature must be a finite number > 0, got 0"),
+        ({"temperature": -1.0}, "temperature must be a finite number > 0, got -1.0"),
+        ({"clip_low": 1.0}, "clip_low must be"),
+        ({"mode": "mean"}, "got 'mean'"),
+    ],
+)
+def test_refusals_of_the_fused_head(kw, rule):
+    with pytest.raises(ValueError, match=rule):
+        distillation.policy_head_loss(**make(jnp.float32), **kw)
+
+
 def make(dtype):
     rng = np.random.default_rng(5)
     draw = lambda *shape: jnp.asarray(rng.normal(size=shape), dtype)  # noqa: E731
@@ -81,7 +96,7 @@ def plain(inputs, old, sampler, mode):
     per_token = distillation.policy_loss(logprobs, reference, advantages)
     if sampler is not None:
         per_token = per_token * distillation.rollout_correction(
-            logprobs, sampler, inputs["response_mask"], 1.5
+            reference, sampler, inputs["response_mask"], 1.5
         )
     loss = distillation.aggregate(
         per_token, inputs["response_mask"], inputs["sequence_mask"], mode=mode
@@ -117,6 +132,10 @@ def test_the_fused_head_is_the_plain_path(x64, mode):
     close(out.student_logprobs, jnp.where(mask, aux[0], 0))
     close(out.student_entropy, jnp.where(mask, aux[1], 0))
     if old is not None:
+        # Neither clip nor correction is of the current policy, which has moved since: if the batch
+        # began with it (negative control) the loss is another.
+        moved, _ = plain(inputs, now, sampler, mode)
+        assert abs(moved - got) > 1e-3
         # The clips did hold somewhere; without them (negative control) the loss is another.
         wide = {"clip_low": 0.99, "clip_high": 1e3, "dual_clip": float("inf")}
         loose = distillation.policy_head_loss(
