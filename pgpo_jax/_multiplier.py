@@ -13,13 +13,17 @@ from pgpo_jax._precision import at_least_float32
 
 
 def check_number(name: str, value: object, rule: str, holds: Callable[[Any], Any]) -> None:
-    """Raise ValueError unless `holds(value)`; a tracer has no value and passes."""
+    """Raise ValueError unless `value` is one number for which `holds`; a tracer passes.
+
+    Neither text that reads as a number nor an array is one: an array would stretch every entry of
+    an update by a number of its own, by broadcasting.
+    """
     if isinstance(value, Tracer):
         return
-    try:
-        ok = bool(np.all(holds(np.asarray(value, dtype=np.float64))))
-    except (TypeError, ValueError):
-        ok = False
+    number = np.asarray(value)
+    # V: bfloat16 and its like, which NumPy has no letter for.
+    ok = number.shape == () and number.dtype.kind in "biufV"
+    ok = ok and bool(holds(number.astype(np.float64)))
     if not ok:
         raise ValueError(f"{name} must be {rule}, got {value!r}.")
 

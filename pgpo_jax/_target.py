@@ -9,7 +9,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, ScalarLike
 
-from pgpo_jax._multiplier import check_number
+from pgpo_jax._multiplier import check_hyperparameters, check_number
 from pgpo_jax._transform import ScaleByInformationState, scale_by_information
 
 # The sign of the signal is judged by its mean over about this many of the last updates.
@@ -60,7 +60,7 @@ def scale_by_information_to_target(
     Args:
         target: mean multiplier, above 1 and below `rho_max`.
         rho_max: largest multiplier.
-        alpha: of the first update, per nat; positive.
+        alpha: of the first update, per nat; positive and at most `alpha_max`.
         gain: of the controller, positive.
         alpha_max: alpha never exceeds it, however small the signal.
         rho_min: see `scale_by_information`, as are `decay` and `delay`.
@@ -84,12 +84,14 @@ def scale_by_information_to_target(
     >>> round(float(state.inner.rho), 3), round(float(state.alpha), 1)  # log(1.5) / 0.03 = 13.5
     (1.5, 13.5)
     """
-    below = math.inf if isinstance(rho_max, Tracer) else rho_max
+    check_hyperparameters(0.0, rho_max, rho_min)
+    for name, value in (("alpha", alpha), ("gain", gain), ("alpha_max", alpha_max)):
+        check_number(name, value, "a finite number > 0", lambda x: (x > 0) & (x < math.inf))
+    below, most = (math.inf if isinstance(x, Tracer) else float(x) for x in (rho_max, alpha_max))
     check_number(
         "target", target, "a number above 1 and below rho_max", lambda x: (x > 1) & (x < below)
     )
-    for name, value in (("alpha", alpha), ("gain", gain), ("alpha_max", alpha_max)):
-        check_number(name, value, "a finite number > 0", lambda x: (x > 0) & (x < math.inf))
+    check_number("alpha", alpha, f"at most alpha_max = {most}", lambda x: x <= most)
 
     def scaling(sensitivity: ScalarLike) -> optax.GradientTransformationExtraArgs:
         return scale_by_information(sensitivity, rho_max, rho_min=rho_min, decay=decay, delay=delay)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import pgpo_jax as pgpo
+from pgpo_jax._multiplier import check_hyperparameters
 
 REFUSED = [
     ("alpha", -0.1),
@@ -108,9 +109,19 @@ def test_refuses_bad_filters(name, value):
         pgpo.scale_by_information(**{name: value})
 
 
-def test_text_is_refused():
-    with pytest.raises((ValueError, TypeError), match=r"alpha"):
-        pgpo.multiplier(0.0, alpha="1.0")  # pyright: ignore[reportArgumentType]
+# Past the type checks that these tests run with, which would stop all of them.
+@pytest.mark.parametrize(
+    "value", ["1.0", "much", None, 1j, np.array([1.0, 2.0]), jnp.ones(1), [1.0]], ids=repr
+)
+def test_only_one_number_is_a_hyperparameter(value):
+    """An array would give each entry of an update a multiplier of its own, without a word."""
+    with pytest.raises(ValueError, match=r"alpha must be a finite number >= 0, got "):
+        check_hyperparameters(value, 2.0, 0.0)
+
+
+@pytest.mark.parametrize("value", [1, 1.0, np.float32(1), np.array(1.0), jnp.bfloat16(1), True])
+def test_any_kind_of_number_is_one(value):
+    check_hyperparameters(value, value, value)
 
 
 def test_tracers_are_not_checked():

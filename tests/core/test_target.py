@@ -83,10 +83,14 @@ def test_refusals():
         ({"alpha": 0.0}, "alpha must be a finite number > 0"),
         ({"gain": 0.0}, "gain must be a finite number > 0"),
         ({"alpha_max": float("inf")}, "alpha_max must be a finite number"),
+        ({"alpha": 50.0, "alpha_max": 10.0}, "alpha must be at most alpha_max = 10.0, got 50.0"),
+        ({"rho_max": 0.5}, "rho_max must be"),
         ({"decay": 1.0}, "decay must be"),
     ):
         with pytest.raises(ValueError, match=rule):
             pgpo.scale_by_information_to_target(**kw)
+    # Bounds may be arrays, also where types are not mixed.
+    pgpo.scale_by_information_to_target(jnp.float32(1.5), jnp.float32(3), alpha_max=jnp.float32(9))
     tx = pgpo.scale_by_information_to_target()
     with pytest.raises(TypeError, match="`information`"):
         tx.update(UPDATE, tx.init(UPDATE))
