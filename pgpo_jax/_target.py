@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.core import Tracer
 from jax.typing import ArrayLike
@@ -87,7 +88,8 @@ def scale_by_information_to_target(
     check_hyperparameters(0.0, rho_max, rho_min)
     for name, value in (("alpha", alpha), ("gain", gain), ("alpha_max", alpha_max)):
         check_number(name, value, "a finite number > 0", lambda x: (x > 0) & (x < math.inf))
-    below, most = (math.inf if isinstance(x, Tracer) else float(x) for x in (rho_max, alpha_max))
+    bounds = (rho_max, alpha_max)
+    below, most = (math.inf if isinstance(x, Tracer) else float(np.asarray(x)) for x in bounds)
     check_number(
         "target", target, "a number above 1 and below rho_max", lambda x: (x > 1) & (x < below)
     )

@@ -94,7 +94,8 @@ def chunked_loss(
             carry = total + loss, to_head_sum + to_head if wanted[1] else None
             return carry, (statistics, to_hidden if wanted[0] else None)
 
-        start = jnp.zeros(student_head.shape, at_least_float32(student_head.dtype))
+        wide = at_least_float32(wider(student_hidden.dtype, student_head.dtype))
+        start = jnp.zeros(student_head.shape, wide)
         chunks = jax.tree.map(layout.split, {"student": student_hidden, **fixed})
         (total, to_head), (statistics, to_hidden) = jax.lax.scan(
             body, (jnp.zeros([], dtype), start if wanted[1] else None), chunks

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, ScalarLike
 
 from pgpo_jax._multiplier import check_hyperparameters, multiplier
+from pgpo_jax._precision import at_least_float32
 from pgpo_jax._reduce import Mask, check_choice
 
 
@@ -32,7 +33,7 @@ def modulation_weights(
     out again, so with Adam it is their differences that matter.
 
     Args:
-        gain: information of each token in nats, for example `HeadLoss.gain`.
+        gain: information of each token in nats, for example `HeadLoss.gain`, any float dtype.
         response_mask: response tokens (nonzero: counts). Off the mask anything may stand.
         level: `"token"`, `"sequence"`, or `"none"` for weights of one.
         alpha: see `pgpo_jax.multiplier`, as are `rho_max` and `rho_min`.
@@ -40,7 +41,7 @@ def modulation_weights(
         rho_min: smallest weight.
 
     Returns:
-        A weight per token, 0 off the mask; no gradient.
+        A weight per token, float32 (float64 for float64 gains), 0 off the mask; no gradient.
 
     Raises:
         ValueError: unknown level, or a hyperparameter outside its range.
@@ -54,7 +55,8 @@ def modulation_weights(
     """
     check_modulation(level, alpha, rho_max, rho_min)
     valid = response_mask.astype(bool)
-    gain = jnp.where(valid, jax.lax.stop_gradient(gain), 0.0)
+    gain = jax.lax.stop_gradient(gain).astype(at_least_float32(gain.dtype))
+    gain = jnp.where(valid, gain, 0.0)
     if level == "none":
         return valid.astype(gain.dtype)
     if level == "sequence":

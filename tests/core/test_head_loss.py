@@ -318,6 +318,17 @@ def test_half_precision():
         np.testing.assert_allclose(got.astype(jnp.float32), reference, atol=2e-3)
 
 
+def test_states_and_head_of_different_precision(x64):
+    """The gradient comes back in the type of each, summed over chunks in the wider one."""
+    inputs = make(jnp.float64)
+    loss, (hidden, head, *teacher) = loss_of(inputs)
+    _, want = value_and_grads(loss)(hidden, head, *teacher)
+    for at in ((hidden, head.astype(jnp.float32)), (hidden.astype(jnp.float32), head)):
+        _, got = value_and_grads(loss)(*at, *teacher)
+        assert [g.dtype for g in got] == [x.dtype for x in at]
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), got, want)
+
+
 @pytest.mark.parametrize("support", ["topk_tail", "full", "topk", "sampled"])
 def test_sharded_head(support):
     """Head over vocabulary, batch over sequences: one device's numbers, and no whole head."""

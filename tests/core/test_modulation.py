@@ -30,6 +30,18 @@ def test_weights_carry_no_gradient_and_alpha_zero_gives_ones(level):
     np.testing.assert_array_equal(ones, MASK)
 
 
+def test_weights_of_half_precision_gains_are_float32():
+    """In bfloat16 the 1001 tokens of a sequence would be counted as 1000, and rho rounded."""
+    gain = jnp.full((1, 1001), 0.3, jnp.bfloat16)
+    mask = jnp.ones((1, 1001))
+    for level in ("token", "sequence"):
+        weights = modulation_weights(gain, mask, level=level)
+        assert weights.dtype == jnp.float32
+        np.testing.assert_allclose(weights, np.exp(np.float32(gain[0, 0])), rtol=1e-6)
+    assert modulation_weights(gain, mask, level="none").dtype == jnp.float32
+    assert jnp.bfloat16(1001) == 1000  # negative control
+
+
 def test_outcome_gain_by_hand():
     """Two sequences of two tokens and one; a misled teacher turns the sign."""
     student = jnp.log(jnp.array([[0.5, 0.25], [0.5, jnp.nan]]))
