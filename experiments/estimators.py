@@ -147,7 +147,13 @@ def main(argv: list[str] | None = None) -> int:
     chooser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     chooser.add_argument("--preset", choices=tuple(PRESETS), default="cpu")
     preset = PRESETS[chooser.parse_known_args(arguments)[0].preset]
-    config = tyro.cli(Config, args=arguments, default=preset, description=__doc__)
+    config = tyro.cli(
+        Config,
+        args=arguments,
+        prog="python -m experiments.estimators",
+        default=preset,
+        description=__doc__,
+    )
     if not config.parts:
         print("error: parts must name at least one part, got none", file=sys.stderr)
         return 2

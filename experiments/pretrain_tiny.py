@@ -127,19 +127,26 @@ def pretrain(config: Config, log: Log) -> tuple[Qwen3, GateReport]:
     raise AssertionError("the last round returns")
 
 
-def main(config: Config) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Pre-trains, and writes the model if it is good enough.
 
     Args:
-        config: options.
+        argv: the flags; by default those of the process.
 
     Returns:
-        The exit status: 1 if the gate was not passed.
+        The exit status: 1 if the gate was not passed, 2 for a request that is refused.
     """
+    config = tyro.cli(
+        Config, args=argv, prog="python -m experiments.pretrain_tiny", description=__doc__
+    )
+    refused = None
     if config.rounds < 1:
-        raise ValueError(f"rounds must be at least 1, got {config.rounds}")
-    if (config.output / "model.safetensors").exists():
-        raise ValueError(f"output must not hold a model yet, got {config.output}")
+        refused = f"rounds must be at least 1, got {config.rounds}"
+    elif (config.output / "model.safetensors").exists():
+        refused = f"output must not hold a model yet, got {config.output}"
+    if refused:
+        print(f"error: {refused}", file=sys.stderr)
+        return 2
     config.output.parent.mkdir(parents=True, exist_ok=True)
     log_path = config.output.with_name(config.output.name + "-pretraining.jsonl")
     with log_path.open("w", encoding="utf-8") as file:
@@ -155,4 +162,4 @@ def main(config: Config) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Config, description=__doc__)))
+    sys.exit(main())

@@ -313,7 +313,9 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         0 when every verdict is the expected one, 1 otherwise, 2 for a request that is refused.
     """
-    config = tyro.cli(Config, args=argv, description=__doc__)
+    config = tyro.cli(
+        Config, args=argv, prog="python -m experiments.weak_order", description=__doc__
+    )
     try:
         wanted = statements(config)
         if config.viscous:

@@ -3,14 +3,14 @@ import pkgutil
 from collections.abc import Sequence
 
 
-def main(argv: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> int | None:
     """Runs `pgpo experiment NAME [options]`, as `python -m experiments.NAME [options]` does."""
     if not argv or argv[0] in ("-h", "--help"):
         print("usage: pgpo experiment NAME [options]\n")
         print(f"experiments: {', '.join(experiments()) or 'none'}\n")
         print("`pgpo experiment NAME --help` lists the options of one.")
-        return
-    forward(argv[0].replace("-", "_"), argv[1:])
+        return None
+    return forward(argv[0].replace("-", "_"), argv[1:])
 
 
 def experiments() -> list[str]:
@@ -19,8 +19,11 @@ def experiments() -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name[0] != "_")
 
 
-def forward(name: str, argv: Sequence[str]) -> None:
+def forward(name: str, argv: Sequence[str]) -> int | None:
     """Calls `main(argv)` of one of them.
+
+    Returns:
+        Its exit code.
 
     Raises:
         ValueError: if there is none of this name.
@@ -28,4 +31,4 @@ def forward(name: str, argv: Sequence[str]) -> None:
     names = experiments()
     if name not in names:
         raise ValueError(f"there is no experiment {name!r}; there are {', '.join(names) or 'none'}")
-    importlib.import_module(f"experiments.{name}").main(list(argv))
+    return importlib.import_module(f"experiments.{name}").main(list(argv))

@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program's name; those of the process by default.
 
     Returns:
-        The exit code.
+        The exit code: what the command returns, where it returns one.
     """
     args = list(sys.argv[1:] if argv is None else argv)
     if not args or args[0] in ("-h", "--help", "help"):
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     try:
         with _messages():
-            importlib.import_module(f"pgpo_jax.cli.{command.module}").main(args[1:])
+            code = importlib.import_module(f"pgpo_jax.cli.{command.module}").main(args[1:])
     except KeyboardInterrupt:
         print("pgpo: interrupted", file=sys.stderr)
         return _INTERRUPTED
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if message is None or os.environ.get("PGPO_TRACEBACK") == "1":
             raise
         return _fail(message)
-    return 0
+    return code or 0
 
 
 def explain(error: Exception) -> str | None:

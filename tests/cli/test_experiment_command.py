@@ -4,8 +4,9 @@ import pytest
 
 import experiments
 from pgpo_jax.cli import main
+from pgpo_jax.cli._experiment import experiments as installed
 
-SOURCE = "def main(argv):\n    print('ran with', argv)\n"
+SOURCE = "def main(argv):\n    print('ran with', argv)\n    return len(argv) - 2\n"
 
 
 @pytest.fixture
@@ -21,6 +22,23 @@ def hello(tmp_path, monkeypatch):
 def test_an_experiment_gets_its_arguments(hello, capsys):
     assert main(["experiment", "hello-there", "--preset", "smoke"]) == 0
     assert capsys.readouterr().out == "ran with ['--preset', 'smoke']\n"
+
+
+def test_its_exit_code_is_that_of_the_command(hello):
+    assert main(["experiment", "hello-there", "--preset", "smoke", "--jobs"]) == 1
+
+
+def test_a_refused_measurement_of_the_order_is_an_exit_code(capsys):
+    assert main(["weak-order", "--statement", "thm9"]) == 2
+    assert "unknown statement 'thm9'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", installed())
+def test_every_experiment_takes_its_flags_from_the_command_line(name, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["experiment", name, "--help"])
+    assert end.value.code == 0
+    assert f"python -m experiments.{name}" in capsys.readouterr().out
 
 
 def test_an_unknown_experiment_lists_those_there_are(hello, capsys):
