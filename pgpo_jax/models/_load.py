@@ -57,9 +57,9 @@ def load_pretrained(
 
     Raises:
         FileNotFoundError: no such folder or file; or a Hub id that could not be fetched.
-        ValueError: another architecture; missing, unexpected, misshapen, wrongly typed or truncated
-            tensors (named, with the nearest matches); an index that points out of the folder; a
-            mesh that the model cannot be cut over.
+        ValueError: another architecture; missing, unexpected, repeated, misshapen, wrongly typed or
+            truncated tensors (named, with the nearest matches); an index that points out of the
+            folder; a mesh that the model cannot be cut over.
     """
     path = find_folder(folder)
     config = Qwen3Config.from_folder(path)
@@ -151,6 +151,7 @@ class _Files:
             )
         self._open = {}
         self._where: dict[str, str] = {}
+        twice = []
         for file in files:
             if not (folder / file).is_file():
                 raise FileNotFoundError(f"{INDEX} lists {file}, which is not in {folder}.")
@@ -160,7 +161,13 @@ class _Files:
                 raise ValueError(
                     f"{folder / file} is truncated or not a safetensors file: {error}."
                 ) from error
-            self._where.update(dict.fromkeys(self._open[file].keys(), file))
+            names = self._open[file].keys()
+            for name in names:
+                if name in self._where:
+                    twice.append(f"{name} ({self._where[name]}, {file})")
+                self._where[name] = file
+        if twice:
+            raise ValueError(f"Tensors in {folder} that are in two files: {_some(twice)}.")
         if listed is not None:
             lost = [f"{name} ({file})" for name, file in listed.items() if name not in self._where]
             if lost:

@@ -67,7 +67,7 @@ class LowRank(AdaptedKernel):
     b: Float[Array, "*layers rank out"]
 
     def addition(self) -> Float[Array, "*layers in out"]:
-        return self.a.astype(jnp.float32) @ self.b.astype(jnp.float32)
+        return _product(self.a.astype(jnp.float32), self.b.astype(jnp.float32))
 
     def __rmatmul__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
         return x @ self.base + (x @ self.a) @ self.b
@@ -217,7 +217,7 @@ def averaged_deltas(deltas: Any, factors: Any, scale: float, rate: float | int |
 
     def moved(delta: Array, a: Array, b: Array) -> Array:
         def layer(i: Array, delta: Array) -> Array:
-            new = a[i] @ (scale * b[i])
+            new = _product(a[i], scale * b[i])
             return delta.at[i].set(rate * new + (1 - rate) * delta[i])
 
         return jax.lax.fori_loop(0, delta.shape[0], layer, delta)
@@ -245,6 +245,13 @@ def merged(params: Any) -> Any:
         params,
         is_leaf=lambda leaf: isinstance(leaf, nnx.Variable),
     )
+
+
+def _product(
+    a: Float[Array, "*layers in rank"], b: Float[Array, "*layers rank out"]
+) -> Float[Array, "*layers in out"]:
+    """A B in full float32: accelerators would round the factors to TF32 or bfloat16 first."""
+    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
 
 
 def _replaced(params: Any, kernels: Mapping[str, AdaptedKernel]) -> Any:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,12 @@ from flax import nnx
 from safetensors.numpy import save_file
 
 from pgpo_jax.models._load import INDEX, WEIGHTS
+from pgpo_jax.models._lora import AdaptedKernel
 from pgpo_jax.models._names import by_path, sources
 from pgpo_jax.models._qwen3 import Qwen3
 
 _DTYPES = ("float32", "bfloat16", "float16")
+_OURS = re.compile(r"model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json")
 
 
 def save_pretrained(
@@ -39,7 +43,8 @@ def save_pretrained(
             in memory at a time.
 
     Raises:
-        ValueError: another dtype, `max_shard_bytes` below 1, or weights on devices of other hosts.
+        ValueError: another dtype, `max_shard_bytes` below 1, weights on devices of other hosts, or
+            kernels with additions that are not `merged`.
         OSError: the disk refuses; nothing in the folder has changed.
     """
     flat = by_path(nnx.split(model, nnx.Param)[1])
@@ -48,6 +53,12 @@ def save_pretrained(
         raise ValueError(f"dtype must be one of {', '.join(_DTYPES)}, got {stored.name}.")
     if max_shard_bytes < 1:
         raise ValueError(f"max_shard_bytes must be at least 1, got {max_shard_bytes}.")
+    adapted = [".".join(path) for path, leaf in flat.items() if _is_adapted(leaf)]
+    if adapted:
+        raise ValueError(
+            f"{adapted[0]} is a kernel with something added to it; a file holds their sum: see "
+            "pgpo_jax.models.merged."
+        )
     if not all(leaf.get_value().is_fully_addressable for leaf in flat.values()):
         raise ValueError("The weights lie on several hosts; gather them on one before saving.")
 
@@ -69,9 +80,8 @@ def save_pretrained(
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    work = folder / f".saving-{os.getpid()}"
+    work = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))
     try:
-        work.mkdir()
         files = {}
         total = 0
         for number, shard in enumerate(shards, 1):
@@ -99,11 +109,15 @@ def save_pretrained(
         for name in sorted(fresh):
             os.replace(work / name, folder / name)
         # Files of an earlier layout would be read instead of, or beside, the new ones.
-        for old in folder.glob("model*.safetensors*"):
-            if old.name not in fresh:
+        for old in list(folder.iterdir()):
+            if _OURS.fullmatch(old.name) and old.name not in fresh:
                 old.unlink()
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _is_adapted(leaf: nnx.Variable) -> bool:
+    return isinstance(leaf.get_value(), AdaptedKernel)
 
 
 def _flush(path: Path) -> None:

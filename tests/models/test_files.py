@@ -9,7 +9,13 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file, save_file
 
-from pgpo_jax.models import Qwen3Config, load_pretrained, save_pretrained
+from pgpo_jax.models import (
+    Qwen3Config,
+    init_lora,
+    load_pretrained,
+    save_pretrained,
+    with_lora,
+)
 from pgpo_jax.models._load import INDEX, WEIGHTS
 
 
@@ -30,7 +36,9 @@ def same(one, two):
 def test_round_trip_in_one_file_or_many(tiny_model, folder):
     assert same(load_pretrained(folder), tiny_model)
     assert {p.name for p in folder.iterdir()} == {"config.json", WEIGHTS}
-    (folder / "tokenizer.json").write_text("{}")
+    others = {"tokenizer.json", "model.safetensors.bak", "model-adapter.safetensors"}
+    for name in others:
+        (folder / name).write_text("{}")
     save_pretrained(tiny_model, folder, max_shard_bytes=4000)
     shards = sorted(folder.glob("model-*.safetensors"))
     assert len(shards) > 3
@@ -38,7 +46,7 @@ def test_round_trip_in_one_file_or_many(tiny_model, folder):
     assert all(path.stat().st_size < 4000 + 2000 for path in shards)
     assert same(load_pretrained(folder), tiny_model)
     save_pretrained(tiny_model, folder)
-    assert {p.name for p in folder.iterdir()} == {"config.json", WEIGHTS, "tokenizer.json"}
+    assert {p.name for p in folder.iterdir()} == {"config.json", WEIGHTS, *others}
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
@@ -154,6 +162,16 @@ def test_an_index_that_is_wrong(tiny_model, folder):
         load_pretrained(folder)
 
 
+def test_a_tensor_that_is_in_two_files(tiny_model, folder):
+    save_pretrained(tiny_model, folder, max_shard_bytes=4000)
+    files = json.loads((folder / INDEX).read_text())["weight_map"]
+    last = max(files.values())
+    assert files[Q] != last
+    save_file(load_file(folder / last) | {Q: np.zeros((32, 16), np.float32)}, folder / last)
+    with pytest.raises(ValueError, match=rf"two files: {Q} \({files[Q]}, {last}\)"):
+        load_pretrained(folder)
+
+
 @pytest.mark.parametrize("max_shard_bytes", [4000, 10**9])
 def test_a_save_that_fails_leaves_the_old_model(
     build, tiny_model, tiny_config, folder, monkeypatch, max_shard_bytes
@@ -183,6 +201,10 @@ def test_bad_save_settings(tiny_model, tmp_path):
         save_pretrained(tiny_model, tmp_path, dtype=jnp.int8)
     with pytest.raises(ValueError, match="max_shard_bytes must be at least 1, got 0"):
         save_pretrained(tiny_model, tmp_path, max_shard_bytes=0)
+    graphdef, params = nnx.split(tiny_model, nnx.Param)
+    factors = init_lora(params, 2, ["up_proj"], key=jax.random.key(0))
+    with pytest.raises(ValueError, match=r"layers\.up_proj is a kernel with something added"):
+        save_pretrained(nnx.merge(graphdef, with_lora(params, factors, 1.0)), tmp_path)
 
 
 def test_a_hub_id_offline_says_what_was_tried(monkeypatch, tmp_path):

@@ -62,6 +62,25 @@ def test_the_model_and_the_sampler_see_the_merged_weights(parts, prompts, key):
     assert merged(params)["layers"]["q_proj"] is not adapted["layers"]["q_proj"]
 
 
+def test_accelerators_are_told_to_multiply_in_float32(parts):
+    _, params, factors = parts
+
+    def average(params, factors):
+        return averaged_deltas(zero_deltas(params, factors), factors, SCALE, 0.3)
+
+    def merge(params, factors):
+        return merged(with_lora(params, factors, SCALE))
+
+    for work in (average, merge):
+        program = jax.jit(work).lower(params, factors)
+        products = [line for line in program.as_text().splitlines() if "dot_general" in line]
+        assert len(products) == len(LORA_TARGETS)
+        assert all("precision = [HIGHEST, HIGHEST]" in line for line in products)
+    # Negative control: what is not asked for is not done.
+    kernel = with_lora(params, factors, SCALE)["layers"]["q_proj"].get_value()[0]
+    assert "HIGHEST" not in jax.jit(lambda x: x @ kernel).lower(jnp.ones((1, 16))).as_text()
+
+
 def test_fresh_factors_change_nothing(parts):
     params = parts[1]
     fresh = init_lora(params, 3, ["q_proj", "down_proj"], key=jax.random.key(0))
