@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pgpo_jax.tasks import is_synthetic
 from pgpo_jax.training import PRESETS, EvaluationConfig, RolloutConfig, TrainConfig
 from pgpo_jax.training._policy import TINY
 
@@ -68,7 +69,7 @@ def suitable_preset(model: str | None, task: str | None) -> str:
     """`tiny` or `tiny-file` for the shipped model, the paper's for any other."""
     if not is_shipped(model):
         return "paper-qwen3-8b"
-    return "tiny" if task is None or task.startswith("synthetic") else "tiny-file"
+    return "tiny" if task is None or is_synthetic(task) else "tiny-file"
 
 
 def is_shipped(model: str | None) -> bool:

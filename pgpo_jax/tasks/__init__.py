@@ -1,7 +1,7 @@
 """Questions, prompts and grading. Model text is only ever handled as text."""
 
 from pgpo_jax.tasks._grading import Grade as Grade, extract_answer as extract_answer, grade as grade
-from pgpo_jax.tasks._load import load_questions as load_questions
+from pgpo_jax.tasks._load import is_synthetic as is_synthetic, load_questions as load_questions
 from pgpo_jax.tasks._prompts import (
     strip_thinking as strip_thinking,
     teacher_prompt as teacher_prompt,

@@ -12,6 +12,16 @@ SOURCES: dict[str, Callable[..., Sequence[Question]]] = {
 }
 
 
+def is_synthetic(spec: str) -> bool:
+    """Whether a spec names a synthetic source, which is endless; else it is meant to be a path.
+
+    >>> is_synthetic("synthetic:physics"), is_synthetic("synthetic-data/train.json")
+    (True, False)
+    """
+    name, colon, _ = spec.partition(":")
+    return bool(colon) and name in SOURCES
+
+
 def load_questions(spec: str, *, split: str = "train", seed: int = 0) -> Sequence[Question]:
     """Questions by name.
 
@@ -30,7 +40,7 @@ def load_questions(spec: str, *, split: str = "train", seed: int = 0) -> Sequenc
         ValueError: if `spec` names an unknown source or domain, or the file is malformed.
     """
     name, colon, domain = spec.partition(":")
-    if colon and name in SOURCES:
+    if is_synthetic(spec):
         return SOURCES[name](domain, split=split, seed=seed)
     if colon and "/" not in name and "\\" not in name and len(name) > 1:
         raise ValueError(

@@ -10,7 +10,7 @@ from jaxtyping import Array, Key
 
 from pgpo_jax.models import Qwen3Config
 from pgpo_jax.models._load import find_folder
-from pgpo_jax.tasks import Question, load_questions
+from pgpo_jax.tasks import Question, is_synthetic, load_questions
 from pgpo_jax.training._config import EvaluationConfig, TrainConfig
 from pgpo_jax.training._control import signal_control
 from pgpo_jax.training._evaluate import Evaluation, evaluate
@@ -180,7 +180,7 @@ def held_out_questions(config: TrainConfig) -> Sequence[Question]:
     task, wanted = config.eval_task, config.evaluation.questions
     if task is None:
         path = Path(config.task)
-        if config.task.startswith("synthetic"):
+        if is_synthetic(config.task):
             task = config.task
         elif path.name == "train.json" and path.with_name("test.json").is_file():
             task = str(path.with_name("test.json"))
@@ -188,7 +188,7 @@ def held_out_questions(config: TrainConfig) -> Sequence[Question]:
             return ()
     # One held-out set for all seeds: runs are compared on the same questions.
     questions = load_questions(task, split="test", seed=0)
-    if task.startswith("synthetic"):
+    if is_synthetic(task):
         if not wanted:
             raise ValueError("evaluation.questions must be positive for an endless task, got 0")
         return [questions[i] for i in range(wanted)]

@@ -1,13 +1,15 @@
 """Which questions a step sees depends on (seed, step) alone."""
 
 import itertools
+import json
 import sys
 from collections.abc import Sequence
 
 import pytest
 
 from pgpo_jax.tasks import Question
-from pgpo_jax.training import QuestionStream
+from pgpo_jax.training import EvaluationConfig, QuestionStream, TrainConfig
+from pgpo_jax.training._trainer import held_out_questions
 
 
 def question(i: int) -> Question:
@@ -64,3 +66,27 @@ def test_too_few_or_too_long_questions_are_refused():
         stream([question(i) for i in (0, 1, 2, 8, 9)])
     with pytest.raises(ValueError, match=r"raise rollout.max_prompt"):
         stream(Endless(), max_prompt=1)
+
+
+@pytest.mark.parametrize("folder", ["synthetic-rows", "physics"])
+def test_the_held_out_file_lies_beside_the_training_file(tmp_path, monkeypatch, folder):
+    """Whatever the folder is called: a name that begins like a source's is no source."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / folder).mkdir()
+    for split in ("train", "test"):
+        rows = [
+            {"idx": i, "system": "", "prompt": f"{split} {i}?\nA: 1\nB: 2", "answer": "A"}
+            for i in range(3)
+        ]
+        (tmp_path / folder / f"{split}.json").write_text("\n".join(map(json.dumps, rows)))
+
+    def held_out(count):
+        config = TrainConfig(
+            task=f"{folder}/train.json", evaluation=EvaluationConfig(questions=count)
+        )
+        return [question.prompt[:6] for question in held_out_questions(config)]
+
+    assert held_out(2) == ["test 0", "test 1"]
+    assert len(held_out(0)) == 3
+    with pytest.raises(ValueError, match="questions must be at most 3, got 4"):
+        held_out(4)
