@@ -68,6 +68,8 @@ class TrainConfig:
             "TrainConfig.keep_checkpoints must be at least 0",
             self.keep_checkpoints,
         )
+        # JAX would cut a longer one to its last 32 bits, and NumPy refuses a negative one.
+        require(0 <= self.seed < 2**32, "TrainConfig.seed must be in [0, 2**32)", self.seed)
         shards = self.mesh.row_shards
         rung = self.rollout.rows // self.rollout.row_buckets
         micro_batch = self.optimizer.micro_batch or rung

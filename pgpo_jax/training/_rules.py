@@ -1,4 +1,5 @@
 import dataclasses
+import math
 from typing import Any, Literal, get_args, get_origin
 
 
@@ -13,6 +14,13 @@ def positive(owner: object, *names: str) -> None:
     for name in names:
         value = getattr(owner, name)
         require(value > 0, f"{type(owner).__name__}.{name} must be positive", value)
+
+
+def finite(owner: object, *names: str) -> None:
+    """Raise ValueError unless these fields are finite."""
+    for name in names:
+        value = getattr(owner, name)
+        require(math.isfinite(value), f"{type(owner).__name__}.{name} must be finite", value)
 
 
 def probability(owner: object, *names: str) -> None:

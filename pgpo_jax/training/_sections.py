@@ -6,7 +6,7 @@ from pgpo_jax._multiplier import check_hyperparameters
 from pgpo_jax.distillation._divergence import Support
 from pgpo_jax.information import CHOICES
 from pgpo_jax.models import LORA_TARGETS
-from pgpo_jax.training._rules import one_of_its_choices, positive, probability, require
+from pgpo_jax.training._rules import finite, one_of_its_choices, positive, probability, require
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class RolloutConfig:
     def __post_init__(self) -> None:
         positive(self, "questions", "samples", "temperature", "max_prompt", "max_response")
         positive(self, "smallest_bucket", "row_buckets")
+        finite(self, "temperature")
         if self.micro_batch is not None:
             positive(self, "micro_batch")
             require(
@@ -90,6 +91,7 @@ class TeacherConfig:
     def __post_init__(self) -> None:
         one_of_its_choices(self)
         probability(self, "rate", "misleading")
+        finite(self, "success_threshold")
         positive(self, "max_prompt")
 
 
@@ -211,6 +213,15 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         one_of_its_choices(self)
         positive(self, "learning_rate", "eps", "clip_norm", "max_skipped", "plateau_patience")
+        finite(self, "learning_rate", "eps", "weight_decay")
+        for name in ("b1", "b2"):
+            value = getattr(self, name)
+            require(0 <= value < 1, f"OptimizerConfig.{name} must be in [0, 1)", value)
+        require(
+            self.weight_decay >= 0,
+            "OptimizerConfig.weight_decay must be at least 0",
+            self.weight_decay,
+        )
         require(
             0 < self.plateau_factor < 1,
             "OptimizerConfig.plateau_factor must be in (0, 1)",
@@ -242,6 +253,7 @@ class LoRAConfig:
         one_of_its_choices(self)
         require(self.rank >= 0, "LoRAConfig.rank must be at least 1, or 0 for none", self.rank)
         positive(self, "alpha")
+        finite(self, "alpha")
         require(
             bool(self.targets) and set(self.targets) <= set(LORA_TARGETS),
             f"LoRAConfig.targets must be some of {LORA_TARGETS}",
@@ -278,6 +290,8 @@ class EvaluationConfig:
             "EvaluationConfig.temperature must be at least 0",
             self.temperature,
         )
+        finite(self, "temperature")
+        require(0 < self.top_p <= 1, "EvaluationConfig.top_p must be in (0, 1]", self.top_p)
 
 
 @dataclass(frozen=True)
