@@ -1,18 +1,30 @@
-"""Every python block of the documentation runs, in order, as one program per page."""
+"""What the documentation shows does run: python blocks, one program per page, and docstrings."""
 
+import doctest
+import importlib
 import re
 from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+# `models` and `sde` have such a test of their own, and `integrations` an optional dependency.
+EXAMPLES = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in sorted((ROOT / "pgpo_jax").rglob("*.py"))
+    if ">>> " in path.read_text()
+    and path.relative_to(ROOT).parts[1] not in ("models", "integrations")
+]
 
 
 def blocks(page):
     return re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(), re.S | re.M)
 
 
-@pytest.mark.parametrize("page", ["transform.md", "information.md", "distillation.md"])
+@pytest.mark.parametrize(
+    "page", ["transform.md", "information.md", "distillation.md", "training.md"]
+)
 def test_page_runs(page, lenient):
     space = {"__name__": page}
     assert blocks(page)
@@ -23,6 +35,13 @@ def test_page_runs(page, lenient):
         for state in (space["state"], space["train_state"].opt_state, space["opt_state"]):
             assert abs(float(state[-1].rho) - 1.2214) < 1e-4
         assert abs(float(space["optimizer"].opt_state[-1].rho[...]) - 1.2214) < 1e-4
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_run(name, lenient):
+    done = doctest.testmod(importlib.import_module(name))
+    assert done.attempted
+    assert not done.failed
 
 
 def test_the_rooms_that_are_named_are_there():
