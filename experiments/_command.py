@@ -35,8 +35,14 @@ class SweepConfig:
     """The sweep's folder; by default results/<experiment>/<preset>. What it holds is continued."""
     report_only: bool = False
     """Train nothing; report the seeds at which all arms are finished."""
+    margin: float = 0.02
+    """The smallest difference in accuracy that matters."""
     training: TrainConfig = TRAINING["cpu"]
     """What all arms start from."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.margin < 1:
+            raise ValueError(f"margin must be in (0, 1), got {self.margin}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +53,11 @@ class DoseConfig(SweepConfig):
     """Per nat. At the paper's 0.5 to 1.5 the shipped model's rho is within some per cent of 1."""
     rho_max: float = 4.0
     """The cap; the entropy gain of the shipped model stayed below it."""
-    margin: float = 0.02
-    """The smallest difference in accuracy that matters."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.alpha < math.inf:
+            raise ValueError(f"alpha must be positive and finite, got {self.alpha}")
 
     def with_signal(self, base: TrainConfig, **information: Any) -> TrainConfig:
         """`base` with the multiplier, and with changes of what it is given."""
@@ -91,7 +100,9 @@ def run_experiment(
     try:
         config = parse(presets, given, prog=f"python -m experiments.{name}", text=description)
         sweep = make_sweep(name, config, arms)
-        if not config.report_only:
+        if config.report_only:
+            sweep.check_folder()
+        else:
             sweep.run(config.jobs)
         # Without the flag the same line trains, too.
         flags = [flag for flag in given if flag != "--report-only"]

@@ -34,7 +34,20 @@ def finished_records(sweep: Sweep) -> tuple[list[int], dict[str, list[RunRecord]
     seeds = sweep.complete_seeds()
     if len(seeds) < 2:
         raise ValueError(f"{sweep.folder} needs at least 2 seeds with all arms, has {len(seeds)}")
-    return seeds, {arm.name: [sweep.record(arm.name, s) for s in seeds] for arm in sweep.arms}
+    records = {arm.name: [sweep.record(arm.name, s) for s in seeds] for arm in sweep.arms}
+    return seeds, {name: [_to_the_end(run) for run in runs] for name, runs in records.items()}
+
+
+def _to_the_end(run: RunRecord) -> RunRecord:
+    """A run with 0 for the evaluations that it did not live to see.
+
+    One that was stopped by gradients that are not finite would otherwise be judged by its
+    beginning, from before it went wrong.
+    """
+    end, every = run.config["steps"], run.config["evaluation"]["every"]
+    nothing = dict.fromkeys(run.scores[min(run.scores)], 0.0)
+    planned = dict.fromkeys([*range(0, end, every), end], nothing)
+    return dataclasses.replace(run, scores=planned | run.scores)
 
 
 def scores(
@@ -151,7 +164,8 @@ def comparison_section(
         ],
         caption=f"Difference in {outcome}, paired by seed and question. Brackets: 95 % intervals "
         "that allow for other seeds and other questions. The smallest difference of interest is "
-        f"{margin:g}.",
+        f"{margin:g}. Detectable: with 80 % power at the level that the first of the family has to "
+        "pass. Seeds to decide: with 80 % power, if the difference is what it seems.",
     )
     page.figure(
         interval_figure(

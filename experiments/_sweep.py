@@ -43,6 +43,8 @@ class Arm:
 class Sweep:
     """Arms times seeds in one folder: `<folder>/runs/<arm>/seed<k>` is an ordinary run folder.
 
+    A run of another seed that an arm needs is trained, too.
+
     Work is ordered by seed, so that a sweep that was cut short holds whole seeds. Any number of
     processes may work on one folder; each run is claimed by a lock that dies with its process.
 
@@ -112,12 +114,15 @@ class Sweep:
 
         Raises:
             ValueError: if the folder belongs to another configuration (naming the field), or an
-                arm needs a run that the sweep does not have.
+                arm needs a run that the sweep does not have, or its configuration is refused;
+                before anything is written or trained.
             RuntimeError: if a worker failed.
         """
-        self._claim_folder()
         if not 1 <= jobs <= _MAX_JOBS:
             raise ValueError(f"jobs must be in [1, {_MAX_JOBS}], got {jobs}")
+        self._check_arms()
+        self.check_folder()
+        self._claim_folder()
         if jobs == 1:
             self._work()
             return
@@ -136,22 +141,44 @@ class Sweep:
         if failed:
             raise RuntimeError(f"{len(failed)} of {jobs} workers failed (exit codes {failed})")
 
+    def check_folder(self) -> None:
+        """Raises ValueError if the folder belongs to another configuration, naming the field."""
+        path = self.folder / "config.json"
+        if path.is_file():
+            check_same_config(json.loads(path.read_text()), self._kept_config(), self.folder)
+
     def _claim_folder(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / "config.json"
-        config = {k: v for k, v in dataclasses.asdict(self.config).items() if k not in self.free}
-        if path.is_file():
-            check_same_config(json.loads(path.read_text()), config, self.folder)
-        _write_json(path, config)
+        _write_json(self.folder / "config.json", self._kept_config())
+
+    def _kept_config(self) -> dict[str, Any]:
+        return {k: v for k, v in dataclasses.asdict(self.config).items() if k not in self.free}
+
+    def _check_arms(self) -> None:
+        for arm, seed in self._jobs():
+            # One that waits for another run cannot be made yet.
+            if not arm.needs(seed):
+                arm.config(seed, self.record)
+
+    def _jobs(self) -> list[tuple[Arm, int]]:
+        """What is to be run, in this order: all arms at all seeds, and what they need besides."""
+        arms = {arm.name: arm for arm in self.arms}
+        jobs = [(arm, seed) for seed in self.all_seeds for arm in arms.values()]
+        known = {(arm.name, seed) for arm, seed in jobs}
+        # What is added is looked at, too.
+        for arm, seed in jobs:
+            for name, other in arm.needs(seed):
+                if name not in arms:
+                    raise ValueError(
+                        f"{arm.name} at seed {seed} needs {(name, other)}, which no one runs"
+                    )
+                if (name, other) not in known:
+                    known.add((name, other))
+                    jobs.append((arms[name], other))
+        return jobs
 
     def _work(self) -> None:
-        arms = self.arms
-        jobs = [(arm, seed) for seed in self.all_seeds for arm in arms]
-        known = {(arm.name, seed) for arm, seed in jobs}
-        for arm, seed in jobs:
-            for needed in arm.needs(seed):
-                if needed not in known:
-                    raise ValueError(f"{arm.name} at seed {seed} needs {needed}, which no one runs")
+        jobs = self._jobs()
         start, at_start = time.perf_counter(), sum(self.done(a.name, s) for a, s in jobs)
         while missing := [(a, s) for a, s in jobs if not self.done(a.name, s)]:
             ran = self._run_first(missing)

@@ -38,7 +38,7 @@ from experiments._report import (
     write_results,
 )
 from experiments._settings import TRAINING, changed
-from experiments._statistics import compare
+from experiments._statistics import compare, too_few
 from experiments._sweep import Arm, Finished, Sweep
 from pgpo_jax.reports import Page
 from pgpo_jax.training import TrainConfig
@@ -117,10 +117,11 @@ def report(config: Config, sweep: Sweep, command: str) -> str:
         for name, runs in records.items()
     }
     decided = [c for c in comparisons if c.verdict in ("better", "worse")]
-    verdict = f"With {len(seeds)} seeds, differences that hold after Holm: " + (
-        in_words(decided) if decided else "none"
+    held = in_words(decided) if decided else "none"
+    verdict = (
+        too_few(len(seeds)) or f"With {len(seeds)} seeds, differences that hold after Holm: {held}."
     )
-    page = Page("Baselines and variants", f"{verdict}.")
+    page = Page("Baselines and variants", verdict)
     page.heading("Against SDPO, and against matched controls")
     comparison_section(page, comparisons, outcome=OUTCOME, margin=config.margin)
     page.heading("The arms")
@@ -148,10 +149,10 @@ def report(config: Config, sweep: Sweep, command: str) -> str:
         page,
         {"seeds": seeds, "comparisons": [c.to_json() for c in comparisons], "arms": table},
         command=command,
-        verdict=f"{verdict}. All comparisons: {in_words(comparisons)}.",
+        verdict=f"{verdict} All comparisons: {in_words(comparisons)}.",
         text=__doc__ or "",
     )
-    return f"{verdict}.\n{in_words(comparisons)}"
+    return f"{verdict}\n{in_words(comparisons)}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

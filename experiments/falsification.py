@@ -53,7 +53,7 @@ from experiments._report import (
     write_results,
 )
 from experiments._settings import TRAINING, changed
-from experiments._statistics import Comparison, compare
+from experiments._statistics import Comparison, compare, too_few
 from experiments._sweep import Arm, Finished, Sweep
 from pgpo_jax.reports import Page, RunRecord
 from pgpo_jax.training import TrainConfig
@@ -115,7 +115,8 @@ def arms(config: Config) -> list[Arm]:
         def donor(seed: int) -> int:
             if name != "other_seed":
                 return seed
-            return seed - 1 if seed > config.first_seed else seed + 1
+            # Whatever the seeds of this sweep, so that a run does not depend on them.
+            return seed - 1 if seed else 1
 
         def build(seed: int, finished: Finished) -> TrainConfig:
             values = replacement(name, finished("real", donor(seed)), config, seed)
@@ -158,7 +159,10 @@ def decide(comparisons: Sequence[Comparison], margin: float) -> str:
     """The verdict of the docstring, in words."""
     by_name = {c.name: c for c in comparisons}
     matched = [by_name[f"real − {name}"] for name in MATCHED]
+    by_control = {name: c.verdict for name, c in zip(MATCHED, matched, strict=True)}
     count = matched[0].seeds
+    if refused := too_few(count):
+        return refused
     if all(c.verdict == "better" for c in matched):
         return (
             f"The information is the cause: with {count} seeds the real signal is better than "
@@ -169,11 +173,24 @@ def decide(comparisons: Sequence[Comparison], margin: float) -> str:
             f"The information is not the cause at this scale: with {count} seeds the real signal "
             f"differs from every matched control by less than {margin:g}."
         )
-    needed = [c.seeds_to_decide for c in matched if c.verdict == "undecided"]
-    if not needed:
-        return f"Neither: with {count} seeds some matched controls are as good and some are not."
-    seeds = "no number of" if None in needed else str(max(n for n in needed if n))
-    return f"Undecided with {count} seeds; {seeds} seeds would decide for all matched controls."
+    found = "; ".join(
+        f"{verdict}: {', '.join(name for name in MATCHED if verdict == by_control[name])}"
+        for verdict in dict.fromkeys(by_control.values())
+    )
+    enough = [n for n in (_seeds_for_all(matched, better) for better in (True, False)) if n]
+    seeds = f"{min(enough)} seeds" if enough else "No number of seeds"
+    return (
+        f"Undecided with {count} seeds (real against its matched controls: {found}). {seeds} would "
+        "settle all five alike with 80 % power, if the differences are what they seem."
+    )
+
+
+def _seeds_for_all(matched: Sequence[Comparison], better: bool) -> int | None:
+    """Seeds at which all are better, or all within the margin; `None` if no number does it."""
+    if better and not all(c.difference.value > 0 for c in matched):
+        return None
+    needed = [c.seeds_beside_zero if better else c.seeds_within_margin for c in matched]
+    return None if None in needed else max(n for n in needed if n)
 
 
 def report(config: Config, sweep: Sweep, command: str) -> str:

@@ -41,7 +41,7 @@ from experiments._report import (
     write_results,
 )
 from experiments._settings import TRAINING, changed
-from experiments._statistics import Comparison, compare, paired_bootstrap
+from experiments._statistics import Comparison, compare, paired_bootstrap, too_few
 from experiments._sweep import Arm, Finished, Sweep
 from pgpo_jax.reports import Cell, Interval, Page, RunRecord
 from pgpo_jax.training import TrainConfig
@@ -54,15 +54,19 @@ _DOMAINS = ("physics", "chemistry", "biology", "materials")
 class Config(SweepConfig):
     """SDPO and a ladder of alphas in every domain."""
 
-    seeds: int = 5
     tasks: tuple[str, ...] = tuple(f"synthetic:{domain}" for domain in _DOMAINS)
     """What to train on, a domain each."""
     alphas: tuple[float, ...] = (0.5, 1.0, 1.5, 3.0, 5.0)
     """Per nat."""
     paper_alpha: float = 1.5
     """Up to this one rho_max is 2, above it 4."""
-    margin: float = 0.02
-    """The smallest difference in accuracy that matters."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.alphas or min(self.alphas) <= 0:
+            raise ValueError(f"alphas must be positive, at least one, got {self.alphas}")
+        if self.training.evaluation.questions == 1:
+            raise ValueError("evaluation.questions must be at least 2, for two halves, got 1")
 
 
 _SAMPLED = {"temperature": 0.6, "top_p": 0.95, "samples": 16}
@@ -91,7 +95,7 @@ PRESETS = {
         training=changed(TRAINING["gpu"], evaluation=_SAMPLED),
     ),
     "paper": Config(
-        preset="paper", seeds=3, tasks=_FILES, alphas=(0.5, 1.0, 1.5), training=TRAINING["paper"]
+        preset="paper", seeds=6, tasks=_FILES, alphas=(0.5, 1.0, 1.5), training=TRAINING["paper"]
     ),
 }
 
@@ -219,7 +223,8 @@ def report(config: Config, sweep: Sweep, command: str) -> str:
     decided = sum(c.verdict in ("better", "worse") for c in (*together, *apart))
     page = Page(
         "SDPO and PGPO in four domains",
-        f"{len(seeds)} seeds; {decided} of {len(together) + len(apart)} comparisons with SDPO "
+        too_few(len(seeds))
+        or f"{len(seeds)} seeds; {decided} of {len(together) + len(apart)} comparisons with SDPO "
         "find a difference.",
     )
     page.heading("Every alpha against SDPO, all domains together")
@@ -292,11 +297,12 @@ def _verdict(
 ) -> str:
     decided = sum(c.verdict in ("better", "worse") for c in apart)
     return (
-        f"At the fixed step, all domains together, {seeds} seeds: {in_words(together)}. By "
-        f"domain, {decided} of {len(apart)} comparisons find a difference after Holm. Choosing "
-        f"alpha and step on the test split adds {chosen['alpha'].text()} to PGPO; "
-        f"the same choice among SDPO runs of other seeds adds {chosen['seed'].text()}."
-    )
+        f"{too_few(seeds)} At the fixed step, all domains together, {seeds} seeds: "
+        f"{in_words(together)}. By domain, {decided} of {len(apart)} comparisons find a "
+        f"difference after Holm. Choosing alpha and step on the test split adds "
+        f"{chosen['alpha'].text()} to PGPO; the same choice among SDPO runs of other seeds adds "
+        f"{chosen['seed'].text()}."
+    ).strip()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,9 +8,10 @@ Two parts, each a sweep of its own:
 
 **Fixed in advance.** *Collapse*: the first evaluation from which on held-out accuracy never again
 reaches half of the starting model's. A run whose gradient is not finite ten times in a row has
-collapsed where it stopped. *Outcomes*: the share of runs that collapse and the time to it;
-held-out accuracy, averaged over the second half of the run, is what arms are compared by, paired by
-seed and question, Holm over the family, smallest difference of interest 0.03.
+collapsed where it stopped; its accuracy from there on is 0 (said so later; no run had stopped so).
+*Outcomes*: the share of runs that collapse and the time to it; held-out accuracy, averaged over the
+second half of the run, is what arms are compared by, paired by seed and question, Holm over the
+family, smallest difference of interest 0.03.
 
 *Arms.* `sdpo`; `pgpo` (alpha = 5, rho_max = 4: with a positive I its rho is above 1, so it can only
 take longer steps); `matched`: the mean rho of the same seed's `pgpo` run at every step; `floor`:
@@ -42,7 +43,7 @@ from experiments._report import (
     write_results,
 )
 from experiments._settings import TRAINING, changed
-from experiments._statistics import compare
+from experiments._statistics import compare, too_few
 from experiments._sweep import Arm, Finished, Sweep
 from pgpo_jax.reports import Cell, Page, RunRecord
 from pgpo_jax.training import TrainConfig
@@ -210,7 +211,8 @@ def report(config: Config, sweep: Sweep, command: str) -> str:
         comparisons = compare(late, PAIRS, margin=config.margin)
         results["comparisons"] = [c.to_json() for c in comparisons]
         rates = ", ".join(f"{name} {len(found)}/{len(seeds)}" for name, found in fallen.items())
-        verdict = f"At {config.setting.name}, runs that collapse: {rates}."
+        verdict = f"{too_few(len(seeds))} At {config.setting.name}, runs that collapse: {rates}."
+        verdict = verdict.strip()
     page = Page("Where SDPO collapses", f"{len(seeds)} seeds. {verdict}")
     page.heading("The runs")
     page.table(

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import _sweep
+from experiments import _statistics, _sweep
 
 
 def write_run(config, folder, accuracies, *, questions=None, rho=None, steps=None):
@@ -41,6 +41,12 @@ def write_run(config, folder, accuracies, *, questions=None, rho=None, steps=Non
                 "self_distillation/student_entropy": 0.2,
             }
             metrics.write(json.dumps(row) + "\n")
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch):
+    """The experiments' million draws are for p-values near their limit."""
+    monkeypatch.setattr(_statistics, "_RESAMPLES", 4000)
 
 
 @pytest.fixture

@@ -60,13 +60,12 @@ def test_arms_differ_in_the_signal_alone(real):
     assert rate == pytest.approx(base.optimizer.learning_rate * np.mean(RHO))
 
 
-def test_another_seed_is_one_of_the_sweep():
-    config = changed(PRESETS["cpu"], first_seed=3)
+@pytest.mark.parametrize("first", [0, 3])
+def test_which_other_seed_it_is_does_not_depend_on_the_sweep(first):
+    config = changed(PRESETS["cpu"], first_seed=first)
     other = next(arm for arm in arms(config) if arm.name == "other_seed")
-    assert [other.needs(seed) for seed in (3, 4, 5)] == [
-        [("real", 4)],
-        [("real", 3)],
-        [("real", 4)],
+    assert [other.needs(seed) for seed in (0, 1, 2, 3, 4)] == [
+        [("real", donor)] for donor in (1, 0, 1, 2, 3)
     ]
 
 
@@ -76,16 +75,58 @@ def test_another_seed_is_one_of_the_sweep():
         (0.06, 0.01, "The information is the cause"),
         (0.0, 0.01, "The information is not the cause at this scale"),
         (0.02, 0.06, "Undecided with 12 seeds"),
+        # Worse than every control is not one of the two outcomes, either.
+        (-0.06, 0.01, "Undecided with 12 seeds (real against its matched controls: worse: const"),
     ],
 )
 def test_the_verdict_follows_its_rule(gain, noise, words):
+    assert decide(compared(gain, noise, 12), 0.02).startswith(words)
+
+
+@pytest.mark.parametrize("gain", [0.06, 0.0])
+def test_a_few_seeds_decide_nothing_however_alike_they_are(gain):
+    assert decide(compared(gain, 0.0, 2), 0.02) == (
+        "2 seeds decide nothing: a verdict needs at least 6."
+    )
+    assert "2 seeds decide" not in decide(compared(gain, 0.0, 6), 0.02)
+
+
+def test_the_seeds_that_would_decide_are_those_of_the_verdict():
+    """One control is worse by half the margin for certain, the others are as good for certain."""
+    found = compared(0.0, 0.0, 12, mirrored=0.03 * np.ones((12, 1)))
+    assert "better: mirrored" in decide(found, 0.02)
+    # All alike is out of reach: four are 0 from real, and one is outside of the margin.
+    assert "No number of seeds would settle all five alike" in decide(found, 0.02)
+    noisy = 0.01 + 0.02 * np.random.default_rng(1).standard_normal((12, 1))
+    found = compared(0.0, 0.0, 12, mirrored=noisy)
+    of_one = {c.name: c for c in found}["real − mirrored"].seeds_within_margin
+    assert f"{of_one} seeds would settle" in decide(found, 0.02)
+
+
+def compared(gain, noise, seeds, **lower):
     rng = np.random.default_rng(0)
     names = {name for pair in PAIRS for name in pair}
     scores = {
-        name: 0.7 + gain * (name == "real") + noise * rng.standard_normal((12, 1)) + np.zeros(40)
+        name: 0.7 + gain * (name == "real") + noise * rng.standard_normal((seeds, 1)) + np.zeros(40)
         for name in sorted(names)
     }
-    assert decide(compare(scores, PAIRS, margin=0.02), 0.02).startswith(words)
+    scores |= {name: scores[name] - less for name, less in lower.items()}
+    return compare(scores, PAIRS, margin=0.02)
+
+
+@pytest.mark.parametrize(
+    ("flags", "rule"),
+    [
+        (["--alpha", "0"], "alpha must be positive and finite, got 0.0"),
+        (["--margin", "0"], "margin must be in (0, 1), got 0.0"),
+        (["--margin", "nan"], "margin must be in (0, 1), got nan"),
+    ],
+)
+def test_flags_that_no_verdict_could_come_of(tmp_path, capsys, flags, rule):
+    with pytest.raises(SystemExit):
+        falsification.main([*flags, "--output", str(tmp_path / "sweep")])
+    assert rule in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_flags_change_a_preset():
@@ -110,11 +151,15 @@ def test_the_whole_of_it_on_a_very_small_scale(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(_sweep, "train", train)
     flags = ["--preset", "smoke", "--output", str(tmp_path / "sweep"), "--training.steps", "1"]
     assert falsification.main(flags) == 0
-    assert "report:" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert printed.count("2 seeds decide nothing") == 1
+    assert "report:" in printed
     results = json.loads((tmp_path / "sweep" / "results.json").read_text())
     assert results["seeds"] == [0, 1]
     assert len(results["comparisons"]) == len(PAIRS)
     assert "real − constant" in (tmp_path / "sweep" / "report.html").read_text()
+    assert {c["verdict"] for c in results["comparisons"]} == {"undecided"}
+    assert "2 seeds decide nothing" in (tmp_path / "sweep" / "report.html").read_text()
     assert results["verdict"] in (tmp_path / "sweep" / "README.md").read_text()
     # Real runs, real controls: nothing is trained twice, and a smaller sweep is refused a report.
     before = sorted((tmp_path / "sweep").glob("runs/*/*/metrics.jsonl"))
@@ -122,6 +167,9 @@ def test_the_whole_of_it_on_a_very_small_scale(tmp_path, capsys, monkeypatch):
     assert falsification.main([*flags, "--report-only"]) == 0
     assert [path.stat().st_mtime_ns for path in before] == stamps
     sweep = make_sweep("falsification", parse(PRESETS, flags, prog="x", text=None), arms)
+    # Nor is it said of runs at one dose what would be said at another.
+    assert falsification.main([*flags, "--report-only", "--alpha", "4"]) == 2
+    assert "another configuration: alpha was 5.0, now 4.0" in capsys.readouterr().err
     constant, rate = (sweep.record(name, 0).steps[0] for name in ("constant", "learning_rate"))
     assert constant["loss"] == rate["loss"]
     (sweep.run_folder("real", 0) / "done.json").unlink()

@@ -68,7 +68,7 @@ def test_names_and_doses():
 
 def test_a_method_that_is_better_is_found(tmp_path, pretend, capsys):
     pretend(lambda config: [0.5, 0.6 + 0.01 * config.alpha, 0.7 + 0.02 * config.alpha])
-    flags = ["--preset", "smoke", "--seeds", "4", "--output", str(tmp_path)]
+    flags = ["--preset", "smoke", "--seeds", "6", "--output", str(tmp_path)]
     assert science_qa.main(flags) == 0
     results = json.loads((tmp_path / "results.json").read_text())
     verdicts = {c["name"]: c["verdict"] for c in results["all domains"]}
@@ -76,3 +76,18 @@ def test_a_method_that_is_better_is_found(tmp_path, pretend, capsys):
     assert len(results["table"]) == 6
     page = (tmp_path / "report.html").read_text()
     assert "best on validation" in page
+
+
+@pytest.mark.parametrize(
+    ("flags", "rule"),
+    [
+        (["--alphas"], "alphas must be positive, at least one, got ()"),
+        (["--alphas", "1", "0"], "alphas must be positive, at least one, got (1.0, 0.0)"),
+        (["--training.evaluation.questions", "1"], "must be at least 2, for two"),
+    ],
+)
+def test_requests_that_no_table_could_come_of(tmp_path, capsys, flags, rule):
+    with pytest.raises(SystemExit):
+        science_qa.main([*flags, "--output", str(tmp_path / "sweep")])
+    assert rule in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

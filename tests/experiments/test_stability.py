@@ -33,6 +33,16 @@ def test_a_run_that_was_stopped_collapsed_there(tmp_path):
     assert collapse_step(read_run(tmp_path / "run")) == 9
 
 
+def test_a_run_that_was_stopped_is_not_judged_by_its_beginning(tmp_path, pretend):
+    """The gradient of `pgpo` is not finite after the first of two steps."""
+    pretend(lambda config: [0.5, 0.6] if config.method == "pgpo" else [0.5, 0.6, 0.1])
+    flags = ["--preset", "smoke", "--part", "arms", "--output", str(tmp_path)]
+    assert stability.main(flags) == 0
+    accuracy = json.loads((tmp_path / "results.json").read_text())["accuracy"]
+    assert accuracy["sdpo"][0] == pytest.approx((0.6 + 0.1) / 2, abs=0.05)
+    assert accuracy["pgpo"][0] == pytest.approx((0.6 + 0.0) / 2, abs=0.05)
+
+
 def test_the_first_step_of_negative_information(tmp_path):
     rows = [{"step": i + 1, "pgpo/information": x} for i, x in enumerate([0.1, None, -0.2, 0.3])]
     assert first_negative(RunRecord("a", tmp_path, {}, rows, [], {}, [])) == 3
@@ -73,5 +83,6 @@ def test_both_reports(tmp_path, pretend):
     flags += ["--part", "arms", "--setting.teacher", "live", "--output", str(tmp_path / "arms")]
     assert stability.main(flags) == 0
     results = json.loads((tmp_path / "arms" / "results.json").read_text())
+    assert results["verdict"].startswith("3 seeds decide nothing: a verdict needs at least 6. At")
     assert "sdpo 3/3" in results["verdict"]
     assert "flipped 0/3" in results["verdict"]

@@ -135,12 +135,36 @@ def test_another_configuration_is_refused_by_name(tmp_path, trained):
 def test_bad_sweeps_are_refused(tmp_path, trained):
     with pytest.raises(ValueError, match="at least 1 seed, got 0"):
         sweep(tmp_path, Config(seeds=0))
-    with pytest.raises(ValueError, match=r"follower at seed 0 needs \('base', 1\)"):
-        sweep(tmp_path, Config(seeds=1)).run()
+    alone = Sweep(tmp_path, lambda config: arms(config)[1:], Config(), 2)
+    with pytest.raises(ValueError, match=r"follower at seed 0 needs \('base', 1\), which no one"):
+        alone.run()
     with pytest.raises(ValueError, match=r"jobs must be in \[1, 512\], got 0"):
         sweep(tmp_path).run(jobs=0)
     with pytest.raises(ValueError, match="arms of different names"):
         Sweep(tmp_path, lambda config: arms(config) * 2, Config(), 2)
+    # None of them took the folder, so that the request as it was meant can have it.
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_configuration_that_is_refused_costs_no_run(tmp_path, trained):
+    def second_is_bad(config):
+        return [
+            arms(config)[0],
+            Arm("bad", lambda seed, finished: changed(config.training, steps=0)),
+        ]
+
+    with pytest.raises(ValueError, match="steps must be positive, got 0"):
+        Sweep(tmp_path, second_is_bad, Config(), 2).run()
+    assert trained == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_of_another_seed_that_is_needed_is_made(tmp_path, trained):
+    short = sweep(tmp_path, Config(seeds=1))
+    short.run()
+    assert trained == [("base", 0), ("base", 1), ("follower", 0)]
+    # It is no seed of this sweep.
+    assert short.complete_seeds() == [0]
 
 
 CHILD = """
