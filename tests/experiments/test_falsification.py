@@ -8,6 +8,7 @@ import pytest
 
 from experiments import _sweep, falsification
 from experiments._command import make_sweep, parse
+from experiments._report import SETTLED
 from experiments._settings import changed
 from experiments._statistics import compare
 from experiments.falsification import MATCHED, PAIRS, PRESETS, arms, decide, replacement
@@ -101,6 +102,27 @@ def test_the_seeds_that_would_decide_are_those_of_the_verdict():
     found = compared(0.0, 0.0, 12, mirrored=noisy)
     of_one = {c.name: c for c in found}["real − mirrored"].seeds_within_margin
     assert f"{of_one} seeds would settle" in decide(found, 0.02)
+
+
+def test_worse_than_every_control_is_no_outcome_that_seeds_would_settle():
+    assert "No number of seeds would settle" in decide(compared(-0.06, 0.01, 12), 0.02)
+
+
+def test_the_outcome_is_the_one_that_was_fixed(tmp_path, pretend):
+    """Of steps 8 to 24: an early lead counts for nothing, a late one for 1 in 5."""
+    assert SETTLED(range(0, 25, 4)) == [8, 12, 16, 20, 24]
+
+    def accuracies(config):
+        real = config.method == "pgpo" and not config.information.replay
+        return [0.5, 0.9, 0.6, 0.6, 0.6, 0.6, 0.7] if real else [0.5, 0.5, 0.6, 0.6, 0.6, 0.6, 0.6]
+
+    pretend(accuracies)
+    flags = ["--seeds", "6", "--output", str(tmp_path)]
+    assert falsification.main(flags) == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    found = {c["name"]: c["difference"][0] for c in results["comparisons"]}
+    assert found["real − constant"] == pytest.approx(0.1 / 5, abs=1e-6)
+    assert results["arms"]["real"]["last"][0] == pytest.approx(0.7, abs=0.05)
 
 
 def compared(gain, noise, seeds, **lower):

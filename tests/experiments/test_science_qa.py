@@ -36,6 +36,11 @@ def test_rules_by_hand(tmp_path):
     }
 
 
+def test_of_equal_evaluations_the_earliest_is_quoted(tmp_path):
+    run = record(tmp_path, {0: [0.9, 0.9], 4: [0.5, 0.8], 8: [0.5, 0.7], 12: [0.4, 0.8]})
+    assert quote(run)["best on validation"].tolist() == [0.8]
+
+
 def test_selection_is_seen_where_there_is_nothing_to_find(tmp_path):
     """Pure noise: choosing on the test split gains, and gains alike with alphas and with seeds."""
     rng = np.random.default_rng(0)
