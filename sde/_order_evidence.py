@@ -21,6 +21,7 @@ _FIRST = OBSERVABLES["mean"]
 # Discretisation error of the two ODE solutions that make a floor.
 _FLOOR_BLUR = 1e-8
 
+_ROUNDING = 1e-13
 # Exact sides are refined until their discretisation error is below this share of the difference:
 # nothing beside the scatter that a slope's interval is made of.
 _AIM = 1e-3
@@ -106,7 +107,9 @@ def exact_evidence(asked: Comparison) -> tuple[list[Evidence], tuple[float, floa
                 side.values[-1, m2] - side.values[-1, mean] ** 2 for side in (model, tracked)
             )
             blur = resolution[row, m2] + 2 * abs(tracked.values[-1, mean]) * resolution[row, mean]
-            ratio = (float(of_model / of_chain), float(blur / of_chain))
+            # A chain without noise (the full batch) has a variance of rounding only.
+            if of_chain > 10 * (blur + _ROUNDING * abs(tracked.values[-1, m2])):
+                ratio = (float(of_model / of_chain), float(blur / of_chain))
     return asked.evidence(signed, np.zeros_like(signed), largest, resolution, 0), ratio
 
 

@@ -74,7 +74,8 @@ def judge(evidence: Evidence, *, tolerance: float = TOLERANCE) -> Finding:
     * order q in {1/2, 1, 2}: the slope interval (of the straight, else of the curved fit) lies in
       q [0.8, 1.25]; for q >= 1, c0 must be *equivalent* to zero (TOST: |c0| plus its 95% half
       width below `tolerance` times the largest other term at the coarsest step), and for q = 2
-      the linear term of the fit through the origin likewise;
+      the linear term of the fit through the origin likewise; and the ODE floor, where there is
+      one, must be zero to its own accuracy, which is far finer than what a fit can tell;
     * otherwise "undecided", with the reason and, for Monte Carlo, the paths that would decide.
 
     Args:
@@ -115,12 +116,9 @@ def judge(evidence: Evidence, *, tolerance: float = TOLERANCE) -> Finding:
             for s in (slope, curved)
         )
 
+    floored = evidence.floor is not None and abs(evidence.floor) > 3 * evidence.floor_resolution
     # Before order 0: a polynomial fitted to sqrt(eta) has a spurious c0; only the floor tells.
-    if (
-        within(0.5)
-        and evidence.floor is not None
-        and abs(evidence.floor) < tolerance * np.max(np.abs(evidence.errors))
-    ):
+    if within(0.5) and evidence.floor is not None and not floored:
         return finding("order 1/2", "slope near 1/2 and no floor")
 
     flat = slope is not None and slope.interval[1] < 0.5
@@ -137,6 +135,12 @@ def judge(evidence: Evidence, *, tolerance: float = TOLERANCE) -> Finding:
             "undecided", f"c0 = {c0:.5g} disagrees with the ODE floor {evidence.floor:.5g}"
         )
 
+    if floored:
+        return finding(
+            "undecided",
+            f"the ODE floor {evidence.floor:.2g} is not zero, so the error cannot vanish with the "
+            "step, but these steps are too coarse to show it",
+        )
     eta = etas[0]
     bound = tolerance * max(abs(c) * eta**p for p, c in enumerate(fit.coefficients) if p >= 1)
     vanishes = abs(c0) + c0_width < bound

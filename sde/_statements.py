@@ -188,7 +188,6 @@ _ROWS = (
         "second_order_gradient_form",
         "order 1",
         "torus",
-        etas=_COARSE,
     ),
     _statement(
         "second-order-torus",

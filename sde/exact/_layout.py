@@ -18,9 +18,8 @@ _FINE_LADDER = (1_000, 2_000, 4_000, 8_000, 16_000)
 _PIECE_LADDER = (40, 60, 90, 130)
 _MOST_KINKS = 40
 _COLLAR = 0.2
-
-
 _DEVIATIONS = 6.5
+_LEAST_DEVIATIONS = 6
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,9 @@ def choose_grid(process: Process, layout: Layout, steps: int, level: int) -> Gri
     if layout.grid is None:
         return Point()
     n = ladder(process, layout)[level]
-    if process.problem.domain is not None and process.problem.dim == 1:
+    if process.problem.domain is not None and layout.grid == 0:
         lo, hi = process.problem.domain
+        _check_domain(process, layout, steps * process.eta, lo, hi)
     elif process.equation is None and not _kinked(process):
         lo, hi = _invariant_interval(process, layout)
     else:
@@ -66,6 +66,25 @@ def choose_grid(process: Process, layout: Layout, steps: int, level: int) -> Gri
         return Fine(lo, hi, n) if _kinked(process) else Chebyshev(lo, hi, n)
     kinks = _kinks(process, layout, lo, hi) if _kinked(process) else []
     return Pieces([lo, *kinks, hi], n, _COLLAR * (hi - lo))
+
+
+def _check_domain(process: Process, layout: Layout, horizon: float, lo: float, hi: float) -> None:
+    """Refuse a domain that the process leaves: a grid there would answer another question."""
+    low, high, deviation = _linear_noise(process, layout, horizon)
+    margin = _LEAST_DEVIATIONS * deviation
+    if low - margin < lo or high + margin > hi:
+        raise ValueError(
+            f"domain must hold the noise-free path and {_LEAST_DEVIATIONS} standard deviations "
+            f"about it, here [{low - margin:.3g}, {high + margin:.3g}], for {process.name}; got "
+            f"({lo!r}, {hi!r})"
+        )
+    if process.equation is None and not _kinked(process):
+        after = process.next_states(layout.states(0.0, np.linspace(lo, hi, 256)))[..., layout.grid]
+        if after.min() < lo - 1e-12 or after.max() > hi + 1e-12:
+            raise ValueError(
+                f"domain must be an interval that {process.name} cannot leave, got ({lo!r}, {hi!r})"
+                f", from where one step goes to [{after.min():.3g}, {after.max():.3g}]"
+            )
 
 
 def _kinked(process: Process) -> bool:

@@ -15,6 +15,9 @@ from sde.exact._observables import Observable
 from sde.exact._process import Process
 
 _AFFINE_SLACK = 1e-9
+# Where it is asked whether a process is affine, about its start: no period falls on all of them.
+_POWER_PROBES = np.array([-3.141, -1.414, -0.577, -0.089, 0.0, 0.236, 0.693, 1.732, 2.718])
+_GRID_PROBES = np.array([-0.413, -0.107, 0.0, 0.291])
 
 
 @dataclass(frozen=True)
@@ -133,29 +136,24 @@ def _choose(process: Process, observable: Observable) -> str | Layout:
 @ft.lru_cache(maxsize=512)
 def _affine(process: Process, layout: Layout) -> bool:
     """Whether, given the grid coordinate, the process is affine in the power coordinate."""
-    x = layout.power
-    y0 = 0.0 if layout.grid is None else float(process.start[layout.grid])
-    grid = np.zeros(1) if layout.grid is None else y0 + np.array([-0.4, -0.1, 0.0, 0.3])
+    x, y = layout.power, layout.grid
+    assert x is not None
+    grid = np.zeros(1) if y is None else float(process.start[y]) + _GRID_PROBES
+    powers = float(process.start[x]) + _POWER_PROBES
+    states = np.concatenate([layout.states(v, grid) for v in powers])
+
+    def is_polynomial(values: Float[np.ndarray, "P ..."], degree: int) -> bool:
+        """Whether values at `states` are, for every grid value, a polynomial in the power."""
+        rows = values.reshape(len(powers), -1)
+        basis, _ = np.linalg.qr(np.vander(powers, degree + 1))
+        rest = rows - basis @ (basis.T @ rows)
+        return float(np.max(np.abs(rest))) <= _AFFINE_SLACK * max(1.0, float(np.max(np.abs(rows))))
+
     if process.equation is None:
-        moved = [process.next_states(layout.states(v, grid)) for v in (0.0, 1.0, -1.0, 2.0)]
-        kept = []
-        if layout.grid is not None:
-            kept = [m[..., layout.grid] - moved[0][..., layout.grid] for m in moved]
-        own = [m[..., x] for m in moved]
-        return _vanish(own[1] + own[2] - 2 * own[0], own[3] - 2 * own[1] + own[0], *kept)
-    both = [process.coefficients(layout.states(v, grid)) for v in (0.0, 1.0, -1.0, 2.0, -2.0)]
-    b = [drift[:, x] for drift, _ in both]
-    a = [diffusion[:, x, x] for _, diffusion in both]
-    third = [a[3] - 3 * a[1] + 3 * a[0] - a[2], a[4] - 3 * a[2] + 3 * a[0] - a[1]]
-    rest = []
-    if layout.grid is not None:
-        y = layout.grid
-        rest += [drift[:, y] - both[0][0][:, y] for drift, _ in both]
-        rest += [diffusion[:, y, y] - both[0][1][:, y, y] for _, diffusion in both]
-        c = [diffusion[:, x, y] for _, diffusion in both]
-        rest += [c[1] + c[2] - 2 * c[0], c[3] - 2 * c[1] + c[0]]
-    return _vanish(b[1] + b[2] - 2 * b[0], b[3] - 2 * b[1] + b[0], *third, *rest)
-
-
-def _vanish(*values) -> bool:
-    return all(np.max(np.abs(v)) <= _AFFINE_SLACK for v in values)
+        moved = process.next_states(states)
+        return is_polynomial(moved[..., x], 1) and (y is None or is_polynomial(moved[..., y], 0))
+    drift, diffusion = process.coefficients(states)
+    wanted = [(drift[:, x], 1), (diffusion[:, x, x], 2)]
+    if y is not None:
+        wanted += [(drift[:, y], 0), (diffusion[:, y, y], 0), (diffusion[:, x, y], 1)]
+    return all(is_polynomial(values, degree) for values, degree in wanted)

@@ -28,7 +28,8 @@ class Problem(abc.ABC):
             cap $-\tau\log(e^{-e^{\alpha I}/\tau} + e^{-\rho_{max}/\tau})$.
         transversal: the author's word that the path crosses the hard cap transversally and does not
             stay near it. Then orders 1 and 2 survive the kink, and order 2 may be asked for.
-        domain: the interval that the exact engine's grid covers, or `None`: the engine finds it.
+        domain: the interval that the exact engine's grid of a single theta covers, or `None`: the
+            engine finds it. The chain must not leave it.
         period: the period of losses and signals in every coordinate, or `None`.
 
     Example (a seventh problem, complete):
@@ -69,6 +70,10 @@ class Problem(abc.ABC):
             raise ValueError(f"period must be None or a number > 0, got {self.period!r}")
         if self.domain is not None and not self.domain[0] < self.domain[1]:
             raise ValueError(f"domain must be an interval (lo, hi), got {self.domain!r}")
+        if self.domain is not None and not self.domain[0] <= self.theta0[0] <= self.domain[1]:
+            raise ValueError(
+                f"domain must hold theta0, got {self.domain!r} and theta0={self.theta0!r}"
+            )
 
     def losses(self, theta: Float[Array, " d"]) -> Float[Array, " N"]:
         """Per-example losses `[N]`; a problem that has none defines `gradients` instead."""

@@ -384,6 +384,52 @@ def test_bad_questions_are_refused(kwargs, message):
         sde.exact_expectation(*positional, **question)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Waves(sde.Problem):
+    """Gradients that are affine at the whole numbers and nowhere else."""
+
+    theta0: tuple[float, ...] = (0.3,)
+
+    def losses(self, theta):
+        tilts = jnp.asarray([-0.5, 0.0, 0.5])
+        wave = jnp.cos(2 * jnp.pi * theta[0]) / (4 * jnp.pi**2)
+        return 0.5 * theta[0] ** 2 + tilts * theta[0] - wave
+
+    def signals(self, theta):
+        return jnp.asarray([0.2, 0.0, -0.1]) + 0 * theta[0]
+
+
+@pytest.mark.parametrize("process", ["sgd", "eq7"])
+def test_gradients_that_look_affine_at_whole_numbers_are_not_taken_for_affine(process):
+    # By its name "mean" may be a closed moment; the same function without a name never is.
+    named = sde.exact_expectation(Waves(), process, "mean", eta=1 / 8)
+    plain = sde.exact_expectation(Waves(), process, lambda theta: theta[0], eta=1 / 8)
+    assert abs(named - plain) < 1e-8
+
+
+def test_a_domain_that_the_process_leaves_is_refused_and_a_wide_one_changes_nothing():
+    well = sde.PROBLEMS["double_well"]
+    for process, inside in (("eq7", (-2.0, 2.5)), ("sgd", (-3.0, 3.0))):
+        narrow, wide = (dataclasses.replace(well, domain=d) for d in ((0.2, 0.5), inside))
+        with pytest.raises(ValueError, match="domain must hold the noise-free path"):
+            sde.exact_expectation(narrow, process, "mean", eta=1 / 8)
+        found = [sde.exact_expectation(p, process, "mean", eta=1 / 8) for p in (well, wide)]
+        assert abs(found[0] - found[1]) < 1e-8
+    leaves = dataclasses.replace(well, domain=(-0.2, 30.0))
+    with pytest.raises(ValueError, match="cannot leave"):
+        sde.exact_expectation(leaves, "sgd", "mean", eta=1 / 128)
+
+
+def test_the_floor_of_a_diffusion_of_ones_own_is_that_of_the_same_diffusion_in_the_table():
+    table = sde.EQUATIONS["thm2i_literal"]
+    own = dataclasses.replace(
+        sde.EQUATIONS["eq7"], diffusion=lambda *given: table.diffusion(*given)
+    )
+    floor = sde.ode_floor("quadratic", "sgd", table, "m2")
+    assert floor > 0.5
+    assert abs(sde.ode_floor("quadratic", "sgd", own, "m2") - floor) < 1e-12
+
+
 def test_answers_below_the_discretisation_error_are_refused():
     with pytest.raises(ValueError, match="discretisation error"):
         sde.exact_expectation("double_well", "thm2i_literal", "cos3x", eta=1 / 8, tolerance=1e-17)

@@ -88,6 +88,42 @@ def test_euler_at_the_step_of_the_chain_verifies_nothing():
     assert "Euler with dt = eta" in report.reason
 
 
+def test_a_solver_that_is_not_extrapolated_does_not_refute_order_two(monkeypatch):
+    def of_euler(asked, **_):
+        # Its own weak error is all there is: of order 1, for an equation that is of order 2.
+        etas, size = np.asarray(asked.etas), len(asked.observables)
+        errors = np.outer(0.2 * etas, np.ones(size))
+        return asked.evidence(errors, 1e-6 * errors, None, 0 * errors, 1000), (1.0, 0.0)
+
+    monkeypatch.setattr("sde._order.monte_carlo_evidence", of_euler)
+    how = {"method": "monte_carlo", **QUICK}
+    seen = sde.measure_order("quadratic", "sgd", "second_order", **how)
+    assert seen.verdict == "order 1", "with extrapolation it would be the equation's"
+    hidden = sde.measure_order("quadratic", "sgd", "second_order", richardson=False, **how)
+    assert hidden.verdict == "undecided"
+    assert "without extrapolation" in hidden.reason
+    first = sde.measure_order("quadratic", "sgd", "eq7", richardson=False, **how)
+    assert first.verdict == "order 1"
+
+
+def test_a_floor_too_small_for_these_steps_is_not_certified_as_order_one():
+    # The covariance term is proportional to alpha: so small, every error looks linear.
+    faint = dataclasses.replace(sde.PROBLEMS["quadratic"], alpha=1e-4)
+    report = sde.measure_order(faint, "pgpo_minibatch", "thm2ii", **QUICK)
+    assert all(abs(p - 1) < 0.05 for p, _ in report.slopes.values())
+    assert report.verdict == "undecided"
+    assert "floor" in report.reason
+
+
+def test_without_noise_there_is_no_ratio_of_variances():
+    report = sde.measure_order(
+        "quadratic", "sgd", "eq7", batch_size=4, replace=False, observables=MOMENTS
+    )
+    assert report.verdict == "order 1"
+    assert np.isnan(report.variance_ratio)
+    assert json.loads(report.to_json())["variance_ratio"] is None
+
+
 def test_monte_carlo_agrees_with_the_exact_engine_and_decides():
     etas = tuple(2.0**-k for k in range(3, 8))
     report = sde.measure_order(

@@ -53,6 +53,16 @@ def test_a_small_floor_under_a_linear_error_is_not_order_one():
     assert judge(evidence(errors, floor=0.004)).verdict != "order 1"
 
 
+@pytest.mark.parametrize(("power", "verdict"), [(0.5, "order 1/2"), (1, "order 1"), (2, "order 2")])
+def test_no_order_is_certified_against_a_floor_that_is_not_zero(power, verdict):
+    errors = 0.3 * ETAS**power
+    assert judge(evidence(errors, floor=0.0)).verdict == verdict
+    finding = judge(evidence(errors, floor=1e-5))
+    assert finding.verdict == "undecided"
+    assert "floor" in finding.reason
+    assert judge(evidence(errors, floor=None)).verdict == (verdict if power != 0.5 else "undecided")
+
+
 def test_errors_at_the_discretisation_of_the_engine_are_undecided():
     finding = judge(evidence(1e-3 * ETAS**2, resolution=1e-8))
     assert finding.verdict == "undecided"

@@ -128,6 +128,7 @@ def test_a_seventh_problem_is_taken_everywhere():
         ({"softmin": 0.1}, "softmin"),
         ({"softmin": -0.1, "rho_max": 2.0}, "softmin"),
         ({"domain": (1.0, -1.0)}, "domain"),
+        ({"domain": (2.0, 3.0)}, "domain must hold theta0"),
         ({"curvatures": (1.0,)}, "one length"),
     ],
 )

@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 import sde
 from sde import _simulate_equation
+from sde._control_variate import Moments
 from sde._simulate_ensemble import even_chunks, over_chunks
 from sde._simulate_solve import SOLVERS, SummedBrownianPath, brownian_path
 
@@ -44,6 +46,27 @@ def test_the_controls_leave_the_expectation_alone(chain):
     without = sde.estimate_chain("quadratic", chain, ["mean", "m2"], control_variate=False, **how)
     assert np.all(with_.standard_errors < 0.6 * without.standard_errors)
     assert np.all(np.abs(without.values - exact) < 4 * without.standard_errors)
+
+
+def test_too_few_paths_for_the_regression_on_controls_are_refused():
+    how = {"eta": 1 / 4, "key": KEY}
+    with pytest.raises(ValueError, match=r"paths must be more than 16, .* got 4"):
+        sde.estimate_chain("torus", "pgpo_minibatch", ["mean"], paths=4, **how)
+    with pytest.raises(ValueError, match="paths must be more than 1, "):
+        sde.estimate_chain("quadratic", "sgd", ["m2"], paths=1, control_variate=False, **how)
+
+
+def test_the_standard_error_counts_what_the_regression_costs():
+    # Of 12 paths, 6 go to the regression on 5 controls: z is then Student's t with 6 degrees.
+    rng, z = np.random.default_rng(0), []
+    for _ in range(2000):
+        controls = rng.standard_normal((12, 5))
+        rows = np.concatenate([np.ones((12, 1)), rng.standard_normal((12, 1)), controls], axis=1)
+        moments = Moments(1)
+        moments.add(rows.T @ rows)
+        estimate = moments.estimate()
+        z.append(estimate.values[0] / estimate.standard_errors[0])
+    assert abs(np.mean(np.abs(z) < stats.t.ppf(0.95, 6)) - 0.9) < 0.03
 
 
 def test_richardson_removes_the_bias_that_euler_has():
