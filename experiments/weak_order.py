@@ -1,7 +1,7 @@
 """The table of statements, measured: `python -m experiments.weak_order --all`.
 
-Prints statement | expected | slope ± CI | verdict | seconds, and writes
-results/weak_order/<run>/{config.json,results.json,README.md,*.png}.
+Prints statement | expected | slope ± CI | verdict | seconds, for a single statement also every test
+function, and writes results/weak_order/<run>/{config.json,results.json,README.md,*.png}.
 """
 
 import dataclasses
@@ -13,13 +13,17 @@ import time
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import tyro
 
 import sde
-from experiments._weak_order_plots import plot_mass_limit, plot_statement, plot_variance
+from experiments._weak_order_kink import measure_kink
+from experiments._weak_order_plots import plot_statement, plot_variance
+from experiments._weak_order_tables import by_observable, by_rung
+from experiments._weak_order_viscous import measure_viscous
 from sde import OrderReport
 from sde._statements import STATEMENTS, Statement
-from sde.viscous import MASSES, Fluid, measure_mass_limit
+from sde.viscous import MASSES, Fluid
 
 # The rows that --all measures by Monte Carlo, against the exact engine.
 MONTE_CARLO_ROWS = (
@@ -28,23 +32,28 @@ MONTE_CARLO_ROWS = (
     "thm2ii-population",
     "second-order-minibatch",
 )
+_NOT_OF_VISCOUS = ("method", "batch_size")
+_NOT_OF_KINK = (*_NOT_OF_VISCOUS, "problem", "etas", "paths")
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Measures the weak order of equations against the chains they are said to track.
 
-    Choose `--all`, one `--statement ID`, or your own `--problem`, `--chain` and `--equation`.
+    Choose `--all`, one `--statement ID`, your own `--problem`, `--chain` and `--equation`,
+    `--kink` or `--viscous`.
     """
 
     all: bool = False
     """Every statement of the table (by Monte Carlo: the four on record)."""
     statement: str | None = None
-    """One row of the table, by its id."""
+    """One row of the table, by its id; an id that there is not lists those that there are."""
+    kink: bool = False
+    """The size of the half order at the cap, predicted and measured, instead of the table."""
     viscous: bool = False
     """The small-mass limit of the paper's viscous particle, instead of the table."""
     problem: str | None = None
-    """A problem; with --statement it replaces the row's problems."""
+    """A problem; with --statement or --all it replaces the problems of the rows."""
     chain: str | None = None
     """A chain, for a row of your own."""
     equation: str | None = None
@@ -52,7 +61,7 @@ class Config:
     method: Literal["exact", "monte_carlo"] = "exact"
     """Exact engines, or simulation."""
     etas: tuple[float, ...] = ()
-    """Step sizes, at least 5, coarsest first; by default the row's."""
+    """Step sizes (with --viscous: masses), at least 5, coarsest first; by default the row's."""
     paths: int = 1 << 15
     """Monte Carlo paths per rung."""
     seed: int = 0
@@ -62,19 +71,20 @@ class Config:
     output: Path = Path("results/weak_order")
     """Where run folders go."""
     run: str | None = None
-    """The run folder's name; by default the time."""
+    """The run folder's name; by default the time. It must not hold results yet."""
     plots: bool = True
     """Whether to draw."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One measured line of the table."""
+    """One measured line of the table; `agreement` is z of each rung against the exact engine, by
+    problem and test function (Monte Carlo, where an exact engine covers the problem)."""
 
     statement: Statement
     expected: str
     reports: dict[str, OrderReport]
-    agreement: dict[str, float]
+    agreement: dict[str, dict[str, np.ndarray]]
 
     @property
     def verdict(self) -> str:
@@ -87,6 +97,14 @@ class Row:
         return sum(report.seconds for report in self.reports.values())
 
     @property
+    def largest_z(self) -> dict[str, float]:
+        """By problem."""
+        return {
+            name: max(float(np.max(np.abs(z))) for z in of.values())
+            for name, of in self.agreement.items()
+        }
+
+    @property
     def slope(self) -> str:
         """Slopes with half widths, problem by problem, of the observable that decides."""
         pairs = [report.slopes[report.decisive] for report in self.reports.values()]
@@ -97,16 +115,21 @@ def statements(config: Config) -> list[Statement]:
     """The rows that a configuration asks for.
 
     Raises:
-        ValueError: nothing or too much is asked for, or a name is unknown.
+        ValueError: nothing or too much is asked for, a name is unknown, or an option would not be
+            looked at.
     """
     own = (config.chain, config.equation)
-    asked = [config.all, config.statement is not None, any(own), config.viscous]
+    asked = [config.all, config.statement is not None, any(own), config.kink, config.viscous]
     if sum(asked) != 1:
         raise ValueError(
-            "choose one of --all, --statement ID, --viscous, or --problem with --chain and "
+            "choose one of --all, --statement ID, --kink, --viscous, or --problem with --chain and "
             "--equation"
         )
-    if config.viscous:
+    if config.kink or config.viscous:
+        mode, foreign = ("kink", _NOT_OF_KINK) if config.kink else ("viscous", _NOT_OF_VISCOUS)
+        for name in foreign:
+            if getattr(config, name) != getattr(Config(), name):
+                raise ValueError(f"--{mode} takes no --{name.replace('_', '-')}")
         return []
     if config.all:
         wanted = STATEMENTS if config.method == "exact" else MONTE_CARLO_ROWS
@@ -134,7 +157,7 @@ def statements(config: Config) -> list[Statement]:
 
 
 def measure(row: Statement, config: Config) -> Row:
-    """One row, on all its problems; by Monte Carlo also |z| against the exact engine."""
+    """One row, on all its problems; by Monte Carlo also z against the exact engine."""
     import jax
 
     reports, agreement = {}, {}
@@ -153,25 +176,28 @@ def measure(row: Statement, config: Config) -> Row:
         )
         reports[name] = report
         if config.method == "monte_carlo":
-            agreement[name] = _largest_z(report, problem, row, config)
+            z = _z(report, problem, row, config)
+            agreement |= {} if z is None else {name: z}
     return Row(row, row.expected, reports, agreement)
 
 
-def _largest_z(report: OrderReport, problem, row: Statement, config: Config) -> float:
-    exact = sde.weak_errors(
-        problem,
-        row.chain,
-        row.equation,
-        etas=[float(eta) for eta in report.etas],
-        observables=row.observables,
-        batch_size=config.batch_size,
-    )
-    z = [
-        abs(report.errors[name][k] - exact.terminal[k, j]) / report.standard_errors[name][k]
+def _z(report: OrderReport, problem, row: Statement, config: Config) -> dict | None:
+    try:
+        exact = sde.weak_errors(
+            problem,
+            row.chain,
+            row.equation,
+            etas=[float(eta) for eta in report.etas],
+            observables=row.observables,
+            batch_size=config.batch_size,
+        )
+    except ValueError:
+        # No exact engine covers it, which is what Monte Carlo is for.
+        return None
+    return {
+        name: (report.errors[name] - exact.terminal[:, j]) / report.standard_errors[name]
         for j, name in enumerate(exact.observables)
-        for k in range(len(report.etas))
-    ]
-    return float(max(z))
+    }
 
 
 def print_header() -> None:
@@ -185,23 +211,44 @@ def print_row(row: Row) -> None:
         f"{row.seconds:7.1f} {mark}"
     )
     if row.agreement:
-        line += f"  largest |z| against exact {max(row.agreement.values()):.2f}"
+        line += f"  largest |z| against exact {max(row.largest_z.values()):.2f}"
     print(line, flush=True)
 
 
-def _folder(config: Config) -> Path:
-    """The run folder, with the configuration in it."""
+def _details(row: Row) -> list[str]:
+    """Every test function of a row, and every rung where it was measured by Monte Carlo."""
+    lines = by_observable(row.reports)
+    if any(report.gains is not None for report in row.reports.values()):
+        lines += ["", *by_rung(row.reports, row.agreement)]
+    return lines
+
+
+def claim(config: Config) -> Path:
+    """The run folder, with the configuration in it: before the work, which would else be lost.
+
+    Raises:
+        ValueError: it holds results.
+        OSError: it cannot be written.
+    """
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = config.output / (config.run or stamp)
+    if (folder / "results.json").exists():
+        raise ValueError(f"{folder} holds results already: give another --run")
     folder.mkdir(parents=True, exist_ok=True)
     settings = dataclasses.asdict(config) | {"output": str(config.output)}
     (folder / "config.json").write_text(json.dumps(settings, indent=1))
     return folder
 
 
-def write(rows: list[Row], config: Config, seconds: float) -> Path:
-    """The run folder: configuration, results, plots and a README for a referee."""
-    folder = _folder(config)
+def _release(folder: Path) -> None:
+    """Undoes `claim` where nothing came of it."""
+    (folder / "config.json").unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def write(rows: list[Row], config: Config, folder: Path, seconds: float) -> None:
+    """Fills the run folder: results, plots and a README for a referee."""
     results = [
         {
             "statement": row.statement.id,
@@ -209,7 +256,7 @@ def write(rows: list[Row], config: Config, seconds: float) -> Path:
             "expected": row.expected,
             "verdict": row.verdict,
             "seconds": row.seconds,
-            "largest_z": row.agreement,
+            "largest_z": row.largest_z,
             "reports": {name: json.loads(r.to_json()) for name, r in row.reports.items()},
         }
         for row in rows
@@ -220,7 +267,6 @@ def write(rows: list[Row], config: Config, seconds: float) -> Path:
             plot_statement(row.statement.id, row.reports, folder / f"{row.statement.id}.png")
         plot_variance({row.statement.id: row.reports for row in rows}, folder / "variance.png")
     (folder / "README.md").write_text(_readme(rows, config, seconds), encoding="utf-8")
-    return folder
 
 
 def _readme(rows: list[Row], config: Config, seconds: float) -> str:
@@ -231,10 +277,12 @@ def _readme(rows: list[Row], config: Config, seconds: float) -> str:
         "weak order a for a chain when |E g(X at k eta) - E g(theta_k)| <= C eta^a, k <= T/eta.",
         "",
         "The slope is that of log2|error| on log2(eta) with its 95% Student half width, problem by "
-        "problem, for the test function that decides. One rule gives every verdict "
-        "(`sde._order_verdict.judge`): order 0 needs a limit c0 five standard errors from zero and "
-        "equal to the difference of two ODE solutions (the floor); orders 1 and 2 need the slope "
-        "interval inside q [0.8, 1.25] and c0 equivalent to zero. Order 1 does not see the "
+        "problem, for the test function that decides (exact errors have no noise: there the half "
+        "width says how far they are from a line). One rule gives every verdict "
+        "(`sde._order_verdict.judge`): order 0 needs a limit c0 five standard errors from zero "
+        "that agrees with the difference of two ODE solutions (the floor); orders 1 and 2 need the "
+        "interval of the slope, or of the slope beside a term linear in eta (curved), inside "
+        "q [0.8, 1.25], c0 equivalent to zero and no floor. Order 1 does not see the "
         "diffusion; Var/eta, in the last column, does.",
         "",
         "| statement | claim | expected | slope | verdict | floor / c0 | Var/eta ratio |",
@@ -256,7 +304,7 @@ def _readme(rows: list[Row], config: Config, seconds: float) -> str:
         lines += [
             f"* {row.statement.id}, {name}: {z:.2f}"
             for row in rows
-            for name, z in row.agreement.items()
+            for name, z in row.largest_z.items()
         ]
     undecided = [
         f"* {row.statement.id}, {name}: {report.reason}"
@@ -266,45 +314,12 @@ def _readme(rows: list[Row], config: Config, seconds: float) -> str:
     ]
     if undecided:
         lines += ["", "Undecided, and why:", "", *undecided]
+    for row in rows:
+        lines += ["", f"## {row.statement.id}", "", *_details(row)]
     if config.plots:
         lines += ["", *(f"![{row.statement.id}]({row.statement.id}.png)" for row in rows)]
         lines += ["", "![Var/eta](variance.png)"]
     return "\n".join(lines) + "\n"
-
-
-def _run_viscous(config: Config) -> int:
-    """Measures the small-mass limit, prints it and writes the run folder."""
-    import jax
-
-    fluid = Fluid(sde.as_problem(config.problem or "student_teacher"), "gradient", 0.25)
-    masses = config.etas or MASSES
-    report = measure_mass_limit(
-        fluid, masses=masses, paths=config.paths, key=jax.random.key(config.seed)
-    )
-    summary = {}
-    for name, finding in report.converges.items():
-        slope = finding.slope
-        print(
-            f"{name}: {finding.verdict} in the mass, slope "
-            + ("none" if slope is None else f"{slope.slope:.2f} ± {slope.half_width:.2f}")
-            + f" ({finding.reason}); against the paper's form: {report.paper[name].verdict} "
-            f"({report.paper[name].reason})"
-        )
-        summary[name] = {
-            "masses": report.masses.tolist(),
-            "values": report.values[name].tolist(),
-            "standard_errors": report.standard_errors[name].tolist(),
-            "limit_with_noise_induced_drift": report.limits[name],
-            "limit_without": report.without[name],
-            "converges": dataclasses.asdict(finding),
-            "paper": dataclasses.asdict(report.paper[name]),
-        }
-    folder = _folder(config)
-    (folder / "results.json").write_text(json.dumps(summary, indent=1))
-    if config.plots:
-        plot_mass_limit(report, folder / "viscous.png")
-    print(f"{report.seconds:.0f} s; written to {folder}")
-    return 0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -318,21 +333,45 @@ def main(argv: list[str] | None = None) -> int:
     )
     try:
         wanted = statements(config)
-        if config.viscous:
-            return _run_viscous(config)
-        print_header()
-        start, rows = time.perf_counter(), []
+        folder = claim(config)
+    except (ValueError, OSError) as refused:
+        return _refuse(refused)
+    start, rows = time.perf_counter(), []
+    try:
+        if config.kink:
+            measure_kink(folder)
+        elif config.viscous:
+            fluid = Fluid(sde.as_problem(config.problem or "student_teacher"), "gradient", 0.25)
+            measure_viscous(
+                fluid,
+                folder,
+                masses=config.etas or MASSES,
+                paths=config.paths,
+                seed=config.seed,
+                plots=config.plots,
+            )
+        else:
+            print_header()
         for statement in wanted:
             rows.append(measure(statement, config))
             print_row(rows[-1])
     except ValueError as refused:
-        print(f"error: {refused}", file=sys.stderr)
-        return 2
+        _release(folder)
+        return _refuse(refused)
     seconds = time.perf_counter() - start
-    folder = write(rows, config, seconds)
-    print(f"{len(rows)} statements in {seconds:.0f} s; written to {folder}")
+    if rows:
+        write(rows, config, folder, seconds)
+    if len(rows) == 1:
+        print("", *_details(rows[0]), "", sep="\n")
+    what = f"{len(rows)} statements in {seconds:.0f} s" if rows else f"{seconds:.0f} s"
+    print(f"{what}; written to {folder}")
     surprises = [r for r in rows if r.expected != "unknown" and r.verdict != r.expected]
     return 1 if surprises else 0
+
+
+def _refuse(refused: Exception) -> int:
+    print(f"error: {refused}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@ r"""The averaged equation of a fixed running mean of the signal.
 With beta fixed, J relaxes within 1/(1-beta) steps, a time of order eta, and theta sees only its
 stationary law pi at frozen theta: under pi, $J = \sum_{j\ge0}(1-\beta)\beta^j I_j$ with independent
 minibatches. For $\rho = e^{\alpha I}$ all that is needed are products of
-$M_\theta(s) = E_B e^{s I_B}$ at $s_j = \alpha(1-\beta)\beta^j$ (`sde.md` 9(a)).
+$M_\theta(s) = E_B e^{s I_B}$ at $s_j = \alpha(1-\beta)\beta^j$ (docs/theory.md).
 """
 
 import math

@@ -116,7 +116,7 @@ def measure_order(
     with jax.enable_x64(True):
         if method == "exact":
             evidence, ratio = exact_evidence(asked)
-            paths = 0
+            paths, gains = 0, None
         else:
             check_paths(paths, paths)
             scheme: dict[str, Any] = {
@@ -129,7 +129,7 @@ def measure_order(
             scheme["control_variate"] = control_variate
             settings |= scheme
             key = jax.random.key(0) if key is None else key
-            evidence, ratio = monte_carlo_evidence(asked, paths=paths, key=key, **scheme)
+            evidence, ratio, gains = monte_carlo_evidence(asked, paths=paths, key=key, **scheme)
     findings = {e.observable: judge(e, tolerance=tolerance) for e in evidence}
     heights = {
         e.observable: float(np.max(np.abs(e.errors if e.sup_errors is None else e.sup_errors)))
@@ -173,6 +173,7 @@ def measure_order(
         sup_errors=None
         if method == "monte_carlo"
         else {e.observable: np.asarray(e.sup_errors) for e in evidence},
+        gains=gains,
         resolutions={e.observable: e.resolutions for e in evidence},
         floors={e.observable: e.floor for e in evidence},
         variance_ratio=ratio[0],

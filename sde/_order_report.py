@@ -24,6 +24,8 @@ class OrderReport:
         errors: signed terminal errors E g(X_T) - E g(theta_K).
         standard_errors: of those; zeros when exact.
         sup_errors: max over k of |error| (exact only).
+        gains: factor by which the control variates cut the variance of the chain's side (Monte
+            Carlo only).
         resolutions: discretisation error of the exact engine (zeros for Monte Carlo).
         floors: limit of the error as eta -> 0, from two ODE solves, or None.
         slope, slope_ci: of log2|error| on log2 eta, for the observable that decides.
@@ -47,6 +49,7 @@ class OrderReport:
     errors: dict[str, np.ndarray]
     standard_errors: dict[str, np.ndarray]
     sup_errors: dict[str, np.ndarray] | None
+    gains: dict[str, np.ndarray] | None
     resolutions: dict[str, np.ndarray]
     floors: dict[str, float | None]
     variance_ratio: float

@@ -101,8 +101,10 @@ def judge(evidence: Evidence, *, tolerance: float = TOLERANCE) -> Finding:
     linear = through_origin.coefficient(1)
     c0, c0_width = fit.coefficient(0)
 
-    def finding(verdict: str, reason: str) -> Finding:
-        needed = _paths_needed(evidence, fit, slope, tolerance) if verdict == "undecided" else None
+    def finding(verdict: str, reason: str, *, paths_help: bool = True) -> Finding:
+        needed = None
+        if verdict == "undecided" and paths_help:
+            needed = _paths_needed(evidence, fit, slope, tolerance)
         if needed:
             reason += (
                 f"; about {needed:.1e} paths per rung would decide (used {evidence.paths:.1e})"
@@ -138,8 +140,10 @@ def judge(evidence: Evidence, *, tolerance: float = TOLERANCE) -> Finding:
     if floored:
         return finding(
             "undecided",
-            f"the ODE floor {evidence.floor:.2g} is not zero, so the error cannot vanish with the "
-            "step, but these steps are too coarse to show it",
+            f"the floor {evidence.floor:.2g} is not zero, so the error does not vanish with the "
+            f"step, but these steps do not show it: c0 = {c0:.2g} +- {c0_width:.1g}, slope "
+            + ("none" if slope is None else f"{slope.slope:.2f} +- {slope.half_width:.2f}"),
+            paths_help=abs(c0) <= _FIVE_SIGMA * c0_width,
         )
     eta = etas[0]
     bound = tolerance * max(abs(c) * eta**p for p, c in enumerate(fit.coefficients) if p >= 1)

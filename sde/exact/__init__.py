@@ -5,6 +5,7 @@ from sde.exact._expectation import (
     exact_value as exact_value,
 )
 from sde.exact._floor import ode_floor as ode_floor
+from sde.exact._half_order import half_order as half_order
 from sde.exact._observables import (
     OBSERVABLES as OBSERVABLES,
     Observable as Observable,

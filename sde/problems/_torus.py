@@ -15,7 +15,7 @@ class Torus(Problem):
 
     $\ell_n = L + s_n\sin x + r_n\cos y + t_n\sin(x - y)$ with $\sum s = \sum r = \sum t = 0$;
     $i_n = e_n\cos x + f_n\sin y + k_n$. Because $\rho$ varies in two dimensions, $D b$ is not
-    symmetric: no modified loss exists, and the second-order recipe of SGD fails (`sde.md` 7).
+    symmetric: no modified loss exists, and the second-order recipe of SGD fails (docs/theory.md).
 
     Args:
         sine, cosine, mixed: the s_n, r_n, t_n.

@@ -74,7 +74,7 @@ def test_one_step_of_the_chain_has_the_moments_it_says(name):
 
 
 def test_floor_of_the_drift_is_the_covariance_and_jensen_terms():
-    # delta of sde.md (6), rho = exp(alpha I): first order in 1/|B|.
+    # The covariance and the Jensen term for rho = exp(alpha I), to first order in 1/|B|.
     problem = sde.PROBLEMS["double_well"]
     theta, size = THETA, 12
     setting = sde.Setting(problem, 0.1, size)

@@ -10,7 +10,7 @@ import pytest
 import scipy.integrate
 
 import sde
-from sde.exact import as_observable, rational_moments
+from sde.exact import as_observable, half_order, rational_moments
 from sde.exact._grids import Chebyshev, Fine, Pieces
 from sde.exact._layout import Layout
 from sde.exact._lifted import lifted_values
@@ -280,6 +280,8 @@ def test_the_half_order_has_the_size_that_theory_predicts_whatever_the_parameter
     speed = cap * curvature * problem.alpha * (other - own) * spread / np.sqrt(2 * np.pi)
     predicted = problem.theta0[0] * np.exp(-cap * curvature) * speed
     assert abs(measured / predicted - 1) < 0.03
+    assert abs(half_order(problem, equation) / predicted - 1) < 1e-9
+    assert half_order(problem, "consistent") == 0.0
 
 
 def test_a_kink_that_is_crossed_costs_nothing():

@@ -93,7 +93,7 @@ def test_a_solver_that_is_not_extrapolated_does_not_refute_order_two(monkeypatch
         # Its own weak error is all there is: of order 1, for an equation that is of order 2.
         etas, size = np.asarray(asked.etas), len(asked.observables)
         errors = np.outer(0.2 * etas, np.ones(size))
-        return asked.evidence(errors, 1e-6 * errors, None, 0 * errors, 1000), (1.0, 0.0)
+        return asked.evidence(errors, 1e-6 * errors, None, 0 * errors, 1000), (1.0, 0.0), {}
 
     monkeypatch.setattr("sde._order.monte_carlo_evidence", of_euler)
     how = {"method": "monte_carlo", **QUICK}
@@ -143,6 +143,10 @@ def test_monte_carlo_agrees_with_the_exact_engine_and_decides():
         assert np.all(np.abs(report.errors[name] - exact.terminal[:, j]) < 2e-3)
         assert np.all(np.abs(z[1:]) < 8)
     assert report.verdict == "order 0"
+    # On a linear drift the controls are the chain itself, so that nothing of the mean is left.
+    assert report.gains is not None
+    assert np.all(report.gains["mean"] > 1e6)
+    assert np.all(report.gains["m4"] < 1e6)
     stored = json.loads(report.to_json())
     assert stored["verdict"] == "order 0"
     assert stored["slope_ci"] == list(report.slope_ci)

@@ -101,7 +101,7 @@ def test_stratonovich_solvers_get_their_drift(monkeypatch):
 
     value, error = bias()
     assert abs(value) < 0.004 + 4 * error
-    # Without the correction the solver integrates another process: sde.md trap 4, +0.030.
+    # Without the correction the solver integrates another process, off by +0.030.
     wrong = dict(SOLVERS) | {"euler_heun": SOLVERS["euler_heun"]._replace(stratonovich=False)}
     monkeypatch.setattr(_simulate_equation, "SOLVERS", wrong)
     _simulate_equation.equation_program.cache_clear()

@@ -1,9 +1,11 @@
 """The command line of the weak-order experiment."""
 
+import dataclasses
 import json
 
 import pytest
 
+import sde
 from experiments import weak_order
 
 
@@ -19,7 +21,13 @@ def test_one_statement_writes_what_a_referee_reads(tmp_path, capsys):
     assert json.loads((folder / "config.json").read_text())["statement"] == "delayed-signal"
     (result,) = json.loads((folder / "results.json").read_text())
     assert result["verdict"] == result["expected"] == "order 1"
-    assert "| delayed-signal |" in (folder / "README.md").read_text()
+    readme = (folder / "README.md").read_text()
+    assert "| delayed-signal |" in readme
+    # Every test function, not only the one that decides, there and on the terminal.
+    for name, finding in result["reports"]["quadratic"]["findings"].items():
+        slope = f"{finding['slope']['slope']:.2f} ± {finding['slope']['half_width']:.2f}"
+        for text in (readme, shown):
+            assert any(name in line and slope in line for line in text.splitlines())
     for name in ("delayed-signal.png", "variance.png"):
         assert (folder / name).stat().st_size > 1000
 
@@ -35,6 +43,39 @@ def test_a_surprise_is_an_exit_code(tmp_path):
     assert code == 1
 
 
+def test_a_folder_that_cannot_be_filled_is_refused_before_anything_is_measured(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(weak_order, "measure", lambda *_: pytest.fail("it measured"))
+    (tmp_path / "file").write_text("")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "results.json").write_text("[]")
+    asked = ["--statement", "sgd-ode", "--output"]
+    assert weak_order.main([*asked, str(tmp_path / "file")]) == 2
+    assert "file" in capsys.readouterr().err
+    assert weak_order.main([*asked, str(tmp_path), "--run", "full"]) == 2
+    assert "holds results already" in capsys.readouterr().err
+    assert (tmp_path / "full" / "results.json").read_text() == "[]"
+
+
+def test_what_no_exact_engine_covers_is_measured_all_the_same(tmp_path, capsys, monkeypatch):
+    report = sde.measure_order("quadratic", "sgd", "ode", observables=("mean", "m2", "m3"))
+    noisy = dataclasses.replace(
+        report, method="monte_carlo", gains={name: 0 * e + 7.0 for name, e in report.errors.items()}
+    )
+    monkeypatch.setattr(sde, "measure_order", lambda *_, **__: noisy)
+    code = weak_order.main(
+        [
+            *("--problem", "student_teacher", "--chain", "pgpo_ema", "--equation", "thm2ii"),
+            *("--method", "monte_carlo", "--no-plots", "--output", str(tmp_path), "--run", "x"),
+        ]
+    )
+    assert code == 0
+    (result,) = json.loads((tmp_path / "x" / "results.json").read_text())
+    assert result["largest_z"] == {}
+    assert "| 2^-5 | none |" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -42,6 +83,9 @@ def test_a_surprise_is_an_exit_code(tmp_path):
         (["--all", "--statement", "sgd-eq7"], "choose one of"),
         (["--statement", "thm9"], "unknown statement 'thm9'; there are sgd-eq7"),
         (["--chain", "sgd", "--equation", "eq7"], "needs --problem, --chain and --equation"),
+        (["--viscous", "--batch-size", "2"], "--viscous takes no --batch-size"),
+        (["--kink", "--problem", "quadratic"], "--kink takes no --problem"),
+        (["--statement", "sgd-ode", "--etas", "0.3", "0.1"], "eta must divide"),
         (["--problem", "cubic", "--chain", "sgd", "--equation", "eq7"], "unknown problem 'cubic'"),
     ],
 )
