@@ -25,10 +25,10 @@ _MOST_DEVICES = 4096
 class PlanCommand:
     """Tells the bytes per device that a run needs, without allocating them, and whether it fits.
 
-    Takes the flags of `pgpo train`. `--model` may be a folder, a config.json, or the name of a
-    published shape: Qwen3-0.6B, Qwen3-1.7B, Qwen3-8B. Weights, moments, teacher and cache follow
-    from shapes; the rest is the compiler's figure for the real step on abstract arrays, on as many
-    virtual devices as the mesh asks for.
+    Takes the settings of a run as `pgpo train` does. `--model` may be a folder, a config.json, or
+    the name of a published shape: Qwen3-0.6B, Qwen3-1.7B, Qwen3-8B. Weights, moments, teacher and
+    cache follow from shapes; the rest is the compiler's figure for the real step on abstract
+    arrays, on as many virtual devices as the mesh asks for.
     """
 
     config: Annotated[TrainConfig, tyro.conf.arg(name="")]

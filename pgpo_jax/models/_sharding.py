@@ -33,6 +33,19 @@ SHARDING_RULES: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 
+# Mesh axis -> what of a model it must divide.
+CUT_FIELDS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "tensor": (
+            "num_attention_heads",
+            "num_key_value_heads",
+            "intermediate_size",
+            "vocab_size",
+        ),
+        "fsdp": ("hidden_size",),
+    }
+)
+
 
 def make_mesh(
     data: int = 1, fsdp: int = 1, tensor: int = 1, *, devices: Sequence[Any] | None = None
@@ -110,13 +123,7 @@ def check_mesh(config: Qwen3Config, mesh: Mesh | AbstractMesh) -> None:
             f"Mesh axes must be AxisType.Auto, got {mesh.axis_types}; build it with "
             "pgpo_jax.models.make_mesh."
         )
-    for axis, fields in (
-        (
-            "tensor",
-            ("num_attention_heads", "num_key_value_heads", "intermediate_size", "vocab_size"),
-        ),
-        ("fsdp", ("hidden_size",)),
-    ):
+    for axis, fields in CUT_FIELDS.items():
         size = mesh.shape.get(axis, 1)
         for field in fields:
             if getattr(config, field) % size:

@@ -4,7 +4,8 @@ from dataclasses import replace
 import jax
 
 from pgpo_jax.models import Qwen3Config
-from pgpo_jax.training._config import TrainConfig
+from pgpo_jax.models._sharding import CUT_FIELDS
+from pgpo_jax.training._config import MeshConfig, TrainConfig
 from pgpo_jax.training._plan import GIGABYTE, memory_plan
 from pgpo_jax.training._run_folder import leaves
 
@@ -16,8 +17,9 @@ _HEADROOM = 0.1
 def changes_to_fit(config: TrainConfig, shape: Qwen3Config, memory: int) -> TrainConfig | None:
     """The run with the least change that fits as far as can be told without compiling.
 
-    First fewer questions at a time, which leaves the step as it is, then LoRA over a bfloat16
-    model, then its teacher as the initial model. Some room is left for what is not known yet.
+    First fewer questions at a time and a mesh with more of "tensor", which leave the step as it
+    is, then LoRA over a bfloat16 model, then its teacher as the initial model. Some room is left
+    for what is not known yet.
 
     Args:
         config: the run.
@@ -29,9 +31,10 @@ def changes_to_fit(config: TrainConfig, shape: Qwen3Config, memory: int) -> Trai
     """
     memory = int((1 - _HEADROOM) * memory)
     for smaller in _smaller(config):
-        for fewer in _fewer_questions(smaller):
-            if memory_plan(fewer, shape, compiled=False).peak <= memory:
-                return fewer
+        for mesh in _more_tensor(config.mesh, shape):
+            for fewer in _fewer_questions(replace(smaller, mesh=mesh)):
+                if memory_plan(fewer, shape, compiled=False).peak <= memory:
+                    return fewer
     return None
 
 
@@ -39,8 +42,7 @@ def smaller_steps(config: TrainConfig, shape: Qwen3Config) -> Iterator[TrainConf
     """The same step with ever less work space: as it is; then with the least rows at a time,
     attention in chunks and nothing stored; then cut more over "tensor" and less over "fsdp"."""
     yield config
-    mesh = config.mesh
-    while True:
+    for mesh in _more_tensor(config.mesh, shape):
         yield replace(
             config,
             mesh=mesh,
@@ -50,9 +52,6 @@ def smaller_steps(config: TrainConfig, shape: Qwen3Config) -> Iterator[TrainConf
             remat=True,
             remat_policy="nothing_saveable",
         )
-        if mesh.fsdp % 2 or shape.num_key_value_heads % (2 * mesh.tensor):
-            return
-        mesh = replace(mesh, fsdp=mesh.fsdp // 2, tensor=2 * mesh.tensor)
 
 
 def changed_flags(before: TrainConfig, after: TrainConfig) -> str:
@@ -93,7 +92,8 @@ def refuse_too_large(config: TrainConfig, shape: Qwen3Config) -> None:
     table = ", ".join(" ".join(filter(None, row)) for row in plan.rows()[1:])
     raise ValueError(
         f"the run needs at least {plan.peak / GIGABYTE:.2f} GB of each device, which has "
-        f"{memory / GIGABYTE:.2f} GB: {table}. `pgpo plan` with the same flags tells what to change"
+        f"{memory / GIGABYTE:.2f} GB: {table}. `pgpo plan` with the same settings tells what to "
+        "change"
     )
 
 
@@ -110,6 +110,15 @@ def _smaller(config: TrainConfig) -> Iterator[TrainConfig]:
         yield config
         if config.teacher.kind == "ema":
             yield replace(config, teacher=replace(config.teacher, kind="frozen"))
+
+
+def _more_tensor(mesh: MeshConfig, shape: Qwen3Config) -> Iterator[MeshConfig]:
+    """The mesh as it is, then with ever more of "tensor" for "fsdp", while the model divides."""
+    yield mesh
+    cut = [getattr(shape, field) for field in CUT_FIELDS["tensor"]]
+    while mesh.fsdp % 2 == 0 and all(size % (2 * mesh.tensor) == 0 for size in cut):
+        mesh = replace(mesh, fsdp=mesh.fsdp // 2, tensor=2 * mesh.tensor)
+        yield mesh
 
 
 def _fewer_questions(config: TrainConfig) -> Iterator[TrainConfig]:

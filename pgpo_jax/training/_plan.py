@@ -93,11 +93,17 @@ def memory_plan(
     if compiled:
         work = step_workspace(config, shape, mesh) - update["gradients"]
         update["activations and work space"] = max(work, 0)
-    cache = {
-        "sampler's weights": _sampler_bytes(config, shape, axes),
-        "key-value cache": _cache_bytes(config, shape),
+    weights, settings = _sampler_bytes(config, shape), config.rollout
+    grown = _cache_bytes(config, shape, settings.max_prompt, settings.max_response)
+    # The cache doubles between two stretches of decoding, when the sampler's weights are not there.
+    before = _cache_bytes(config, shape, 0, settings.max_response // 2)
+    rollout = {
+        "sampler's weights": weights,
+        "key-value cache": grown,
+        "more while the cache grows": max(before - weights, 0),
     }
-    return MemoryPlan({k: v for k, v in resident.items() if v}, update, cache)
+    resident, rollout = ({k: v for k, v in part.items() if v} for part in (resident, rollout))
+    return MemoryPlan(resident, update, rollout)
 
 
 def abstract_state(
@@ -217,8 +223,10 @@ def _device_bytes(tree: Any) -> int:
     )
 
 
-def _sampler_bytes(config: TrainConfig, shape: Qwen3Config, mesh: AbstractMesh) -> int:
-    """The sampler casts and cuts the weights by layer once, before its loop."""
+def _sampler_bytes(config: TrainConfig, shape: Qwen3Config) -> int:
+    """The sampler casts the weights and cuts them by layer once, before its loop; there XLA gathers
+    them over "fsdp", too."""
+    mesh = AbstractMesh((1, 1, config.mesh.tensor), ("data", "fsdp", "tensor"))
     params = abstract_params(shape, jnp.dtype(config.dtype))
     return _device_bytes(
         jax.tree.map(
@@ -229,11 +237,11 @@ def _sampler_bytes(config: TrainConfig, shape: Qwen3Config, mesh: AbstractMesh) 
     )
 
 
-def _cache_bytes(config: TrainConfig, shape: Qwen3Config) -> int:
-    """Keys and values of all layers: a prompt's once, a response's for each."""
+def _cache_bytes(config: TrainConfig, shape: Qwen3Config, prompt: int, response: int) -> int:
+    """Keys and values of all layers: a prompt's tokens once, a response's for each."""
     settings = config.rollout
     questions = settings.micro_batch or settings.questions
-    tokens = questions * (settings.max_prompt + settings.samples * settings.max_response)
+    tokens = questions * (prompt + settings.samples * response)
     per_token = 2 * shape.num_key_value_heads * shape.head_dim * jnp.dtype(config.dtype).itemsize
     return shape.num_hidden_layers * per_token * tokens // config.mesh.size
 

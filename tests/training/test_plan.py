@@ -1,15 +1,18 @@
 """What a run will need is told from shapes: against published sizes, and against real arrays."""
 
+import dataclasses
 import json
 import types
 
 import jax
+import numpy as np
 import pytest
 import tyro
+from flax import nnx
 
 from pgpo_jax.cli import _plan as command
 from pgpo_jax.cli._train import TrainCommand
-from pgpo_jax.models import QWEN3_SHAPES, abstract_params, shardings
+from pgpo_jax.models import QWEN3_SHAPES, Qwen3, _generate, abstract_params, sample, shardings
 from pgpo_jax.training import (
     PRESETS,
     MeshConfig,
@@ -19,6 +22,7 @@ from pgpo_jax.training import (
     init_state,
     make_mesh,
     make_optimizer,
+    shard_rows,
 )
 from pgpo_jax.training._plan import abstract_state, memory_plan, parse_bytes
 from tests.training.conftest import SMALL_QWEN3, fresh, replaced
@@ -53,6 +57,12 @@ def test_bytes_of_the_papers_run():
     # The gains of the norms are held whole.
     assert count / 2 < eight.resident["trained weights"] < count / 2 + 4e6
     assert eight.rollout["key-value cache"] * 8 == one.rollout["key-value cache"]
+    assert eight.rollout["sampler's weights"] == 2 * count
+    # Half of the responses' cache beside the whole, when the sampler's weights are not there.
+    beside = 36 * 8 * 128 * 2 * 2 * 256 * 4096 // 8
+    assert eight.rollout["more while the cache grows"] == beside - 2 * count
+    cut = memory_plan(replaced(PAPER, mesh={"fsdp": 2, "tensor": 4}), shape, compiled=False)
+    assert count / 2 < cut.rollout["sampler's weights"] < count / 2 + 4e6
     thin = memory_plan(replaced(PAPER, lora={"rank": 16}), shape, compiled=False)
     assert thin.resident["frozen weights"] == 2 * count
     factors = (
@@ -100,6 +110,41 @@ def test_the_compiled_step_tells_its_work_space(small_config):
     )
 
 
+@pytest.mark.usefixtures("quick_compilation")
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (1, 4, 2)])
+def test_the_sampler_gathers_as_much_as_is_told(sizes, monkeypatch):
+    shape = dataclasses.replace(
+        SMALL_QWEN3, hidden_size=128, intermediate_size=512, num_hidden_layers=4
+    )
+    mesh = make_mesh(MeshConfig(*sizes))
+    graphdef, params = nnx.split(Qwen3(shape, rngs=nnx.Rngs(0), mesh=mesh), nnx.Param)
+    if mesh is not None:
+        params = jax.device_put(params, shardings(params, mesh))
+    decode = _generate.decode
+
+    class Told(Exception):
+        pass
+
+    def tell(*arguments):
+        raise Told(decode.lower(*arguments).compile().memory_analysis().temp_size_in_bytes)
+
+    monkeypatch.setattr(_generate, "decode", tell)
+    prompts = shard_rows(np.ones((8, 4), np.int32), mesh)
+    with pytest.raises(Told) as told:
+        sample(
+            nnx.merge(graphdef, params),
+            prompts,
+            prompts,
+            jax.random.key(0),
+            max_new_tokens=8,
+            eos_id=0,
+            pad_id=0,
+        )
+    config = replaced(PAPER, mesh=MeshConfig(*sizes), dtype="float32")
+    planned = memory_plan(config, shape, compiled=False).rollout["sampler's weights"]
+    assert planned < told.value.args[0] < 1.1 * planned
+
+
 def test_what_has_to_change():
     shape = QWEN3_SHAPES["Qwen3-8B"]
     smaller = _fit.changes_to_fit(PAPER, shape, 141 * 10**9)
@@ -113,6 +158,14 @@ def test_what_has_to_change():
     assert whole == wide
     assert [(s.mesh.fsdp, s.mesh.tensor) for s in steps] == [(32, 1), (16, 2), (8, 4), (4, 8)]
     assert _fit.changed_flags(wide, steps[0]) == "--attention chunked --optimizer.micro-batch 32"
+    # A mesh leaves the step as it is, LoRA does not.
+    narrow = replaced(PAPER, mesh={"fsdp": 32, "tensor": 2})
+    trade = _fit.changes_to_fit(narrow, shape, 16 * 10**9)
+    assert trade is not None
+    assert _fit.changed_flags(narrow, trade) == "--mesh.fsdp 16 --mesh.tensor 4"
+    # An odd vocabulary is not cut.
+    odd = dataclasses.replace(shape, vocab_size=151_937)
+    assert [s.mesh.tensor for s in _fit.smaller_steps(wide, odd)] == [1, 1]
     # One device is not cut further.
     assert [s.optimizer.micro_batch for s in _fit.smaller_steps(PAPER, shape)] == [None, 1]
     # The flags are those of `pgpo train`.
