@@ -10,8 +10,9 @@ side, all in accuracy on the test half:
 - *best on test*: the evaluation that is best on the test half itself.
 
 What the last exceeds the second by is selection, not learning. The same is asked of the choice of
-alpha: "best alpha by the test split" against SDPO, beside the best of as many SDPO runs of other
-seeds against SDPO, where there is nothing to find.
+alpha: "best alpha by the test split" against SDPO, beside what the same choice gives where there is
+nothing to find: among the same runs without their mean differences, and among as many SDPO runs of
+other seeds.
 
 **Fixed in advance**: the comparisons are each alpha against SDPO at the fixed step, paired by seed
 and question, over all domains together (Holm over the alphas) and by domain (Holm over alphas times
@@ -162,41 +163,36 @@ def selection(
     """What choosing on the test split adds, with intervals over seeds.
 
     `evaluation`: best on test minus best on validation, over all runs. `alpha`: the best PGPO run
-    by test minus SDPO at the same seed, best on test each. `seed`: the best of as many SDPO runs of
-    other seeds minus SDPO, likewise: the same rule with nothing to find. `alpha, fixed`: the mean
-    PGPO run minus SDPO at the fixed step, where nothing is chosen.
+    by test minus SDPO at the same seed, best on test each. `noise`: the same after each alpha's
+    mean difference has been taken away: what choosing among these runs shows of nothing. `seed`:
+    the best of as many SDPO runs of other seeds minus SDPO: the same for alphas that had a seed
+    each, and so differed by more. `fixed`: the mean PGPO run minus SDPO at the fixed step, where
+    nothing is chosen.
     """
     others = [name for name in names if name != "sdpo"]
     count = len(quoted[f"{domains[0]}-sdpo"])
+    found: dict[str, list[Float[np.ndarray, " S"]]] = {
+        key: [] for key in ("evaluation", "alpha", "noise", "seed", "fixed")
+    }
+    for domain in domains:
 
-    def mean(domain: str, name: str, seed: int, rule: str) -> float:
-        return float(quoted[f"{domain}-{name}"][seed % count][rule].mean())
+        def means(
+            name: str, rule: str = "best on test", domain: str = domain
+        ) -> Float[np.ndarray, " S"]:
+            return np.array([q[rule].mean() for q in quoted[f"{domain}-{name}"]])
 
-    found: dict[str, list[float]] = {key: [] for key in ("evaluation", "alpha", "seed", "fixed")}
-    for seed in range(count):
-        gaps, alphas, seeds, fixed = [], [], [], []
-        for domain in domains:
-            gaps += [
-                mean(domain, n, seed, "best on test") - mean(domain, n, seed, "best on validation")
-                for n in names
-            ]
-            own = mean(domain, "sdpo", seed, "best on test")
-            alphas.append(max(mean(domain, n, seed, "best on test") for n in others) - own)
-            rivals = [
-                mean(domain, "sdpo", seed + shift, "best on test")
-                for shift in range(1, min(len(others), count - 1) + 1)
-            ]
-            seeds.append(max(rivals) - own)
-            own = mean(domain, "sdpo", seed, "fixed step")
-            fixed += [mean(domain, n, seed, "fixed step") - own for n in others]
-        for key, values in (
-            ("evaluation", gaps),
-            ("alpha", alphas),
-            ("seed", seeds),
-            ("fixed", fixed),
-        ):
-            found[key].append(float(np.mean(values)))
-    return {key: over_seeds(values) for key, values in found.items()}
+        own, at_end = means("sdpo"), means("sdpo", "fixed step")
+        gains = np.array([means(n) - own for n in others])
+        # The mean that is taken away is of the same seeds, which costs one of them.
+        noise = (gains - gains.mean(1, keepdims=True)) * np.sqrt(count / (count - 1))
+        rivals = [np.roll(own, -shift) for shift in range(1, min(len(others), count - 1) + 1)]
+        by_rule = [means(n) - means(n, "best on validation") for n in names]
+        found["evaluation"].append(np.mean(by_rule, axis=0))
+        found["alpha"].append(gains.max(0))
+        found["noise"].append(noise.max(0))
+        found["seed"].append(np.max(rivals, axis=0) - own)
+        found["fixed"].append(np.mean([means(n, "fixed step") - at_end for n in others], axis=0))
+    return {key: over_seeds(np.mean(rows, axis=0)) for key, rows in found.items()}
 
 
 def report(config: Config, sweep: Sweep, command: str) -> str:
@@ -234,7 +230,7 @@ def report(config: Config, sweep: Sweep, command: str) -> str:
         [
             domain,
             name,
-            *(paired_bootstrap(table_of(domain, name, rule))[0] for rule in _RULES),
+            *(_share(table_of(domain, name, rule)) for rule in _RULES),
             over_seeds([mean_of(run, "pgpo/rho") for run in records[f"{domain}-{name}"]]),
         ]
         for domain in domains
@@ -253,6 +249,10 @@ def report(config: Config, sweep: Sweep, command: str) -> str:
         [
             ["best on test minus best on validation, mean of all runs", chosen["evaluation"]],
             ["best alpha by test minus SDPO (the paper's rule)", chosen["alpha"]],
+            [
+                "the same, each alpha's mean difference taken away (nothing to find)",
+                chosen["noise"],
+            ],
             ["best of other SDPO seeds by test minus SDPO (nothing to find)", chosen["seed"]],
             ["mean alpha minus SDPO, fixed step (nothing chosen)", chosen["fixed"]],
         ],
@@ -289,6 +289,11 @@ def report(config: Config, sweep: Sweep, command: str) -> str:
     return verdict
 
 
+def _share(scores: Float[np.ndarray, "S Q"]) -> Interval:
+    mean, low, high = paired_bootstrap(scores)[0]
+    return Interval(mean, max(0.0, low), min(1.0, high))
+
+
 def _verdict(
     together: Sequence[Comparison],
     apart: Sequence[Comparison],
@@ -300,8 +305,8 @@ def _verdict(
         f"{too_few(seeds)} At the fixed step, all domains together, {seeds} seeds: "
         f"{in_words(together)}. By domain, {decided} of {len(apart)} comparisons find a "
         f"difference after Holm. Choosing alpha and step on the test split adds "
-        f"{chosen['alpha'].text()} to PGPO; the same choice among SDPO runs of other seeds adds "
-        f"{chosen['seed'].text()}."
+        f"{chosen['alpha'].text()} to PGPO; without the alphas' mean differences it adds "
+        f"{chosen['noise'].text()}, and among SDPO runs of other seeds {chosen['seed'].text()}."
     ).strip()
 
 

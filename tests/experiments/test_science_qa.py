@@ -54,7 +54,29 @@ def test_selection_is_seen_where_there_is_nothing_to_find(tmp_path):
     assert found["evaluation"].low > 0
     assert found["alpha"].low > 0
     assert found["alpha"].value == pytest.approx(found["seed"].value, abs=0.01)
+    assert found["alpha"].value == pytest.approx(found["noise"].value, abs=0.01)
     assert found["fixed"].low < 0 < found["fixed"].high
+
+
+def test_what_selection_adds_among_runs_that_share_a_seed(tmp_path):
+    """Alphas of one seed differ by less than seeds do; a true effect is not called noise."""
+    rng = np.random.default_rng(1)
+    names = ["sdpo", "pgpo 1", "pgpo 2", "pgpo 3"]
+    level = 0.05 * rng.standard_normal(40)
+
+    def run(seed, effect):
+        accuracy = 0.6 + level[seed] + effect + 0.01 * rng.standard_normal()
+        return quote(record(tmp_path, {step: np.full(20, accuracy) for step in range(2)}))
+
+    quoted = {
+        f"a-{name}": [run(seed, 0.2 * (name == "pgpo 3")) for seed in range(40)] for name in names
+    }
+    found = selection(quoted, ["a"], names)
+    assert found["alpha"].value == pytest.approx(0.2, abs=0.02)
+    # The expectation of the largest of three is .85 standard deviations above their mean; their
+    # differences share the deviation of SDPO, which does not add to it.
+    assert found["noise"].value == pytest.approx(0.85 * 0.01, abs=0.004)
+    assert found["seed"].value > 3 * found["noise"].value
 
 
 def test_names_and_doses():
