@@ -11,6 +11,7 @@ from flax import nnx
 from pgpo_jax.cli._defaults import from_json
 from pgpo_jax.models import merged, save_pretrained
 from pgpo_jax.training import Checkpoints, TrainConfig, init_state, load_policy, make_optimizer
+from pgpo_jax.training._checkpoint import released
 from pgpo_jax.training._policy import model_folder
 from pgpo_jax.training._run_folder import open_run_folder
 from pgpo_jax.training._state import student_weights, teacher_weights
@@ -59,7 +60,7 @@ def main(argv: Sequence[str]) -> None:
             folder.resolve() / "checkpoints", keep=max(1, config.keep_checkpoints)
         ) as checkpoints,
     ):
-        state = checkpoints.restore(template)
+        state = checkpoints.restore(released(template))
     chosen = merged(
         student_weights(state.params, state.frozen, config.lora)
         if command.weights == "student"

@@ -47,6 +47,10 @@ class Checkpoints:
     def restore(self, template: TrainState) -> TrainState:
         """Reads the newest checkpoint into the structure, types and layout of `template`.
 
+        Args:
+            template: a state, which stays as it is, or the `released` one where there is no room
+                for two. What is frozen is taken over from it.
+
         Raises:
             FileNotFoundError: if there is no checkpoint.
             ValueError: naming the first array that differs, if it belongs to another model.
@@ -77,6 +81,17 @@ class Checkpoints:
             want = (wanted[name].shape, wanted[name].dtype)
             if got != want:
                 raise ValueError(f"{where}: {name} is {got}, this run's state has {want}")
+
+
+def released(state: TrainState) -> TrainState:
+    """The shapes and layout of a state, whose memory is given back, but for what is frozen."""
+
+    def release(leaf: Any) -> jax.ShapeDtypeStruct:
+        shape = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+        leaf.delete()
+        return shape
+
+    return jax.tree.map(release, state._replace(frozen=None))._replace(frozen=state.frozen)
 
 
 def _named(state: TrainState) -> dict[str, Any]:

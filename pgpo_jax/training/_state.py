@@ -9,6 +9,9 @@ from jaxtyping import Array, Bool, Int
 from pgpo_jax.models import averaged_deltas, init_lora, with_deltas, with_lora, zero_deltas
 from pgpo_jax.training._config import LoRAConfig, TeacherConfig, TrainConfig
 
+# Among the keys that are made of a seed; 0 and 1 are those of rollouts and evaluations.
+_FACTORS = 2
+
 
 class TrainState(NamedTuple):
     """All that changes during training; what a checkpoint holds.
@@ -59,7 +62,8 @@ def init_state(
         copy = None if teacher.kind == "live" else jax.tree.map(jnp.copy, params)
     else:
         frozen = params
-        params = init_lora(frozen, lora.rank, lora.targets, key=jax.random.key(seed), mesh=mesh)
+        key = jax.random.fold_in(jax.random.key(seed), _FACTORS)
+        params = init_lora(frozen, lora.rank, lora.targets, key=key, mesh=mesh)
         copy = zero_deltas(frozen, params) if teacher.kind == "ema" else None
     state = TrainState(
         step=jnp.zeros((), jnp.int32),

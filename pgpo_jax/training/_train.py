@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from pgpo_jax.training._checkpoint import Checkpoints
+from pgpo_jax.training._checkpoint import Checkpoints, released
 from pgpo_jax.training._config import TrainConfig
 from pgpo_jax.training._evaluate import Evaluation
 from pgpo_jax.training._processes import any_process, is_first, on_first
@@ -75,7 +75,8 @@ def train(config: TrainConfig, folder: str | Path, *, resume: bool = False) -> T
             assert checkpoints is not None
             if checkpoints.latest is None:
                 raise FileNotFoundError(f"nothing to resume: there is no checkpoint in {path}")
-            state = checkpoints.restore(state)
+            # The initial state takes as much memory as the one that is read.
+            state = checkpoints.restore(released(state))
         first = int(state.step)
         if trainer.stream.dropped:
             _warn(

@@ -66,6 +66,27 @@ def test_steps_of_factors(small_model, small_config):
         np.testing.assert_allclose(metrics[name], expected[name], rtol=2e-5, atol=2e-6)
 
 
+def test_factors_are_drawn_by_seed_and_by_no_key_of_the_trainer(small_model, small_config):
+    config = replaced(small_config, lora=LORA)
+    optimizer = make_optimizer(config)
+
+    def factors(seed):
+        state = init_state(
+            fresh(small_model[1]), optimizer, config.teacher, lora=config.lora, seed=seed
+        )
+        return [target["a"].get_value() for target in state.params.values()]
+
+    ours, others = factors(0), factors(1)
+    # What the trainer's keys would give: its own, and those of rollouts and evaluations.
+    key = jax.random.key(0)
+    for used in (key, *(jax.random.fold_in(key, purpose) for purpose in (0, 1))):
+        for a in ours:
+            draw = jax.random.normal(used, a.shape) * a.shape[1] ** -0.5
+            assert not jnp.allclose(a, draw)
+    assert not any(map(jnp.array_equal, ours, others))
+    assert all(map(jnp.array_equal, ours, factors(0)))
+
+
 def test_a_teacher_that_is_the_initial_model_costs_no_memory(small_model, small_config):
     for kind in ("frozen", "live", "trust_region"):
         config = replaced(small_config, lora=LORA, teacher={"kind": kind})

@@ -61,6 +61,8 @@ def test_resuming_is_the_same_run(unbroken, tmp_path):
     assert contents(tmp_path / "run") == contents(whole)
     same = jax.tree.map(np.array_equal, jax.device_get(result.state), jax.device_get(resumed.state))
     assert all(jax.tree.leaves(same))
+    # There is no room for two: the state that it began with was gone before the other was read.
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(resumed.trainer.initial_state))
 
 
 def test_a_run_that_is_given_its_own_signals_is_the_same_run(unbroken, tmp_path):
