@@ -161,6 +161,19 @@ def test_never_negative(seed, scale, gap, weight, support):
     assert jnp.isfinite(got).all()
 
 
+def test_where_rounding_cuts_the_value_the_gradient_is_whole():
+    """A student so near its teacher has a divergence below rounding, but a gradient far above."""
+    z, u, _ = logits((500, 4))
+    z, u = jnp.asarray(z, jnp.float32), jnp.asarray(z + 1e-4 * u, jnp.float32)
+    f = lambda z: distillation.divergence(z, u, teacher_weight=0, support="full")  # noqa: E731
+    value, gradient = jax.jit(lambda z: (f(z), jax.grad(lambda z: f(z).sum())(z)))(z)
+    want = jax.nn.softmax(z) - jax.nn.softmax(u)
+    np.testing.assert_allclose(gradient, want, atol=3e-7)
+    cut = value == 0
+    assert 50 < cut.sum() < 450
+    assert jnp.abs(want[cut]).max() > 1e-5
+
+
 def test_truncation_without_renormalising_would_go_negative():
     """Negative control for the tail: what verl#7856 reports."""
     p, q = np.array([0.5, 0.3, 0.2]), np.array([0.6, 0.35, 0.05])

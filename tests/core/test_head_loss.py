@@ -76,7 +76,8 @@ def plain(
         graded = [] if success is None else [success]
         args = (logprobs, token_log_probs(teacher, tokens), *graded, response_mask, sequence_mask)
     gain = getattr(information, f"{estimator}_gain")(*args, reduction=information_reduction)
-    return loss, (gain, per_token, logprobs, entropy(log_probs(student)), gains)
+    of_teacher = token_log_probs(teacher, tokens), entropy(log_probs(teacher))
+    return loss, (gain, per_token, logprobs, entropy(log_probs(student)), gains, *of_teacher)
 
 
 def compare(inputs, tolerance, **kw):
@@ -101,6 +102,8 @@ def compare(inputs, tolerance, **kw):
     close(out.student_logprobs, jnp.where(mask, aux[2], 0))
     close(out.student_entropy, jnp.where(mask, aux[3], 0))
     close(out.gain, jnp.where(mask, aux[4], 0))
+    close(out.teacher_logprobs, jnp.where(mask, aux[5], 0))
+    close(out.teacher_entropy, jnp.where(mask, aux[6], 0))
 
 
 CASES = {

@@ -138,6 +138,8 @@ EXACT = [  # estimator, student, teacher, nats
     ("kl", "uniform", "certain", np.log(4)),
     ("kl", "one_hot", "other_hot", 1e4),
     ("kl", "padded", "padded", 0.0),
+    # An impossible word counts as the smallest normal probability.
+    ("kl", "certain", "uniform", -np.log(4) - 0.75 * np.log(np.finfo(np.float32).tiny)),
     ("js", "one_hot", "other_hot", np.log(2)),
     ("js", "certain", "certain", 0.0),
     ("pointwise", "uniform", "certain", np.log(4)),

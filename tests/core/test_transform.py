@@ -60,6 +60,12 @@ def test_delay_uses_the_signal_before():
     np.testing.assert_allclose(rhos, np.exp([0.0, 0.3, -0.1]), rtol=1e-6)
 
 
+def test_delay_uses_the_mean_before():
+    """Divided by the weight that it had then."""
+    rhos, _ = run(pgpo.scale_by_information(decay=0.5, delay=1), [0.4, -0.2, 0.1])
+    np.testing.assert_allclose(rhos, np.exp([0.0, 0.4, (0.5 * 0.4 - 0.2) / 1.5]), rtol=1e-6)
+
+
 def test_delay_makes_the_step_independent_of_this_batch():
     """What the delay is for; without it (negative control) the same change is seen."""
     for delay, unchanged in ((1, True), (0, False)):
@@ -81,6 +87,14 @@ def test_a_signal_that_is_not_finite(bad, options):
     assert int(state.nonfinite_count) == 1
     assert int(clean.nonfinite_count) == 0
     np.testing.assert_array_equal(state.average, clean.average)
+
+
+def test_an_update_that_is_left_as_it_was_is_not_counted_as_cut():
+    """The mean is above the cap all the while, but the second multiplier is 1."""
+    for bad in BAD:
+        rhos, state = run(pgpo.scale_by_information(decay=0.5), [9.0, bad, 9.0])
+        assert rhos == [2.0, 1.0, 2.0]
+        assert (int(state.clipped_count), int(state.nonfinite_count)) == (2, 1)
 
 
 def test_a_first_signal_that_is_not_finite():

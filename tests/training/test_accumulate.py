@@ -19,7 +19,7 @@ from pgpo_jax.training import (
     make_train_step,
 )
 from pgpo_jax.training._mesh import shard_rows
-from tests.training.conftest import SMALL_QWEN3, VOCAB, fresh, random_experience, replaced
+from tests.training.conftest import SMALL_QWEN3, BagOfWords, fresh, random_experience, replaced
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -48,19 +48,6 @@ def assert_same(one, other):
         state.params,
         state2.params,
     )
-
-
-class BagOfWords(nnx.Module):
-    """What the step asks of a model, at no cost of compilation: the tokens so far, summed."""
-
-    def __init__(self, rngs):
-        self.table = nnx.Param(jax.random.normal(rngs.params(), (VOCAB, 8)) / 10)
-
-    def hidden_states(self, tokens, mask):
-        return jnp.cumsum(jnp.where(mask[..., None], self.table[...][tokens], 0.0), axis=1)
-
-    def head(self):
-        return self.table[...].T
 
 
 @pytest.mark.parametrize("mode", ["sequence_mean", "token_mean", "sequence_sum"])

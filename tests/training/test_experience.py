@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pgpo_jax.tasks import load_questions
+from pgpo_jax.tasks import Grade, load_questions
 from pgpo_jax.training import (
     PRESETS,
     QuestionStream,
@@ -138,3 +138,100 @@ def test_which_solutions_mislead_is_a_function_of_seed_and_step(policy, batch):
     assert (wrong(0.8) >= half).all()
     assert any((wrong(0.5, step=step) != half).any() for step in (1, 2, 3))
     assert any((wrong(0.5, seed=seed) != half).any() for seed in (1, 2, 3))
+
+
+def told(policy, experience):
+    """What the teacher is told, by the row that its response names."""
+    return {
+        int(row[0]): policy.tokenizer.decode(prompt[keep].tolist())
+        for row, prompt, keep in zip(
+            experience.response,
+            experience.teacher_prompt,
+            experience.teacher_prompt_mask,
+            strict=True,
+        )
+        if keep.any()
+    }
+
+
+@pytest.fixture
+def graded(monkeypatch):
+    """Replaces the grader by a rule: scores and feedback from whether the answer is right."""
+
+    def install(score, feedback=""):
+        module = "pgpo_jax.training._experience.grade"
+        rule = lambda text, _: Grade(score["wrong" not in text], text, feedback)  # noqa: E731
+        monkeypatch.setattr(module, rule)
+
+    return install
+
+
+def test_what_counts_as_a_solution_is_set(policy, batch, graded):
+    graded({True: 0.6, False: 0.4})
+    for threshold, rows in ((0.5, 12), (0.4, 16), (0.7, 0)):
+        experience, metrics = make(policy, batch, teacher={"success_threshold": threshold})
+        assert experience.sequence_mask.sum() == rows
+        assert metrics["self_distillation/reprompt_sample_fraction"] == rows / 16
+
+
+def test_a_lone_success_may_teach_itself(policy, batch, monkeypatch):
+    lone = np.array([[1, 0, 0, 0], *RIGHT[1:]], bool)
+    monkeypatch.setattr("tests.training.test_experience.RIGHT", lone)
+    assert 0 not in told(policy, make(policy, batch)[0])
+    assert 0 in told(policy, make(policy, batch, teacher={"exclude_self": False})[0])
+
+
+def test_feedback_is_shown_to_whom_the_settings_say(policy, batch, graded):
+    graded({True: 1.0, False: 0.0}, feedback="mind the unit")
+    unsolved = set(range(12, 16))
+    silent = told(policy, make(policy, batch)[0])
+    assert silent.keys() == set(range(12))
+    for only, informed in ((True, unsolved), (False, set(range(16)))):
+        settings = {"feedback": True, "feedback_only_without_solution": only}
+        texts = told(policy, make(policy, batch, teacher=settings)[0])
+        assert texts.keys() == set(range(16))
+        assert {row for row, text in texts.items() if "mind the unit" in text} == informed
+        assert {row for row, text in texts.items() if "Correct solution" in text} == set(range(12))
+
+
+def test_thinking_is_cut_from_a_solution_if_so_set(policy, batch):
+    responses = respond(batch)
+    texts = [f"<think>aside</think>{text}" for text in responses.texts]
+    for strip in (True, False):
+        config = replaced(CONFIG, teacher={"strip_thinking": strip})
+        experience, _ = make_experience(policy, batch, responses._replace(texts=texts), config)
+        assert all(("aside" in text) is not strip for text in told(policy, experience).values())
+
+
+def test_teacher_prompts_that_are_too_long_are_dropped_and_counted(policy, batch):
+    whole, _ = make(policy, batch)
+    lengths = whole.teacher_prompt_mask.sum(1)
+    limit = int(np.unique(lengths[lengths > 0])[-2])
+    cut, metrics = make(policy, batch, teacher={"max_prompt": limit})
+    kept = (lengths > 0) & (lengths <= limit)
+    assert metrics["self_distillation/dropped_teacher_prompts"] == 12 - kept.sum() > 0
+    assert cut.sequence_mask.sum() == kept.sum()
+    # Whole or not at all.
+    want = {row: text for row, text in told(policy, whole).items() if row in told(policy, cut)}
+    assert told(policy, cut) == want
+
+
+def test_metrics_of_the_responses(policy, batch):
+    responses = respond(batch)
+    responses.tokens[:8, 1] = policy.eos_ids[0]
+    responses.mask[3, 1] = False
+    texts = ["<answer>wrong</answer>"] * 4 + responses.texts[4:]
+    _, metrics = make_experience(policy, batch, responses._replace(texts=texts), CONFIG)
+    want = {
+        "rollout/accuracy": 7 / 16,
+        "rollout/response_length": 31 / 16,
+        "rollout/response_length_max": 2,
+        # Seven of the first eight end; the fourth was cut before its end.
+        "rollout/truncated_fraction": 9 / 16,
+        "rollout/distinct_responses": (1 + 2 + 1 + 1) / 4,
+        "rollout/trained_tokens": 16,
+        "self_distillation/success_group_fraction": 0.5,
+        "self_distillation/success_sample_fraction": 0.5,
+        "self_distillation/reprompt_sample_fraction": 0.5,
+    }
+    assert {name: metrics[name] for name in want} == want
