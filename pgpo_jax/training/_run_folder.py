@@ -20,9 +20,9 @@ def open_run_folder(folder: Path, config: TrainConfig, *, resume: bool) -> Itera
     """Claims a run folder for this process and this configuration.
 
     Args:
-        folder: holds `config.json`, `metrics.jsonl`, `timings.jsonl`, `checkpoints/` and
-            TensorBoard's events.
-        config: what the run was, or is to be, made with.
+        folder: holds `config.json`, `metrics.jsonl`, `evaluations.jsonl`, `timings.jsonl`,
+            `checkpoints/` and TensorBoard's events.
+        config: what the run is to be made, or continued, with; `config.json` then says so.
         resume: continue the run in it.
 
     Raises:
@@ -45,12 +45,12 @@ def open_run_folder(folder: Path, config: TrainConfig, *, resume: bool) -> Itera
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RuntimeError(f"{folder} is in use by another process") from None
-        if not resume:
-            if path.exists():
-                raise FileExistsError(
-                    f"{folder} holds a run already: pass --resume or another folder"
-                )
-            path.write_text(json.dumps(config.to_json(), indent=2) + "\n")
+        if not resume and path.exists():
+            raise FileExistsError(f"{folder} holds a run already: pass --resume or another folder")
+        # Also when resumed: what changed of it is what the run is to be continued with from now on.
+        text = json.dumps(config.to_json(), indent=2) + "\n"
+        if not path.exists() or path.read_text() != text:
+            _replace(path, text)
         yield folder
 
 
@@ -99,6 +99,11 @@ def cut_jsonl(path: Path, last_step: int) -> None:
     """Drops the lines of later steps: a resumed run will write them again, digit for digit."""
     if path.is_file():
         kept = [row for row in read_jsonl(path) if row["step"] <= last_step]
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        temporary.replace(path)
+        _replace(path, "".join(json.dumps(row) + "\n" for row in kept))
+
+
+def _replace(path: Path, text: str) -> None:
+    """Writes a file as a whole or not at all."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text)
+    temporary.replace(path)

@@ -44,8 +44,9 @@ def train(config: TrainConfig, folder: str | Path, *, resume: bool = False) -> T
     Args:
         config: what to run.
         folder: the run folder; created if need be.
-        resume: continue the run in it. The metrics are then, digit for digit, those of a run
-            that was never interrupted.
+        resume: continue the run in it, which may be one that has come to its end if `steps` are
+            more now. The metrics are then, digit for digit, those of a run that was never
+            interrupted; what its former end has been evaluated for stays.
 
     Raises:
         FileExistsError, FileNotFoundError, RuntimeError, ValueError: if the folder does not fit
@@ -78,6 +79,8 @@ def train(config: TrainConfig, folder: str | Path, *, resume: bool = False) -> T
             # The initial state takes as much memory as the one that is read.
             state = checkpoints.restore(released(state))
         first = int(state.step)
+        if first >= config.steps:
+            _warn("the run is at step %d of %d already: nothing is left", first, config.steps)
         if trainer.stream.dropped:
             _warn(
                 "%d questions have prompts of over %d tokens and are left out",

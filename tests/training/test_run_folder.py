@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from pgpo_jax.training import PRESETS, FolderTracker, RolloutConfig, read_jsonl
+from pgpo_jax.cli._defaults import from_json
+from pgpo_jax.training import PRESETS, FolderTracker, RolloutConfig, TrainConfig, read_jsonl
 from pgpo_jax.training._run_folder import open_run_folder
 
 TINY = PRESETS["tiny"]
@@ -20,6 +21,8 @@ def test_a_folder_is_claimed_once(tmp_path):
     longer = dataclasses.replace(TINY, steps=99)
     with open_run_folder(folder, longer, resume=True):
         pass
+    # Continued once more, by its file alone, the run is still the longer one.
+    assert from_json(TrainConfig(), json.loads((folder / "config.json").read_text())) == longer
 
 
 def test_a_rate_that_falls_to_the_last_step_fixes_the_steps(tmp_path):
