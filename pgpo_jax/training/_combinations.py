@@ -89,6 +89,12 @@ def check_combinations(config: "TrainConfig") -> None:
             settings.plateau,
         ),
         (
+            config.loss.support != "sampled" or not settings.plateau,
+            "optimizer.plateau must be False with loss.support 'sampled', whose value is no "
+            "divergence: it may be negative and need not fall",
+            settings.plateau,
+        ),
+        (
             config.method != "grpo" or config.rollout.samples > 1,
             "rollout.samples must be at least 2 with method 'grpo': one response has no advantage",
             config.rollout.samples,

@@ -205,8 +205,8 @@ class OptimizerConfig:
     """The learning rate after the warm-up; `cosine` would be 0 one step after the last of
     `steps`, which can then not be changed when a run is resumed."""
     plateau: bool = False
-    """Multiply the rate by `plateau_factor` whenever the loss has not fallen below its least value
-    for `plateau_patience` steps (`optax.contrib.reduce_on_plateau`)."""
+    """Multiply the rate by `plateau_factor` whenever the loss has not fallen below its least value,
+    by one part in 10,000, for `plateau_patience` steps (`optax.contrib.reduce_on_plateau`)."""
     plateau_factor: float = 0.5
     plateau_patience: int = 10
 

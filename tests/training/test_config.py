@@ -116,6 +116,13 @@ from pgpo_jax.training import (
         ),
         (
             lambda: TrainConfig(
+                loss=LossConfig(support="sampled", teacher_weight=1.0),
+                optimizer=OptimizerConfig(plateau=True),
+            ),
+            r"plateau must be False with loss.support 'sampled'.*, got True",
+        ),
+        (
+            lambda: TrainConfig(
                 method="grpo",
                 teacher=TeacherConfig(kind="live", exclude_self=False),
                 rollout=RolloutConfig(samples=1),
