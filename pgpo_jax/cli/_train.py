@@ -29,7 +29,7 @@ class TrainCommand:
     preset: str | None = None
     """One of tiny, tiny-file, paper-qwen3-8b."""
     output: Path = _FOLDER
-    """The run folder; must be new unless resumed."""
+    """The run folder; must not hold a run unless that is resumed."""
     distributed: DistributedConfig = field(default_factory=DistributedConfig.from_environment)
     resume: bool = False
     """Continue the run in the folder from its newest checkpoint."""

@@ -26,9 +26,9 @@ def mean_interval(
 ) -> Interval:
     """The mean of independent scores with its 95 % interval.
 
-    Normal, from the spread between the scores, cut to `[low, high]`. Where all scores sit on one
-    bound there is no spread to go by, and the end of the interval is the share of other scores
-    that n draws would have missed with probability 0.025.
+    Normal, from the spread between the scores, cut to `[low, high]`. Where all scores are equal
+    there is no spread to go by, and an end of the interval is the share of other scores that n
+    draws would have missed with probability 0.025.
 
     Args:
         values: one score per question, in `[low, high]`.
@@ -46,7 +46,7 @@ def mean_interval(
         raise ValueError("an interval needs at least one score, got none")
     n = len(values)
     mean = math.fsum(values) / n
-    if all(value == low for value in values) or all(value == high for value in values):
+    if all(value == values[0] for value in values):
         missed = (high - low) * _missed(n)
         return Interval(mean, max(low, mean - missed), min(high, mean + missed))
     half = _half_width(values)

@@ -84,6 +84,8 @@ def read_run(folder: str | Path, name: str | None = None) -> RunRecord:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{folder / 'config.json'} is not JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise ValueError(f"{folder / 'config.json'} must hold an object, got {config!r:.60}")
     metrics = _rows(folder / "metrics.jsonl")
     return RunRecord(
         name=name or folder.name,
@@ -91,7 +93,7 @@ def read_run(folder: str | Path, name: str | None = None) -> RunRecord:
         config=config,
         steps=[row for row in metrics if "eval/accuracy" not in row],
         evaluations=[row for row in metrics if "eval/accuracy" in row],
-        scores={row["step"]: row["scores"] for row in _rows(folder / "evaluations.jsonl")},
+        scores={row["step"]: row["scores"] for row in _evaluations(folder / "evaluations.jsonl")},
         timings=_rows(folder / "timings.jsonl"),
     )
 
@@ -110,6 +112,17 @@ def _rows(path: Path) -> list[dict[str, Any]]:
             raise ValueError(f"{path}, line {number} must be an object with a step, got {line:.60}")
         if row is not None:
             rows.append(row)
+    return rows
+
+
+def _evaluations(path: Path) -> list[dict[str, Any]]:
+    rows = _rows(path)
+    for row in rows:
+        scores = row.get("scores")
+        if not isinstance(scores, dict) or not all(
+            isinstance(score, int | float) for score in scores.values()
+        ):
+            raise ValueError(f"{path}, step {row['step']} must have scores by question")
     return rows
 
 

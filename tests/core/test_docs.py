@@ -23,13 +23,15 @@ def blocks(page):
 
 
 @pytest.mark.parametrize(
-    "page", ["transform.md", "information.md", "distillation.md", "training.md"]
+    "page", ["../README.md", "transform.md", "information.md", "distillation.md", "training.md"]
 )
 def test_page_runs(page, lenient):
     space = {"__name__": page}
     assert blocks(page)
     for block in blocks(page):
         exec(compile(block, page, "exec"), space)
+    if page == "../README.md":
+        assert abs(float(space["state"][-1].rho) - 1.34986) < 5e-6
     if page == "transform.md":
         # Each of the four loops went through the transform with its own signal.
         for state in (space["state"], space["train_state"].opt_state, space["opt_state"]):

@@ -176,6 +176,10 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
 def test_interval_ends():
     assert mean_interval([1.0] * 8).low == pytest.approx(0.025 ** (1 / 8))
     assert mean_interval([1.0] * 8).high == 1.0
+    # Nor are equal scores between the bounds known without error.
+    missed = 1 - 0.025 ** (1 / 8)
+    assert mean_interval([0.5] * 8) == pytest.approx((0.5, 0.5 - missed, 0.5 + missed))
+    assert mean_interval([0.5]) == (0.5, 0.0, 1.0)
     with pytest.raises(ValueError, match="at least one score"):
         mean_interval([])
 

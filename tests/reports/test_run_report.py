@@ -107,4 +107,12 @@ def test_folders_without_a_run_are_named(run, tmp_path):
     (run / "metrics.jsonl").write_text("[1]\n")
     with pytest.raises(ValueError, match=r"line 1 must be an object with a step"):
         read_run(run)
+    (run / "metrics.jsonl").write_text("")
+    for row in ('{"step": 1}', '{"step": 1, "scores": [1.0]}', '{"step": 1, "scores": {"q": "a"}}'):
+        (run / "evaluations.jsonl").write_text(row + "\n")
+        with pytest.raises(ValueError, match=r"evaluations\.jsonl, step 1 must have scores"):
+            read_run(run)
+    (run / "config.json").write_text("[1]")
+    with pytest.raises(ValueError, match=r"config\.json must hold an object, got \[1\]"):
+        read_run(run)
     assert not (tmp_path / "r.html").exists()
