@@ -15,6 +15,11 @@ class Checkpoints:
     atomically.
 
     A save that fails leaves the older checkpoints as they were. Use as a context manager.
+
+    Args:
+        folder: an absolute path; created if need be. What a killed process left half-written in it
+            is removed, so no other process may be writing there.
+        keep: how many of the newest remain.
     """
 
     def __init__(self, folder: Path, *, keep: int = 2):

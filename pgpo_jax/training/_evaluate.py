@@ -42,6 +42,17 @@ def evaluate(
     The same key gives the same random numbers whatever the weights, so that two models are
     compared on equal terms. Each process grades its own share; all know the result.
 
+    Args:
+        policy: encodes, samples and decodes.
+        params: the weights that are evaluated, as of the policy's model.
+        questions: the held-out ones, with ids that differ.
+        key: of all random numbers.
+        settings: samples per question and how they are drawn.
+        rollout: the lengths in tokens that prompts and responses may have.
+
+    Returns:
+        An `Evaluation` of the questions whose prompts are short enough.
+
     Raises:
         ValueError: if no question is left.
     """

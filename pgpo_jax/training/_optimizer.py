@@ -9,6 +9,12 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformationExtraArgs
 
     The learning rate rises linearly from 0, as in SDPO: the first update is zero. Whatever else
     scales the update comes before the multiplier.
+
+    Args:
+        config: the settings of optimizer and signal, and the steps that a cosine ends with.
+
+    Returns:
+        A transform whose `update` needs `information` (nats) and, for a plateau, `value`: the loss.
     """
     settings, signal = config.optimizer, config.information
     plateau = optax.contrib.reduce_on_plateau(

@@ -71,6 +71,24 @@ class Policy:
         All processes call it together, each with its own prompts (see `own_rows`). The random
         numbers of a response follow from `key` and its place among the responses of all processes:
         neither mesh, processes nor `at_once` change them.
+
+        Args:
+            params: the weights of the model.
+            prompts: token ids, of any lengths.
+            key: of the random numbers.
+            samples: responses to each prompt.
+            max_new_tokens: of a response, its end included.
+            temperature: see `pgpo_jax.models.sample`, as is `top_p`.
+            top_p: mass of the nucleus.
+            smallest_bucket: prompts are padded to this times a power of two tokens,
+            largest_prompt: or to this, which none may exceed.
+            at_once: prompts in a call of the sampler; it must divide their number.
+
+        Returns:
+            `Responses`, in the order of the prompts.
+
+        Raises:
+            ValueError: if a prompt is too long, or the parts do not make up the whole.
         """
         lengths = gather_rows(np.array([len(prompt) for prompt in prompts]), self.mesh)
         own, places, parts = own_rows(len(lengths), self.mesh), [], []

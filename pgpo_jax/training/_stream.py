@@ -26,6 +26,16 @@ class QuestionStream:
 
     A file is shuffled anew every epoch and its last partial batch dropped. An endless source is
     read in order. Questions whose prompt is too long are dropped and counted, never cut.
+
+    Args:
+        questions: a finite sequence, or an endless one of length `sys.maxsize`.
+        encode: the prompt of a question as token ids.
+        per_step: questions in a batch.
+        max_prompt: tokens of the longest prompt that is not dropped.
+        seed: of the order of a finite sequence.
+
+    Raises:
+        ValueError: if too few prompts are short enough for one batch.
     """
 
     def __init__(
@@ -58,7 +68,11 @@ class QuestionStream:
             )
 
     def batch(self, step: int) -> Batch:
-        """The questions of step `step`, counted from 0."""
+        """The questions of step `step`, counted from 0.
+
+        Raises:
+            ValueError: if more than half of those of an endless source are too long.
+        """
         if self._prompts is None:
             return self._endless(step)
         epoch, position = divmod(step, len(self._prompts) // self._per_step)

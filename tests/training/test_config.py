@@ -206,3 +206,11 @@ def test_sdpo_is_the_same_program_with_alpha_zero():
 
 def test_with_a_modulated_loss_the_step_has_no_multiplier_of_its_own():
     assert TrainConfig(loss=LossConfig(modulation="sequence")).alpha == 0.0
+
+
+def test_half_of_the_questions_are_those_of_even_number():
+    for questions, half in ((4, 2), (5, 3)):
+        rollout = RolloutConfig(questions=questions, samples=2, row_buckets=1)
+        config = TrainConfig(rollout=rollout, information=InformationConfig(half="other"))
+        assert config.loss_sequences == 2 * half
+        assert TrainConfig(rollout=rollout).loss_sequences == 2 * questions

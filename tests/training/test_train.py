@@ -109,7 +109,7 @@ def test_a_run_with_checkpoints_cannot_be_resumed_without(unbroken):
     assert (sorted(folder.rglob("*")), contents(folder)) == before
 
 
-def test_seeds_and_methods_differ(unbroken, tmp_path):
+def test_another_seed_is_another_run(unbroken, tmp_path):
     train(replaced(SMALL, steps=2, seed=1), tmp_path / "seed")
     assert (
         contents(tmp_path / "seed")[0].split("\n")[:3] != contents(unbroken[0])[0].split("\n")[:3]
