@@ -47,6 +47,7 @@ class EvalCommand:
     """Questions sampled at a time."""
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the computation and of the weights in memory."""
     mesh: MeshConfig = field(default_factory=MeshConfig)
     distributed: DistributedConfig = field(default_factory=DistributedConfig.from_environment)
 
@@ -72,7 +73,9 @@ def main(argv: Sequence[str]) -> None:
     connect(command.distributed)
     mesh = make_mesh(command.mesh)
     questions = first_questions(command.task, command.split, command.questions)
-    policy, params = load_policy(command.model, mesh=mesh, dtype=command.dtype)
+    policy, params = load_policy(
+        command.model, mesh=mesh, dtype=command.dtype, param_dtype=command.dtype
+    )
     result = evaluate(policy, params, questions, jax.random.key(command.seed), settings, rollout)
     if not is_first():
         return

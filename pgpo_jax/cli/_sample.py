@@ -39,6 +39,7 @@ class SampleCommand:
     """In tokens."""
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the computation and of the weights in memory."""
     mesh: MeshConfig = field(default_factory=MeshConfig)
 
 
@@ -55,7 +56,9 @@ def main(argv: Sequence[str]) -> None:
     else:
         questions = [Question("prompt", "", command.system, command.prompt, "")]
     mesh = make_mesh(command.mesh)
-    policy, params = load_policy(command.model, mesh=mesh, dtype=command.dtype)
+    policy, params = load_policy(
+        command.model, mesh=mesh, dtype=command.dtype, param_dtype=command.dtype
+    )
     # The answers to a question are spread over the devices, each of which reads it for itself.
     readers = command.mesh.row_shards
     key = jax.random.key(command.seed)

@@ -109,6 +109,21 @@ def test_a_mesh_answers_as_one_device(command, begins, capsys, monkeypatch):
     assert held[1] < 1.2 * held[0] / 8
 
 
+@pytest.mark.parametrize("command", ["eval", "sample"])
+def test_narrow_computation_needs_no_wide_weights(command, monkeypatch):
+    class Asked(Exception):
+        pass
+
+    def respond(policy, params, *arguments, **settings):
+        raise Asked({leaf.dtype.name for leaf in jax.tree.leaves(params)})
+
+    monkeypatch.setattr(Policy, "respond", respond)
+    for dtype in ("float32", "bfloat16"):
+        with pytest.raises(Asked) as asked:
+            main([command, "--dtype", dtype, "--questions", "4"])
+        assert asked.value.args[0] == {dtype}
+
+
 def test_a_prompt_of_ones_own(capsys):
     ask = ["sample", "--prompt", "6 * 7", "--samples", "1", "--max-response", "8"]
     assert main(ask) == 0
