@@ -235,3 +235,29 @@ def test_metrics_of_the_responses(policy, batch):
         "self_distillation/reprompt_sample_fraction": 0.5,
     }
     assert {name: metrics[name] for name in want} == want
+
+
+def test_a_wrong_answer_is_one_below_the_threshold(policy, batch, graded):
+    """Where the signal comes from, and what misleads: the line is the one for solutions."""
+    graded({True: 0.9, False: 0.6})
+    settings = {"success_threshold": 0.7, "misleading": 1.0}
+    experience, metrics = make(policy, batch, teacher=settings, information={"rows": "failures"})
+    want = ~RIGHT[:3].ravel()
+    np.testing.assert_array_equal(experience.signal_mask[:12], want)
+    assert metrics["self_distillation/misleading_fraction"] == pytest.approx(7 / 12)
+    # A lone wrong answer misleads itself if a right one may teach itself.
+    alone, _ = make(policy, batch, teacher={**settings, "exclude_self": False})
+    np.testing.assert_array_equal(shown_wrong(policy, alone), [True] * 8 + [False] * 4)
+
+
+def test_rows_are_padded_to_a_rung(policy, batch, monkeypatch):
+    def rows(right, **rollout):
+        monkeypatch.setattr("tests.training.test_experience.RIGHT", np.array(right, bool))
+        experience, _ = make(policy, batch, rollout=rollout)
+        return int(experience.sequence_mask.sum()), len(experience.response)
+
+    one, all_, none = [1, 0, 0, 0], [1] * 4, [0] * 4
+    assert rows([all_, all_, none, none], row_buckets=4) == (8, 8)
+    assert rows([one, one, one, none], row_buckets=4) == (9, 12)
+    assert rows([one, one, one, none], row_buckets=2) == (9, 16)
+    assert rows([none] * 4, row_buckets=4) == (0, 4)
