@@ -1,13 +1,20 @@
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, UInt32
 from orbax.checkpoint import v1 as ocp
 
 from pgpo_jax.training._state import TrainState
 
 _ITEM = "state"
+# Beside the arrays and not one of them: what their bits were when they were saved.
+_DIGEST = "digest"
 
 
 class Checkpoints:
@@ -47,7 +54,9 @@ class Checkpoints:
         """Writes the state under its own step and waits until it is complete on disk."""
         step = int(state.step)
         if step != self.latest:
-            self._checkpointer.save_checkpointables(step, {_ITEM: _named(state)}, force=True)
+            arrays = _named(state)
+            saved = {_ITEM: arrays | {_DIGEST: _digest(arrays)}}
+            self._checkpointer.save_checkpointables(step, saved, force=True)
 
     def restore(self, template: TrainState) -> TrainState:
         """Reads the newest checkpoint into the structure, types and layout of `template`.
@@ -58,26 +67,52 @@ class Checkpoints:
 
         Raises:
             FileNotFoundError: if there is no checkpoint.
-            ValueError: naming the first array that differs, if it belongs to another model.
+            ValueError: naming the first array that differs, if it belongs to another model or its
+                bits are not those that were saved; or if it cannot be read. An older checkpoint is
+                never taken in its place unasked.
         """
         step = self.latest
         if step is None:
             raise FileNotFoundError(f"no checkpoint in {self._checkpointer.directory}")
-        wanted = _named(template)
-        saved = self._checkpointer.checkpointables_metadata(step).metadata[_ITEM]
+        wanted = _named(template) | {_DIGEST: _no_digest(template)}
+        with self._readable(step):
+            saved = self._checkpointer.checkpointables_metadata(step).metadata[_ITEM]
         self._compare(wanted, saved, step)
         abstract = {
             name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
             for name, leaf in wanted.items()
         }
-        loaded = self._checkpointer.load_checkpointables(step, {_ITEM: abstract})[_ITEM]
-        leaves = [loaded[name] for name in wanted]
+        with self._readable(step):
+            loaded = self._checkpointer.load_checkpointables(step, {_ITEM: abstract})[_ITEM]
+        digest = np.asarray(loaded.pop(_DIGEST))
+        for name, same in zip(sorted(loaded), digest == np.asarray(_digest(loaded)), strict=True):
+            if not same:
+                raise self._damaged(step, f"has other bits in {name} than were saved")
+        leaves = [loaded[name] for name in _named(template)]
         structure = jax.tree.structure(template._replace(frozen=None))
         return jax.tree.unflatten(structure, leaves)._replace(frozen=template.frozen)
 
+    @contextmanager
+    def _readable(self, step: int) -> Iterator[None]:
+        try:
+            yield
+        # What orbax and tensorstore raise on a broken file is no part of their interfaces.
+        except Exception as error:
+            cause = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
+            raise self._damaged(step, f"cannot be read ({cause})") from error
+
+    def _damaged(self, step: int, what: str) -> ValueError:
+        older = [x.step for x in self._checkpointer.checkpoints if x.step < step]
+        advice = f"the run goes on from step {older[-1]}" if older else "there is no other"
+        return ValueError(
+            f"checkpoint {step} in {self._checkpointer.directory} {what}. "
+            f"If it is damaged: without its folder {advice}"
+        )
+
     def _compare(self, wanted: dict[str, Any], saved: dict[str, Any], step: int) -> None:
         where = f"checkpoint {step} in {self._checkpointer.directory}"
-        for name in sorted(wanted.keys() | saved.keys()):
+        # The digest last: another number of arrays is better told by the arrays.
+        for name in sorted(wanted.keys() | saved.keys(), key=lambda name: (name == _DIGEST, name)):
             if name not in saved:
                 raise ValueError(f"{where} lacks {name}, which this run's state has")
             if name not in wanted:
@@ -103,3 +138,23 @@ def _named(state: TrainState) -> dict[str, Any]:
     """The arrays of a state that change, by path: the files do not depend on Python classes."""
     paths = jax.tree_util.tree_flatten_with_path(state._replace(frozen=None))[0]
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in paths}
+
+
+def _digest(arrays: dict[str, Array]) -> UInt32[Array, " arrays"]:
+    """The sum of the bits of each array, by sorted name: the same however they are laid out."""
+    return jax.jit(_sums, out_shardings=arrays["step"].sharding)(arrays)
+
+
+def _sums(arrays: dict[str, Array]) -> UInt32[Array, " arrays"]:
+    def digest(array: Array) -> UInt32[Array, ""]:
+        unsigned = jnp.dtype(f"uint{8 * array.dtype.itemsize}")
+        bits = jax.lax.bitcast_convert_type(array, unsigned)
+        return jnp.sum(bits.astype(jnp.uint32), dtype=jnp.uint32)
+
+    return jnp.stack([digest(arrays[name]) for name in sorted(arrays)])
+
+
+def _no_digest(state: TrainState) -> jax.ShapeDtypeStruct:
+    """The shape of a digest, held where the scalars of a state are."""
+    number = len(_named(state))
+    return jax.ShapeDtypeStruct((number,), jnp.uint32, sharding=state.step.sharding)

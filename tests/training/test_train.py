@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -201,6 +202,28 @@ def test_a_full_disk_leaves_the_older_checkpoint_whole(unbroken, tmp_path, monke
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, previous)
     monkeypatch.undo()
+    train(SMALL, folder, resume=True)
+    assert contents(folder) == contents(unbroken[0])
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda data: data[:9000] + bytes([data[9000] ^ 1]) + data[9001:], "has other bits in "),
+        (lambda data: data[: len(data) // 2], "cannot be read "),
+    ],
+)
+def test_a_damaged_checkpoint_is_named_and_the_older_one_offered(unbroken, tmp_path, damage, told):
+    """One bit of one weight, and a file that is cut; it is never passed over unasked."""
+    folder = tmp_path / "run"
+    shutil.copytree(unbroken[0], folder)
+    newest = folder / "checkpoints" / "4"
+    file = max(newest.rglob("*"), key=lambda path: path.is_file() and path.stat().st_size)
+    file.write_bytes(damage(file.read_bytes()))
+    longer = replaced(SMALL, steps=5)
+    with pytest.raises(ValueError, match=rf"checkpoint 4 in .* {told}.*goes on from step 2$"):
+        train(longer, folder, resume=True)
+    shutil.rmtree(newest)
     train(SMALL, folder, resume=True)
     assert contents(folder) == contents(unbroken[0])
 
