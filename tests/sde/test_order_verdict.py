@@ -9,12 +9,12 @@ from sde._order_verdict import Evidence, Finding, judge, worst
 ETAS = 2.0 ** -np.arange(3, 9)
 
 
-def evidence(errors, se=None, floor=0.0, sup=None, resolution=0.0, paths=0):
+def evidence(errors, se=None, floor=0.0, sup=None, resolution=0.0, paths=0, etas=ETAS):
     errors = np.asarray(errors, dtype=float)
     n = len(errors)
     return Evidence(
         observable="m2",
-        etas=ETAS[:n],
+        etas=etas[:n],
         errors=errors,
         standard_errors=np.zeros(n) if se is None else np.asarray(se, dtype=float),
         sup_errors=np.abs(errors) if se is None and sup is None else sup,
@@ -104,6 +104,70 @@ def test_too_much_noise_is_undecided_and_says_how_many_paths_would_decide():
         paths=finding.paths_needed,
     )
     assert judge(sharper).verdict == "order 1"
+
+
+# On steps so close to each other a slope alone says little, and each rule is seen by itself.
+CLOSE = np.linspace(1 / 8, 1 / 10, 6)
+
+
+@pytest.mark.parametrize(
+    ("errors", "verdict"),
+    [
+        (0.3 * CLOSE, "order 1"),
+        (0.3 * CLOSE + 0.004, "undecided"),  # slope 0.9, but c0 is a tenth
+        (CLOSE**2, "order 2"),
+        (CLOSE**2 + 0.02 * CLOSE, "undecided"),  # slope 1.85, but c1 is a seventh
+    ],
+)
+def test_each_rule_by_itself(errors, verdict):
+    assert judge(evidence(errors, floor=None, etas=CLOSE)).verdict == verdict
+
+
+@pytest.mark.parametrize("power", [0.75, 1.3, 1.5, 2.7])
+def test_a_power_between_the_orders_is_undecided(power):
+    assert judge(evidence(ETAS**power, floor=None)).verdict == "undecided"
+
+
+def test_an_order_zero_of_four_standard_errors_is_undecided():
+    # Each rung stands out from zero and the slope is flat; the limit is known to 0.005 only.
+    flat = np.full(6, 0.02)
+    finding = judge(evidence(flat, np.full(6, 0.006), floor=0.02, paths=1000))
+    assert finding.slope is not None
+    assert finding.slope.interval[1] < 0.5
+    assert finding.verdict == "undecided"
+    assert judge(evidence(flat, np.full(6, 0.002), floor=0.02, paths=1000)).verdict == "order 0"
+
+
+def test_an_error_that_changes_its_sign_on_the_finest_rungs_has_no_limit():
+    errors = 0.1 * np.array([1.0, 1.0, 1.0, 1.0, -1.0, 1.0])
+    c0 = fit_polynomial(ETAS, errors, np.zeros(6)).coefficient(0)[0]
+    assert judge(evidence(errors, floor=c0)).verdict == "undecided"
+
+
+def test_rungs_within_three_standard_errors_have_no_logarithm():
+    se = np.full(6, 0.3 * ETAS[3] / 3.5)
+    fit = fit_slope(ETAS, 0.3 * ETAS, se)
+    assert fit.rungs == 4
+    assert fit_slope(ETAS, 0.3 * ETAS, 20 * se) is None
+
+
+def test_intervals_of_a_model_that_does_not_fit_are_widened():
+    zigzag = ETAS * (1 + 0.3 * (-1.0) ** np.arange(6))
+    assert fit_slope(ETAS, zigzag, 1e-6 * ETAS).half_width > 0.2
+    assert fit_slope(ETAS, ETAS, 1e-6 * ETAS).half_width < 1e-4
+    root = fit_polynomial(ETAS, ETAS**0.5, np.full(6, 1e-6))
+    assert root.p_value < 0.01
+    assert root.half_widths[0] > 1e-3
+
+
+def test_interval_of_a_slope_covers():
+    rng = np.random.default_rng(17)
+    hits = 0
+    for _ in range(400):
+        scattered = ETAS * np.exp(0.1 * rng.standard_normal(6))
+        low, high = fit_slope(ETAS, scattered, np.zeros(6)).interval
+        hits += low <= 1 <= high
+    assert 0.92 < hits / 400 < 0.98
 
 
 def test_false_confirmations_are_rare():
