@@ -143,10 +143,10 @@ def test_monte_carlo_agrees_with_the_exact_engine_and_decides():
         assert np.all(np.abs(report.errors[name] - exact.terminal[:, j]) < 2e-3)
         assert np.all(np.abs(z[1:]) < 8)
     assert report.verdict == "order 0"
-    # On a linear drift the controls are the chain itself, so that nothing of the mean is left.
+    # What the controls leave is of third order in the root of the step.
     assert report.gains is not None
-    assert np.all(report.gains["mean"] > 1e6)
-    assert np.all(report.gains["m4"] < 1e6)
+    assert np.all(report.gains["mean"] > 1000)
+    assert report.gains["mean"][-1] > 50 * report.gains["mean"][0]
     stored = json.loads(report.to_json())
     assert stored["verdict"] == "order 0"
     assert stored["slope_ci"] == list(report.slope_ci)
