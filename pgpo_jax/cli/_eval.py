@@ -6,7 +6,7 @@ import jax
 import tyro
 
 from pgpo_jax.reports import mean_interval
-from pgpo_jax.tasks import Question, load_questions
+from pgpo_jax.tasks import Question, is_synthetic, load_questions
 from pgpo_jax.training import (
     DistributedConfig,
     EvaluationConfig,
@@ -99,7 +99,7 @@ def first_questions(task: str, split: str, count: int) -> list[Question]:
     if count < 0:
         raise ValueError(f"--questions must be at least 0, got {count}")
     found = load_questions(task, split=split)
-    if task.startswith("synthetic"):
+    if is_synthetic(task):
         return [found[i] for i in range(count or _ENDLESS)]
     if count > len(found):
         raise ValueError(f"--questions must be at most {len(found)} for {task}, got {count}")

@@ -1,16 +1,17 @@
-"""Prefill and one decoding step of Qwen3 with a key-value cache that is written in place."""
+"""Prefill and one decoding step of Qwen3."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import functools as ft
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
+from pgpo_jax.models._cache import Cache, NewToken, Prompt, cache_dtype
 from pgpo_jax.models._layers import (
     LayerWeights,
+    Rotary,
     attention_output,
     feed_forward,
     project_qkv,
@@ -18,72 +19,9 @@ from pgpo_jax.models._layers import (
     rotary,
 )
 from pgpo_jax.models._qwen3 import Qwen3, attention_mask, positions
-from pgpo_jax.models._sharding import constrain
+from pgpo_jax.models._step_weights import StepWeights
 
-# Keys are kept transposed: both products of attention then read their cache along rows.
-_KEYS = ("batch", "kv_heads", "head_dim", "length")
-_VALUES = ("batch", "kv_heads", "length", "head_dim")
 _BLOCKED = -0.7 * float(jnp.finfo(jnp.float32).max)
-
-
-class Prompt(NamedTuple):
-    """What decoding needs of the prompts: kept once per prompt, shared by its samples."""
-
-    keys: tuple[Float[Array, "B K H P"], ...]
-    values: tuple[Float[Array, "B K P H"], ...]
-    mask: Bool[Array, "B P"]
-    length: Int[Array, " B"]
-
-    def taken(self, index: Int[Array, " R"], mesh: Mesh | None) -> Prompt:
-        """The prompts at `index`, with repetitions: one of its own for each of R rows."""
-        return Prompt(
-            tuple(constrain(x[index], _KEYS, mesh) for x in self.keys),
-            tuple(constrain(x[index], _VALUES, mesh) for x in self.values),
-            self.mask[index],
-            self.length[index],
-        )
-
-
-class Cache(NamedTuple):
-    """Keys and values of the generated tokens, one pair of arrays per layer, never copied."""
-
-    keys: tuple[Float[Array, "R K H S"], ...]
-    values: tuple[Float[Array, "R K S H"], ...]
-
-    def grown(self, slots: int) -> Cache:
-        """The same contents with room for `slots` tokens."""
-        more = (0, slots - self.values[0].shape[2])
-        none = (0, 0)
-        return Cache(
-            tuple(jnp.pad(x, (none, none, none, more)) for x in self.keys),
-            tuple(jnp.pad(x, (none, none, more, none)) for x in self.values),
-        )
-
-    def taken(self, index: Int[Array, " S"], mesh: Mesh | None) -> Cache:
-        """The rows at `index`."""
-        return Cache(
-            tuple(constrain(x[index], _KEYS, mesh) for x in self.keys),
-            tuple(constrain(x[index], _VALUES, mesh) for x in self.values),
-        )
-
-
-def empty_cache(model: Qwen3, rows: int) -> Cache:
-    """A cache without slots.
-
-    Args:
-        model: gives shape and dtype.
-        rows: sequences to decode.
-
-    Returns:
-        The cache, to be `grown`.
-    """
-    config = model.config
-    shape = (rows, config.num_key_value_heads)
-    layers = range(config.num_hidden_layers)
-    return Cache(
-        tuple(jnp.zeros((*shape, config.head_dim, 0), model.dtype) for _ in layers),
-        tuple(jnp.zeros((*shape, 0, config.head_dim), model.dtype) for _ in layers),
-    )
 
 
 def prefill(
@@ -104,7 +42,8 @@ def prefill(
 
     def layer(x: Array, weights: LayerWeights) -> tuple[Array, tuple[Array, Array]]:
         x, (k, v) = model.block(x, weights, rope, allowed)
-        return x, (k.transpose(0, 2, 3, 1), v.transpose(0, 2, 1, 3))
+        k, v = k.transpose(0, 2, 3, 1), v.transpose(0, 2, 1, 3)
+        return x, (k.astype(cache_dtype(k.dtype)), v.astype(cache_dtype(v.dtype)))
 
     x, (keys, values) = jax.lax.scan(layer, model.embed(tokens), model.layers.weights())
     last = jnp.max(jnp.where(mask, jnp.arange(mask.shape[1], dtype=jnp.int32), 0), axis=1)
@@ -117,62 +56,62 @@ def prefill(
 
 def decode_step(
     model: Qwen3,
-    weights: tuple[LayerWeights, ...],
+    weights: StepWeights,
     prompt: Prompt,
     cache: Cache,
     tokens: Int[Array, " R"],
-    slot: Int[Array, ""],
-) -> tuple[Float[Array, "R D"], Cache]:
+    written: Int[Array, ""],
+) -> tuple[Float[Array, "R D"], NewToken]:
     """Feeds one token per row.
 
     Args:
         model: the model.
-        weights: each layer's weights in the compute dtype.
+        weights: see `step_weights`.
         prompt: what the rows continue; R is a multiple of its B.
-        cache: the tokens generated so far.
+        cache: the tokens fed before.
         tokens: the token to feed; row b * G + g continues prompt b.
-        slot: where in the cache it goes: the number of tokens fed before.
+        written: how many were fed before.
 
     Returns:
-        The final hidden states, and the cache with the token in it.
+        The final hidden states, and what is to be written into the cache.
     """
     config = model.config
     samples = tokens.shape[0] // prompt.mask.shape[0]
-    rope = rotary(jnp.repeat(prompt.length, samples)[:, None] + slot, config)
+    position = jnp.repeat(prompt.length, samples)[:, None] + written
+    rope = Rotary(*(table[0, position] for table in weights.rope))
     x = model.embed(tokens[:, None])
-    filled = jnp.arange(cache.values[0].shape[2], dtype=jnp.int32) <= slot
+    # Added to the scores: choosing between two values for each would cost more.
+    filled = jnp.where(cache.filled(written), 0.0, _BLOCKED)[:, None, None]
+    theirs = jnp.where(prompt.mask, 0.0, _BLOCKED)[:, None, None]
     keys, values = [], []
-    for layer, layer_weights in enumerate(weights):
+    for layer, layer_weights in enumerate(weights.layers):
         q, k, v = project_qkv(x, layer_weights, rope, config)
-        k = jax.lax.dynamic_update_slice(
-            cache.keys[layer], k.transpose(0, 2, 3, 1), (0, 0, 0, slot)
-        )
-        v = jax.lax.dynamic_update_slice(
-            cache.values[layer], v.transpose(0, 2, 1, 3), (0, 0, slot, 0)
-        )
-        keys.append(constrain(k, _KEYS, model.mesh))
-        values.append(constrain(v, _VALUES, model.mesh))
+        keys.append(k[:, 0])
+        values.append(v[:, 0])
         heads = _attend(
             q[:, 0],
-            (prompt.keys[layer], prompt.values[layer], prompt.mask),
-            (keys[-1], values[-1], filled),
+            (prompt.keys[layer], prompt.values[layer], theirs),
+            (cache.keys[layer], cache.values[layer], filled),
+            (keys[-1], values[-1]),
         )
         x = x + attention_output(heads[:, None], layer_weights)
         x = x + feed_forward(x, layer_weights, config)
     hidden = rms_norm(x[:, 0], model.final_norm[...], config.rms_norm_eps)
-    return hidden, Cache(tuple(keys), tuple(values))
+    return hidden, NewToken(tuple(keys), tuple(values))
 
 
 def _attend(
     q: Float[Array, "R N H"],
-    prompt: tuple[Float[Array, "B K H P"], Float[Array, "B K P H"], Bool[Array, "B P"]],
-    own: tuple[Float[Array, "R K H S"], Float[Array, "R K S H"], Bool[Array, " S"]],
+    prompt: tuple[Float[Array, "B K H P"], Float[Array, "B K P H"], Float[Array, "B 1 1 P"]],
+    own: tuple[Float[Array, "R K H L"], Float[Array, "R K L H"], Float[Array, "R 1 1 L"]],
+    new: tuple[Float[Array, "R K H"], Float[Array, "R K H"]],
 ) -> Float[Array, "R N H"]:
-    """Attention over the prompt, read once for all its samples, and the row's own tokens."""
-    prompt_keys, prompt_values, prompt_mask = prompt
-    own_keys, own_values, own_mask = own
+    """Attention over the prompt, read once for all its samples, the row's own tokens so far, and
+    the one that was just fed: one softmax whose parts are never put together."""
+    prompt_keys, prompt_values, prompt_bias = prompt
+    own_keys, own_values, own_bias = own
     count, heads, width, length = prompt_keys.shape
-    rows = q.shape[0]
+    dtype, rows = q.dtype, q.shape[0]
     samples = rows // count
 
     def by_prompt(x: Array) -> Array:
@@ -184,15 +123,25 @@ def _attend(
         split = x.reshape(count, heads, samples, -1, x.shape[-1]).swapaxes(1, 2)
         return split.reshape(rows, heads, -1, x.shape[-1])
 
-    q = (q * jnp.asarray(width**-0.5, q.dtype)).reshape(rows, heads, -1, width)
-    theirs = _product("bkqh,bkhp->bkqp", by_prompt(q), prompt_keys)
-    theirs = jnp.where(prompt_mask[:, None, None, :], theirs, _BLOCKED)
-    mine = jnp.where(own_mask, _product("rkqh,rkhs->rkqs", q, own_keys), _BLOCKED)
-    scores = jnp.concatenate([by_row(theirs), mine], axis=-1)
-    weights = jax.nn.softmax(scores, axis=-1).astype(q.dtype)
-    out = by_row(_product("bkqp,bkph->bkqh", by_prompt(weights[..., :length]), prompt_values))
-    out = out + _product("rkqs,rksh->rkqh", weights[..., length:], own_values)
-    return out.astype(q.dtype).reshape(rows, -1, width)
+    q = (q * jnp.asarray(width**-0.5, dtype)).reshape(rows, heads, -1, width)
+    q = q.astype(own_keys.dtype)
+    new_key, new_value = (x[:, :, None].astype(jnp.float32) for x in new)
+    scores = [
+        jnp.sum(q.astype(jnp.float32) * new_key, axis=-1, keepdims=True),
+        _product("rkqh,rkhl->rkql", q, own_keys) + own_bias,
+    ]
+    if length:
+        theirs = _product("bkqh,bkhp->bkqp", by_prompt(q), prompt_keys)
+        scores.append(by_row(theirs + prompt_bias))
+    top = ft.reduce(jnp.maximum, (jnp.max(part, axis=-1, keepdims=True) for part in scores))
+    weights = [jnp.exp(part - top) for part in scores]
+    total = sum(jnp.sum(part, axis=-1, keepdims=True) for part in weights)
+    out = weights[0] * new_value
+    out = out + _product("rkql,rklh->rkqh", weights[1].astype(own_values.dtype), own_values)
+    if length:
+        theirs = by_prompt(weights[2].astype(prompt_values.dtype))
+        out = out + by_row(_product("bkqp,bkph->bkqh", theirs, prompt_values))
+    return (out / total).astype(dtype).reshape(rows, -1, width)
 
 
 def _product(spec: str, left: Array, right: Array) -> Array:

@@ -11,10 +11,12 @@ from flax import nnx
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from pgpo_jax.models._cache import Cache, Prompt, start_cache
 from pgpo_jax.models._choose import invert, nucleus
-from pgpo_jax.models._decode import Cache, Prompt, decode_step, empty_cache, prefill
+from pgpo_jax.models._decode import decode_step, prefill
 from pgpo_jax.models._qwen3 import Qwen3
 from pgpo_jax.models._sharding import axis_parts, constrain
+from pgpo_jax.models._step_weights import StepWeights, step_weights
 
 # The cache starts with this many slots, or an eighth of what is asked for, and doubles: attention
 # reads at most twice what is filled (after the first stretch), for at most four compiled loops.
@@ -85,16 +87,16 @@ def generate(
     """
     graphdef, params = nnx.split(model, nnx.Param)
     fixed = (graphdef, settings, params, temperature, top_p)
-    state = begin(*fixed, tokens, mask, keys)
+    state, weights = begin(*fixed, tokens, mask, keys)
     blind = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(state))
     whole, last = state.buffers, settings.steps - 1
     slots = filled = 0
     while slots < last or filled < slots:
         if filled == slots:
-            slots = min(max(2 * slots, _FIRST_SLOTS, settings.steps // 8), last)
-            state = grow(slots, state)
+            slots = min(max(2 * slots, _FIRST_SLOTS, -(-settings.steps // 8)), last)
+            state = grow(slots, model.mesh, state)
         fewer = 0 if blind else _fewer_rows(model, state)
-        state = decode(*fixed, state, jnp.int32(fewer))
+        state = decode(*fixed, weights, state, jnp.int32(fewer))
         if blind:
             filled = slots
             continue
@@ -120,8 +122,10 @@ def _fewer_rows(model: Qwen3, state: State) -> int:
 
 
 @ft.partial(jax.jit, static_argnums=(0, 1))
-def begin(graphdef, settings, params, temperature, top_p, tokens, mask, keys) -> State:
-    """Runs the prompts and takes the first token of each row."""
+def begin(
+    graphdef, settings, params, temperature, top_p, tokens, mask, keys
+) -> tuple[State, StepWeights]:
+    """Runs the prompts and takes the first token of each row; and what every step then reads."""
     model = nnx.merge(graphdef, params)
     rows = tokens.shape[0] * settings.samples
     # One number per row and step, all drawn before the loop: noise for every token of the
@@ -132,6 +136,7 @@ def begin(graphdef, settings, params, temperature, top_p, tokens, mask, keys) ->
         )
     )(keys)
     hidden, prompt = prefill(model, tokens, mask)
+    prompt, cache = start_cache(prompt, settings.samples)
     shape = (rows, settings.steps)
     state = State(
         jnp.int32(0),
@@ -145,32 +150,32 @@ def begin(graphdef, settings, params, temperature, top_p, tokens, mask, keys) ->
             jnp.zeros(shape, jnp.bool_),
         ),
         prompt,
-        empty_cache(model, rows),
+        cache,
     )
     hidden = jnp.repeat(hidden, settings.samples, axis=0)
-    return _emit(model, settings, temperature, top_p, model.head(), state, hidden)
+    weights = step_weights(model, tokens.shape[1] + settings.steps)
+    return _emit(model, settings, temperature, top_p, weights.head, state, hidden), weights
 
 
-@ft.partial(jax.jit, static_argnums=(0, 1), donate_argnums=5)
-def decode(graphdef, settings, params, temperature, top_p, state, fewer) -> State:
+@ft.partial(jax.jit, static_argnums=(0, 1), donate_argnums=6)
+def decode(graphdef, settings, params, temperature, top_p, weights, state, fewer) -> State:
     """Steps until the cache is full, or no more than `fewer` rows go on (0: until all ended)."""
     model = nnx.merge(graphdef, params)
-    head = model.head()
-    # Cut and cast once, outside the loop, so that a step reads each weight exactly once.
-    stacked = model.layers.weights().astype(model.dtype)
-    weights = stacked.by_layer(model.config.num_hidden_layers)
-    slots = state.cache.values[0].shape[2]
+    slots = state.cache.slots
 
     def goes_on(state: State) -> Array:
         going = jnp.sum(~state.done, dtype=jnp.int32)
         return (state.step <= slots) & (going > fewer)
 
     def advance(state: State) -> State:
-        hidden, cache = decode_step(
-            model, weights, state.prompt, state.cache, state.token, state.step - 1
-        )
-        state = state._replace(cache=cache)
-        return _emit(model, settings, temperature, top_p, head, state, hidden)
+        fed = state.step - 1
+        hidden, new = decode_step(model, weights, state.prompt, state.cache, state.token, fed)
+        state = _emit(model, settings, temperature, top_p, weights.head, state, hidden)
+        # No token is negative, so the slot is the next one. But that the write waits for the
+        # chosen tokens, and so for the step's last read, lets XLA write in place: where it cannot
+        # tell, it copies every cache at every step.
+        slot = fed + jnp.minimum(jnp.min(state.token), 0)
+        return state._replace(cache=state.cache.written(new, slot, model.mesh))
 
     return jax.lax.while_loop(goes_on, advance, state)
 
@@ -203,10 +208,10 @@ def _emit(model, settings, temperature, top_p, head, state: State, hidden: Array
     )
 
 
-@ft.partial(jax.jit, static_argnums=0)
-def grow(slots: int, state: State) -> State:
+@ft.partial(jax.jit, static_argnums=(0, 1))
+def grow(slots: int, mesh: Any, state: State) -> State:
     """The same state with room for `slots` tokens."""
-    return state._replace(cache=state.cache.grown(slots))
+    return state._replace(cache=state.cache.grown(slots, mesh))
 
 
 @ft.partial(jax.jit, static_argnums=0)

@@ -93,14 +93,17 @@ def memory_plan(
     if compiled:
         work = step_workspace(config, shape, mesh) - update["gradients"]
         update["activations and work space"] = max(work, 0)
-    weights, settings = _sampler_bytes(config, shape), config.rollout
+    held, gathered = _sampler_bytes(config, shape)
+    settings = config.rollout
     grown = _cache_bytes(config, shape, settings.max_prompt, settings.max_response)
-    # The cache doubles between two stretches of decoding, when the sampler's weights are not there.
-    before = _cache_bytes(config, shape, 0, settings.max_response // 2)
+    # The cache doubles between two stretches of decoding, when what they gather is not there.
+    # A prompt of one response lies in the cache, one that is shared does not grow with it.
+    prompt = settings.max_prompt if settings.samples == 1 else 0
+    before = _cache_bytes(config, shape, prompt, settings.max_response // 2)
     rollout = {
-        "sampler's weights": weights,
+        "sampler's weights": held + gathered,
         "key-value cache": grown,
-        "more while the cache grows": max(before - weights, 0),
+        "more while the cache grows": max(before - gathered, 0),
     }
     resident, rollout = ({k: v for k, v in part.items() if v} for part in (resident, rollout))
     return MemoryPlan(resident, update, rollout)
@@ -223,18 +226,22 @@ def _device_bytes(tree: Any) -> int:
     )
 
 
-def _sampler_bytes(config: TrainConfig, shape: Qwen3Config) -> int:
-    """The sampler casts the weights and cuts them by layer once, before its loop; there XLA gathers
-    them over "fsdp", too."""
-    mesh = AbstractMesh((1, 1, config.mesh.tensor), ("data", "fsdp", "tensor"))
+def _sampler_bytes(config: TrainConfig, shape: Qwen3Config) -> tuple[int, int]:
+    """What the sampler holds of the weights, cast and cut by layer once, and what each stretch of
+    decoding gathers of them over "fsdp" ahead of its loop."""
     params = abstract_params(shape, jnp.dtype(config.dtype))
-    return _device_bytes(
-        jax.tree.map(
-            lambda leaf: _abstract(leaf.get_value(), leaf.axes, mesh),
-            params,
-            is_leaf=lambda leaf: isinstance(leaf, nnx.Variable),
+
+    def copy(fsdp: int) -> int:
+        mesh = AbstractMesh((1, fsdp, config.mesh.tensor), ("data", "fsdp", "tensor"))
+        return _device_bytes(
+            jax.tree.map(
+                lambda leaf: _abstract(leaf.get_value(), leaf.axes, mesh),
+                params,
+                is_leaf=lambda leaf: isinstance(leaf, nnx.Variable),
+            )
         )
-    )
+
+    return copy(config.mesh.fsdp), copy(1) if config.mesh.fsdp > 1 else 0
 
 
 def _cache_bytes(config: TrainConfig, shape: Qwen3Config, prompt: int, response: int) -> int:

@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -217,6 +219,28 @@ def test_prompts_are_read_once_for_all_their_samples(tiny_model, key):
 
     # What is left is choosing the first token of each row.
     assert flops(2, 8) < 1.1 * flops(16, 1) / 8
+
+
+@pytest.mark.parametrize("samples", [1, 4])
+def test_a_step_writes_its_cache_in_place(tiny_model, prompts, key, samples, monkeypatch):
+    decode, made = module.decode, []
+
+    def watched(*args):
+        """Takes down what a step makes of the size of a cache."""
+        state = args[-2]
+        shapes = {",".join(map(str, x.shape)) for x in state.cache.keys + state.cache.values}
+        text = decode.lower(*args).compile().as_text()
+        body = re.search(r"while\(.*body=%?([\w.\-]+)", text)[1]
+        step = re.search(rf"^%{re.escape(body)} .*?^}}", text, re.M | re.S)[0]
+        made.extend(re.findall(rf"%(\S+) = f32\[(?:{'|'.join(shapes)})\]", step))
+        return decode(*args)
+
+    monkeypatch.setattr(module, "decode", watched)
+    draw(tiny_model, prompts, key, samples_per_prompt=samples)
+    writes = [name for name in made if "dynamic-update-slice" in name]
+    others = [name for name in made if not re.match(r"get-tuple-element|param", name)]
+    assert len(writes) == 2 * tiny_model.config.num_hidden_layers
+    assert others == writes
 
 
 def test_bfloat16(build, tiny_config, prompts, key):

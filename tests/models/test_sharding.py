@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 from pgpo_jax.models import (
     SHARDING_RULES,
+    _generate,
     load_pretrained,
     make_mesh,
     partition_spec,
@@ -70,7 +71,18 @@ def test_eight_devices_compute_what_one_does(build, tiny_config, prompts, mesh, 
         np.testing.assert_allclose(a, b, atol=2e-6)
 
 
-def test_sampling_on_eight_devices(build, tiny_config, prompts, mesh, tmp_path, key, capfd):
+def test_sampling_on_eight_devices(
+    build, tiny_config, prompts, mesh, tmp_path, key, capfd, monkeypatch
+):
+    grow, shares = _generate.grow, []
+
+    def record(*arguments):
+        state = grow(*arguments)
+        caches = state.cache.keys + state.cache.values
+        shares.append({x.addressable_shards[0].data.size / x.size for x in caches})
+        return state
+
+    monkeypatch.setattr(_generate, "grow", record)
     alone = build(tiny_config)
     save_pretrained(alone, tmp_path)
     spread = load_pretrained(tmp_path, mesh=mesh)
@@ -82,6 +94,8 @@ def test_sampling_on_eight_devices(build, tiny_config, prompts, mesh, tmp_path, 
     np.testing.assert_allclose(one.logprobs, many.logprobs, atol=2e-5)
     for rows in many:
         assert rows.sharding.spec == P(("data", "fsdp"))
+    # One device's first and the mesh's first, which has no earlier one to be laid out like.
+    assert shares == [{1}, {1 / 8}]
     # Nothing was gathered on every device to be cut anew.
     assert "rematerialization" not in capfd.readouterr().err
 

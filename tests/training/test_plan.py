@@ -57,12 +57,13 @@ def test_bytes_of_the_papers_run():
     # The gains of the norms are held whole.
     assert count / 2 < eight.resident["trained weights"] < count / 2 + 4e6
     assert eight.rollout["key-value cache"] * 8 == one.rollout["key-value cache"]
-    assert eight.rollout["sampler's weights"] == 2 * count
-    # Half of the responses' cache beside the whole, when the sampler's weights are not there.
+    # A shard is held, and what is gathered of it for decoding is the whole.
+    assert 2 * count / 8 < eight.rollout["sampler's weights"] - 2 * count < 2 * count / 8 + 4e6
+    # Half of the responses' cache beside the whole, when the gathered weights are not there.
     beside = 36 * 8 * 128 * 2 * 2 * 256 * 4096 // 8
     assert eight.rollout["more while the cache grows"] == beside - 2 * count
     cut = memory_plan(replaced(PAPER, mesh={"fsdp": 2, "tensor": 4}), shape, compiled=False)
-    assert count / 2 < cut.rollout["sampler's weights"] < count / 2 + 4e6
+    assert 0.75 * count < cut.rollout["sampler's weights"] < 0.75 * count + 8e6
     thin = memory_plan(replaced(PAPER, lora={"rank": 16}), shape, compiled=False)
     assert thin.resident["frozen weights"] == 2 * count
     factors = (
@@ -126,7 +127,9 @@ def test_the_sampler_gathers_as_much_as_is_told(sizes, monkeypatch):
         pass
 
     def tell(*arguments):
-        raise Told(decode.lower(*arguments).compile().memory_analysis().temp_size_in_bytes)
+        held = sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(arguments[5]))
+        memory = decode.lower(*arguments).compile().memory_analysis()
+        raise Told(held + memory.temp_size_in_bytes)
 
     monkeypatch.setattr(_generate, "decode", tell)
     prompts = shard_rows(np.ones((8, 4), np.int32), mesh)

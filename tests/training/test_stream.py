@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from pgpo_jax.cli._eval import first_questions
 from pgpo_jax.tasks import Question
 from pgpo_jax.training import EvaluationConfig, QuestionStream, TrainConfig
 from pgpo_jax.training._trainer import held_out_questions
@@ -90,3 +91,4 @@ def test_the_held_out_file_lies_beside_the_training_file(tmp_path, monkeypatch, 
     assert len(held_out(0)) == 3
     with pytest.raises(ValueError, match="questions must be at most 3, got 4"):
         held_out(4)
+    assert len(first_questions(f"{folder}/test.json", "test", 0)) == 3

@@ -1,0 +1,144 @@
+"""Where keys and values lie while responses are decoded: prompts, and each row's own."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float, Int
+
+from pgpo_jax.models._sharding import constrain
+
+# Keys are kept transposed: both products of attention then read their cache along rows.
+_KEYS = ("batch", "kv_heads", "head_dim", "length")
+_VALUES = ("batch", "kv_heads", "length", "head_dim")
+
+
+class Prompt(NamedTuple):
+    """What decoding needs of the prompts: kept once per prompt, shared by its samples."""
+
+    keys: tuple[Float[Array, "B K H P"], ...]
+    values: tuple[Float[Array, "B K P H"], ...]
+    mask: Bool[Array, "B P"]
+    length: Int[Array, " B"]
+
+    def taken(self, index: Int[Array, " R"], mesh: Mesh | None) -> Prompt:
+        """The prompts at `index`, with repetitions: one of its own for each of R rows."""
+        return Prompt(
+            tuple(constrain(x[index], _KEYS, mesh) for x in self.keys),
+            tuple(constrain(x[index], _VALUES, mesh) for x in self.values),
+            self.mask[index],
+            self.length[index],
+        )
+
+
+class Cache(NamedTuple):
+    """Each row's own keys and values, one pair of arrays per layer, never copied by a step.
+
+    The first F of the L slots hold the row's prompt, the others what was generated. F is 0 where
+    prompts are kept apart, to be shared.
+    """
+
+    keys: tuple[Float[Array, "R K H L"], ...]
+    values: tuple[Float[Array, "R K L H"], ...]
+    prefix: Bool[Array, "R F"]
+
+    @property
+    def slots(self) -> int:
+        """For how many generated tokens there is room."""
+        return self.values[0].shape[2] - self.prefix.shape[1]
+
+    def filled(self, tokens: Int[Array, ""]) -> Bool[Array, "R L"]:
+        """Which slots may be read when so many tokens have been written."""
+        written = jnp.arange(self.slots, dtype=jnp.int32) < tokens
+        written = jnp.broadcast_to(written, (self.prefix.shape[0], self.slots))
+        return jnp.concatenate([self.prefix, written], axis=1)
+
+    def grown(self, slots: int, mesh: Mesh | None) -> Cache:
+        """The same contents with room for `slots` tokens."""
+        more = slots - self.slots
+
+        def pad(x: Array, axis: int, names: tuple[str, ...]) -> Array:
+            # Laid out here, since an empty cache has no layout that could be kept.
+            width = [(0, more if i == axis else 0) for i in range(x.ndim)]
+            return constrain(jnp.pad(x, width), names, mesh)
+
+        return self._replace(
+            keys=tuple(pad(x, 3, _KEYS) for x in self.keys),
+            values=tuple(pad(x, 2, _VALUES) for x in self.values),
+        )
+
+    def written(self, new: NewToken, slot: Int[Array, ""], mesh: Mesh | None) -> Cache:
+        """The same with one more token per row, in the slot of that number."""
+        place = slot + self.prefix.shape[1]
+
+        def write(x: Array, token: Array, axis: int, names: tuple[str, ...]) -> Array:
+            token = jnp.expand_dims(token, axis).astype(x.dtype)
+            return constrain(
+                jax.lax.dynamic_update_slice_in_dim(x, token, place, axis), names, mesh
+            )
+
+        return self._replace(
+            keys=tuple(write(*pair, 3, _KEYS) for pair in zip(self.keys, new.keys, strict=True)),
+            values=tuple(
+                write(*pair, 2, _VALUES) for pair in zip(self.values, new.values, strict=True)
+            ),
+        )
+
+    def taken(self, index: Int[Array, " S"], mesh: Mesh | None) -> Cache:
+        """The rows at `index`."""
+        return Cache(
+            tuple(constrain(x[index], _KEYS, mesh) for x in self.keys),
+            tuple(constrain(x[index], _VALUES, mesh) for x in self.values),
+            self.prefix[index],
+        )
+
+
+class NewToken(NamedTuple):
+    """Keys and values of the token that was fed, per layer."""
+
+    keys: tuple[Float[Array, "R K H"], ...]
+    values: tuple[Float[Array, "R K H"], ...]
+
+
+def start_cache(prompt: Prompt, samples: int) -> tuple[Prompt, Cache]:
+    """Where the prompts are kept while their samples are decoded.
+
+    Args:
+        prompt: what `prefill` returns.
+        samples: G, rows per prompt.
+
+    Returns:
+        Prompts to be shared by their rows and a cache without slots; or, where each prompt has one
+        row only, prompts without tokens and a cache that begins with them, so that attention is
+        one pair of products instead of two.
+    """
+    rows = prompt.mask.shape[0]
+    nothing = prompt._replace(
+        keys=tuple(x[..., :0] for x in prompt.keys),
+        values=tuple(x[:, :, :0] for x in prompt.values),
+        mask=prompt.mask[:, :0],
+    )
+    if samples == 1:
+        return nothing, Cache(prompt.keys, prompt.values, prompt.mask)
+    return prompt, Cache(
+        tuple(jnp.repeat(x, samples, axis=0) for x in nothing.keys),
+        tuple(jnp.repeat(x, samples, axis=0) for x in nothing.values),
+        jnp.zeros((rows * samples, 0), jnp.bool_),
+    )
+
+
+def cache_dtype(dtype: Any) -> Any:
+    """The dtype in which keys and values are kept.
+
+    XLA for CPU multiplies in float32 only and would widen a 16-bit cache at every step.
+
+    Args:
+        dtype: in which the model computes.
+
+    Returns:
+        The same, or float32 on a CPU.
+    """
+    return jnp.float32 if jax.default_backend() == "cpu" else dtype
