@@ -36,6 +36,7 @@ from flax import nnx
 from benchmarks._record import add_json_flag, in_turns, ratio, report
 from pgpo_jax.models import Qwen3, Qwen3Config, Samples, _generate, sample, save_pretrained
 from pgpo_jax.models._layers import LayerWeights
+from pgpo_jax.models._step_weights import step_weights
 
 MODULE = "benchmarks.sampler"
 
@@ -140,8 +141,7 @@ def sampler(
 
 def products_alone(model: Qwen3, rows: int, steps: int) -> Callable[[], Any]:
     """Each step's products with the kernels and nothing else, one after the other as in a step."""
-    stacked = model.layers.weights().astype(model.dtype)
-    kernels = stacked.by_layer(model.config.num_hidden_layers)
+    weights = step_weights(model, length=1)
 
     @jax.jit
     def run(x: jax.Array, kernels: tuple[LayerWeights, ...], head: jax.Array) -> jax.Array:
@@ -155,8 +155,8 @@ def products_alone(model: Qwen3, rows: int, steps: int) -> Callable[[], Any]:
 
         return jax.lax.fori_loop(0, steps, step, x)
 
-    x, head = jnp.ones((rows, model.config.hidden_size), model.dtype), model.head()
-    return lambda: run(x, kernels, head)
+    x = jnp.ones((rows, model.config.hidden_size), model.dtype)
+    return lambda: run(x, weights.layers, weights.head)
 
 
 def beside_hugging_face(
