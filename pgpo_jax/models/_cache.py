@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools as ft
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
@@ -57,17 +59,12 @@ class Cache(NamedTuple):
         return jnp.concatenate([self.prefix, written], axis=1)
 
     def grown(self, slots: int, mesh: Mesh | None) -> Cache:
-        """The same contents with room for `slots` tokens."""
+        """The same contents with room for `slots` tokens; the old arrays are given up one by one,
+        so that there are never two whole caches."""
         more = slots - self.slots
-
-        def pad(x: Array, axis: int, names: tuple[str, ...]) -> Array:
-            # Laid out here, since an empty cache has no layout that could be kept.
-            width = [(0, more if i == axis else 0) for i in range(x.ndim)]
-            return constrain(jnp.pad(x, width), names, mesh)
-
         return self._replace(
-            keys=tuple(pad(x, 3, _KEYS) for x in self.keys),
-            values=tuple(pad(x, 2, _VALUES) for x in self.values),
+            keys=tuple(_given_up(x, _wider(x, more, 3, _KEYS, mesh)) for x in self.keys),
+            values=tuple(_given_up(x, _wider(x, more, 2, _VALUES, mesh)) for x in self.values),
         )
 
     def written(self, new: NewToken, slot: Int[Array, ""], mesh: Mesh | None) -> Cache:
@@ -128,6 +125,20 @@ def start_cache(prompt: Prompt, samples: int) -> tuple[Prompt, Cache]:
         tuple(jnp.repeat(x, samples, axis=0) for x in nothing.values),
         jnp.zeros((rows * samples, 0), jnp.bool_),
     )
+
+
+@ft.partial(jax.jit, static_argnums=(1, 2, 3, 4))
+def _wider(x: Array, more: int, axis: int, names: tuple[str, ...], mesh: Mesh | None) -> Array:
+    pad = [(0, more if i == axis else 0) for i in range(x.ndim)]
+    # Laid out here, since an empty cache has no layout that could be kept.
+    return constrain(jnp.pad(x, pad), names, mesh)
+
+
+def _given_up(old: Array, new: Array) -> Array:
+    # Donating would do no more, and warns of an array that does not fit into its place.
+    if not isinstance(old, Tracer):
+        old.delete()
+    return new
 
 
 def cache_dtype(dtype: Any) -> Any:

@@ -89,12 +89,12 @@ def generate(
     fixed = (graphdef, settings, params, temperature, top_p)
     state, weights = begin(*fixed, tokens, mask, keys)
     blind = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(state))
-    whole, last = state.buffers, settings.steps - 1
+    whole, last = None, settings.steps - 1
     slots = filled = 0
     while slots < last or filled < slots:
         if filled == slots:
             slots = min(max(2 * slots, _FIRST_SLOTS, -(-settings.steps // 8)), last)
-            state = grow(slots, model.mesh, state)
+            state = state._replace(cache=state.cache.grown(slots, model.mesh))
         fewer = 0 if blind else _fewer_rows(model, state)
         state = decode(*fixed, weights, state, jnp.int32(fewer))
         if blind:
@@ -208,24 +208,20 @@ def _emit(model, settings, temperature, top_p, head, state: State, hidden: Array
     )
 
 
-@ft.partial(jax.jit, static_argnums=(0, 1))
-def grow(slots: int, mesh: Any, state: State) -> State:
-    """The same state with room for `slots` tokens."""
-    return state._replace(cache=state.cache.grown(slots, mesh))
-
-
 @ft.partial(jax.jit, static_argnums=0)
-def store(mesh: Any, whole: Buffers, state: State) -> Buffers:
-    """`whole` with the rows of the state at their places."""
+def store(mesh: Any, whole: Buffers | None, state: State) -> Buffers:
+    """`whole` with the rows of the state at their places; None while all rows are in the state."""
 
     def put(x: Array, rows: Array) -> Array:
         return constrain(x.at[state.origin].set(rows), ("batch", "length"), mesh)
 
+    if whole is None:
+        return Buffers(*(constrain(x, ("batch", "length"), mesh) for x in state.buffers))
     return jax.tree.map(put, whole, state.buffers)
 
 
 @ft.partial(jax.jit, static_argnums=(0, 1))
-def drop(rows: int, mesh: Any, whole: Buffers, state: State) -> tuple[Buffers, State]:
+def drop(rows: int, mesh: Any, whole: Buffers | None, state: State) -> tuple[Buffers, State]:
     """Stores all rows, and keeps `rows` of them: those that go on, filled up with ended ones."""
     keep = jnp.argsort(state.done, stable=True)[:rows]
     samples = state.done.shape[0] // state.prompt.mask.shape[0]

@@ -93,20 +93,11 @@ def memory_plan(
     if compiled:
         work = step_workspace(config, shape, mesh) - update["gradients"]
         update["activations and work space"] = max(work, 0)
-    held, gathered = _sampler_bytes(config, shape)
-    settings = config.rollout
-    grown = _cache_bytes(config, shape, settings.max_prompt, settings.max_response)
-    # The cache doubles between two stretches of decoding, when what they gather is not there.
-    # A prompt of one response lies in the cache, one that is shared does not grow with it.
-    prompt = settings.max_prompt if settings.samples == 1 else 0
-    before = _cache_bytes(config, shape, prompt, settings.max_response // 2)
     rollout = {
-        "sampler's weights": held + gathered,
-        "key-value cache": grown,
-        "more while the cache grows": max(before - gathered, 0),
+        "sampler's weights": _sampler_bytes(config, shape),
+        "key-value cache": _cache_bytes(config, shape),
     }
-    resident, rollout = ({k: v for k, v in part.items() if v} for part in (resident, rollout))
-    return MemoryPlan(resident, update, rollout)
+    return MemoryPlan({k: v for k, v in resident.items() if v}, update, rollout)
 
 
 def abstract_state(
@@ -226,7 +217,7 @@ def _device_bytes(tree: Any) -> int:
     )
 
 
-def _sampler_bytes(config: TrainConfig, shape: Qwen3Config) -> tuple[int, int]:
+def _sampler_bytes(config: TrainConfig, shape: Qwen3Config) -> int:
     """What the sampler holds of the weights, cast and cut by layer once, and what each stretch of
     decoding gathers of them over "fsdp" ahead of its loop."""
     params = abstract_params(shape, jnp.dtype(config.dtype))
@@ -241,14 +232,14 @@ def _sampler_bytes(config: TrainConfig, shape: Qwen3Config) -> tuple[int, int]:
             )
         )
 
-    return copy(config.mesh.fsdp), copy(1) if config.mesh.fsdp > 1 else 0
+    return copy(config.mesh.fsdp) + (copy(1) if config.mesh.fsdp > 1 else 0)
 
 
-def _cache_bytes(config: TrainConfig, shape: Qwen3Config, prompt: int, response: int) -> int:
+def _cache_bytes(config: TrainConfig, shape: Qwen3Config) -> int:
     """Keys and values of all layers: a prompt's tokens once, a response's for each."""
     settings = config.rollout
     questions = settings.micro_batch or settings.questions
-    tokens = questions * (prompt + settings.samples * response)
+    tokens = questions * (settings.max_prompt + settings.samples * settings.max_response)
     per_token = 2 * shape.num_key_value_heads * shape.head_dim * jnp.dtype(config.dtype).itemsize
     return shape.num_hidden_layers * per_token * tokens // config.mesh.size
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from pgpo_jax.models import _generate as module, sample
+from pgpo_jax.models import _cache, _generate as module, sample
 from pgpo_jax.models._choose import invert, nucleus
 
 EOS, PAD = 5, 0
@@ -160,7 +160,7 @@ def test_top_p_keeps_to_the_nucleus(tiny_model, prompts, key, forward):
 
 
 def test_one_program_per_shape(tiny_model, prompts, key):
-    programs = (module.begin, module.decode, module.grow)
+    programs = (module.begin, module.decode, _cache._wider)
     for program in programs:
         program.clear_cache()
     for temperature, top_p in ((1.0, 0.9), (0.5, 0.8), (np.float32(0.5), jnp.float32(0.3))):
@@ -169,13 +169,23 @@ def test_one_program_per_shape(tiny_model, prompts, key):
     graphdef, params = nnx.split(tiny_model, nnx.Param)
     moved = nnx.merge(graphdef, jax.tree.map(lambda x: x + 0.1, params))
     draw(moved, prompts, key, temperature=1.0, top_p=0.9)
-    assert [program._cache_size() for program in programs] == [1, 1, 1]
+    # Keys and values are made longer along different axes.
+    assert [program._cache_size() for program in programs] == [1, 1, 2]
 
 
 def test_a_cache_that_grows_changes_nothing(tiny_model, prompts, key, monkeypatch):
+    def record(cache, *arguments):
+        old.append(cache)
+        return grow(cache, *arguments)
+
     once = draw(tiny_model, prompts, key)
+    grow, old = _cache.Cache.grown, []
+    monkeypatch.setattr(_cache.Cache, "grown", record)
     monkeypatch.setattr(module, "_FIRST_SLOTS", 4)
     grown = draw(tiny_model, prompts, key)
+    # Twice, and what it grew out of is not kept beside it.
+    assert len(old) == 2
+    assert all(x.is_deleted() for cache in old for x in cache.keys + cache.values)
     np.testing.assert_array_equal(once.tokens, grown.tokens)
     np.testing.assert_allclose(once.logprobs, grown.logprobs, atol=1e-5)
 

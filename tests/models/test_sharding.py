@@ -11,7 +11,6 @@ from jax.sharding import PartitionSpec as P
 
 from pgpo_jax.models import (
     SHARDING_RULES,
-    _generate,
     load_pretrained,
     make_mesh,
     partition_spec,
@@ -19,6 +18,7 @@ from pgpo_jax.models import (
     save_pretrained,
     shardings,
 )
+from pgpo_jax.models._cache import Cache
 
 
 @pytest.fixture(scope="module")
@@ -74,15 +74,15 @@ def test_eight_devices_compute_what_one_does(build, tiny_config, prompts, mesh, 
 def test_sampling_on_eight_devices(
     build, tiny_config, prompts, mesh, tmp_path, key, capfd, monkeypatch
 ):
-    grow, shares = _generate.grow, []
+    grown, shares = Cache.grown, []
 
     def record(*arguments):
-        state = grow(*arguments)
-        caches = state.cache.keys + state.cache.values
-        shares.append({x.addressable_shards[0].data.size / x.size for x in caches})
-        return state
+        cache = grown(*arguments)
+        arrays = cache.keys + cache.values
+        shares.append({x.addressable_shards[0].data.size / x.size for x in arrays})
+        return cache
 
-    monkeypatch.setattr(_generate, "grow", record)
+    monkeypatch.setattr(Cache, "grown", record)
     alone = build(tiny_config)
     save_pretrained(alone, tmp_path)
     spread = load_pretrained(tmp_path, mesh=mesh)

@@ -59,9 +59,6 @@ def test_bytes_of_the_papers_run():
     assert eight.rollout["key-value cache"] * 8 == one.rollout["key-value cache"]
     # A shard is held, and what is gathered of it for decoding is the whole.
     assert 2 * count / 8 < eight.rollout["sampler's weights"] - 2 * count < 2 * count / 8 + 4e6
-    # Half of the responses' cache beside the whole, when the gathered weights are not there.
-    beside = 36 * 8 * 128 * 2 * 2 * 256 * 4096 // 8
-    assert eight.rollout["more while the cache grows"] == beside - 2 * count
     cut = memory_plan(replaced(PAPER, mesh={"fsdp": 2, "tensor": 4}), shape, compiled=False)
     assert 0.75 * count < cut.rollout["sampler's weights"] < 0.75 * count + 8e6
     thin = memory_plan(replaced(PAPER, lora={"rank": 16}), shape, compiled=False)
