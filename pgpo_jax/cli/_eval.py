@@ -18,6 +18,7 @@ from pgpo_jax.training import (
     load_policy,
     make_mesh,
 )
+from pgpo_jax.training._fit import refuse_too_large_to_sample
 
 _ENDLESS = 64
 
@@ -63,7 +64,12 @@ def main(argv: Sequence[str]) -> None:
         batch=command.batch,
     )
     rollout = RolloutConfig(
-        max_prompt=command.max_prompt, max_response=command.max_response, smallest_bucket=64
+        questions=command.batch,
+        samples=command.samples,
+        max_prompt=command.max_prompt,
+        max_response=command.max_response,
+        smallest_bucket=64,
+        row_buckets=1,
     )
     shards = command.mesh.row_shards
     if command.batch % shards:
@@ -73,6 +79,7 @@ def main(argv: Sequence[str]) -> None:
     connect(command.distributed)
     mesh = make_mesh(command.mesh)
     questions = first_questions(command.task, command.split, command.questions)
+    refuse_too_large_to_sample(command.model, command.mesh, command.dtype, rollout)
     policy, params = load_policy(
         command.model, mesh=mesh, dtype=command.dtype, param_dtype=command.dtype
     )

@@ -9,7 +9,8 @@ import tyro
 from pgpo_jax.cli._eval import first_questions
 from pgpo_jax.cli._overview import printable
 from pgpo_jax.tasks import Question, grade
-from pgpo_jax.training import MeshConfig, load_policy, make_mesh
+from pgpo_jax.training import MeshConfig, RolloutConfig, load_policy, make_mesh
+from pgpo_jax.training._fit import refuse_too_large_to_sample
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,21 @@ def main(argv: Sequence[str]) -> None:
         questions = first_questions(command.task, command.split, command.questions)
     else:
         questions = [Question("prompt", "", command.system, command.prompt, "")]
+    # The answers to a question are spread over the devices, each of which reads it for itself.
+    readers = command.mesh.row_shards
+    rollout = RolloutConfig(
+        questions=readers,
+        samples=-(-command.samples // readers),
+        max_prompt=command.max_prompt,
+        max_response=command.max_response,
+        smallest_bucket=64,
+        row_buckets=1,
+    )
     mesh = make_mesh(command.mesh)
+    refuse_too_large_to_sample(command.model, command.mesh, command.dtype, rollout)
     policy, params = load_policy(
         command.model, mesh=mesh, dtype=command.dtype, param_dtype=command.dtype
     )
-    # The answers to a question are spread over the devices, each of which reads it for itself.
-    readers = command.mesh.row_shards
     key = jax.random.key(command.seed)
     for number, question in enumerate(questions):
         ids = policy.encode_question(question)
@@ -73,12 +83,12 @@ def main(argv: Sequence[str]) -> None:
             params,
             [ids] * readers,
             jax.random.fold_in(key, number),
-            samples=-(-command.samples // readers),
-            max_new_tokens=command.max_response,
+            samples=rollout.samples,
+            max_new_tokens=rollout.max_response,
             temperature=command.temperature,
             top_p=command.top_p,
-            smallest_bucket=64,
-            largest_prompt=command.max_prompt,
+            smallest_bucket=rollout.smallest_bucket,
+            largest_prompt=rollout.max_prompt,
         )
         texts = responses.texts[: command.samples]
         lengths = responses.lengths[: command.samples].tolist()

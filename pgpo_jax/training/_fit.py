@@ -1,12 +1,14 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import jax
 
 from pgpo_jax.models import Qwen3Config
+from pgpo_jax.models._load import find_folder
 from pgpo_jax.models._sharding import CUT_FIELDS
-from pgpo_jax.training._config import MeshConfig, TrainConfig
-from pgpo_jax.training._plan import GIGABYTE, memory_plan
+from pgpo_jax.training._config import MeshConfig, RolloutConfig, TrainConfig
+from pgpo_jax.training._plan import GIGABYTE, MemoryPlan, memory_plan, sampling_plan
+from pgpo_jax.training._policy import model_folder
 from pgpo_jax.training._run_folder import leaves
 
 _LORA_RANK = 16
@@ -74,27 +76,60 @@ def changed_flags(before: TrainConfig, after: TrainConfig) -> str:
     return " ".join(flags)
 
 
-def refuse_too_large(config: TrainConfig, shape: Qwen3Config) -> None:
+def refuse_too_large(config: TrainConfig) -> None:
     """Stops a run that cannot fit on this machine's devices before it allocates anything.
 
     Only what is certain counts: the activations, which the compiler alone knows, are left out.
     Where the devices do not report their memory nothing is checked.
 
+    Args:
+        config: the run.
+
     Raises:
         ValueError: with the bytes per device by purpose.
     """
+    _refuse(
+        lambda: memory_plan(config, _shape(config.model), compiled=False),
+        "`pgpo plan` with the same settings tells what to change",
+    )
+
+
+def refuse_too_large_to_sample(
+    model: str, mesh: MeshConfig, dtype: str, rollout: RolloutConfig
+) -> None:
+    """Stops sampling that cannot fit, as `refuse_too_large` stops a run.
+
+    Args:
+        model: as of `load_policy`.
+        mesh: of the run.
+        dtype: of weights and computation.
+        rollout: questions at a time, responses to each, and their longest.
+
+    Raises:
+        ValueError: with the bytes per device by purpose.
+    """
+    _refuse(
+        lambda: sampling_plan(_shape(model), mesh, dtype, rollout),
+        "Fewer answers at a time or shorter ones, bfloat16, or a larger mesh need less",
+    )
+
+
+def _refuse(planned: Callable[[], MemoryPlan], advice: str) -> None:
     memory = device_memory()
     if memory is None:
         return
-    plan = memory_plan(config, shape, compiled=False)
+    plan = planned()
     if plan.peak <= memory:
         return
     table = ", ".join(" ".join(filter(None, row)) for row in plan.rows()[1:])
     raise ValueError(
         f"the run needs at least {plan.peak / GIGABYTE:.2f} GB of each device, which has "
-        f"{memory / GIGABYTE:.2f} GB: {table}. `pgpo plan` with the same settings tells what to "
-        "change"
+        f"{memory / GIGABYTE:.2f} GB: {table}. {advice}"
     )
+
+
+def _shape(model: str) -> Qwen3Config:
+    return Qwen3Config.from_folder(find_folder(model_folder(model)))
 
 
 def device_memory() -> int | None:

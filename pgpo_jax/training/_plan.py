@@ -11,7 +11,7 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from pgpo_jax.models import Qwen3, Qwen3Config, abstract_params, partition_spec
 from pgpo_jax.models._sharding import check_mesh
-from pgpo_jax.training._config import TrainConfig
+from pgpo_jax.training._config import MeshConfig, RolloutConfig, TrainConfig
 from pgpo_jax.training._experience import Experience
 from pgpo_jax.training._optimizer import make_optimizer
 from pgpo_jax.training._state import TrainState, init_state
@@ -93,11 +93,31 @@ def memory_plan(
     if compiled:
         work = step_workspace(config, shape, mesh) - update["gradients"]
         update["activations and work space"] = max(work, 0)
-    rollout = {
-        "sampler's weights": _sampler_bytes(config, shape),
-        "key-value cache": _cache_bytes(config, shape),
-    }
+    rollout = _sampling_bytes(shape, config.mesh, config.dtype, config.rollout)
     return MemoryPlan({k: v for k, v in resident.items() if v}, update, rollout)
+
+
+def sampling_plan(
+    shape: Qwen3Config, mesh: MeshConfig, dtype: str, rollout: RolloutConfig
+) -> MemoryPlan:
+    """What sampling alone will need of each device, the work space of the prompts left out.
+
+    Args:
+        shape: of the model.
+        mesh: of the run.
+        dtype: of weights and computation.
+        rollout: questions at a time, responses to each, and their longest.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ValueError: the mesh does not fit the model.
+    """
+    axes = AbstractMesh(dataclasses.astuple(mesh), ("data", "fsdp", "tensor"))
+    check_mesh(shape, axes)
+    weights = _device_bytes(_abstract_weights(shape, dtype, axes))
+    return MemoryPlan({"weights": weights}, {}, _sampling_bytes(shape, mesh, dtype, rollout))
 
 
 def abstract_state(
@@ -114,12 +134,7 @@ def abstract_state(
         lambda params: init_state(params, optimizer, config.teacher, lora=config.lora), params
     )
 
-    def place(leaf: Any) -> Any:
-        if isinstance(leaf, nnx.Variable):
-            return leaf.replace(_abstract(leaf.get_value(), leaf.axes, mesh))
-        return _abstract(leaf, (), mesh)
-
-    return jax.tree.map(place, state, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
+    return _placed(state, mesh)
 
 
 def abstract_experience(config: TrainConfig, mesh: Mesh | None) -> Experience:
@@ -209,6 +224,21 @@ def _abstract(
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=NamedSharding(mesh, spec))
 
 
+def _placed(tree: Any, mesh: Mesh | AbstractMesh | None) -> Any:
+    """The same shapes with the shardings of the rule table."""
+
+    def place(leaf: Any) -> Any:
+        if isinstance(leaf, nnx.Variable):
+            return leaf.replace(_abstract(leaf.get_value(), leaf.axes, mesh))
+        return _abstract(leaf, (), mesh)
+
+    return jax.tree.map(place, tree, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
+
+
+def _abstract_weights(shape: Qwen3Config, dtype: str, mesh: AbstractMesh) -> Any:
+    return _placed(abstract_params(shape, jnp.dtype(dtype)), mesh)
+
+
 def _device_bytes(tree: Any) -> int:
     """Of the largest share that a device holds."""
     return sum(
@@ -217,31 +247,24 @@ def _device_bytes(tree: Any) -> int:
     )
 
 
-def _sampler_bytes(config: TrainConfig, shape: Qwen3Config) -> int:
-    """What the sampler holds of the weights, cast and cut by layer once, and what each stretch of
-    decoding gathers of them over "fsdp" ahead of its loop."""
-    params = abstract_params(shape, jnp.dtype(config.dtype))
+def _sampling_bytes(
+    shape: Qwen3Config, mesh: MeshConfig, dtype: str, rollout: RolloutConfig
+) -> dict[str, int]:
+    """What is held of the weights, cast and cut by layer once, with what each stretch of decoding
+    gathers of them over "fsdp" ahead of its loop; and keys and values of all layers, a prompt's
+    tokens once, a response's for each."""
 
     def copy(fsdp: int) -> int:
-        mesh = AbstractMesh((1, fsdp, config.mesh.tensor), ("data", "fsdp", "tensor"))
-        return _device_bytes(
-            jax.tree.map(
-                lambda leaf: _abstract(leaf.get_value(), leaf.axes, mesh),
-                params,
-                is_leaf=lambda leaf: isinstance(leaf, nnx.Variable),
-            )
-        )
+        axes = AbstractMesh((1, fsdp, mesh.tensor), ("data", "fsdp", "tensor"))
+        return _device_bytes(_abstract_weights(shape, dtype, axes))
 
-    return copy(config.mesh.fsdp) + (copy(1) if config.mesh.fsdp > 1 else 0)
-
-
-def _cache_bytes(config: TrainConfig, shape: Qwen3Config) -> int:
-    """Keys and values of all layers: a prompt's tokens once, a response's for each."""
-    settings = config.rollout
-    questions = settings.micro_batch or settings.questions
-    tokens = questions * (settings.max_prompt + settings.samples * settings.max_response)
-    per_token = 2 * shape.num_key_value_heads * shape.head_dim * jnp.dtype(config.dtype).itemsize
-    return shape.num_hidden_layers * per_token * tokens // config.mesh.size
+    questions = rollout.micro_batch or rollout.questions
+    tokens = questions * (rollout.max_prompt + rollout.samples * rollout.max_response)
+    per_token = 2 * shape.num_key_value_heads * shape.head_dim * jnp.dtype(dtype).itemsize
+    return {
+        "sampler's weights": copy(mesh.fsdp) + (copy(1) if mesh.fsdp > 1 else 0),
+        "key-value cache": shape.num_hidden_layers * per_token * tokens // mesh.size,
+    }
 
 
 def parse_bytes(text: str) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pgpo_jax.training._config import TrainConfig
+from pgpo_jax.training._rules import require
 
 # What may differ between a run and its continuation: it changes no number of a step (another
 # mesh: none beyond the order in which floats are added).
@@ -29,7 +30,7 @@ def open_run_folder(folder: Path, config: TrainConfig, *, resume: bool) -> Itera
         FileExistsError: if it holds a run and `resume` is false.
         FileNotFoundError: if there is nothing to resume.
         ValueError: naming the first field that differs, if the run in it has another
-            configuration.
+            configuration; `steps` below those that it has made.
         RuntimeError: if another process is using it.
     """
     path = folder / "config.json"
@@ -39,6 +40,12 @@ def open_run_folder(folder: Path, config: TrainConfig, *, resume: bool) -> Itera
         # A falling learning rate depends on where it is to end.
         free = _FREE if config.optimizer.schedule == "constant" else _FREE - {"steps"}
         check_same_config(json.loads(path.read_text()), config.to_json(), folder, free=free)
+        done = max((row["step"] for row in read_jsonl(folder / "metrics.jsonl")), default=0)
+        require(
+            config.steps >= done,
+            f"steps must be at least the {done} that the run in {folder} has made",
+            config.steps,
+        )
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         try:

@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array, Key
 
-from pgpo_jax.models import Qwen3Config
-from pgpo_jax.models._load import find_folder
 from pgpo_jax.tasks import Question, is_synthetic, load_questions
 from pgpo_jax.training._config import EvaluationConfig, TrainConfig
 from pgpo_jax.training._control import signal_control
@@ -18,7 +16,7 @@ from pgpo_jax.training._experience import make_experience
 from pgpo_jax.training._fit import refuse_too_large
 from pgpo_jax.training._mesh import make_mesh, own_rows, shard_rows
 from pgpo_jax.training._optimizer import make_optimizer
-from pgpo_jax.training._policy import Responses, load_policy, model_folder
+from pgpo_jax.training._policy import Responses, load_policy
 from pgpo_jax.training._state import TrainState, init_state, student_weights
 from pgpo_jax.training._step import make_train_step
 from pgpo_jax.training._stream import Batch, QuestionStream
@@ -51,7 +49,7 @@ class Trainer:
         self.mesh = make_mesh(config.mesh)
         questions = load_questions(config.task, split="train", seed=config.seed)
         self.held_out = held_out_questions(config)
-        refuse_too_large(config, Qwen3Config.from_folder(find_folder(model_folder(config.model))))
+        refuse_too_large(config)
         self.policy, params = load_policy(
             config.model,
             mesh=self.mesh,

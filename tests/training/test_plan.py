@@ -1,6 +1,7 @@
 """What a run will need is told from shapes: against published sizes, and against real arrays."""
 
 import dataclasses
+import importlib
 import json
 import types
 
@@ -16,6 +17,7 @@ from pgpo_jax.models import QWEN3_SHAPES, Qwen3, _generate, abstract_params, sam
 from pgpo_jax.training import (
     PRESETS,
     MeshConfig,
+    RolloutConfig,
     Trainer,
     _fit,
     _plan,
@@ -24,7 +26,7 @@ from pgpo_jax.training import (
     make_optimizer,
     shard_rows,
 )
-from pgpo_jax.training._plan import abstract_state, memory_plan, parse_bytes
+from pgpo_jax.training._plan import abstract_state, memory_plan, parse_bytes, sampling_plan
 from tests.training.conftest import SMALL_QWEN3, fresh, replaced
 
 PAPER = PRESETS["paper-qwen3-8b"]
@@ -187,6 +189,40 @@ def test_a_run_that_cannot_fit_is_refused_before_anything_is_loaded(monkeypatch)
     monkeypatch.setattr(_fit, "device_memory", lambda: 10**10)
     with pytest.raises(AssertionError, match="loaded"):
         Trainer(PRESETS["tiny"])
+
+
+@pytest.mark.parametrize("name", ["eval", "sample"])
+def test_sampling_that_cannot_fit_is_refused_before_anything_is_loaded(name, monkeypatch):
+    module = importlib.import_module(f"pgpo_jax.cli._{name}")
+    argv = ["--questions", "1", "--samples", "3", "--max-prompt", "1024", "--max-response", "1024"]
+
+    def load(*_args, **_kw):
+        raise AssertionError("loaded")
+
+    monkeypatch.setattr(module, "load_policy", load)
+    # Weights and the sampler's copy of them are 6 MB, keys and values of a token 1 KB a layer.
+    monkeypatch.setattr(_fit, "device_memory", lambda: 8 * 10**6)
+    with pytest.raises(ValueError, match=r"which has 0.01 GB: weights always .* key-value cache"):
+        module.main(argv)
+    # A single answer of a short length needs less.
+    short = [*argv[:3], "1", "--max-prompt", "64", "--max-response", "16"]
+    with pytest.raises(AssertionError, match="loaded"):
+        module.main(short + (["--batch", "1"] if name == "eval" else []))
+
+
+def test_what_sampling_holds():
+    shape, mesh = QWEN3_SHAPES["Qwen3-8B"], MeshConfig()
+    rollout = RolloutConfig(questions=2, samples=4, max_prompt=100, max_response=1000)
+    plan = sampling_plan(shape, mesh, "bfloat16", rollout)
+    weights = 2 * PARAMETERS["Qwen3-8B"]
+    assert plan.resident == {"weights": weights}
+    assert plan.rollout["sampler's weights"] == weights
+    # 36 layers, 8 heads of 128, keys and values of two bytes; a prompt once for its four responses.
+    assert plan.rollout["key-value cache"] == 36 * 8 * 128 * 2 * 2 * 2 * (100 + 4 * 1000)
+    eight = sampling_plan(shape, MeshConfig(fsdp=4, tensor=2), "bfloat16", rollout)
+    assert weights / 8 <= eight.resident["weights"] < weights / 8 + 4e6
+    with pytest.raises(ValueError, match="divi"):
+        sampling_plan(shape, MeshConfig(tensor=16), "bfloat16", rollout)
 
 
 def test_where_a_shape_is_from(tmp_path):

@@ -25,6 +25,17 @@ def test_a_folder_is_claimed_once(tmp_path):
     assert from_json(TrainConfig(), json.loads((folder / "config.json").read_text())) == longer
 
 
+def test_fewer_steps_than_were_made_are_refused_and_the_folder_is_left_as_it_is(tmp_path):
+    with open_run_folder(tmp_path, TINY, resume=False):
+        (tmp_path / "metrics.jsonl").write_text('{"step": 6}\n{"step": 7}\n')
+    before = (tmp_path / "config.json").read_text()
+    with pytest.raises(ValueError, match=r"steps must be at least the 7 that the run in .*, got 6"):
+        open_run_folder(tmp_path, dataclasses.replace(TINY, steps=6), resume=True).__enter__()
+    assert (tmp_path / "config.json").read_text() == before
+    with open_run_folder(tmp_path, dataclasses.replace(TINY, steps=7), resume=True):
+        pass
+
+
 def test_a_rate_that_falls_to_the_last_step_fixes_the_steps(tmp_path):
     falling = dataclasses.replace(
         TINY, optimizer=dataclasses.replace(TINY.optimizer, schedule="cosine")
