@@ -43,8 +43,8 @@ def save_pretrained(
             in memory at a time.
 
     Raises:
-        ValueError: another dtype, `max_shard_bytes` below 1, weights on devices of other hosts, or
-            kernels with additions that are not `merged`.
+        ValueError: another dtype, one that cannot hold a weight, `max_shard_bytes` below 1, weights
+            on devices of other hosts, or kernels with additions that are not `merged`.
         OSError: the disk refuses; nothing in the folder has changed.
     """
     flat = by_path(nnx.split(model, nnx.Param)[1])
@@ -91,7 +91,9 @@ def save_pretrained(
             tensors = {}
             for name, path, layer, transposed in shard:
                 value = flat[path].get_value()
-                array = np.asarray(value if layer is None else value[layer]).astype(stored)
+                array = _narrowed(
+                    np.asarray(value if layer is None else value[layer]), stored, name
+                )
                 tensors[name] = np.ascontiguousarray(array.T if transposed else array)
                 files[name] = file
                 total += tensors[name].nbytes
@@ -114,6 +116,19 @@ def save_pretrained(
                 old.unlink()
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _narrowed(array: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
+    """The array in `dtype`, refused where a finite weight would become infinite."""
+    with np.errstate(over="ignore"):
+        stored = array.astype(dtype)
+    lost = np.isfinite(array) & ~np.isfinite(stored)
+    if lost.any():
+        raise ValueError(
+            f"dtype must hold every weight: {dtype.name} cannot hold {float(array[lost][0]):g} of "
+            f"{name}; bfloat16 has the range of float32."
+        )
+    return stored
 
 
 def _is_adapted(leaf: nnx.Variable) -> bool:

@@ -62,6 +62,19 @@ def test_narrow_files_and_narrow_weights(tiny_model, tmp_path, dtype):
     assert narrow.embedding.dtype == narrow.dtype == dtype
 
 
+@pytest.mark.parametrize("held", [jnp.float32, jnp.bfloat16])
+def test_a_weight_too_large_for_the_files_dtype_is_refused(build, tiny_config, tmp_path, held):
+    model = build(tiny_config, param_dtype=held)
+    save_pretrained(model, tmp_path)
+    model.layers.up_proj[...] = model.layers.up_proj[...].at[1, 2, 3].set(1e5)
+    with pytest.raises(ValueError, match=r"float16 cannot hold .* of model.layers.1.mlp.up_proj"):
+        save_pretrained(model, tmp_path, dtype=jnp.float16)
+    # What lay there before is whole.
+    assert not same(load_pretrained(tmp_path, param_dtype=held), model)
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", WEIGHTS}
+    save_pretrained(model, tmp_path, dtype=jnp.bfloat16)
+
+
 def rewrite(folder, change):
     tensors = load_file(folder / WEIGHTS)
     change(tensors)
