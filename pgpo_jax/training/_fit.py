@@ -19,9 +19,9 @@ _HEADROOM = 0.1
 def changes_to_fit(config: TrainConfig, shape: Qwen3Config, memory: int) -> TrainConfig | None:
     """The run with the least change that fits as far as can be told without compiling.
 
-    First fewer questions at a time and a mesh with more of "tensor", which leave the step as it
-    is, then LoRA over a bfloat16 model, then its teacher as the initial model. Some room is left
-    for what is not known yet.
+    First fewer questions at a time, in training or evaluation, and a mesh with more of "tensor",
+    which leave the step as it is, then LoRA over a bfloat16 model, then its teacher as the initial
+    model. Some room is left for what is not known yet.
 
     Args:
         config: the run.
@@ -35,8 +35,13 @@ def changes_to_fit(config: TrainConfig, shape: Qwen3Config, memory: int) -> Trai
     for smaller in _smaller(config):
         for mesh in _more_tensor(config.mesh, shape):
             for fewer in _fewer_questions(replace(smaller, mesh=mesh)):
-                if memory_plan(fewer, shape, compiled=False).peak <= memory:
+                plan = memory_plan(fewer, shape, compiled=False)
+                if plan.peak <= memory:
                     return fewer
+                if plan._replace(evaluation={}).peak <= memory:
+                    for evaluated in _fewer_evaluated(fewer):
+                        if memory_plan(evaluated, shape, compiled=False).peak <= memory:
+                            return evaluated
     return None
 
 
@@ -163,3 +168,12 @@ def _fewer_questions(config: TrainConfig) -> Iterator[TrainConfig]:
     for questions in range((settings.micro_batch or settings.questions) - 1, 0, -1):
         if settings.questions % questions == 0 and questions % shards == 0:
             yield replace(config, rollout=replace(settings, micro_batch=questions))
+
+
+def _fewer_evaluated(config: TrainConfig) -> Iterator[TrainConfig]:
+    """The run with ever smaller batches of held-out questions, each about half of the last."""
+    settings, shards = config.evaluation, config.mesh.row_shards
+    batch = settings.batch // shards
+    while batch > 1:
+        batch //= 2
+        yield replace(config, evaluation=replace(settings, batch=batch * shards))

@@ -13,6 +13,7 @@ from pgpo_jax.models import Qwen3, Qwen3Config, abstract_params, partition_spec
 from pgpo_jax.models._sharding import check_mesh
 from pgpo_jax.training._config import MeshConfig, RolloutConfig, TrainConfig
 from pgpo_jax.training._experience import Experience
+from pgpo_jax.training._held_out import held_out_task
 from pgpo_jax.training._optimizer import make_optimizer
 from pgpo_jax.training._state import TrainState, init_state
 from pgpo_jax.training._step import make_train_step
@@ -28,24 +29,26 @@ class MemoryPlan(NamedTuple):
         resident: held all the time: trained and frozen weights, moments, teacher.
         update: beside them during the update.
         rollout: beside them while sampling.
+        evaluation: beside them while the held-out questions are answered.
     """
 
     resident: dict[str, int]
     update: dict[str, int]
     rollout: dict[str, int]
+    evaluation: dict[str, int]
 
     @property
     def peak(self) -> int:
         """The most at any time."""
-        beside = max(sum(self.update.values()), sum(self.rollout.values()))
-        return sum(self.resident.values()) + beside
+        beside = (sum(part.values()) for part in (self.update, self.rollout, self.evaluation))
+        return sum(self.resident.values()) + max(beside)
 
     def rows(self) -> list[list[str]]:
         """Purpose, when it is held, and gigabytes: a table with a head."""
-        parts = [("always", self.resident), ("update", self.update), ("rollout", self.rollout)]
+        held = {"resident": "always"}
         body = [
-            [name, when, f"{count / GIGABYTE:.2f}"]
-            for when, part in parts
+            [name, held.get(when, when), f"{count / GIGABYTE:.2f}"]
+            for when, part in self._asdict().items()
             for name, count in part.items()
         ]
         total = ["most at a time", "", f"{self.peak / GIGABYTE:.2f}"]
@@ -94,7 +97,10 @@ def memory_plan(
         work = step_workspace(config, shape, mesh) - update["gradients"]
         update["activations and work space"] = max(work, 0)
     rollout = _sampling_bytes(shape, config.mesh, config.dtype, config.rollout)
-    return MemoryPlan({k: v for k, v in resident.items() if v}, update, rollout)
+    evaluation: dict[str, int] = {}
+    if held_out_task(config) is not None:
+        evaluation = _sampling_bytes(shape, config.mesh, config.dtype, _evaluated_at_once(config))
+    return MemoryPlan({k: v for k, v in resident.items() if v}, update, rollout, evaluation)
 
 
 def sampling_plan(
@@ -117,7 +123,7 @@ def sampling_plan(
     axes = AbstractMesh(dataclasses.astuple(mesh), ("data", "fsdp", "tensor"))
     check_mesh(shape, axes)
     weights = _device_bytes(_abstract_weights(shape, dtype, axes))
-    return MemoryPlan({"weights": weights}, {}, _sampling_bytes(shape, mesh, dtype, rollout))
+    return MemoryPlan({"weights": weights}, {}, _sampling_bytes(shape, mesh, dtype, rollout), {})
 
 
 def abstract_state(
@@ -265,6 +271,17 @@ def _sampling_bytes(
         "sampler's weights": copy(mesh.fsdp) + (copy(1) if mesh.fsdp > 1 else 0),
         "key-value cache": shape.num_hidden_layers * per_token * tokens // mesh.size,
     }
+
+
+def _evaluated_at_once(config: TrainConfig) -> RolloutConfig:
+    settings = config.evaluation
+    return dataclasses.replace(
+        config.rollout,
+        questions=settings.batch,
+        samples=settings.samples,
+        micro_batch=None,
+        row_buckets=1,
+    )
 
 
 def parse_bytes(text: str) -> int:

@@ -1,19 +1,19 @@
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 from jaxtyping import Array, Key
 
-from pgpo_jax.tasks import Question, is_synthetic, load_questions
+from pgpo_jax.tasks import load_questions
 from pgpo_jax.training._config import EvaluationConfig, TrainConfig
 from pgpo_jax.training._control import signal_control
 from pgpo_jax.training._evaluate import Evaluation, evaluate
 from pgpo_jax.training._experience import make_experience
 from pgpo_jax.training._fit import refuse_too_large
+from pgpo_jax.training._held_out import held_out_questions
 from pgpo_jax.training._mesh import make_mesh, own_rows, shard_rows
 from pgpo_jax.training._optimizer import make_optimizer
 from pgpo_jax.training._policy import Responses, load_policy
@@ -166,30 +166,3 @@ def program_config(config: TrainConfig) -> TrainConfig:
 def _shared_step(graphdef: Any, config: TrainConfig) -> Callable[..., Any]:
     """The step of all runs of this process that differ in seed, questions or evaluation alone."""
     return make_train_step(graphdef, make_optimizer(config), config)
-
-
-def held_out_questions(config: TrainConfig) -> Sequence[Question]:
-    """The questions that a run is evaluated on; empty if there are none.
-
-    Raises:
-        ValueError: if the task is endless and `evaluation.questions` is 0, or if it asks for more
-            than there are.
-    """
-    task, wanted = config.eval_task, config.evaluation.questions
-    if task is None:
-        path = Path(config.task)
-        if is_synthetic(config.task):
-            task = config.task
-        elif path.name == "train.json" and path.with_name("test.json").is_file():
-            task = str(path.with_name("test.json"))
-        else:
-            return ()
-    # One held-out set for all seeds: runs are compared on the same questions.
-    questions = load_questions(task, split="test", seed=0)
-    if is_synthetic(task):
-        if not wanted:
-            raise ValueError("evaluation.questions must be positive for an endless task, got 0")
-        return [questions[i] for i in range(wanted)]
-    if wanted > len(questions):
-        raise ValueError(f"evaluation.questions must be at most {len(questions)}, got {wanted}")
-    return questions[: wanted or len(questions)]

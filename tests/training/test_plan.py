@@ -55,6 +55,9 @@ def test_bytes_of_the_papers_run():
     tokens = 32 * 2048 + 256 * 8192
     assert one.rollout["key-value cache"] == 36 * 8 * 128 * 2 * 2 * tokens
     assert one.rollout["sampler's weights"] == 2 * count
+    # The held-out questions are answered 16 times, 32 questions at once: more than in a step.
+    assert one.evaluation["key-value cache"] == 36 * 8 * 128 * 2 * 2 * (32 * 2048 + 512 * 8192)
+    assert one.peak == sum(one.resident.values()) + sum(one.evaluation.values())
     eight = memory_plan(replaced(PAPER, mesh={"fsdp": 8}), shape, compiled=False)
     # The gains of the norms are held whole.
     assert count / 2 < eight.resident["trained weights"] < count / 2 + 4e6
@@ -106,7 +109,7 @@ def test_the_compiled_step_tells_its_work_space(small_config):
     name = "activations and work space"
     assert parts.update[name] < whole.update[name] / 2
     assert whole.peak == sum(whole.resident.values()) + max(
-        sum(whole.update.values()), sum(whole.rollout.values())
+        sum(part.values()) for part in (whole.update, whole.rollout, whole.evaluation)
     )
 
 
@@ -151,7 +154,9 @@ def test_what_has_to_change():
     shape = QWEN3_SHAPES["Qwen3-8B"]
     smaller = _fit.changes_to_fit(PAPER, shape, 141 * 10**9)
     assert smaller is not None
-    assert _fit.changed_flags(PAPER, smaller) == "--lora.rank 16 --rollout.micro-batch 4"
+    assert _fit.changed_flags(PAPER, smaller) == (
+        "--lora.rank 16 --rollout.micro-batch 4 --evaluation.batch 2"
+    )
     assert memory_plan(smaller, shape, compiled=False).peak <= 141 * 10**9
     assert _fit.changes_to_fit(PAPER, shape, 1410 * 10**9) == PAPER
     assert _fit.changes_to_fit(PAPER, shape, 10**9) is None
@@ -164,7 +169,15 @@ def test_what_has_to_change():
     narrow = replaced(PAPER, mesh={"fsdp": 32, "tensor": 2})
     trade = _fit.changes_to_fit(narrow, shape, 16 * 10**9)
     assert trade is not None
-    assert _fit.changed_flags(narrow, trade) == "--mesh.fsdp 16 --mesh.tensor 4"
+    assert (
+        _fit.changed_flags(narrow, trade) == "--evaluation.batch 16 --mesh.fsdp 16 --mesh.tensor 4"
+    )
+    # A run without held-out questions has no such need.
+    silent = replaced(PAPER, task="physics.json")
+    assert memory_plan(silent, shape, compiled=False).evaluation == {}
+    without = _fit.changes_to_fit(silent, shape, 141 * 10**9)
+    assert without is not None
+    assert _fit.changed_flags(silent, without) == "--lora.rank 16 --rollout.micro-batch 4"
     # An odd vocabulary is not cut.
     odd = dataclasses.replace(shape, vocab_size=151_937)
     assert [s.mesh.tensor for s in _fit.smaller_steps(wide, odd)] == [1, 1]
