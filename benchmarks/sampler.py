@@ -141,7 +141,7 @@ def sampler(
 
 def products_alone(model: Qwen3, rows: int, steps: int) -> Callable[[], Any]:
     """Each step's products with the kernels and nothing else, one after the other as in a step."""
-    weights = step_weights(model, length=1)
+    weights = step_weights(model, rows, length=1)
 
     @jax.jit
     def run(x: jax.Array, kernels: tuple[LayerWeights, ...], head: jax.Array) -> jax.Array:

@@ -153,8 +153,8 @@ def begin(
         cache,
     )
     hidden = jnp.repeat(hidden, settings.samples, axis=0)
-    weights = step_weights(model, tokens.shape[1] + settings.steps)
-    return _emit(model, settings, temperature, top_p, weights.head, state, hidden), weights
+    weights = step_weights(model, rows, tokens.shape[1] + settings.steps)
+    return _emit(model, settings, temperature, top_p, weights, state, hidden), weights
 
 
 @ft.partial(jax.jit, static_argnums=(0, 1), donate_argnums=6)
@@ -170,7 +170,7 @@ def decode(graphdef, settings, params, temperature, top_p, weights, state, fewer
     def advance(state: State) -> State:
         fed = state.step - 1
         hidden, new = decode_step(model, weights, state.prompt, state.cache, state.token, fed)
-        state = _emit(model, settings, temperature, top_p, weights.head, state, hidden)
+        state = _emit(model, settings, temperature, top_p, weights, state, hidden)
         # No token is negative, so the slot is the next one. But that the write waits for the
         # chosen tokens, and so for the step's last read, lets XLA write in place: where it cannot
         # tell, it copies every cache at every step.
@@ -180,10 +180,11 @@ def decode(graphdef, settings, params, temperature, top_p, weights, state, fewer
     return jax.lax.while_loop(goes_on, advance, state)
 
 
-def _emit(model, settings, temperature, top_p, head, state: State, hidden: Array) -> State:
+def _emit(
+    model, settings, temperature, top_p, weights: StepWeights, state: State, hidden: Array
+) -> State:
     """Chooses the next token of each row from its hidden state and writes it down."""
-    logits = jnp.matmul(hidden, head, preferred_element_type=jnp.float32)
-    logits = constrain(logits, ("batch", "vocab"), model.mesh)
+    logits = constrain(weights.logits(hidden), ("batch", "vocab"), model.mesh)
     if not settings.greedy:
         logits = logits / temperature
     logprobs = jax.nn.log_softmax(logits)

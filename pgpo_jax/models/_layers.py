@@ -13,7 +13,7 @@ from pgpo_jax.models._config import Qwen3Config
 
 class LayerWeights(NamedTuple):
     """One layer's weights, or all layers' with a leading layer axis. Kernels are [in, out]; an
-    `AdaptedKernel` may stand for one."""
+    `AdaptedKernel` or, while decoding, a `HalvedKernel` may stand for one."""
 
     input_norm: Array
     q_proj: Array

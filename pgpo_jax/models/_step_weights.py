@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import dataclasses
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -11,20 +13,49 @@ from pgpo_jax.models._layers import LayerWeights, Rotary, rotary
 from pgpo_jax.models._qwen3 import Qwen3
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class HalvedKernel:
+    """A kernel cut across its inputs, for the product with a single row.
+
+    XLA for CPU computes `row @ kernel` on one thread, and a batch of two such products on two:
+    the step, which is spent on reading kernels, then reads with both.
+    """
+
+    halves: Float[Array, "2 half out"]
+
+    def product(self, x: Float[Array, "*one in"]) -> Float[Array, "*one out"]:
+        """`x @ kernel` for one row, in float32."""
+        parts = jnp.einsum(
+            "prd,pdf->prf", x.reshape(2, 1, -1), self.halves, preferred_element_type=jnp.float32
+        )
+        return (parts[0] + parts[1]).reshape(*x.shape[:-1], -1)
+
+    def __rmatmul__(self, x: Float[Array, "*one in"]) -> Float[Array, "*one out"]:
+        return self.product(x).astype(x.dtype)
+
+
 class StepWeights(NamedTuple):
     """What a step reads, every weight once."""
 
     layers: tuple[LayerWeights, ...]
-    head: Float[Array, "D V"]
+    head: Float[Array, "D V"] | HalvedKernel
     rope: Rotary
     """The angles of every position there can be: [1, positions, H / 2]."""
 
+    def logits(self, hidden: Float[Array, "R D"]) -> Float[Array, "R V"]:
+        """The product with the head, in float32."""
+        if isinstance(self.head, HalvedKernel):
+            return self.head.product(hidden)
+        return jnp.matmul(hidden, self.head, preferred_element_type=jnp.float32)
 
-def step_weights(model: Qwen3, length: int) -> StepWeights:
+
+def step_weights(model: Qwen3, rows: int, length: int) -> StepWeights:
     """Cut and cast once for all steps.
 
     Args:
         model: the model.
+        rows: how many are decoded at once.
         length: positions, prompt included.
 
     Returns:
@@ -32,4 +63,21 @@ def step_weights(model: Qwen3, length: int) -> StepWeights:
     """
     layers = model.layers.weights().astype(model.dtype).by_layer(model.config.num_hidden_layers)
     rope = rotary(jnp.arange(length, dtype=jnp.int32)[None], model.config)
-    return StepWeights(layers, model.head(), rope)
+    weights = StepWeights(layers, model.head(), rope)
+    whole = model.mesh is None or model.mesh.size == 1
+    if rows > 1 or not whole or jax.default_backend() != "cpu":
+        return weights
+    halved = (
+        layer._replace(
+            **{name: _halved(kernel) for name, kernel in layer._asdict().items() if "_proj" in name}
+        )
+        for layer in layers
+    )
+    return weights._replace(layers=tuple(halved), head=_halved(weights.head))
+
+
+def _halved(kernel: Any) -> Any:
+    # Those of LoRA stay as they are.
+    if not isinstance(kernel, jax.Array) or kernel.shape[0] % 2:
+        return kernel
+    return HalvedKernel(kernel.reshape(2, -1, kernel.shape[1]))

@@ -20,6 +20,7 @@ from pgpo_jax.models import (
     zero_deltas,
 )
 from pgpo_jax.models._lora import LowRank, Shifted
+from pgpo_jax.models._sample import row_keys
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 SCALE = 1.5
@@ -57,6 +58,12 @@ def test_the_model_and_the_sampler_see_the_merged_weights(parts, prompts, key):
         np.testing.assert_allclose(logits[name], logits["merged"], atol=2e-4)
     np.testing.assert_array_equal(tokens["lora"].tokens, tokens["merged"].tokens)
     np.testing.assert_allclose(tokens["lora"].logprobs, tokens["merged"].logprobs, atol=2e-4)
+    # A row alone is decoded with its kernels in halves, but for the adapted ones.
+    alone = (x[:1] for x in prompts)
+    adapted_model = nnx.merge(graphdef, adapted)
+    first = row_keys(key, np.zeros(1, np.uint32))
+    row = sample(adapted_model, *alone, first, max_new_tokens=5, eos_id=5, pad_id=0)
+    np.testing.assert_array_equal(row.tokens, tokens["lora"].tokens[:1])
     # Negative control: the addition is no trifle.
     assert np.abs(logits["none"] - logits["merged"]).max() > 0.1
     assert merged(params)["layers"]["q_proj"] is not adapted["layers"]["q_proj"]

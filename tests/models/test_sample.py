@@ -1,3 +1,4 @@
+import dataclasses
 import re
 
 import jax
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from pgpo_jax.models import _cache, _generate as module, sample
+from pgpo_jax.models import _cache, _generate as module, _step_weights, sample
 from pgpo_jax.models._choose import invert, nucleus
 
 EOS, PAD = 5, 0
@@ -251,6 +252,36 @@ def test_a_step_writes_its_cache_in_place(tiny_model, prompts, key, samples, mon
     others = [name for name in made if not re.match(r"get-tuple-element|param", name)]
     assert len(writes) == 2 * tiny_model.config.num_hidden_layers
     assert others == writes
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_one_row_reads_every_kernel_in_halves(build, tiny_config, prompts, key, dtype, forward):
+    # The feed-forward's second kernel has an odd number of inputs and stays whole.
+    model = build(dataclasses.replace(tiny_config, intermediate_size=23), dtype=jnp.dtype(dtype))
+
+    def halved(rows):
+        read = _step_weights.step_weights(model, rows, 4)
+        kernels = [x for w in read.layers for n, x in w._asdict().items() if "_proj" in n]
+        return [isinstance(x, _step_weights.HalvedKernel) for x in (*kernels, read.head)]
+
+    assert halved(1) == ([True] * 6 + [False]) * tiny_config.num_hidden_layers + [True]
+    assert not any(halved(2))
+    one = tuple(x[1:2] for x in prompts)
+    out = draw(model, one, key, samples_per_prompt=1)
+    whole = of_a_full_forward(forward, model, one, out)
+    limit = 2e-5 if dtype == "float32" else 5e-2
+    np.testing.assert_allclose(jnp.where(out.mask, whole, 0.0), out.logprobs, atol=limit)
+
+
+def test_a_product_in_halves_is_the_product():
+    rng = np.random.default_rng(0)
+    row, kernel = (rng.normal(size=shape).astype(np.float32) for shape in ((1, 1, 6), (6, 5)))
+    halves = jnp.asarray(kernel.reshape(2, 3, 5))
+    product = jnp.asarray(row) @ _step_weights.HalvedKernel(halves)
+    np.testing.assert_allclose(product, row @ kernel, atol=1e-6)
+    # The control: the halves in the other order.
+    turned = jnp.asarray(row) @ _step_weights.HalvedKernel(halves[::-1])
+    assert np.abs(turned - row @ kernel).max() > 0.1
 
 
 def test_bfloat16(build, tiny_config, prompts, key):
