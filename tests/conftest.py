@@ -4,6 +4,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from contextlib import contextmanager
 
 # Before jax is imported: shards can then be tested on any machine.
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -34,10 +35,26 @@ def key():
     return jax.random.key(20260603)
 
 
-@pytest.fixture
-def quick_compilation(request):
-    """For programs so small that compiling them takes all the time: XLA need not try hard."""
+@contextmanager
+def _compiling(quickly):
     before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", "optimized" not in request.keywords)
+    jax.config.update("jax_disable_most_optimizations", quickly)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture
+def quick_compilation(request):
+    """For programs so small that compiling them takes all the time: XLA need not try hard.
+
+    A test that is marked `optimized` gets what users get.
+    """
+    with _compiling(quickly="optimized" not in request.keywords):
+        yield
+
+
+@pytest.fixture(scope="module")
+def quick_module():
+    """The same for what the fixtures of a module compile."""
+    with _compiling(quickly=True):
+        yield

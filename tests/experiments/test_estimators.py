@@ -31,13 +31,7 @@ SMALL = DiscreteConfig(
 )
 
 
-@pytest.fixture(autouse=True)
-def quick_compilation():
-    """Compiling takes all the time, so XLA need not try hard."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.mark.parametrize("flip", [0.01, 0.5])

@@ -22,7 +22,6 @@ from pgpo_jax.models import (
 from pgpo_jax.models._lora import LowRank, Shifted
 from pgpo_jax.models._sample import row_keys
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 SCALE = 1.5
 
 

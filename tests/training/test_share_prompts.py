@@ -8,6 +8,7 @@ from pgpo_jax.training import MeshConfig, Trainer
 from tests.training.conftest import replaced
 from tests.training.test_train import SMALL
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 SHARED = replaced(SMALL, rollout={"share_prompts": True})
 
 

@@ -93,7 +93,8 @@ def test_a_run_without_checkpoints_is_the_same_run(unbroken, tmp_path):
         train(replaced(SMALL, keep_checkpoints=0, tensorboard=False), folder, resume=True)
 
 
-def test_a_run_of_grpo_resumes_too(tmp_path, quick_compilation):
+@pytest.mark.usefixtures("unbroken")  # whose programs were compiled as those of this test will be
+def test_a_run_of_grpo_resumes_too(tmp_path):
     config = replaced(
         SMALL, method="grpo", steps=2, teacher={"kind": "live"}, evaluation={"every": 1}
     )
