@@ -30,7 +30,7 @@ demo: $(STAMP)
 	@$(BIN)/pgpo demo $(ARGS)
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)
 
 lint: $(STAMP)
 	@$(BIN)/ruff check --quiet .

@@ -3,6 +3,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.core import Tracer
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Int
 
@@ -73,10 +74,13 @@ def init_state(
         skipped=jnp.zeros((), jnp.int32),
         frozen=frozen,
     )
-    if mesh is None:
-        return state
 
     def place(leaf: Array) -> Array:
+        if isinstance(leaf, Tracer):
+            return leaf
+        if mesh is None:
+            # Committed, as what a checkpoint restores is: a resumed run has the same programs.
+            return jax.device_put(leaf, leaf.sharding)
         on_mesh = isinstance(leaf.sharding, NamedSharding)
         return leaf if on_mesh else jax.device_put(leaf, NamedSharding(mesh, PartitionSpec()))
 

@@ -284,7 +284,8 @@ def test_teachers(small_model, small_config):
 
     student = response_logits(graphdef, params, batch.prompt, batch.prompt_mask, batch)
     mixed = 0.75 * logits(moved_teacher(params)) + 0.25 * logits(params)
-    per_token = pgpo.distillation.divergence(student, mixed, support="topk_tail", k=5)
+    divergence = jax.jit(ft.partial(pgpo.distillation.divergence, support="topk_tail", k=5))
+    per_token = divergence(student, mixed)
     mask = batch.response_mask & batch.sequence_mask[:, None]
     means = np.where(mask, per_token, 0.0).sum(1) / np.maximum(mask.sum(1), 1)
     np.testing.assert_allclose(losses["trust_region"], means.sum() / 8, rtol=2e-5)

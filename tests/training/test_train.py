@@ -65,6 +65,9 @@ def test_resuming_is_the_same_run(unbroken, tmp_path):
     assert contents(tmp_path / "run") == contents(whole)
     same = jax.tree.map(np.array_equal, jax.device_get(result.state), jax.device_get(resumed.state))
     assert all(jax.tree.leaves(same))
+    # What was compiled before the run was broken off is what it goes on with.
+    compiled = [row["compilations/step"] for row in read_jsonl(tmp_path / "run" / "timings.jsonl")]
+    assert compiled == [1, 1, 1, 1]
     # There is no room for two: the state that it began with was gone before the other was read.
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(resumed.trainer.initial_state))
 
