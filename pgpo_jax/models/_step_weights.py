@@ -64,20 +64,15 @@ def step_weights(model: Qwen3, rows: int, length: int) -> StepWeights:
     layers = model.layers.weights().astype(model.dtype).by_layer(model.config.num_hidden_layers)
     rope = rotary(jnp.arange(length, dtype=jnp.int32)[None], model.config)
     weights = StepWeights(layers, model.head(), rope)
-    whole = model.mesh is None or model.mesh.size == 1
-    if rows > 1 or not whole or jax.default_backend() != "cpu":
+    one_device = model.mesh is None or model.mesh.size == 1
+    if rows > 1 or not one_device or jax.default_backend() != "cpu":
         return weights
-    halved = (
-        layer._replace(
-            **{name: _halved(kernel) for name, kernel in layer._asdict().items() if "_proj" in name}
-        )
-        for layer in layers
-    )
-    return weights._replace(layers=tuple(halved), head=_halved(weights.head))
+    halved = tuple(LayerWeights(*map(_halved, layer)) for layer in layers)
+    return StepWeights(halved, _halved(weights.head), rope)
 
 
-def _halved(kernel: Any) -> Any:
-    # Those of LoRA stay as they are.
-    if not isinstance(kernel, jax.Array) or kernel.shape[0] % 2:
-        return kernel
-    return HalvedKernel(kernel.reshape(2, -1, kernel.shape[1]))
+def _halved(weight: Any) -> Any:
+    # Gains are no kernels, and those of LoRA stay as they are.
+    if not isinstance(weight, jax.Array) or weight.ndim != 2 or weight.shape[0] % 2:
+        return weight
+    return HalvedKernel(weight.reshape(2, -1, weight.shape[1]))
