@@ -14,6 +14,7 @@ import tyro
 from experiments._report import mean_of
 from experiments._settings import TRAINING, Preset, changed
 from experiments._sweep import Arm, Sweep
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.reports import RunRecord
 from pgpo_jax.training import TrainConfig
 
@@ -42,7 +43,7 @@ class SweepConfig:
 
     def __post_init__(self) -> None:
         if not 0 < self.margin < 1:
-            raise ValueError(f"margin must be in (0, 1), got {self.margin}")
+            raise PGPOValueError(f"margin must be in (0, 1), got {self.margin}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,7 @@ class DoseConfig(SweepConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.alpha < math.inf:
-            raise ValueError(f"alpha must be positive and finite, got {self.alpha}")
+            raise PGPOValueError(f"alpha must be positive and finite, got {self.alpha}")
 
     def with_signal(self, base: TrainConfig, **information: Any) -> TrainConfig:
         """`base` with the multiplier, and with changes of what it is given."""
@@ -133,6 +134,6 @@ def parse(
     first.add_argument("--preset", default="cpu")
     name = first.parse_known_args(list(argv))[0].preset
     if name not in presets:
-        raise ValueError(f"--preset must be one of {', '.join(presets)}, got {name!r}")
+        raise PGPOValueError(f"--preset must be one of {', '.join(presets)}, got {name!r}")
     default = presets[name]
     return tyro.cli(type(default), prog=prog, description=text, default=default, args=list(argv))

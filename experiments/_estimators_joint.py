@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from pgpo_jax.errors import PGPOValueError
+
 FAMILIES = ("dense", "sparse")
 _ZIPF = 1.5
 _BISECTIONS = 24
@@ -89,7 +91,7 @@ def _ingredients(
     if family == "dense":
         return base, jax.random.normal(key, (feedbacks, vocabulary), jnp.float64)
     if family != "sparse":
-        raise ValueError(f"family must be one of {', '.join(FAMILIES)}, got {family!r}")
+        raise PGPOValueError(f"family must be one of {', '.join(FAMILIES)}, got {family!r}")
     # Two different words at least, or the feedback would say nothing.
     words = jax.random.categorical(key, base, shape=(feedbacks,)).at[:2].set(jnp.arange(2))
     return base, jax.nn.one_hot(words, vocabulary, dtype=jnp.float64)

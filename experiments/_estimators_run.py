@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from pgpo_jax import multiplier
 from pgpo_jax._reduce import REDUCTIONS, mean_over
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.training import (
     PRESETS,
     Experience,
@@ -43,7 +44,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         # The first step of a warm-up has length 0, and a change along the run needs two states.
         if self.steps < 3:
-            raise ValueError(f"RunConfig.steps must be at least 3, got {self.steps}")
+            raise PGPOValueError(f"RunConfig.steps must be at least 3, got {self.steps}")
 
 
 class Recorded(NamedTuple):

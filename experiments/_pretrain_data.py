@@ -13,6 +13,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from experiments._pretrain_tokenizer import END, START
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.tasks import Question, teacher_prompt
 from pgpo_jax.tasks.synthetic import (
     KINDS,
@@ -229,7 +230,7 @@ def _stack(rows: list[tuple[list[int], list[float]]], width: int) -> Rows:
     weights = np.zeros((len(rows), width), np.float32)
     for row, (ids, weight) in enumerate(rows):
         if len(ids) > width or len(ids) != len(weight):
-            raise ValueError(f"a row of {len(ids)} tokens must fit into {width}")
+            raise PGPOValueError(f"a row of {len(ids)} tokens must fit into {width}")
         tokens[row, : len(ids)] = ids
         weights[row, : len(ids)] = weight
     return Rows(tokens, weights)

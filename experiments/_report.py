@@ -17,6 +17,7 @@ from scipy import stats
 
 from experiments._statistics import Comparison
 from experiments._sweep import Sweep
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.reports import Curve, Interval, Page, RunRecord, interval_figure, versions
 
 # Fields of a configuration that say how a sweep was called, not what it is.
@@ -33,7 +34,9 @@ def finished_records(sweep: Sweep) -> tuple[list[int], dict[str, list[RunRecord]
     """
     seeds = sweep.complete_seeds()
     if len(seeds) < 2:
-        raise ValueError(f"{sweep.folder} needs at least 2 seeds with all arms, has {len(seeds)}")
+        raise PGPOValueError(
+            f"{sweep.folder} needs at least 2 seeds with all arms, has {len(seeds)}"
+        )
     records = {arm.name: [sweep.record(arm.name, s) for s in seeds] for arm in sweep.arms}
     return seeds, {name: [_to_the_end(run) for run in runs] for name, runs in records.items()}
 

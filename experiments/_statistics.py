@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.reports import Interval
 
 _RESAMPLES = 1_000_000
@@ -91,7 +92,7 @@ def _bootstrap(
     """`paired_bootstrap` of several arrays of one shape, by the same draws."""
     count, questions = family[0].shape
     if count < 2:
-        raise ValueError(f"an interval over seeds needs at least 2 of them, got {count}")
+        raise PGPOValueError(f"an interval over seeds needs at least 2 of them, got {count}")
     rng = np.random.default_rng(seed)
     means = np.empty((len(family), resamples))
     for start in range(0, resamples, _AT_ONCE):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pgpo_jax.errors import PGPOFileNotFoundError, PGPORuntimeError, PGPOValueError
 from pgpo_jax.reports import RunRecord, read_run
 from pgpo_jax.training import TrainConfig, check_same_config, train
 
@@ -67,12 +68,12 @@ class Sweep:
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
-            raise ValueError(f"a sweep needs at least 1 seed, got {self.seeds}")
+            raise PGPOValueError(f"a sweep needs at least 1 seed, got {self.seeds}")
         if self.first_seed < 0:
-            raise ValueError(f"the first seed must be at least 0, got {self.first_seed}")
+            raise PGPOValueError(f"the first seed must be at least 0, got {self.first_seed}")
         names = [arm.name for arm in self.arms]
         if len(set(names)) != len(names) or not names:
-            raise ValueError(f"a sweep needs arms of different names, got {names}")
+            raise PGPOValueError(f"a sweep needs arms of different names, got {names}")
 
     @property
     def arms(self) -> Sequence[Arm]:
@@ -96,7 +97,7 @@ class Sweep:
             FileNotFoundError: if it is not.
         """
         if not self.done(arm, seed):
-            raise FileNotFoundError(f"{self.run_folder(arm, seed)} holds no finished run")
+            raise PGPOFileNotFoundError(f"{self.run_folder(arm, seed)} holds no finished run")
         return read_run(self.run_folder(arm, seed), arm)
 
     def complete_seeds(self) -> list[int]:
@@ -119,7 +120,7 @@ class Sweep:
             RuntimeError: if a worker failed.
         """
         if not 1 <= jobs <= _MAX_JOBS:
-            raise ValueError(f"jobs must be in [1, {_MAX_JOBS}], got {jobs}")
+            raise PGPOValueError(f"jobs must be in [1, {_MAX_JOBS}], got {jobs}")
         self._check_arms()
         self.check_folder()
         self._claim_folder()
@@ -139,7 +140,7 @@ class Sweep:
             worker.join()
         failed = [worker.exitcode for worker in workers if worker.exitcode]
         if failed:
-            raise RuntimeError(f"{len(failed)} of {jobs} workers failed (exit codes {failed})")
+            raise PGPORuntimeError(f"{len(failed)} of {jobs} workers failed (exit codes {failed})")
 
     def check_folder(self) -> None:
         """Raises ValueError if the folder belongs to another configuration, naming the field."""
@@ -169,7 +170,7 @@ class Sweep:
         for arm, seed in jobs:
             for name, other in arm.needs(seed):
                 if name not in arms:
-                    raise ValueError(
+                    raise PGPOValueError(
                         f"{arm.name} at seed {seed} needs {(name, other)}, which no one runs"
                     )
                 if (name, other) not in known:

@@ -44,6 +44,7 @@ from experiments._report import (
 from experiments._settings import TRAINING, changed
 from experiments._statistics import Comparison, compare, paired_bootstrap, too_few
 from experiments._sweep import Arm, Finished, Sweep
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.reports import Cell, Interval, Page, RunRecord
 from pgpo_jax.training import TrainConfig
 
@@ -65,9 +66,9 @@ class Config(SweepConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.alphas or min(self.alphas) <= 0:
-            raise ValueError(f"alphas must be positive, at least one, got {self.alphas}")
+            raise PGPOValueError(f"alphas must be positive, at least one, got {self.alphas}")
         if self.training.evaluation.questions == 1:
-            raise ValueError("evaluation.questions must be at least 2, for two halves, got 1")
+            raise PGPOValueError("evaluation.questions must be at least 2, for two halves, got 1")
 
 
 _SAMPLED = {"temperature": 0.6, "top_p": 0.95, "samples": 16}

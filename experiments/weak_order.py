@@ -21,6 +21,7 @@ from experiments._weak_order_kink import measure_kink
 from experiments._weak_order_plots import plot_statement, plot_variance
 from experiments._weak_order_tables import by_observable, by_rung
 from experiments._weak_order_viscous import measure_viscous
+from pgpo_jax.errors import PGPOValueError
 from sde import OrderReport
 from sde._statements import STATEMENTS, Statement
 from sde.viscous import MASSES, Fluid
@@ -121,7 +122,7 @@ def statements(config: Config) -> list[Statement]:
     own = (config.chain, config.equation)
     asked = [config.all, config.statement is not None, any(own), config.kink, config.viscous]
     if sum(asked) != 1:
-        raise ValueError(
+        raise PGPOValueError(
             "choose one of --all, --statement ID, --kink, --viscous, or --problem with --chain and "
             "--equation"
         )
@@ -129,20 +130,20 @@ def statements(config: Config) -> list[Statement]:
         mode, foreign = ("kink", _NOT_OF_KINK) if config.kink else ("viscous", _NOT_OF_VISCOUS)
         for name in foreign:
             if getattr(config, name) != getattr(Config(), name):
-                raise ValueError(f"--{mode} takes no --{name.replace('_', '-')}")
+                raise PGPOValueError(f"--{mode} takes no --{name.replace('_', '-')}")
         return []
     if config.all:
         wanted = STATEMENTS if config.method == "exact" else MONTE_CARLO_ROWS
         rows = [STATEMENTS[name] for name in wanted]
     elif config.statement is not None:
         if config.statement not in STATEMENTS:
-            raise ValueError(
+            raise PGPOValueError(
                 f"unknown statement {config.statement!r}; there are {', '.join(STATEMENTS)}"
             )
         rows = [STATEMENTS[config.statement]]
     else:
         if config.problem is None or config.chain is None or config.equation is None:
-            raise ValueError("a row of your own needs --problem, --chain and --equation")
+            raise PGPOValueError("a row of your own needs --problem, --chain and --equation")
         chain, equation = sde.as_chain(config.chain), sde.as_equation(config.equation)
         where = ((config.problem, sde.as_problem(config.problem)),)
         name = f"{config.problem}-{config.chain}-{config.equation}"
@@ -233,7 +234,7 @@ def claim(config: Config) -> Path:
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = config.output / (config.run or stamp)
     if (folder / "results.json").exists():
-        raise ValueError(f"{folder} holds results already: give another --run")
+        raise PGPOValueError(f"{folder} holds results already: give another --run")
     folder.mkdir(parents=True, exist_ok=True)
     settings = dataclasses.asdict(config) | {"output": str(config.output)}
     (folder / "config.json").write_text(json.dumps(settings, indent=1))

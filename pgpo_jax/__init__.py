@@ -1,6 +1,6 @@
 """Physics-Guided Policy Optimization (arXiv 2606.03620) as optax building blocks."""
 
-from pgpo_jax import distillation as distillation, information as information
+from pgpo_jax import distillation as distillation, errors as errors, information as information
 from pgpo_jax._multiplier import multiplier as multiplier
 from pgpo_jax._target import (
     ScaleByInformationToTargetState as ScaleByInformationToTargetState,
@@ -12,3 +12,4 @@ from pgpo_jax._transform import (
     scale_by_information as scale_by_information,
 )
 from pgpo_jax._version import __version__ as __version__
+from pgpo_jax.errors import PGPOError as PGPOError

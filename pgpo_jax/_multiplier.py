@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, ScalarLike
 
 from pgpo_jax._precision import at_least_float32
+from pgpo_jax.errors import PGPOValueError
 
 
 def check_number(name: str, value: object, rule: str, holds: Callable[[Any], Any]) -> None:
@@ -25,7 +26,7 @@ def check_number(name: str, value: object, rule: str, holds: Callable[[Any], Any
     ok = number.shape == () and number.dtype.kind in "biufV"
     ok = ok and bool(holds(number.astype(np.float64)))
     if not ok:
-        raise ValueError(f"{name} must be {rule}, got {value!r}.")
+        raise PGPOValueError(f"{name} must be {rule}, got {value!r}.")
 
 
 def check_hyperparameters(alpha: object, rho_max: object, rho_min: object) -> None:

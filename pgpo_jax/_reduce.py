@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from pgpo_jax._precision import at_least_float32
+from pgpo_jax.errors import PGPOValueError
 
 Reduction = Literal["sequence_mean", "token_mean", "sequence_sum"]
 Mask = Shaped[Array, "B T"]
@@ -16,7 +17,7 @@ REDUCTIONS = ("sequence_mean", "token_mean", "sequence_sum")
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     """Raise ValueError unless `value` is one of `choices`."""
     if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")
+        raise PGPOValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")
 
 
 def valid_tokens(mask: Mask, sequence_mask: SequenceMask | None) -> Bool[Array, "B T"]:

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, ScalarLike
 
 from pgpo_jax._multiplier import check_hyperparameters, check_number, multiplier
 from pgpo_jax._precision import at_least_float32
+from pgpo_jax.errors import PGPOTypeError, PGPOValueError
 
 
 class ScaleByInformationState(NamedTuple):
@@ -38,7 +39,7 @@ class ScaleByInformationState(NamedTuple):
 def _as_signal(information: ArrayLike | None) -> Float[Array, ""]:
     """The signal as a strong float32 scalar, whatever scalar it was given as."""
     if information is None:
-        raise TypeError(
+        raise PGPOTypeError(
             "scale_by_information needs the keyword argument `information`: pass "
             "`tx.update(grads, state, params, information=I)`, where I is a scalar in nats, for "
             "example from pgpo_jax.information.entropy_gain(student_logits, teacher_logits, mask). "
@@ -46,14 +47,14 @@ def _as_signal(information: ArrayLike | None) -> Float[Array, ""]:
         )
     signal = jnp.asarray(information)
     if signal.shape != ():
-        raise ValueError(
+        raise PGPOValueError(
             f"`information` must be one scalar for the whole batch, got shape {signal.shape}; "
             "reduce it first (pgpo_jax.information reduces over tokens and sequences)."
         )
     if not jnp.issubdtype(signal.dtype, jnp.floating) and not jnp.issubdtype(
         signal.dtype, jnp.integer
     ):
-        raise TypeError(f"`information` must be a real number, got dtype {signal.dtype}.")
+        raise PGPOTypeError(f"`information` must be a real number, got dtype {signal.dtype}.")
     return signal.astype(jnp.float32)
 
 

@@ -11,6 +11,7 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from pgpo_jax.errors import PGPOValueError
 from sde._setting import Setting
 
 
@@ -21,7 +22,7 @@ def _terms(beta: float) -> int:
 
 def _check(setting: Setting, beta: float) -> None:
     if beta > 0.0 and not setting.problem.exponential:
-        raise ValueError(
+        raise PGPOValueError(
             "the averaged equation of a running mean is closed only for rho = exp(alpha I); got "
             f"rho_max={setting.problem.rho_max!r} with beta={beta!r}. Use rho_max=inf."
         )

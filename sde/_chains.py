@@ -7,6 +7,7 @@ from types import MappingProxyType
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from pgpo_jax.errors import PGPOValueError
 from sde._averaging import averaged_covariance, averaged_drift
 from sde._setting import Setting, weighted_covariance
 from sde.problems import Problem
@@ -150,13 +151,13 @@ class RememberingPGPO(Chain):
 
     def __post_init__(self):
         if (self.beta is None) == (self.rate is None):
-            raise ValueError(
+            raise PGPOValueError(
                 f"give exactly one of beta and rate, got beta={self.beta!r}, rate={self.rate!r}"
             )
         if self.beta is not None and not 0.0 <= self.beta < 1.0:
-            raise ValueError(f"beta must lie in [0, 1), got {self.beta!r}")
+            raise PGPOValueError(f"beta must lie in [0, 1), got {self.beta!r}")
         if self.rate is not None and not self.rate > 0.0:
-            raise ValueError(f"rate must be positive, got {self.rate!r}")
+            raise PGPOValueError(f"rate must be positive, got {self.rate!r}")
 
     @property
     def remembers(self):

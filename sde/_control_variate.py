@@ -22,6 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from pgpo_jax.errors import PGPOFloatingPointError, PGPOValueError
+
 
 class Expansion(NamedTuple):
     """What is carried beside an ensemble: two orders of each path, and their moments.
@@ -109,9 +111,9 @@ class Moments:
             FloatingPointError: a path is not finite.
         """
         if self._sums is None:
-            raise ValueError("no chunk was added, so there is nothing to estimate")
+            raise PGPOValueError("no chunk was added, so there is nothing to estimate")
         if not np.all(np.isfinite(self._sums)):
-            raise FloatingPointError(
+            raise PGPOFloatingPointError(
                 "the simulation left the domain of its coefficients (a path is not finite): the "
                 "diffusion matrix lost positive semi-definiteness, or the step is too large"
             )
@@ -119,7 +121,7 @@ class Moments:
         # A regression on as many controls as there are paths leaves no residual to judge by.
         left = n - (len(self._sums) - self._observables)
         if left < 1:
-            raise ValueError(
+            raise PGPOValueError(
                 f"paths must be more than {round(n - left)}, for the standard error of a mean that "
                 f"is regressed on {round(n - left) - 1} controls; got {round(n)}"
             )

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from pgpo_jax.errors import PGPOValueError
 from sde import _fields as fields
 from sde._chains import Chain
 from sde._minibatches import check_batch
@@ -23,7 +24,7 @@ _Field = Callable[[Chain, Setting, Float[Array, " m"]], Array]
 def check_eta(eta: float) -> None:
     """Refuse a step size that is not a positive number."""
     if not isinstance(eta, (int, float)) or not 0.0 < eta < math.inf:
-        raise ValueError(f"eta must be a positive number, got {eta!r}")
+        raise PGPOValueError(f"eta must be a positive number, got {eta!r}")
 
 
 @dataclass(frozen=True)
@@ -83,23 +84,23 @@ class Equation:
                 `augmented` for a chain whose memory is of the other kind.
         """
         if self.order == 2 and chain.modulated and not problem.smooth:
-            raise ValueError(
+            raise PGPOValueError(
                 f"{self.name!r} claims order 2, which needs a smooth multiplier; "
                 f"{type(problem).__name__} has the hard cap rho_max={problem.rho_max!r}. Set "
                 "softmin, or transversal=True if the path crosses the kink once and does not slide."
             )
         if self.order == 2 and not chain.memoryless:
-            raise ValueError(
+            raise PGPOValueError(
                 f"{self.name!r} rests on the moments of one step and needs a chain without memory, "
                 f"got {chain!r}"
             )
         if self.name == "averaged" and (not chain.remembers or chain.tracks_memory):
-            raise ValueError(
+            raise PGPOValueError(
                 "'averaged' tracks a chain that remembers its signal with a fixed beta "
                 f"(pgpo_delayed, pgpo_ema), got {chain!r}"
             )
         if self.name == "augmented" and not chain.tracks_memory:
-            raise ValueError(
+            raise PGPOValueError(
                 "'augmented' tracks a running mean with 1 - beta = rate * eta; use "
                 f"dataclasses.replace(CHAINS['pgpo_ema'], beta=None, rate=2.0). Got {chain!r}"
             )

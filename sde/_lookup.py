@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import TypeVar
 
+from pgpo_jax.errors import PGPOValueError
 from sde._chains import CHAINS, Chain
 from sde._equations import EQUATIONS, Equation, check_eta
 from sde.problems import PROBLEMS, Problem
@@ -15,7 +16,7 @@ def _lookup(kind: str, table: Mapping[str, _T], wanted: str | _T, base: type[_T]
     if isinstance(wanted, base):
         return wanted
     if not isinstance(wanted, str) or wanted not in table:
-        raise ValueError(f"unknown {kind} {wanted!r}; there are {', '.join(table)}")
+        raise PGPOValueError(f"unknown {kind} {wanted!r}; there are {', '.join(table)}")
     return table[wanted]
 
 
@@ -42,8 +43,8 @@ def count_steps(eta: float, horizon: float) -> int:
     """
     check_eta(eta)
     if not 0.0 < horizon < math.inf:
-        raise ValueError(f"horizon must be a positive number, got {horizon!r}")
+        raise PGPOValueError(f"horizon must be a positive number, got {horizon!r}")
     steps = round(horizon / eta)
     if steps < 1 or abs(steps * eta - horizon) > 1e-9 * horizon:
-        raise ValueError(f"eta must divide the horizon {horizon!r}, got eta={eta!r}")
+        raise PGPOValueError(f"eta must divide the horizon {horizon!r}, got eta={eta!r}")
     return steps

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from pgpo_jax.errors import PGPOValueError
+
 _MOST_BATCHES = 200_000
 
 
@@ -26,9 +28,9 @@ class Minibatches(NamedTuple):
 def check_batch(num_examples: int, batch_size: int, replace: bool) -> None:
     """Refuse a minibatch size that cannot be drawn."""
     if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-        raise ValueError(f"batch_size must be a positive integer, got {batch_size!r}")
+        raise PGPOValueError(f"batch_size must be a positive integer, got {batch_size!r}")
     if not replace and batch_size > num_examples:
-        raise ValueError(
+        raise PGPOValueError(
             f"batch_size must be at most N={num_examples} when drawing without replacement, "
             f"got {batch_size}"
         )
@@ -74,7 +76,7 @@ def minibatches(num_examples: int, batch_size: int = 1, replace: bool = True) ->
         count = math.comb(num_examples, batch_size)
         drawn = itertools.combinations(range(num_examples), batch_size)
     if count > _MOST_BATCHES:
-        raise ValueError(
+        raise PGPOValueError(
             f"N={num_examples}, |B|={batch_size} has {count} minibatches; enumeration stops at "
             f"{_MOST_BATCHES}. Use a smaller batch_size."
         )

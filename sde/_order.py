@@ -9,6 +9,8 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from pgpo_jax.errors import PGPOValueError
+
 from ._chains import CHAINS, Chain
 from ._equations import EQUATIONS, Equation
 from ._lookup import as_chain, as_equation, as_problem, count_steps
@@ -97,14 +99,16 @@ def measure_order(
     """
     start = time.perf_counter()
     if method not in ("exact", "monte_carlo"):
-        raise ValueError(f"method must be 'exact' or 'monte_carlo', got {method!r}")
+        raise PGPOValueError(f"method must be 'exact' or 'monte_carlo', got {method!r}")
     etas = _checked_etas(etas, method, horizon)
     problem, chain, equation = as_problem(problem), as_chain(chain), as_equation(equation)
     functions = tuple(as_observable(g) for g in observables)
     if not functions:
-        raise ValueError("observables must name at least one test function, got none")
+        raise PGPOValueError("observables must name at least one test function, got none")
     if len({g.name for g in functions}) < len(functions):
-        raise ValueError(f"observables must have distinct names, got {[g.name for g in functions]}")
+        raise PGPOValueError(
+            f"observables must have distinct names, got {[g.name for g in functions]}"
+        )
     check_batch(problem.num_examples, batch_size, replace)
     equation.check(problem, chain)
     asked = Comparison(problem, chain, equation, functions, etas, horizon, batch_size, replace)
@@ -193,11 +197,11 @@ def _checked_etas(etas: Sequence[float] | None, method: str, horizon: float) -> 
         etas = ETAS if method == "exact" else MONTE_CARLO_ETAS
     etas = tuple(float(eta) for eta in etas)
     if not etas:
-        raise ValueError("etas must hold step sizes, got none")
+        raise PGPOValueError("etas must hold step sizes, got none")
     for eta in etas:
         count_steps(eta, horizon)
     if any(fine >= coarse for coarse, fine in itertools.pairwise(etas)):
-        raise ValueError(f"etas must decrease, got {etas}")
+        raise PGPOValueError(f"etas must decrease, got {etas}")
     return etas
 
 

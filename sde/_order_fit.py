@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
+from pgpo_jax.errors import PGPOValueError
+
 # A rung whose error is within three standard errors of zero has no logarithm worth fitting.
 RESOLVED = 3.0
 _MISFIT = 0.01
@@ -104,10 +106,12 @@ def fit_polynomial(
     """
     n = len(etas)
     if n < 5:
-        raise ValueError(f"an order needs at least 5 step sizes, got {n}")
+        raise PGPOValueError(f"an order needs at least 5 step sizes, got {n}")
     noisy = standard_errors > 0
     if noisy.any() and not noisy.all():
-        raise ValueError("standard errors must be all zero (exact) or all positive (Monte Carlo)")
+        raise PGPOValueError(
+            "standard errors must be all zero (exact) or all positive (Monte Carlo)"
+        )
     if noisy.all():
         weights = 1 / standard_errors
         for last in (2, 3):

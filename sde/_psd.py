@@ -4,6 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from pgpo_jax.errors import PGPOValueError
+
 _RELATIVE_SLACK = 1e-10
 
 
@@ -51,13 +53,13 @@ def check_psd(matrices: Float[np.ndarray, "*batch m m"], what: str) -> None:
     """
     matrices = np.asarray(matrices)
     if not np.all(np.isfinite(matrices)):
-        raise ValueError(f"the diffusion matrix of {what} must be finite, got {matrices!r}")
+        raise PGPOValueError(f"the diffusion matrix of {what} must be finite, got {matrices!r}")
     size = float(np.max(np.abs(matrices), initial=0.0))
     if np.max(np.abs(matrices - np.swapaxes(matrices, -1, -2)), initial=0.0) > 1e-8 * size:
-        raise ValueError(f"the diffusion matrix of {what} must be symmetric")
+        raise PGPOValueError(f"the diffusion matrix of {what} must be symmetric")
     smallest = float(np.min(np.linalg.eigvalsh(matrices), initial=np.inf))
     if smallest < -_RELATIVE_SLACK * max(size, 1e-300):
-        raise ValueError(
+        raise PGPOValueError(
             f"the diffusion matrix of {what} must be positive semi-definite, got the eigenvalue "
             f"{smallest:.3g} (largest entry {size:.3g})"
         )

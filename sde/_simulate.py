@@ -8,6 +8,8 @@ import jax
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
+from pgpo_jax.errors import PGPOValueError
+
 from ._chains import Chain
 from ._equations import Coefficients, Equation
 from ._lookup import as_chain, as_equation, as_problem, count_steps
@@ -139,7 +141,7 @@ def simulate(
             substeps=substeps,
         )
         if backend not in ("diffrax", "scan") or (backend == "scan" and solver != "euler"):
-            raise ValueError(
+            raise PGPOValueError(
                 f"backend must be 'diffrax', or 'scan' with the Euler solver; got {backend!r} "
                 f"with {solver!r}"
             )

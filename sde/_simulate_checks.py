@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from pgpo_jax.errors import PGPOValueError
+
 from ._equations import Coefficients
 from ._psd import check_psd
 from ._simulate_solve import SOLVERS
@@ -45,11 +47,11 @@ def check_scheme(solver: str, substeps: int, richardson: bool) -> None:
             than its increments, and their leading error is not linear).
     """
     if solver not in SOLVERS:
-        raise ValueError(f"solver must be one of {', '.join(SOLVERS)}; got {solver!r}")
+        raise PGPOValueError(f"solver must be one of {', '.join(SOLVERS)}; got {solver!r}")
     if isinstance(substeps, bool) or not isinstance(substeps, int) or substeps < 1:
-        raise ValueError(f"substeps must be a whole number >= 1, got {substeps!r}")
+        raise PGPOValueError(f"substeps must be a whole number >= 1, got {substeps!r}")
     if richardson and solver != "euler":
-        raise ValueError(f"richardson extrapolates Euler; got solver={solver!r}")
+        raise PGPOValueError(f"richardson extrapolates Euler; got solver={solver!r}")
 
 
 def check_coefficients(
@@ -66,7 +68,7 @@ def check_coefficients(
     varies = np.max(np.abs(matrices - matrices[0])) > 1e-12 * np.max(np.abs(matrices))
     if SOLVERS[solver].additive and varies:
         fit = ", ".join(name for name, kind in SOLVERS.items() if not kind.additive)
-        raise ValueError(
+        raise PGPOValueError(
             f"solver {solver!r} takes only noise that does not depend on the state, and the "
             f"diffusion of {what} does; use one of {fit}"
         )

@@ -12,6 +12,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree
 
+from pgpo_jax.errors import PGPOFloatingPointError, PGPOValueError
+
 # Large enough that XLA spreads an operation over its threads, small enough to bound memory (MiB).
 CHUNK = 1 << 17
 
@@ -20,7 +22,7 @@ def check_paths(paths: int, chunk: int) -> None:
     """Raises ValueError unless paths and chunk are whole numbers >= 1."""
     for name, value in (("paths", paths), ("chunk", chunk)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise ValueError(f"{name} must be a whole number >= 1, got {value!r}")
+            raise PGPOValueError(f"{name} must be a whole number >= 1, got {value!r}")
 
 
 def even_chunks(paths: int, chunk: int) -> int:
@@ -120,7 +122,7 @@ def gather(
         rows = out[c * chunk : (c + 1) * chunk]
         rows[:] = np.asarray(part)[: len(rows), :dim]
     if not np.all(np.isfinite(out)):
-        raise FloatingPointError(
+        raise PGPOFloatingPointError(
             "the simulation left the domain of its coefficients (a path is not finite): the "
             "diffusion matrix lost positive semi-definiteness, or the step is too large"
         )

@@ -17,6 +17,8 @@ import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from pgpo_jax.errors import PGPOValueError
+
 
 class SolverKind(NamedTuple):
     """What the laboratory must know about a diffrax solver.
@@ -65,7 +67,7 @@ class SummedBrownianPath(diffrax.AbstractBrownianPath):
 
     def evaluate(self, t0, t1=None, left=True, use_levy=False):
         if use_levy or t1 is None:
-            raise ValueError("a summed path has increments only, no Levy area")
+            raise PGPOValueError("a summed path has increments only, no Levy area")
         middle = t0 + (t1 - t0) / 2
         halves: Any = self.fine.evaluate(t0, middle), self.fine.evaluate(middle, t1)
         return halves[0] + halves[1]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
 from pgpo_jax.tasks import is_synthetic
 from pgpo_jax.training import PRESETS, EvaluationConfig, RolloutConfig, TrainConfig
 from pgpo_jax.training._policy import TINY
@@ -51,16 +52,18 @@ def starting_point(argv: Sequence[str], folder: Path) -> tuple[str, TrainConfig]
     known, _ = parser.parse_known_args(list(argv))
     if known.preset is not None:
         if known.preset not in CLI_PRESETS:
-            raise ValueError(f"--preset must be one of {list(CLI_PRESETS)}, got {known.preset!r}")
+            raise PGPOValueError(
+                f"--preset must be one of {list(CLI_PRESETS)}, got {known.preset!r}"
+            )
         return f"preset {known.preset}", CLI_PRESETS[known.preset]
     if known.resume:
         source = Path(known.output or folder) / "config.json"
         if not source.is_file():
-            raise FileNotFoundError(f"nothing to resume: there is no run in {source.parent}")
+            raise PGPOFileNotFoundError(f"nothing to resume: there is no run in {source.parent}")
         try:
             return str(source), from_json(TrainConfig(), json.loads(source.read_text()))
         except json.JSONDecodeError as error:
-            raise ValueError(f"{source} is not JSON: {error}") from None
+            raise PGPOValueError(f"{source} is not JSON: {error}") from None
     name = suitable_preset(known.model, known.task)
     return f"preset {name}", CLI_PRESETS[name]
 
@@ -89,7 +92,7 @@ def from_json(default: T, values: dict[str, Any], where: str = "") -> T:
     changes = {}
     for name, value in values.items():
         if name not in known:
-            raise ValueError(f"a configuration has no field {where}{name}")
+            raise PGPOValueError(f"a configuration has no field {where}{name}")
         old = getattr(default, name)
         if dataclasses.is_dataclass(old) and isinstance(value, dict):
             changes[name] = from_json(old, value, f"{where}{name}.")

@@ -7,6 +7,7 @@ from pathlib import Path
 import tyro
 
 from pgpo_jax.cli._overview import overview
+from pgpo_jax.errors import PGPOFileExistsError
 from pgpo_jax.reports import write_run_report
 from pgpo_jax.training import PRESETS, TrainConfig, train
 
@@ -88,15 +89,17 @@ def claim(output: Path | None, *, overwrite: bool) -> Path:
     if folder.is_dir():
         found = {entry.name for entry in folder.iterdir()}
         if found and not overwrite:
-            raise FileExistsError(f"{folder} is not empty: pass --overwrite or another --output")
+            raise PGPOFileExistsError(
+                f"{folder} is not empty: pass --overwrite or another --output"
+            )
         if found - _OWN:
-            raise FileExistsError(
+            raise PGPOFileExistsError(
                 f"{folder} holds more than a demo and is not overwritten: {sorted(found - _OWN)}"
             )
         for name in found:
             entry = folder / name
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     elif folder.exists():
-        raise FileExistsError(f"{folder} is a file, not a folder")
+        raise PGPOFileExistsError(f"{folder} is a file, not a folder")
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -5,6 +5,7 @@ from typing import Literal
 import jax
 import tyro
 
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.reports import mean_interval
 from pgpo_jax.tasks import Question, is_synthetic, load_questions
 from pgpo_jax.training import (
@@ -73,7 +74,7 @@ def main(argv: Sequence[str]) -> None:
     )
     shards = command.mesh.row_shards
     if command.batch % shards:
-        raise ValueError(
+        raise PGPOValueError(
             f"--batch must be divisible by mesh.data * mesh.fsdp = {shards}, got {command.batch}"
         )
     connect(command.distributed)
@@ -104,10 +105,10 @@ def first_questions(task: str, split: str, count: int) -> list[Question]:
         ValueError: if there are fewer, or `count` is negative.
     """
     if count < 0:
-        raise ValueError(f"--questions must be at least 0, got {count}")
+        raise PGPOValueError(f"--questions must be at least 0, got {count}")
     found = load_questions(task, split=split)
     if is_synthetic(task):
         return [found[i] for i in range(count or _ENDLESS)]
     if count > len(found):
-        raise ValueError(f"--questions must be at most {len(found)} for {task}, got {count}")
+        raise PGPOValueError(f"--questions must be at most {len(found)} for {task}, got {count}")
     return list(found[: count or len(found)])

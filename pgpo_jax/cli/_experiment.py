@@ -2,6 +2,8 @@ import importlib
 import pkgutil
 from collections.abc import Sequence
 
+from pgpo_jax.errors import PGPOValueError
+
 
 def main(argv: Sequence[str]) -> int | None:
     """Runs `pgpo experiment NAME [options]`, as `python -m experiments.NAME [options]` does."""
@@ -30,5 +32,7 @@ def forward(name: str, argv: Sequence[str]) -> int | None:
     """
     names = experiments()
     if name not in names:
-        raise ValueError(f"there is no experiment {name!r}; there are {', '.join(names) or 'none'}")
+        raise PGPOValueError(
+            f"there is no experiment {name!r}; there are {', '.join(names) or 'none'}"
+        )
     return importlib.import_module(f"experiments.{name}").main(list(argv))

@@ -9,6 +9,7 @@ import tyro
 from flax import nnx
 
 from pgpo_jax.cli._defaults import from_json
+from pgpo_jax.errors import PGPOFileExistsError, PGPOFileNotFoundError, PGPOValueError
 from pgpo_jax.models import merged, save_pretrained
 from pgpo_jax.training import Checkpoints, TrainConfig, init_state, load_policy, make_optimizer
 from pgpo_jax.training._checkpoint import released
@@ -43,14 +44,16 @@ def main(argv: Sequence[str]) -> None:
     command = tyro.cli(ExportCommand, prog="pgpo export", args=list(argv))
     path = command.run / "config.json"
     if not path.is_file():
-        raise FileNotFoundError(f"there is no run in {command.run}: config.json is missing")
+        raise PGPOFileNotFoundError(f"there is no run in {command.run}: config.json is missing")
     if command.output.exists() and (
         not command.output.is_dir() or next(command.output.iterdir(), None) is not None
     ):
-        raise FileExistsError(f"{command.output} exists and is not an empty folder")
+        raise PGPOFileExistsError(f"{command.output} exists and is not an empty folder")
     config = from_json(TrainConfig(), json.loads(path.read_text(encoding="utf-8")))
     if command.weights == "teacher" and config.teacher.kind == "live":
-        raise ValueError("--weights teacher needs a teacher of its own, got a run with a live one")
+        raise PGPOValueError(
+            "--weights teacher needs a teacher of its own, got a run with a live one"
+        )
     policy, params = load_policy(config.model, dtype=config.dtype, param_dtype=config.param_dtype)
     template = init_state(params, make_optimizer(config), config.teacher, lora=config.lora)
     # Claimed, since opening the checkpoints of a live run would tidy away what it is writing.

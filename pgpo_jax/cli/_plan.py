@@ -12,6 +12,7 @@ import tyro
 
 from pgpo_jax.cli._defaults import starting_point
 from pgpo_jax.cli._overview import align
+from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
 from pgpo_jax.models import QWEN3_SHAPES, Qwen3Config
 from pgpo_jax.training import TrainConfig, make_mesh
 from pgpo_jax.training._fit import changed_flags, changes_to_fit, smaller_steps
@@ -91,11 +92,11 @@ def model_shape(model: str) -> Qwen3Config:
         try:
             return Qwen3Config.from_dict(json.loads(path.read_text(encoding="utf-8")))
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is not valid JSON: {error}") from error
+            raise PGPOValueError(f"{path} is not valid JSON: {error}") from error
     for name, shape in QWEN3_SHAPES.items():
         if path.name.lower() == name.lower():
             return shape
-    raise FileNotFoundError(
+    raise PGPOFileNotFoundError(
         f"{model!r} is no folder, no config.json and none of {', '.join(QWEN3_SHAPES)}"
     )
 

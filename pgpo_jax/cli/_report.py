@@ -5,6 +5,7 @@ from pathlib import Path
 import tyro
 
 from pgpo_jax.cli._overview import overview
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.reports import write_run_report
 
 
@@ -39,7 +40,7 @@ def short_names(folders: Sequence[Path]) -> list[str]:
     """
     parts = [folder.resolve().parts for folder in folders]
     if len(set(parts)) != len(parts):
-        raise ValueError(f"a run can be compared once only, got {[str(f) for f in folders]}")
+        raise PGPOValueError(f"a run can be compared once only, got {[str(f) for f in folders]}")
     for depth in range(1, max(map(len, parts), default=0) + 1):
         names = ["/".join(part[-depth:]) for part in parts]
         if len(set(names)) == len(names):

@@ -8,6 +8,7 @@ import tyro
 
 from pgpo_jax.cli._eval import first_questions
 from pgpo_jax.cli._overview import printable
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.tasks import Question, grade
 from pgpo_jax.training import MeshConfig, RolloutConfig, load_policy, make_mesh
 from pgpo_jax.training._fit import refuse_too_large_to_sample
@@ -48,7 +49,7 @@ def main(argv: Sequence[str]) -> None:
     """Runs `pgpo sample`."""
     command = tyro.cli(SampleCommand, prog="pgpo sample", args=list(argv))
     if command.questions < 1 or command.samples < 1:
-        raise ValueError(
+        raise PGPOValueError(
             "--questions and --samples must be positive, "
             f"got {command.questions} and {command.samples}"
         )
@@ -75,7 +76,7 @@ def main(argv: Sequence[str]) -> None:
     for number, question in enumerate(questions):
         ids = policy.encode_question(question)
         if len(ids) > command.max_prompt:
-            raise ValueError(
+            raise PGPOValueError(
                 f"question {question.id} has {len(ids)} tokens: raise --max-prompt, "
                 f"now {command.max_prompt}"
             )

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, ScalarLike
 
 from pgpo_jax._reduce import Mask, SequenceMask, mean_of, pooled
+from pgpo_jax.errors import PGPOValueError
 
 
 def aggregate(
@@ -56,10 +57,10 @@ def aggregate(
     total, count = pooled(per_token, response_mask, sequence_mask, mode)
     if mode == "token_mean":
         if num_sequences is not None:
-            raise ValueError("num_sequences has no part in mode='token_mean'; give num_tokens.")
+            raise PGPOValueError("num_sequences has no part in mode='token_mean'; give num_tokens.")
         return mean_of(total, count if num_tokens is None else jnp.asarray(num_tokens))
     if num_tokens is not None:
-        raise ValueError(f"num_tokens has no part in mode={mode!r}; give num_sequences.")
+        raise PGPOValueError(f"num_tokens has no part in mode={mode!r}; give num_sequences.")
     return mean_of(
         total, jnp.asarray(per_token.shape[0] if num_sequences is None else num_sequences)
     )

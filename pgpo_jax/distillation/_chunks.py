@@ -6,6 +6,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Shaped
 
+from pgpo_jax.errors import PGPOValueError
+
 
 class ChunkLayout(NamedTuple):
     """`number` chunks of `rows * length` tokens each; the token dimension is padded to fit.
@@ -45,7 +47,7 @@ def chunk_layout(batch: int, tokens: int, chunk_size: int) -> ChunkLayout:
         ValueError: chunk_size below 1.
     """
     if chunk_size < 1:
-        raise ValueError(f"chunk_size must be at least 1 token, got {chunk_size!r}.")
+        raise PGPOValueError(f"chunk_size must be at least 1 token, got {chunk_size!r}.")
     rows = batch if batch <= chunk_size else 1
     per_row = batch * tokens // rows
     length = max(1, min(per_row, chunk_size // rows))

@@ -16,6 +16,7 @@ from pgpo_jax._categorical import (
 from pgpo_jax._precision import at_least_float32
 from pgpo_jax._reduce import check_choice
 from pgpo_jax.distillation._most_likely import most_likely
+from pgpo_jax.errors import PGPOValueError
 
 Support = Literal["full", "topk_tail", "topk", "sampled"]
 
@@ -26,7 +27,7 @@ _LEAST_TAIL = 1e-7
 def check_temperature(temperature: float | int) -> None:
     """Refuse a temperature that logits cannot be divided by."""
     if not 0 < temperature < float("inf"):
-        raise ValueError(f"temperature must be a finite number > 0, got {temperature!r}.")
+        raise PGPOValueError(f"temperature must be a finite number > 0, got {temperature!r}.")
 
 
 def check_divergence(
@@ -35,17 +36,17 @@ def check_divergence(
     """Refuse a divergence that is not defined, before any work is done."""
     check_choice("support", support, get_args(Support))
     if not 0 <= teacher_weight <= 1:
-        raise ValueError(f"teacher_weight must be in [0, 1], got {teacher_weight!r}.")
+        raise PGPOValueError(f"teacher_weight must be in [0, 1], got {teacher_weight!r}.")
     check_temperature(temperature)
     if support.startswith("topk") and k < 1:
-        raise ValueError(f"k must be at least 1 for support={support!r}, got {k!r}.")
+        raise PGPOValueError(f"k must be at least 1 for support={support!r}, got {k!r}.")
     if support == "sampled" and teacher_weight != 1:
-        raise ValueError(
+        raise PGPOValueError(
             f"support='sampled' estimates KL(student||teacher), so teacher_weight must be 1, "
             f"got {teacher_weight!r}."
         )
     if support == "sampled" and not has_tokens:
-        raise ValueError("support='sampled' needs the sampled `tokens`, got None.")
+        raise PGPOValueError("support='sampled' needs the sampled `tokens`, got None.")
 
 
 def tempered(

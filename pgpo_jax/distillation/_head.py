@@ -21,6 +21,7 @@ from pgpo_jax.distillation._divergence import check_divergence, divergence, temp
 from pgpo_jax.distillation._importance import importance_ratio
 from pgpo_jax.distillation._modulation import check_modulation, modulation_weights
 from pgpo_jax.distillation._teacher import check_rate, trust_region_logits
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.information import ESTIMATORS, SIGNALS
 from pgpo_jax.information._outcome import outcome_sign
 
@@ -147,18 +148,18 @@ def sdpo_head_loss(
     check_choice("information", information, SIGNALS)
     check_modulation(modulation, alpha, rho_max, rho_min)
     if (success is None) is (information == "outcome"):
-        raise ValueError(
+        raise PGPOValueError(
             "information='outcome' and success belong together; got "
             f"{information!r} {'without' if success is None else 'with'} success."
         )
     trust_region = (reference_hidden, reference_head, trust_region_rate)
     if any(x is None for x in trust_region) and any(x is not None for x in trust_region):
-        raise ValueError(
+        raise PGPOValueError(
             "reference_hidden, reference_head and trust_region_rate belong together; got "
             f"{[x is not None for x in trust_region]} of them."
         )
     if (old_logprobs is None) != (is_clip is None):
-        raise ValueError(
+        raise PGPOValueError(
             "old_logprobs and is_clip belong together; got only "
             f"{'is_clip' if old_logprobs is None else 'old_logprobs'}."
         )

@@ -4,12 +4,13 @@ import jax
 from jaxtyping import Array, Float
 
 from pgpo_jax._precision import at_least_float32
+from pgpo_jax.errors import PGPOValueError
 
 
 def check_rate(rate: float | int) -> None:
     """Refuse a mixing rate outside [0, 1]."""
     if not 0 <= rate <= 1:
-        raise ValueError(f"The trust-region rate must be in [0, 1], got {rate!r}.")
+        raise PGPOValueError(f"The trust-region rate must be in [0, 1], got {rate!r}.")
 
 
 def trust_region_logits(

@@ -4,6 +4,7 @@ from jaxtyping import Array, Float, Int
 
 from pgpo_jax._categorical import finite, token_log_probs
 from pgpo_jax._reduce import Mask, SequenceMask, mean_over
+from pgpo_jax.errors import PGPOValueError
 
 
 def pointwise_gain_per_token(
@@ -13,7 +14,7 @@ def pointwise_gain_per_token(
 ) -> Float[Array, "*batch"]:
     """log q(y) - log p(y) of the sampled token y, in nats; of either sign."""
     if tokens is None:
-        raise ValueError("The pointwise estimator needs the sampled `tokens`, got None.")
+        raise PGPOValueError("The pointwise estimator needs the sampled `tokens`, got None.")
     return log_ratio(
         token_log_probs(student_logits, tokens), token_log_probs(teacher_logits, tokens)
     )

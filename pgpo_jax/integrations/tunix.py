@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Int, ScalarLike, Shaped
 from tunix.models.qwen3 import model as tunix_qwen3  # pyright: ignore[reportMissingImports]  # extra
 from tunix.sft import peft_trainer  # pyright: ignore[reportMissingImports]  # extra
 
+from pgpo_jax.errors import PGPOTypeError, PGPOValueError
 from pgpo_jax.models import Qwen3, Qwen3Config
 from pgpo_jax.models._qwen3 import attention_mask, positions
 
@@ -59,9 +60,9 @@ def with_information(
     """
     base = peft_trainer.PeftTrainer
     if not (isinstance(trainer, type) and issubclass(trainer, base)):
-        raise TypeError(f"trainer must be a subclass of Tunix's PeftTrainer, got {trainer!r}.")
+        raise PGPOTypeError(f"trainer must be a subclass of Tunix's PeftTrainer, got {trainer!r}.")
     if trainer._train_step is not base._train_step:
-        raise TypeError(
+        raise PGPOTypeError(
             f"trainer must keep PeftTrainer's training step, {trainer.__name__} has its own."
         )
 
@@ -69,7 +70,7 @@ def with_information(
         def __init__(self, model: nnx.Module, optimizer: Any, training_config: Any, *args, **kw):
             parts = training_config.gradient_accumulation_steps
             if parts is not None and parts > 1:
-                raise ValueError(
+                raise PGPOValueError(
                     "gradient_accumulation_steps must be None or 1, got "
                     f"{parts}: the signal of the last part alone would scale the step of all."
                 )
@@ -77,7 +78,7 @@ def with_information(
 
         def _train_step(self, model: nnx.Module, optimizer: nnx.Optimizer, inputs: Any):
             if not self._has_aux:
-                raise ValueError(
+                raise PGPOValueError(
                     "The loss must return the signal: with_loss_fn(..., has_aux=True)."
                 )
             gradient = nnx.value_and_grad(
@@ -203,15 +204,15 @@ def check_model(model: Any) -> None:
         ValueError: a mixture of experts, or a `rope_theta` other than 1e6.
     """
     if not isinstance(model, tunix_qwen3.Qwen3):
-        raise TypeError(f"model must be a Qwen3 of Tunix, got {type(model).__name__}.")
+        raise PGPOTypeError(f"model must be a Qwen3 of Tunix, got {type(model).__name__}.")
     if model.config.rope_theta != ROPE_THETA:
-        raise ValueError(
+        raise PGPOValueError(
             f"rope_theta must be {ROPE_THETA}, got {model.config.rope_theta}: Tunix's Qwen3 does "
             "not read it and turns by 1000000, so the model would not be the one of the weights. "
             "Load them with pgpo_jax.models.load_pretrained."
         )
     if model.config.num_experts is not None:
-        raise ValueError(
+        raise PGPOValueError(
             f"num_experts must be None (a dense model), got {model.config.num_experts}."
         )
 

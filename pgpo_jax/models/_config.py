@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pgpo_jax.errors import PGPOFileNotFoundError, PGPOTypeError, PGPOValueError
+
 _MODEL_TYPE = "qwen3"
 _ARCHITECTURE = "Qwen3ForCausalLM"
 # What the architecture fixes: a file that says otherwise describes a model we would get wrong.
@@ -77,23 +79,25 @@ class Qwen3Config:
         ):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name} must be an int, got {value!r}.")
+                raise PGPOTypeError(f"{name} must be an int, got {value!r}.")
             if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
+                raise PGPOValueError(f"{name} must be at least 1, got {value}.")
         for name in ("rope_theta", "rms_norm_eps", "initializer_range"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float):
-                raise TypeError(f"{name} must be a number, got {value!r}.")
+                raise PGPOTypeError(f"{name} must be a number, got {value!r}.")
             if not 0 < value < float("inf"):
-                raise ValueError(f"{name} must be positive and finite, got {value}.")
+                raise PGPOValueError(f"{name} must be positive and finite, got {value}.")
         if not isinstance(self.tie_word_embeddings, bool):
-            raise TypeError(
+            raise PGPOTypeError(
                 f"tie_word_embeddings must be a bool, got {self.tie_word_embeddings!r}."
             )
         if self.head_dim % 2:
-            raise ValueError(f"head_dim must be even for rotary positions, got {self.head_dim}.")
+            raise PGPOValueError(
+                f"head_dim must be even for rotary positions, got {self.head_dim}."
+            )
         if self.num_attention_heads % self.num_key_value_heads:
-            raise ValueError(
+            raise PGPOValueError(
                 "num_attention_heads must be a multiple of num_key_value_heads, got "
                 f"{self.num_attention_heads} and {self.num_key_value_heads}."
             )
@@ -113,24 +117,24 @@ class Qwen3Config:
                 another activation, or a size that is absent.
         """
         if values.get("model_type") != _MODEL_TYPE:
-            raise ValueError(
+            raise PGPOValueError(
                 f"config.json: model_type must be {_MODEL_TYPE!r}, "
                 f"got {values.get('model_type')!r}."
             )
         for key, wanted in _FIXED.items():
             if values.get(key, wanted) != wanted:
-                raise ValueError(
+                raise PGPOValueError(
                     f"config.json: {key} must be {wanted!r} (nothing else is implemented), "
                     f"got {values[key]!r}."
                 )
         layer_types = values.get("layer_types") or ()
         if any(kind != "full_attention" for kind in layer_types):
-            raise ValueError(
+            raise PGPOValueError(
                 "config.json: layer_types must all be 'full_attention', got "
                 f"{sorted(set(layer_types))}."
             )
         if values.get("attention_dropout"):
-            raise ValueError(
+            raise PGPOValueError(
                 "config.json: attention_dropout must be 0 (dropout is not implemented), "
                 f"got {values['attention_dropout']!r}."
             )
@@ -143,7 +147,7 @@ class Qwen3Config:
         for key in sorted(required - known.keys()):
             near = difflib.get_close_matches(key, values.keys(), n=2)
             hint = f"; nearest keys: {', '.join(near)}" if near else ""
-            raise ValueError(f"config.json: {key} is absent{hint}.")
+            raise PGPOValueError(f"config.json: {key} is absent{hint}.")
         known.setdefault("num_key_value_heads", known["num_attention_heads"])
         known["rope_theta"] = _rope_theta(values)
         eos = known.get("eos_token_id")
@@ -167,13 +171,13 @@ class Qwen3Config:
         """
         path = Path(folder) / "config.json"
         if not path.is_file():
-            raise FileNotFoundError(f"No config.json in {Path(folder)}: not a model folder.")
+            raise PGPOFileNotFoundError(f"No config.json in {Path(folder)}: not a model folder.")
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is not valid JSON: {error}.") from error
+            raise PGPOValueError(f"{path} is not valid JSON: {error}.") from error
         if not isinstance(values, dict):
-            raise ValueError(f"{path} must hold a JSON object, got {type(values).__name__}.")
+            raise PGPOValueError(f"{path} must hold a JSON object, got {type(values).__name__}.")
         return cls.from_dict(values)
 
     def to_dict(self, dtype: str = "float32") -> dict[str, Any]:
@@ -208,21 +212,23 @@ def _rope_theta(values: Mapping[str, Any]) -> float:
         if block is None:
             continue
         if not isinstance(block, Mapping):
-            raise ValueError(f"config.json: {key} must be an object, got {block!r}.")
+            raise PGPOValueError(f"config.json: {key} must be an object, got {block!r}.")
         kind = block.get("rope_type", block.get("type", "default"))
         if kind != "default":
-            raise ValueError(
+            raise PGPOValueError(
                 f"config.json: {key} asks for the RoPE scaling {kind!r}; only 'default' (none) is "
                 "implemented. Remove it to use the model within its trained length."
             )
         if "rope_theta" in block:
             if theta is not None and theta != block["rope_theta"]:
-                raise ValueError(
+                raise PGPOValueError(
                     f"config.json: rope_theta is {theta} but {key} says {block['rope_theta']}."
                 )
             theta = block["rope_theta"]
     if theta is None:
-        raise ValueError("config.json: neither rope_theta nor rope_parameters.rope_theta is given.")
+        raise PGPOValueError(
+            "config.json: neither rope_theta nor rope_parameters.rope_theta is given."
+        )
     if isinstance(theta, bool) or not isinstance(theta, int | float):
-        raise ValueError(f"config.json: rope_theta must be a number, got {theta!r}.")
+        raise PGPOValueError(f"config.json: rope_theta must be a number, got {theta!r}.")
     return float(theta)

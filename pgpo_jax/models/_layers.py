@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.models._config import Qwen3Config
 
 
@@ -124,10 +125,14 @@ def check_attention(implementation: str, dtype: Any) -> None:
         ValueError: naming the rule and the value.
     """
     if implementation not in ("xla", "chunked", "cudnn"):
-        raise ValueError(f"attention must be 'xla', 'chunked' or 'cudnn', got {implementation!r}.")
+        raise PGPOValueError(
+            f"attention must be 'xla', 'chunked' or 'cudnn', got {implementation!r}."
+        )
     name = jnp.dtype(dtype).name
     if implementation == "cudnn" and name not in ("bfloat16", "float16"):
-        raise ValueError(f"dtype must be bfloat16 or float16 with attention 'cudnn', got {name}.")
+        raise PGPOValueError(
+            f"dtype must be bfloat16 or float16 with attention 'cudnn', got {name}."
+        )
 
 
 def attend(

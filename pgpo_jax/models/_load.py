@@ -17,6 +17,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from safetensors import SafetensorError, safe_open
 
+from pgpo_jax.errors import PGPOFileNotFoundError, PGPOTypeError, PGPOValueError
 from pgpo_jax.models._config import Qwen3Config
 from pgpo_jax.models._names import Source, by_path, sources
 from pgpo_jax.models._qwen3 import Qwen3
@@ -111,7 +112,7 @@ def find_folder(folder: str | os.PathLike[str]) -> Path:
         return path
     name = os.fspath(folder)
     if path.exists() or not isinstance(name, str) or not _HUB_ID.fullmatch(name):
-        raise FileNotFoundError(
+        raise PGPOFileNotFoundError(
             f"No model folder {name!r} (and it is not of the form of a Hub id, 'owner/name')."
         )
     import huggingface_hub
@@ -123,7 +124,7 @@ def find_folder(folder: str | os.PathLike[str]) -> Path:
         )
     # Being offline shows as any of these; what was tried matters more than which.
     except (OSError, HfHubHTTPError, HFValidationError) as error:
-        raise FileNotFoundError(
+        raise PGPOFileNotFoundError(
             f"No folder {name!r} here, and fetching the repository {name!r} from the Hugging Face "
             f"Hub failed ({type(error).__name__}: {str(error).strip().splitlines()[0]}). Offline, "
             "give the path of a folder with config.json and *.safetensors."
@@ -144,7 +145,7 @@ class _Files:
             files = sorted(set(listed.values()))
         else:
             found = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".safetensors"))
-            raise FileNotFoundError(
+            raise PGPOFileNotFoundError(
                 f"Neither {WEIGHTS} nor {INDEX} in {folder}"
                 + (f"; it holds {', '.join(found)}" if found else "")
                 + ". Pickled weights are not read: convert them to safetensors."
@@ -154,11 +155,11 @@ class _Files:
         twice = []
         for file in files:
             if not (folder / file).is_file():
-                raise FileNotFoundError(f"{INDEX} lists {file}, which is not in {folder}.")
+                raise PGPOFileNotFoundError(f"{INDEX} lists {file}, which is not in {folder}.")
             try:
                 self._open[file] = safe_open(folder / file, framework="np")
             except SafetensorError as error:
-                raise ValueError(
+                raise PGPOValueError(
                     f"{folder / file} is truncated or not a safetensors file: {error}."
                 ) from error
             names = self._open[file].keys()
@@ -167,11 +168,11 @@ class _Files:
                     twice.append(f"{name} ({self._where[name]}, {file})")
                 self._where[name] = file
         if twice:
-            raise ValueError(f"Tensors in {folder} that are in two files: {_some(twice)}.")
+            raise PGPOValueError(f"Tensors in {folder} that are in two files: {_some(twice)}.")
         if listed is not None:
             lost = [f"{name} ({file})" for name, file in listed.items() if name not in self._where]
             if lost:
-                raise ValueError(f"{INDEX} lists tensors that its files lack: {_some(lost)}.")
+                raise PGPOValueError(f"{INDEX} lists tensors that its files lack: {_some(lost)}.")
 
     def _slice(self, name: str) -> Any:
         return self._open[self._where[name]].get_slice(name)
@@ -211,7 +212,7 @@ class _Files:
                     "tie_word_embeddings"
                 )
         if faults:
-            raise ValueError(f"The weights in {self.folder} do not fit: {_some(faults, '; ')}.")
+            raise PGPOValueError(f"The weights in {self.folder} do not fit: {_some(faults, '; ')}.")
 
     def read(self, source: Source, index: tuple[slice, ...], dtype: np.dtype) -> np.ndarray:
         """The part `index` of our (stacked, transposed) array, cast to `dtype`."""
@@ -245,16 +246,18 @@ def _read_index(path: Path) -> dict[str, str]:
     try:
         listed = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
         if not all(isinstance(file, str) for file in listed.values()):
-            raise TypeError("weight_map must map names to file names")
+            raise PGPOTypeError("weight_map must map names to file names")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is not an index of safetensors: {error!r}.") from error
+        raise PGPOValueError(f"{path} is not an index of safetensors: {error!r}.") from error
     for name, file in listed.items():
         # Lexically: in the Hub's cache the files themselves are links to elsewhere.
         parts = PurePosixPath(file.replace("\\", "/"))
         if parts.is_absolute() or PureWindowsPath(file).drive or ".." in parts.parts:
-            raise ValueError(f"{path}: {name} points outside the folder, to {file!r}.")
+            raise PGPOValueError(f"{path}: {name} points outside the folder, to {file!r}.")
         if parts.suffix != ".safetensors":
-            raise ValueError(f"{path}: {name} is in {file!r}, which is not a .safetensors file.")
+            raise PGPOValueError(
+                f"{path}: {name} is in {file!r}, which is not a .safetensors file."
+            )
     return listed
 
 

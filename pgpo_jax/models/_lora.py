@@ -19,6 +19,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Float, Key
 
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.models._sharding import partition_spec
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -120,10 +121,10 @@ def init_lora(
     ((2, 16, 4), (2, 4, 32))
     """
     if rank < 1:
-        raise ValueError(f"The rank of LoRA must be at least 1, got {rank}.")
+        raise PGPOValueError(f"The rank of LoRA must be at least 1, got {rank}.")
     unknown = [name for name in targets if name not in LORA_TARGETS]
     if unknown or not targets:
-        raise ValueError(
+        raise PGPOValueError(
             f"The targets of LoRA must be one or more of {', '.join(LORA_TARGETS)}, got "
             f"{', '.join(map(repr, unknown or targets)) or 'none'}."
         )
@@ -134,7 +135,7 @@ def init_lora(
         kernel = params["layers"][name]
         layers, inputs, outputs = kernel.shape
         if rank > min(inputs, outputs):
-            raise ValueError(
+            raise PGPOValueError(
                 f"The rank of LoRA must be at most {min(inputs, outputs)}, the smaller side of "
                 f"{name}, got {rank}."
             )

@@ -12,6 +12,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.models._config import Qwen3Config
 from pgpo_jax.models._layers import (
     LayerWeights,
@@ -108,7 +109,7 @@ class Qwen3(nnx.Module):
         if mesh is not None:
             check_mesh(config, mesh)
         if isinstance(remat, str) and not hasattr(jax.checkpoint_policies, remat):
-            raise ValueError(
+            raise PGPOValueError(
                 f"remat must be a bool or the name of a policy in jax.checkpoint_policies, "
                 f"got {remat!r}."
             )

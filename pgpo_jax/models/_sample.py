@@ -11,6 +11,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, Key, Shaped, UInt32
 
+from pgpo_jax.errors import PGPOTypeError, PGPOValueError
 from pgpo_jax.models._generate import Settings, generate
 from pgpo_jax.models._qwen3 import Qwen3
 
@@ -93,13 +94,13 @@ def sample(
     ):
         _check_int(name, value, low, high)
     if not eos:
-        raise ValueError("eos_id must name at least one id.")
+        raise PGPOValueError("eos_id must name at least one id.")
     _check_range("temperature", temperature, 0.0, None)
     _check_range("top_p", top_p, 0.0, 1.0, open_low=True)
     _check_prompts(prompt_tokens, prompt_mask, vocabulary)
     rows = prompt_tokens.shape[0] * samples_per_prompt
     if key.shape not in ((), (rows,)):
-        raise ValueError(
+        raise PGPOValueError(
             f"key must be one key or one per row, {rows} = {prompt_tokens.shape[0]} prompts x "
             f"{samples_per_prompt} samples; got shape {key.shape}."
         )
@@ -140,10 +141,10 @@ def row_keys(key: Key[Array, ""], rows: UInt32[Array | np.ndarray, " R"]) -> Key
 
 def _check_int(name: str, value: Any, low: int, high: int | None) -> None:
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} must be an int, got {value!r}.")
+        raise PGPOTypeError(f"{name} must be an int, got {value!r}.")
     if value < low or (high is not None and value >= high):
         bound = f"at least {low}" if high is None else f"in [{low}, {high}) (the vocabulary)"
-        raise ValueError(f"{name} must be {bound}, got {value}.")
+        raise PGPOValueError(f"{name} must be {bound}, got {value}.")
 
 
 def _check_range(
@@ -155,7 +156,7 @@ def _check_range(
     inside = number > low if open_low else number >= low
     if not (inside and number < float("inf") and (high is None or number <= high)):
         bound = f"{'(' if open_low else '['}{low:g}, {'inf)' if high is None else f'{high:g}]'}"
-        raise ValueError(f"{name} must lie in {bound}, got {number}.")
+        raise PGPOValueError(f"{name} must lie in {bound}, got {number}.")
 
 
 def _check_prompts(tokens: Any, mask: Any, vocabulary: int) -> None:
@@ -165,14 +166,14 @@ def _check_prompts(tokens: Any, mask: Any, vocabulary: int) -> None:
         return
     tokens, mask = np.asarray(tokens), np.asarray(mask).astype(bool)
     if not mask.any(axis=1).all():
-        raise ValueError(
+        raise PGPOValueError(
             "Every prompt needs at least one token; prompt_mask has none in row "
             f"{int(np.argmin(mask.any(axis=1)))}."
         )
     outside = mask & ((tokens < 0) | (tokens >= vocabulary))
     if outside.any():
         row, column = (int(x[0]) for x in np.nonzero(outside))
-        raise ValueError(
+        raise PGPOValueError(
             f"prompt_tokens must lie in [0, {vocabulary}) (the vocabulary), got "
             f"{int(tokens[row, column])} at row {row}, position {column}."
         )

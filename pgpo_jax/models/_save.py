@@ -14,6 +14,7 @@ import numpy as np
 from flax import nnx
 from safetensors.numpy import save_file
 
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.models._load import INDEX, WEIGHTS
 from pgpo_jax.models._lora import AdaptedKernel
 from pgpo_jax.models._names import by_path, sources
@@ -50,17 +51,17 @@ def save_pretrained(
     flat = by_path(nnx.split(model, nnx.Param)[1])
     stored = np.dtype(flat["embedding",].dtype if dtype is None else dtype)
     if stored.name not in _DTYPES:
-        raise ValueError(f"dtype must be one of {', '.join(_DTYPES)}, got {stored.name}.")
+        raise PGPOValueError(f"dtype must be one of {', '.join(_DTYPES)}, got {stored.name}.")
     if max_shard_bytes < 1:
-        raise ValueError(f"max_shard_bytes must be at least 1, got {max_shard_bytes}.")
+        raise PGPOValueError(f"max_shard_bytes must be at least 1, got {max_shard_bytes}.")
     adapted = [".".join(path) for path, leaf in flat.items() if _is_adapted(leaf)]
     if adapted:
-        raise ValueError(
+        raise PGPOValueError(
             f"{adapted[0]} is a kernel with something added to it; a file holds their sum: see "
             "pgpo_jax.models.merged."
         )
     if not all(leaf.get_value().is_fully_addressable for leaf in flat.values()):
-        raise ValueError("The weights lie on several hosts; gather them on one before saving.")
+        raise PGPOValueError("The weights lie on several hosts; gather them on one before saving.")
 
     # (Hugging Face name, path, layer or None), in the order of the layers.
     entries = []
@@ -124,7 +125,7 @@ def _narrowed(array: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
         stored = array.astype(dtype)
     lost = np.isfinite(array) & ~np.isfinite(stored)
     if lost.any():
-        raise ValueError(
+        raise PGPOValueError(
             f"dtype must hold every weight: {dtype.name} cannot hold {float(array[lost][0]):g} of "
             f"{name}; bfloat16 has the range of float32."
         )

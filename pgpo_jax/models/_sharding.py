@@ -11,6 +11,7 @@ import jax
 from flax import nnx
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.models._config import Qwen3Config
 
 MESH_AXES = ("data", "fsdp", "tensor")
@@ -70,9 +71,9 @@ def make_mesh(
     shape = (data, fsdp, tensor)
     found = list(jax.devices() if devices is None else devices)
     if min(shape) < 1:
-        raise ValueError(f"Mesh axes must be at least 1, got data, fsdp, tensor = {shape}.")
+        raise PGPOValueError(f"Mesh axes must be at least 1, got data, fsdp, tensor = {shape}.")
     if math.prod(shape) != len(found):
-        raise ValueError(
+        raise PGPOValueError(
             f"A mesh of data x fsdp x tensor = {data} x {fsdp} x {tensor} needs "
             f"{math.prod(shape)} devices, got {len(found)}."
         )
@@ -95,7 +96,7 @@ def partition_spec(axes: Sequence[str | None], mesh: Mesh | AbstractMesh) -> Par
     entries = []
     for name in axes:
         if name is not None and name not in SHARDING_RULES:
-            raise ValueError(
+            raise PGPOValueError(
                 f"{name!r} is not a logical axis; known are {', '.join(SHARDING_RULES)}."
             )
         rule = () if name is None else SHARDING_RULES[name]
@@ -117,9 +118,9 @@ def check_mesh(config: Qwen3Config, mesh: Mesh | AbstractMesh) -> None:
     """
     unknown = set(mesh.axis_names) - set(MESH_AXES)
     if unknown:
-        raise ValueError(f"Mesh axes must be among {MESH_AXES}, got {mesh.axis_names}.")
+        raise PGPOValueError(f"Mesh axes must be among {MESH_AXES}, got {mesh.axis_names}.")
     if any(kind != AxisType.Auto for kind in mesh.axis_types):
-        raise ValueError(
+        raise PGPOValueError(
             f"Mesh axes must be AxisType.Auto, got {mesh.axis_types}; build it with "
             "pgpo_jax.models.make_mesh."
         )
@@ -127,7 +128,7 @@ def check_mesh(config: Qwen3Config, mesh: Mesh | AbstractMesh) -> None:
         size = mesh.shape.get(axis, 1)
         for field in fields:
             if getattr(config, field) % size:
-                raise ValueError(
+                raise PGPOValueError(
                     f"The mesh axis {axis!r} of size {size} must divide {field}, "
                     f"got {getattr(config, field)}."
                 )
@@ -170,7 +171,7 @@ def constrain(
     for size, name in zip(x.shape, axes, strict=True):
         parts = axis_parts(name, mesh)
         if size % parts:
-            raise ValueError(
+            raise PGPOValueError(
                 f"The {rows if name == 'batch' else name} of {size} must divide over the mesh: "
                 f"{' x '.join(SHARDING_RULES[name or ''])} = {parts}."
             )

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
 from pgpo_jax.models._load import find_folder
 
 # Stand-ins for the contents while the template is rendered; no template writes them by itself.
@@ -31,7 +32,7 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> Any:
         (path / "vocab.json").is_file() and (path / "merges.txt").is_file()
     )
     if not complete:
-        raise FileNotFoundError(
+        raise PGPOFileNotFoundError(
             f"No tokenizer in {path}: neither tokenizer.json nor vocab.json with merges.txt."
         )
     # It would tell, at import, that there is no PyTorch, which nothing here needs.
@@ -44,9 +45,11 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> Any:
         )
     # The Rust side raises bare Exception on a malformed tokenizer.json.
     except Exception as error:
-        raise ValueError(f"The tokenizer in {path} cannot be read: {error}") from error
+        raise PGPOValueError(f"The tokenizer in {path} cannot be read: {error}") from error
     if not tokenizer.is_fast:
-        raise ValueError(f"The tokenizer in {path} is not a fast one ({type(tokenizer).__name__}).")
+        raise PGPOValueError(
+            f"The tokenizer in {path} is not a fast one ({type(tokenizer).__name__})."
+        )
     return tokenizer
 
 
@@ -71,7 +74,7 @@ def render_chat(tokenizer: Any, system: str | None, user: str) -> list[int]:
         ValueError: the tokenizer has no chat template, or its template loses a message.
     """
     if not getattr(tokenizer, "chat_template", None):
-        raise ValueError(
+        raise PGPOValueError(
             "The tokenizer has no chat template (chat_template.jinja, or chat_template in "
             "tokenizer_config.json); a chat cannot be rendered."
         )
@@ -88,7 +91,7 @@ def render_chat(tokenizer: Any, system: str | None, user: str) -> list[int]:
     for mark, content in contents.items():
         if mark not in text:
             role = "user" if mark == _USER else "system"
-            raise ValueError(f"The chat template leaves the {role} message out.")
+            raise PGPOValueError(f"The chat template leaves the {role} message out.")
         if f" {mark} " in text:
             text = text.replace(f" {mark} ", mark)
         else:

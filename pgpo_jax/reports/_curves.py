@@ -4,6 +4,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.reports._svg import DASHES, INK, SERIES, Figure, dash_style, report_style, series
 
 Numbers = Sequence[float | int] | np.ndarray
@@ -32,9 +33,9 @@ class Curve:
     def __post_init__(self) -> None:
         lengths = [len(v) for v in (self.x, self.y, self.low, self.high) if v is not None]
         if len(set(lengths)) != 1:
-            raise ValueError(f"the parts of a Curve must have one length, got {lengths}")
+            raise PGPOValueError(f"the parts of a Curve must have one length, got {lengths}")
         if (self.low is None) != (self.high is None):
-            raise ValueError("a Curve needs both ends of a band or none, got one")
+            raise PGPOValueError("a Curve needs both ends of a band or none, got one")
 
     def style(self, place: int) -> tuple[int, str]:
         """Its colour number and `stroke-dasharray`, if it is curve `place` of a figure."""

@@ -2,6 +2,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from pgpo_jax.errors import PGPOValueError
+
 _Z = 1.959963984540054
 
 
@@ -43,7 +45,7 @@ def mean_interval(
     '0.00 [0.00, 0.06]'
     """
     if not values:
-        raise ValueError("an interval needs at least one score, got none")
+        raise PGPOValueError("an interval needs at least one score, got none")
     n = len(values)
     mean = math.fsum(values) / n
     if all(value == values[0] for value in values):
@@ -70,7 +72,7 @@ def difference_interval(
     """
     differences = [after[name] - before[name] for name in sorted(after.keys() & before.keys())]
     if not differences:
-        raise ValueError("a paired difference needs a common question, got none")
+        raise PGPOValueError("a paired difference needs a common question, got none")
     mean = math.fsum(differences) / len(differences)
     equal = all(difference == differences[0] for difference in differences)
     half = _missed(len(differences)) if equal else _half_width(differences)

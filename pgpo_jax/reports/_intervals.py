@@ -2,6 +2,7 @@ from collections.abc import Sequence
 
 from matplotlib.ticker import MaxNLocator
 
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.reports._interval import Interval
 from pgpo_jax.reports._svg import INK, Figure, report_style, series
 
@@ -25,9 +26,9 @@ def interval_figure(
         ValueError: if there are no rows, or a margin without a reference.
     """
     if not rows:
-        raise ValueError("a figure of intervals needs at least one, got none")
+        raise PGPOValueError("a figure of intervals needs at least one, got none")
     if margin is not None and reference is None:
-        raise ValueError("a margin lies about a reference, got none")
+        raise PGPOValueError("a margin lies about a reference, got none")
     with report_style():
         figure = Figure(figsize=(4.6, 0.7 + 0.24 * len(rows)))
         axes = figure.add_subplot()

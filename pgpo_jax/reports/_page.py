@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.reports._curves import Curve, line_figure
 from pgpo_jax.reports._interval import Interval
 from pgpo_jax.reports._style import STYLE
@@ -67,7 +68,7 @@ class Page:
         """
         for row in rows:
             if len(row) != len(columns):
-                raise ValueError(f"a row needs {len(columns)} cells, got {len(row)}: {row!r}")
+                raise PGPOValueError(f"a row needs {len(columns)} cells, got {len(row)}: {row!r}")
         numeric = [
             any(_is_number(row[i]) for row in rows)
             and all(_is_number(row[i]) or row[i] is None for row in rows)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
 from pgpo_jax.reports._interval import Interval, mean_interval
 
 
@@ -79,13 +80,13 @@ def read_run(folder: str | Path, name: str | None = None) -> RunRecord:
     folder = Path(folder)
     for file in ("config.json", "metrics.jsonl"):
         if not (folder / file).is_file():
-            raise FileNotFoundError(f"there is no run in {folder}: {file} is missing")
+            raise PGPOFileNotFoundError(f"there is no run in {folder}: {file} is missing")
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{folder / 'config.json'} is not JSON: {error}") from None
+        raise PGPOValueError(f"{folder / 'config.json'} is not JSON: {error}") from None
     if not isinstance(config, dict):
-        raise ValueError(f"{folder / 'config.json'} must hold an object, got {config!r:.60}")
+        raise PGPOValueError(f"{folder / 'config.json'} must hold an object, got {config!r:.60}")
     metrics = _rows(folder / "metrics.jsonl")
     return RunRecord(
         name=name or folder.name,
@@ -107,9 +108,11 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         try:
             row = json.loads(line) if line else None
         except ValueError as error:
-            raise ValueError(f"{path}, line {number} is not JSON: {error}") from None
+            raise PGPOValueError(f"{path}, line {number} is not JSON: {error}") from None
         if line and (not isinstance(row, dict) or not isinstance(row.get("step"), int)):
-            raise ValueError(f"{path}, line {number} must be an object with a step, got {line:.60}")
+            raise PGPOValueError(
+                f"{path}, line {number} must be an object with a step, got {line:.60}"
+            )
         if row is not None:
             rows.append(row)
     return rows
@@ -122,7 +125,7 @@ def _evaluations(path: Path) -> list[dict[str, Any]]:
         if not isinstance(scores, dict) or not all(
             isinstance(score, int | float) for score in scores.values()
         ):
-            raise ValueError(f"{path}, step {row['step']} must have scores by question")
+            raise PGPOValueError(f"{path}, step {row['step']} must have scores by question")
     return rows
 
 

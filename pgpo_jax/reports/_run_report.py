@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.reports._curves import Curve
 from pgpo_jax.reports._interval import Interval, difference_interval
 from pgpo_jax.reports._page import Cell, Page
@@ -36,7 +37,7 @@ def write_run_report(
         FileNotFoundError: if a folder holds no run.
     """
     if not runs:
-        raise ValueError("a report needs at least one run, got none")
+        raise PGPOValueError("a report needs at least one run, got none")
     records = [read_run(folder, name) for name, folder in runs.items()]
     page = Page(title, _lead(records))
     page.heading("Result")

@@ -7,6 +7,8 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure as Figure
 
+from pgpo_jax.errors import PGPORuntimeError
+
 SERIES = 8
 """Distinct colours; further series repeat them with another dash."""
 DASHES = ("", "5 2.5", "1.5 2", "7 2 1.5 2")
@@ -82,7 +84,7 @@ def inline_svg(figure: Figure, *, name: str, label: str) -> str:
     # Width and height in points would keep it from filling its column; the view box is enough.
     view = re.search(r'viewBox="[^"]*"', text)
     if view is None:
-        raise RuntimeError("matplotlib wrote an SVG without a viewBox")
+        raise PGPORuntimeError("matplotlib wrote an SVG without a viewBox")
     for code, variable in _VARIABLES.items():
         text = text.replace(code, variable)
     body = text[text.index(">") + 1 :]

@@ -1,6 +1,7 @@
 import functools as ft
 from collections.abc import Callable, Sequence
 
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.tasks._question import Question
 from pgpo_jax.tasks._sciknoweval import load_sciknoweval
 from pgpo_jax.tasks.synthetic import SyntheticQuestions
@@ -43,7 +44,7 @@ def load_questions(spec: str, *, split: str = "train", seed: int = 0) -> Sequenc
     if is_synthetic(spec):
         return SOURCES[name](domain, split=split, seed=seed)
     if colon and "/" not in name and "\\" not in name and len(name) > 1:
-        raise ValueError(
+        raise PGPOValueError(
             f"a task must be a file or one of {[f'{p}:DOMAIN' for p in SOURCES]}, got {spec!r}"
         )
     return load_sciknoweval(spec)

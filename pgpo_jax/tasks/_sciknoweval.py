@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
 from pgpo_jax.tasks._question import Question
 
 _OPTION = re.compile(r"^([A-Z]): ?", re.MULTILINE)
@@ -27,17 +28,17 @@ def load_sciknoweval(path: str | Path) -> list[Question]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no question file at {path}")
+        raise PGPOFileNotFoundError(f"no question file at {path}")
     questions: list[Question] = []
     seen: dict[str, str] = {}
     for where, row in _rows(path):
         question = _question(row, where, path.resolve().parent.name, len(questions))
         if question.id in seen:
-            raise ValueError(f"{where}: field 'idx' repeats that of {seen[question.id]}")
+            raise PGPOValueError(f"{where}: field 'idx' repeats that of {seen[question.id]}")
         seen[question.id] = where
         questions.append(question)
     if not questions:
-        raise ValueError(f"{path}: a question file must hold at least one row, got none")
+        raise PGPOValueError(f"{path}: a question file must hold at least one row, got none")
     return questions
 
 
@@ -45,12 +46,14 @@ def _rows(path: Path) -> Iterator[tuple[str, Any]]:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: a question file must be UTF-8 text: {error}") from error
+        raise PGPOValueError(f"{path}: a question file must be UTF-8 text: {error}") from error
     if text.lstrip().startswith("["):
         try:
             rows = json.loads(text)
         except json.JSONDecodeError as error:
-            raise ValueError(f"{path}: line {error.lineno}: not valid JSON: {error.msg}") from error
+            raise PGPOValueError(
+                f"{path}: line {error.lineno}: not valid JSON: {error.msg}"
+            ) from error
         yield from ((f"{path}: row {number}", row) for number, row in enumerate(rows, 1))
         return
     # Not str.splitlines: it also cuts at U+2028 and its like, which JSON strings may hold.
@@ -60,22 +63,22 @@ def _rows(path: Path) -> Iterator[tuple[str, Any]]:
             try:
                 yield where, json.loads(line)
             except json.JSONDecodeError as error:
-                raise ValueError(f"{where}: not valid JSON: {error.msg}") from error
+                raise PGPOValueError(f"{where}: not valid JSON: {error.msg}") from error
 
 
 def _question(row: Any, where: str, domain: str, position: int) -> Question:
     if not isinstance(row, dict):
-        raise ValueError(f"{where}: a row must be a JSON object, got {type(row).__name__}")
+        raise PGPOValueError(f"{where}: a row must be a JSON object, got {type(row).__name__}")
     for field in ("system", "prompt", "answer"):
         value = row.get(field)
         if not isinstance(value, str):
             got = "nothing" if field not in row else repr(value)
-            raise ValueError(f"{where}: field '{field}' must be a string, got {got}")
+            raise PGPOValueError(f"{where}: field '{field}' must be a string, got {got}")
     if not row["prompt"].strip():
-        raise ValueError(f"{where}: field 'prompt' must not be blank")
+        raise PGPOValueError(f"{where}: field 'prompt' must not be blank")
     options = _OPTION.findall(row["prompt"])
     if row["answer"] not in options:
-        raise ValueError(
+        raise PGPOValueError(
             f"{where}: field 'answer' must be one of the prompt's option letters {options}, "
             f"got {row['answer']!r}"
         )

@@ -3,6 +3,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Int
 
+from pgpo_jax.errors import PGPOValueError
+
 
 def select_solutions(
     rewards: Sequence[float | int] | np.ndarray,
@@ -36,11 +38,11 @@ def select_solutions(
     """
     scores, group_ids = np.asarray(rewards, np.float64), np.asarray(groups)
     if scores.ndim != 1 or scores.shape != group_ids.shape:
-        raise ValueError(
+        raise PGPOValueError(
             f"rewards and groups must be of one shape [N], got {scores.shape} and {group_ids.shape}"
         )
     if not np.isfinite(scores).all() or not np.isfinite(threshold):
-        raise ValueError(f"rewards and threshold must be finite, got {scores} and {threshold}")
+        raise PGPOValueError(f"rewards and threshold must be finite, got {scores} and {threshold}")
     index = np.full(scores.shape, -1, np.int64)
     for group in np.unique(group_ids):
         members = np.flatnonzero(group_ids == group)

@@ -8,6 +8,7 @@ from jaxtyping import Array
 from pgpo_jax._precision import at_least_float32
 from pgpo_jax._reduce import mean_of
 from pgpo_jax.distillation import HeadLoss, PolicyLoss
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.training._experience import Experience
 
 Loss = HeadLoss | PolicyLoss
@@ -49,9 +50,11 @@ def accumulated_gradient(
     if micro_batch is None or micro_batch == count:
         return gradient(batch)
     if count % micro_batch:
-        raise ValueError(f"a micro-batch of {micro_batch} rows must divide the {count} of a batch")
+        raise PGPOValueError(
+            f"a micro-batch of {micro_batch} rows must divide the {count} of a batch"
+        )
     if batch.prompt_owner is not None:
-        raise ValueError("rows that share their prompts cannot be taken in micro-batches")
+        raise PGPOValueError("rows that share their prompts cannot be taken in micro-batches")
     number = count // micro_batch
 
     def split(x: Array) -> Array:

@@ -3,6 +3,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Int
 
+from pgpo_jax.errors import PGPOValueError
+
 
 def bucket(length: int, *, smallest: int, largest: int) -> int:
     """The rung of the ladder smallest, 2 smallest, 4 smallest, ..., largest that holds `length`.
@@ -11,7 +13,7 @@ def bucket(length: int, *, smallest: int, largest: int) -> int:
     [64, 128, 200, 200]
     """
     if not 0 <= length <= largest:
-        raise ValueError(f"a length must be in [0, {largest}], got {length}")
+        raise PGPOValueError(f"a length must be in [0, {largest}], got {length}")
     rung = min(smallest, largest)
     while rung < length:
         rung = min(2 * rung, largest)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, UInt32
 from orbax.checkpoint import v1 as ocp
 
+from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
 from pgpo_jax.training._state import TrainState
 
 _ITEM = "state"
@@ -73,7 +74,7 @@ class Checkpoints:
         """
         step = self.latest
         if step is None:
-            raise FileNotFoundError(f"no checkpoint in {self._checkpointer.directory}")
+            raise PGPOFileNotFoundError(f"no checkpoint in {self._checkpointer.directory}")
         wanted = _named(template) | {_DIGEST: _no_digest(template)}
         with self._readable(step):
             saved = self._checkpointer.checkpointables_metadata(step).metadata[_ITEM]
@@ -104,7 +105,7 @@ class Checkpoints:
     def _damaged(self, step: int, what: str) -> ValueError:
         older = [x.step for x in self._checkpointer.checkpoints if x.step < step]
         advice = f"the run goes on from step {older[-1]}" if older else "there is no other"
-        return ValueError(
+        return PGPOValueError(
             f"checkpoint {step} in {self._checkpointer.directory} {what}. "
             f"If it is damaged: without its folder {advice}"
         )
@@ -114,13 +115,13 @@ class Checkpoints:
         # The digest last: another number of arrays is better told by the arrays.
         for name in sorted(wanted.keys() | saved.keys(), key=lambda name: (name == _DIGEST, name)):
             if name not in saved:
-                raise ValueError(f"{where} lacks {name}, which this run's state has")
+                raise PGPOValueError(f"{where} lacks {name}, which this run's state has")
             if name not in wanted:
-                raise ValueError(f"{where} has {name}, which this run's state lacks")
+                raise PGPOValueError(f"{where} has {name}, which this run's state lacks")
             got = (tuple(saved[name].shape), jnp.dtype(saved[name].dtype))
             want = (wanted[name].shape, wanted[name].dtype)
             if got != want:
-                raise ValueError(f"{where}: {name} is {got}, this run's state has {want}")
+                raise PGPOValueError(f"{where}: {name} is {got}, this run's state has {want}")
 
 
 def released(state: TrainState) -> TrainState:

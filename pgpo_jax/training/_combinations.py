@@ -1,5 +1,7 @@
 from typing import TYPE_CHECKING
 
+from pgpo_jax.errors import PGPOValueError
+
 if TYPE_CHECKING:
     from pgpo_jax.training._config import TrainConfig
 
@@ -113,4 +115,4 @@ def check_combinations(config: "TrainConfig") -> None:
     )
     for holds, rule, value in rules:
         if not holds:
-            raise ValueError(f"{rule}, got {value!r}")
+            raise PGPOValueError(f"{rule}, got {value!r}")

@@ -5,6 +5,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key
 
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.tasks import Question, grade
 from pgpo_jax.training._config import EvaluationConfig, RolloutConfig
 from pgpo_jax.training._mesh import gather_rows, own_rows
@@ -59,7 +60,7 @@ def evaluate(
     rows = [(question, policy.encode_question(question)) for question in questions]
     kept = [row for row in rows if len(row[1]) <= rollout.max_prompt]
     if not kept:
-        raise ValueError(
+        raise PGPOValueError(
             f"an evaluation needs a question of at most {rollout.max_prompt} prompt tokens, "
             f"got {len(rows)} questions: raise rollout.max_prompt"
         )

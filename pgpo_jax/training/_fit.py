@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import jax
 
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.models import Qwen3Config
 from pgpo_jax.models._load import find_folder
 from pgpo_jax.models._sharding import CUT_FIELDS
@@ -127,7 +128,7 @@ def _refuse(planned: Callable[[], MemoryPlan], advice: str) -> None:
     if plan.peak <= memory:
         return
     table = ", ".join(" ".join(filter(None, row)) for row in plan.rows()[1:])
-    raise ValueError(
+    raise PGPOValueError(
         f"the run needs at least {plan.peak / GIGABYTE:.2f} GB of each device, which has "
         f"{memory / GIGABYTE:.2f} GB: {table}. {advice}"
     )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.tasks import Question, is_synthetic, load_questions
 from pgpo_jax.training._config import TrainConfig
 
@@ -40,8 +41,8 @@ def held_out_questions(config: TrainConfig) -> Sequence[Question]:
     questions = load_questions(task, split="test", seed=0)
     if is_synthetic(task):
         if not wanted:
-            raise ValueError("evaluation.questions must be positive for an endless task, got 0")
+            raise PGPOValueError("evaluation.questions must be positive for an endless task, got 0")
         return [questions[i] for i in range(wanted)]
     if wanted > len(questions):
-        raise ValueError(f"evaluation.questions must be at most {len(questions)}, got {wanted}")
+        raise PGPOValueError(f"evaluation.questions must be at most {len(questions)}, got {wanted}")
     return questions[: wanted or len(questions)]

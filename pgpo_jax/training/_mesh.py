@@ -8,6 +8,7 @@ from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Int
 
 from pgpo_jax import models
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.training._config import MeshConfig
 
 
@@ -24,7 +25,7 @@ def make_mesh(config: MeshConfig) -> Mesh | None:
     devices, processes = jax.devices(), jax.process_count()
     if config.size > len(devices) or (processes > 1 and config.size != len(devices)):
         where = "there are" if processes == 1 else f"the {processes} processes have"
-        raise ValueError(
+        raise PGPOValueError(
             f"a mesh of data x fsdp x tensor = {config.data} x {config.fsdp} x {config.tensor} "
             f"needs {config.size} devices, {where} {len(devices)}"
         )
@@ -45,7 +46,7 @@ def own_rows(count: int, mesh: Mesh | None) -> Int[np.ndarray, " own"]:
         return np.arange(count)
     shards = _row_shards(mesh)
     if count % shards:
-        raise ValueError(f"{count} rows cannot be spread over data * fsdp = {shards} devices")
+        raise PGPOValueError(f"{count} rows cannot be spread over data * fsdp = {shards} devices")
     places = _rows(mesh).addressable_devices_indices_map((count,))
     starts = sorted({index[0].start or 0 for index in places.values() if index is not None})
     return np.concatenate([np.arange(start, start + count // shards) for start in starts])
@@ -62,7 +63,7 @@ def row_parts(count: int, size: int, mesh: Mesh | None) -> Int[np.ndarray, "part
     """
     shards = 1 if mesh is None else _row_shards(mesh)
     if count % size or size % shards:
-        raise ValueError(
+        raise PGPOValueError(
             f"parts of {size} rows must divide {count} rows, and spread over data * fsdp = "
             f"{shards} devices"
         )
@@ -89,7 +90,7 @@ def shard_rows(tree: Any, mesh: Mesh | None) -> Any:
 
     def put(array: np.ndarray) -> jax.Array:
         if array.shape[0] % len(own):
-            raise ValueError(
+            raise PGPOValueError(
                 f"{array.shape[0]} rows cannot be spread over data * fsdp = {len(own)} devices"
             )
         size = array.shape[0] // len(own)

@@ -9,6 +9,7 @@ import optax
 from flax import nnx
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.models import Qwen3, Qwen3Config, abstract_params, partition_spec
 from pgpo_jax.models._sharding import check_mesh
 from pgpo_jax.training._config import MeshConfig, RolloutConfig, TrainConfig
@@ -306,5 +307,5 @@ def parse_bytes(text: str) -> int:
     except (ValueError, KeyError):
         size = math.nan
     if not 0 < size < math.inf:
-        raise ValueError(f"a memory size must be like 80GB or 16GiB, got {text!r}")
+        raise PGPOValueError(f"a memory size must be like 80GB or 16GiB, got {text!r}")
     return int(size)

@@ -9,6 +9,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.models import decode, load_pretrained, load_tokenizer, render_chat, sample
 from pgpo_jax.models._sample import row_keys
 from pgpo_jax.tasks import Question
@@ -181,5 +182,7 @@ def _end_ids(folder: str, tokenizer: Any) -> tuple[int, ...]:
         listed = json.loads(path.read_text()).get("eos_token_id", [])
         ends += listed if isinstance(listed, list) else [listed]
     if not ends:
-        raise ValueError(f"{folder}: neither tokenizer nor generation config names an end token")
+        raise PGPOValueError(
+            f"{folder}: neither tokenizer nor generation config names an end token"
+        )
     return tuple(dict.fromkeys(ends))

@@ -10,6 +10,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from pgpo_jax.errors import PGPORuntimeError, PGPOValueError
+
 T = TypeVar("T")
 
 _VARIABLES = {
@@ -47,10 +49,10 @@ class DistributedConfig:
         """
         given = [name for name in _VARIABLES if getattr(self, name) is not None]
         if self.cluster and given:
-            raise ValueError(f"distributed.cluster finds {given[0]} itself, got both")
+            raise PGPOValueError(f"distributed.cluster finds {given[0]} itself, got both")
         if given and len(given) < len(_VARIABLES):
             missing = next(name for name in _VARIABLES if name not in given)
-            raise ValueError(
+            raise PGPOValueError(
                 f"distributed.{', '.join(_VARIABLES)} belong together: {missing} is missing "
                 f"(the flag, or ${_VARIABLES[missing]})"
             )
@@ -58,11 +60,13 @@ class DistributedConfig:
             return
         host, _, port = self.coordinator.rpartition(":")
         if not host or not port.isdecimal():
-            raise ValueError(f"distributed.coordinator must be HOST:PORT, got {self.coordinator!r}")
+            raise PGPOValueError(
+                f"distributed.coordinator must be HOST:PORT, got {self.coordinator!r}"
+            )
         assert self.num_processes is not None
         assert self.process_id is not None
         if not 0 <= self.process_id < self.num_processes:
-            raise ValueError(
+            raise PGPOValueError(
                 f"distributed.process_id must be in [0, num_processes = {self.num_processes}), "
                 f"got {self.process_id}"
             )
@@ -82,7 +86,9 @@ class DistributedConfig:
         for name in ("num_processes", "process_id"):
             if name in values:
                 if not values[name].isdecimal():
-                    raise ValueError(f"${_VARIABLES[name]} must be a number, got {values[name]!r}")
+                    raise PGPOValueError(
+                        f"${_VARIABLES[name]} must be a number, got {values[name]!r}"
+                    )
                 values[name] = int(values[name])
         return cls(**values)
 
@@ -104,7 +110,7 @@ def connect(config: DistributedConfig) -> None:
         try:
             jax.distributed.initialize()
         except ValueError as error:
-            raise ValueError(f"distributed.cluster found no cluster to ask: {error}") from error
+            raise PGPOValueError(f"distributed.cluster found no cluster to ask: {error}") from error
     elif config.coordinator is not None:
         jax.distributed.initialize(
             config.coordinator,
@@ -142,5 +148,5 @@ def on_first(manager: AbstractContextManager[T]) -> Iterator[T | None]:
             except Exception as caught:
                 error = caught
         if any_process(error is not None):
-            raise error or RuntimeError("the run was refused by process 0; see its message")
+            raise error or PGPORuntimeError("the run was refused by process 0; see its message")
         yield value

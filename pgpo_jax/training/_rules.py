@@ -2,11 +2,13 @@ import dataclasses
 import math
 from typing import Any, Literal, get_args, get_origin
 
+from pgpo_jax.errors import PGPOValueError
+
 
 def require(holds: bool, rule: str, value: object) -> None:
     """Raise ValueError with rule and value unless it `holds`."""
     if not holds:
-        raise ValueError(f"{rule}, got {value!r}")
+        raise PGPOValueError(f"{rule}, got {value!r}")
 
 
 def positive(owner: object, *names: str) -> None:

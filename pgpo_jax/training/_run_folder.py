@@ -5,6 +5,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pgpo_jax.errors import (
+    PGPOFileExistsError,
+    PGPOFileNotFoundError,
+    PGPORuntimeError,
+    PGPOValueError,
+)
 from pgpo_jax.training._config import TrainConfig
 from pgpo_jax.training._rules import require
 
@@ -36,7 +42,7 @@ def open_run_folder(folder: Path, config: TrainConfig, *, resume: bool) -> Itera
     path = folder / "config.json"
     if resume:
         if not path.is_file():
-            raise FileNotFoundError(f"nothing to resume: there is no run in {folder}")
+            raise PGPOFileNotFoundError(f"nothing to resume: there is no run in {folder}")
         # A falling learning rate depends on where it is to end.
         free = _FREE if config.optimizer.schedule == "constant" else _FREE - {"steps"}
         check_same_config(json.loads(path.read_text()), config.to_json(), folder, free=free)
@@ -51,9 +57,11 @@ def open_run_folder(folder: Path, config: TrainConfig, *, resume: bool) -> Itera
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RuntimeError(f"{folder} is in use by another process") from None
+            raise PGPORuntimeError(f"{folder} is in use by another process") from None
         if not resume and path.exists():
-            raise FileExistsError(f"{folder} holds a run already: pass --resume or another folder")
+            raise PGPOFileExistsError(
+                f"{folder} holds a run already: pass --resume or another folder"
+            )
         # Also when resumed: what changed of it is what the run is to be continued with from now on.
         text = json.dumps(config.to_json(), indent=2) + "\n"
         if not path.exists() or path.read_text() != text:
@@ -79,7 +87,7 @@ def check_same_config(
     before, now = dict(leaves(old)), dict(leaves(json.loads(json.dumps(new))))
     for name in sorted(before.keys() | now.keys()):
         if name not in free and before.get(name) != now.get(name):
-            raise ValueError(
+            raise PGPOValueError(
                 f"{folder} belongs to another configuration: {name} was "
                 f"{before.get(name)!r}, now {now.get(name)!r}"
             )

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.tasks import Question
 
 
@@ -61,7 +62,7 @@ class QuestionStream:
         self._prompts = [row for row in encoded if len(row[1]) <= max_prompt]
         self.dropped = len(encoded) - len(self._prompts)
         if len(self._prompts) < per_step:
-            raise ValueError(
+            raise PGPOValueError(
                 f"a step needs {per_step} questions of at most {max_prompt} prompt tokens, "
                 f"the task has {len(self._prompts)} (and {self.dropped} longer ones): "
                 "raise rollout.max_prompt or lower rollout.questions"
@@ -95,7 +96,7 @@ class QuestionStream:
             prompts.append(prompt)
             if len(questions) == size:
                 return Batch(questions, prompts, dropped)
-        raise ValueError(
+        raise PGPOValueError(
             f"more than half of the questions of step {step} have prompts of over "
             f"{self._max_prompt} tokens: raise rollout.max_prompt"
         )

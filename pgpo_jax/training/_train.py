@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from pgpo_jax.errors import PGPOFileNotFoundError, PGPOFloatingPointError
 from pgpo_jax.training._checkpoint import Checkpoints, released
 from pgpo_jax.training._config import TrainConfig
 from pgpo_jax.training._evaluate import Evaluation
@@ -75,7 +76,7 @@ def train(config: TrainConfig, folder: str | Path, *, resume: bool = False) -> T
         if resume:
             assert checkpoints is not None
             if checkpoints.latest is None:
-                raise FileNotFoundError(f"nothing to resume: there is no checkpoint in {path}")
+                raise PGPOFileNotFoundError(f"nothing to resume: there is no checkpoint in {path}")
             # The initial state takes as much memory as the one that is read.
             state = checkpoints.restore(released(state))
         first = int(state.step)
@@ -136,7 +137,7 @@ def _loop(
             if int(state.skipped) >= config.optimizer.max_skipped:
                 if save is not None:
                     save(state)
-                raise FloatingPointError(
+                raise PGPOFloatingPointError(
                     f"the gradient was not finite for {int(state.skipped)} steps in a row; "
                     f"the weights from before them are {kept}"
                 )

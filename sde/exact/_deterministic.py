@@ -7,6 +7,7 @@ import numpy as np
 import scipy.integrate
 from jaxtyping import Float
 
+from pgpo_jax.errors import PGPOValueError
 from sde.exact._observables import Observable
 from sde.exact._process import Process
 
@@ -31,7 +32,7 @@ def flow(
         max_step=float(times[-1]) / 16,
     )
     if not solution.success:
-        raise ValueError(f"the noise-free path could not be followed: {solution.message}")
+        raise PGPOValueError(f"the noise-free path could not be followed: {solution.message}")
     return solution.y.T
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from pgpo_jax.errors import PGPOTypeError, PGPOValueError
 from sde._chains import CHAINS, Chain
 from sde._equations import EQUATIONS, Equation
 from sde._lookup import as_chain, as_equation, as_problem, count_steps
@@ -18,7 +19,7 @@ def make_process(problem, chain, equation, eta, batch_size, replace) -> Process:
     try:
         hash(problem)
     except TypeError:
-        raise TypeError(
+        raise PGPOTypeError(
             f"{type(problem).__name__} must be hashable: give its fields as numbers and tuples, "
             "not arrays"
         ) from None
@@ -32,17 +33,17 @@ def make_process(problem, chain, equation, eta, batch_size, replace) -> Process:
 def _named(problem, process, chain, eta, batch_size, replace) -> Process:
     if isinstance(process, Chain) or process in CHAINS:
         if chain is not None:
-            raise ValueError(f"chain belongs to an equation, but {process!r} is a chain itself")
+            raise PGPOValueError(f"chain belongs to an equation, but {process!r} is a chain itself")
         return make_process(problem, process, None, eta, batch_size, replace)
     if not isinstance(process, Equation) and process not in EQUATIONS:
-        raise ValueError(
+        raise PGPOValueError(
             f"unknown process {process!r}; chains: {', '.join(CHAINS)}; equations: "
             f"{', '.join(EQUATIONS)}"
         )
     equation = as_equation(process)
     if chain is None:
         if equation.name not in _OWN_CHAIN:
-            raise ValueError(
+            raise PGPOValueError(
                 f"{equation.name!r} is built from a chain's drift and covariance: pass chain=, one "
                 f"of {', '.join(CHAINS)}"
             )
@@ -141,7 +142,7 @@ def exact_expectation(
         tolerance=min(tolerance, 1e-10),
     )
     if not error <= tolerance:
-        raise ValueError(
+        raise PGPOValueError(
             f"the discretisation error {error:.1e} of E {as_observable(observable).name} exceeds "
             f"tolerance={tolerance:.1e}; no finer resolution is available"
         )

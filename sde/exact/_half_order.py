@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import scipy.integrate
 
+from pgpo_jax.errors import PGPOValueError
 from sde._chains import CHAINS
 from sde._equations import Equation
 from sde._lookup import as_equation
@@ -39,7 +40,7 @@ def half_order(problem: SlidingKink, equation: str | Equation, *, horizon: float
     -0.1401
     """
     if problem.softmin is not None:
-        raise ValueError(f"the half order needs a hard cap, got softmin={problem.softmin!r}")
+        raise PGPOValueError(f"the half order needs a hard cap, got softmin={problem.softmin!r}")
     cap, chain = problem.rho_max, CHAINS["pgpo_population"]
     with jax.enable_x64(True):
         own, other = (

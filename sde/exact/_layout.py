@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from pgpo_jax.errors import PGPOValueError
 from sde._chains import MinibatchPGPO, RememberingPGPO
 from sde.exact._grids import Chebyshev, Fine, Grid, Pieces, Point
 from sde.exact._process import Process
@@ -73,7 +74,7 @@ def _check_domain(process: Process, layout: Layout, horizon: float, lo: float, h
     low, high, deviation = _linear_noise(process, layout, horizon)
     margin = _LEAST_DEVIATIONS * deviation
     if low - margin < lo or high + margin > hi:
-        raise ValueError(
+        raise PGPOValueError(
             f"domain must hold the noise-free path and {_LEAST_DEVIATIONS} standard deviations "
             f"about it, here [{low - margin:.3g}, {high + margin:.3g}], for {process.name}; got "
             f"({lo!r}, {hi!r})"
@@ -81,7 +82,7 @@ def _check_domain(process: Process, layout: Layout, horizon: float, lo: float, h
     if process.equation is None and not _kinked(process):
         after = process.next_states(layout.states(0.0, np.linspace(lo, hi, 256)))[..., layout.grid]
         if after.min() < lo - 1e-12 or after.max() > hi + 1e-12:
-            raise ValueError(
+            raise PGPOValueError(
                 f"domain must be an interval that {process.name} cannot leave, got ({lo!r}, {hi!r})"
                 f", from where one step goes to [{after.min():.3g}, {after.max():.3g}]"
             )
@@ -110,7 +111,7 @@ def _invariant_interval(process: Process, layout: Layout) -> tuple[float, float]
             if after.min() >= lo - 1e-12 and after.max() <= hi + 1e-12:
                 return lo, hi
             lo, hi = lo - 0.05 * (hi - lo), hi + 0.05 * (hi - lo)
-    raise ValueError(
+    raise PGPOValueError(
         f"the chain {process.name} has no bounded interval around {start!r} that it cannot leave, "
         "which the spectral engine needs; set the problem's `domain`, or use Monte Carlo"
     )
@@ -181,7 +182,7 @@ def _kinks(process: Process, layout: Layout, lo: float, hi: float) -> list[float
         if lo + 1e-6 < kink < hi - 1e-6 and (not kinks or kink - kinks[-1] > 1e-6):
             kinks.append(float(kink))
     if len(kinks) > _MOST_KINKS:
-        raise ValueError(
+        raise PGPOValueError(
             f"{process.name} has {len(kinks)} kinks, more than the exact engine handles "
             f"({_MOST_KINKS}); use softmin or a smaller batch_size"
         )

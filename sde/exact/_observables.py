@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from pgpo_jax.errors import PGPOValueError
+
 
 @dataclass(frozen=True)
 class Observable:
@@ -29,7 +31,7 @@ class Observable:
         with jax.enable_x64(True):
             values = np.asarray(jax.vmap(self.function)(jnp.asarray(nodes)), dtype=float)
         if values.shape != nodes.shape[:1]:
-            raise ValueError(
+            raise PGPOValueError(
                 f"observable {self.name!r} must give one number per theta, got the shape "
                 f"{values.shape[1:]}"
             )
@@ -58,7 +60,7 @@ def as_observable(observable: str | Callable | Observable) -> Observable:
     if callable(observable):
         return Observable(getattr(observable, "__name__", "observable"), observable)
     if observable not in OBSERVABLES:
-        raise ValueError(
+        raise PGPOValueError(
             f"unknown observable {observable!r}; there are {', '.join(OBSERVABLES)}, or pass a "
             "function of theta"
         )

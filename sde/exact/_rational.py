@@ -4,6 +4,7 @@ import itertools
 import math
 from fractions import Fraction
 
+from pgpo_jax.errors import PGPOValueError
 from sde._minibatches import check_batch
 from sde.problems import Quadratic
 
@@ -41,7 +42,7 @@ def rational_moments(
     """
     check_batch(problem.num_examples, batch_size, replace)
     if steps < 1 or degree < 0:
-        raise ValueError(f"steps must be >= 1 and degree >= 0, got {steps!r}, {degree!r}")
+        raise PGPOValueError(f"steps must be >= 1 and degree >= 0, got {steps!r}, {degree!r}")
     eta = Fraction(eta)
     a = [Fraction(v) for v in problem.curvatures]
     ac = [x * Fraction(c) for x, c in zip(a, problem.centres, strict=True)]

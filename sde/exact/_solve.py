@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from pgpo_jax.errors import PGPOValueError
 from sde import _fields as fields
 from sde.exact import _deterministic, _torus
 from sde.exact._layout import Layout, ladder
@@ -110,7 +111,7 @@ def _choose(process: Process, observable: Observable) -> str | Layout:
     size = len(process.start)
     if process.problem.period is not None:
         if size != 2 or process.problem.dim != 2:
-            raise ValueError(
+            raise PGPOValueError(
                 f"the exact engine of periodic problems covers two coordinates; {process.name} has "
                 f"{size}. Use Monte Carlo."
             )
@@ -122,12 +123,12 @@ def _choose(process: Process, observable: Observable) -> str | Layout:
         return Layout(1, None, 0)
     if size == 2 and _affine(process, Layout(2, 0, 1)):
         if observable.degree is None:
-            raise ValueError(
+            raise PGPOValueError(
                 f"{process.name} has exact moments only (mean, m2, m3, m4), got "
                 f"{observable.name!r}; use Monte Carlo"
             )
         return Layout(2, 0, 1)
-    raise ValueError(
+    raise PGPOValueError(
         f"no exact engine covers {process.name}, with {size} coordinates: it needs one coordinate, "
         "two periodic ones, or two of which the first is affine given the second. Use Monte Carlo."
     )

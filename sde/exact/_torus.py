@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from pgpo_jax.errors import PGPOValueError
 from sde.exact._observables import Observable
 from sde.exact._process import Process
 
@@ -56,7 +57,7 @@ def _periodic(observable: Observable, nodes: np.ndarray, period: float) -> np.nd
     values = observable.on(nodes)
     shifted = (observable.on(nodes + period * np.array(v)) for v in ((1.0, 0.0), (0.0, 1.0)))
     if any(np.max(np.abs(values - other)) > 1e-9 for other in shifted):
-        raise ValueError(
+        raise PGPOValueError(
             f"observable {observable.name!r} must be a power of theta[0] or periodic with period "
             f"{period:.6g} to have an exact expectation on the torus"
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from pgpo_jax.errors import PGPOValueError
 from sde._chains import Chain
 from sde._equations import Equation
 from sde._lookup import count_steps
@@ -88,7 +89,7 @@ def weak_errors(
         out[3, row], out[4, row] = tracked.values[-1], model.values[-1]
         for k, observable in enumerate(wanted):
             if out[2, row, k] > max(_SHARE * out[1, row, k], _ROUNDING):
-                raise ValueError(
+                raise PGPOValueError(
                     f"the discretisation error {out[2, row, k]:.1e} is not far below the "
                     f"difference {out[1, row, k]:.1e} in E {observable.name} at eta={eta!r}: "
                     "refused, because the difference would be an artefact. Use larger etas or "

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 import pgpo_jax
+from pgpo_jax.errors import PGPOValueError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,21 +58,25 @@ class Problem(abc.ABC):
 
     def __post_init__(self):
         if len(self.theta0) == 0 or not all(math.isfinite(x) for x in self.theta0):
-            raise ValueError(f"theta0 must hold at least one finite number, got {self.theta0!r}")
+            raise PGPOValueError(
+                f"theta0 must hold at least one finite number, got {self.theta0!r}"
+            )
         if not 0 <= self.alpha < math.inf:
-            raise ValueError(f"alpha must be a finite number >= 0, got {self.alpha!r}")
+            raise PGPOValueError(f"alpha must be a finite number >= 0, got {self.alpha!r}")
         if not self.rho_max >= 1:
-            raise ValueError(f"rho_max must be >= 1 (inf: no cap), got {self.rho_max!r}")
+            raise PGPOValueError(f"rho_max must be >= 1 (inf: no cap), got {self.rho_max!r}")
         if self.softmin is not None and not 0 < self.softmin < math.inf:
-            raise ValueError(f"softmin must be None or a temperature > 0, got {self.softmin!r}")
+            raise PGPOValueError(f"softmin must be None or a temperature > 0, got {self.softmin!r}")
         if self.softmin is not None and math.isinf(self.rho_max):
-            raise ValueError("softmin rounds a cap off, so rho_max must be finite; got rho_max=inf")
+            raise PGPOValueError(
+                "softmin rounds a cap off, so rho_max must be finite; got rho_max=inf"
+            )
         if self.period is not None and not 0 < self.period < math.inf:
-            raise ValueError(f"period must be None or a number > 0, got {self.period!r}")
+            raise PGPOValueError(f"period must be None or a number > 0, got {self.period!r}")
         if self.domain is not None and not self.domain[0] < self.domain[1]:
-            raise ValueError(f"domain must be an interval (lo, hi), got {self.domain!r}")
+            raise PGPOValueError(f"domain must be an interval (lo, hi), got {self.domain!r}")
         if self.domain is not None and not self.domain[0] <= self.theta0[0] <= self.domain[1]:
-            raise ValueError(
+            raise PGPOValueError(
                 f"domain must hold theta0, got {self.domain!r} and theta0={self.theta0!r}"
             )
 

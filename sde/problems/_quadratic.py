@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from pgpo_jax.errors import PGPOValueError
 from sde.problems._base import Problem
 
 
@@ -28,7 +29,7 @@ class Quadratic(Problem):
     def __post_init__(self):
         super().__post_init__()
         if not len(self.curvatures) == len(self.centres) == len(self.information_values):
-            raise ValueError(
+            raise PGPOValueError(
                 "curvatures, centres and information_values must have one length, got "
                 f"{len(self.curvatures)}, {len(self.centres)}, {len(self.information_values)}"
             )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from pgpo_jax.errors import PGPOValueError
 from sde.problems._base import Problem
 
 
@@ -34,7 +35,7 @@ class SlidingKink(Problem):
     def __post_init__(self):
         super().__post_init__()
         if not math.isfinite(self.rho_max) or self.alpha == 0.0:
-            raise ValueError(
+            raise PGPOValueError(
                 "sliding_kink needs the kink: rho_max must be finite and alpha not 0, got "
                 f"rho_max={self.rho_max!r}, alpha={self.alpha!r}"
             )

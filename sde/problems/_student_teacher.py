@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from pgpo_jax.errors import PGPOValueError
 from sde.problems._base import Problem
 from sde.problems._logistic import bernoulli_entropy
 
@@ -31,7 +32,7 @@ class StudentTeacher(Problem):
     def __post_init__(self):
         super().__post_init__()
         if not all(0.0 < q < 1.0 for q in self.teacher):
-            raise ValueError(f"teacher must hold probabilities in (0, 1), got {self.teacher!r}")
+            raise PGPOValueError(f"teacher must hold probabilities in (0, 1), got {self.teacher!r}")
 
     def _logits(self, theta: Float[Array, " d"]) -> tuple[Float[Array, " N"], Float[Array, " N"]]:
         a, d, q = (jnp.asarray(v, theta.dtype) for v in (self.slopes, self.shifts, self.teacher))

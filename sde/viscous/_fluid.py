@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from pgpo_jax.errors import PGPOValueError
 from sde.problems import Problem
 
 KICKS = ("gradient", "unscaled", "thermal")
@@ -58,14 +59,14 @@ class Fluid:
 
     def __post_init__(self):
         if self.problem.dim != 1:
-            raise ValueError(
+            raise PGPOValueError(
                 "a fluid needs a one-dimensional problem (diffrax's Langevin terms take diagonal "
                 f"friction and noise), got dimension {self.problem.dim}"
             )
         if self.kick not in KICKS:
-            raise ValueError(f"kick must be one of {', '.join(KICKS)}; got {self.kick!r}")
+            raise PGPOValueError(f"kick must be one of {', '.join(KICKS)}; got {self.kick!r}")
         if not (math.isfinite(self.strength) and self.strength > 0):
-            raise ValueError(f"strength must be a finite number > 0, got {self.strength!r}")
+            raise PGPOValueError(f"strength must be a finite number > 0, got {self.strength!r}")
 
     def force(self, x: Float[Array, ""]) -> Float[Array, ""]:
         """-grad L."""

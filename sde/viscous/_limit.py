@@ -11,6 +11,7 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pgpo_jax.errors import PGPOValueError
 from sde._order_verdict import Evidence, Finding, judge
 from sde.exact import OBSERVABLES
 from sde.exact._grids import Chebyshev
@@ -81,7 +82,7 @@ def overdamped_expectation(
             if np.isfinite(coarse) and np.isfinite(fine):
                 found.append((abs(fine - coarse), fine))
     if not found or min(found)[0] > 1e-4:
-        raise ValueError(
+        raise PGPOValueError(
             f"the limit of {fluid.kick!r} with strength {fluid.strength} is not resolved "
             "by the spectral generator; use a smaller strength"
         )
@@ -125,10 +126,12 @@ def measure_mass_limit(
     """
     start = time.perf_counter()
     if len(masses) < 5 or any(b >= a for a, b in itertools.pairwise(masses)):
-        raise ValueError(f"masses must be at least 5 and decrease, got {tuple(masses)}")
+        raise PGPOValueError(f"masses must be at least 5 and decrease, got {tuple(masses)}")
     unknown = [name for name in observables if name not in OBSERVABLES]
     if unknown:
-        raise ValueError(f"unknown observable {unknown[0]!r}; there are {', '.join(OBSERVABLES)}")
+        raise PGPOValueError(
+            f"unknown observable {unknown[0]!r}; there are {', '.join(OBSERVABLES)}"
+        )
     key = jax.random.key(0) if key is None else key
     rungs = [
         particle_expectations(

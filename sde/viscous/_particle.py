@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from pgpo_jax.errors import PGPOValueError
 from sde._control_variate import Estimate
 from sde._simulate_ensemble import CHUNK, even_chunks, gather
 from sde._simulate_expectation import Observables, stream, sums_of
@@ -162,10 +163,10 @@ def _steps(
         ("steps_per_relaxation", steps_per_relaxation),
     ):
         if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{name} must be a finite number > 0, got {value!r}")
+            raise PGPOValueError(f"{name} must be a finite number > 0, got {value!r}")
     if solver not in LANGEVIN_SOLVERS:
-        raise ValueError(f"solver must be one of {', '.join(LANGEVIN_SOLVERS)}; got {solver!r}")
+        raise PGPOValueError(f"solver must be one of {', '.join(LANGEVIN_SOLVERS)}; got {solver!r}")
     if freeze not in ("middle", "start"):
-        raise ValueError(f"freeze must be 'middle' or 'start', got {freeze!r}")
+        raise PGPOValueError(f"freeze must be 'middle' or 'start', got {freeze!r}")
     steps = math.ceil(horizon / mass * steps_per_relaxation)
     return float(mass), horizon / steps, steps

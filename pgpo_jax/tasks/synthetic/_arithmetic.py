@@ -4,6 +4,8 @@ import functools
 import hashlib
 from typing import NamedTuple
 
+from pgpo_jax.errors import PGPOValueError
+
 # The largest value that a question, an option or a solution contains; each one is one token.
 MAX_VALUE = 120
 _TEST_SHARE = 12  # one operand pair in so many belongs to the test split
@@ -36,7 +38,7 @@ class Calculation(NamedTuple):
             case "/":
                 whole, rest = divmod(self.left, self.right)
                 return whole if rest == 0 else None
-        raise ValueError(f"op must be one of + - * /, got {self.op!r}")
+        raise PGPOValueError(f"op must be one of + - * /, got {self.op!r}")
 
     @property
     def name(self) -> str:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import SupportsIndex, overload
 
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.tasks._question import Question
 from pgpo_jax.tasks.synthetic import _biology, _chemistry, _materials, _physics
 from pgpo_jax.tasks.synthetic._kind import Kind, Problem
@@ -52,9 +53,9 @@ class SyntheticQuestions(Sequence[Question]):
             ("form", form, FORMS),
         ):
             if value not in valid:
-                raise ValueError(f"{name} must be one of {', '.join(valid)}, got {value!r}")
+                raise PGPOValueError(f"{name} must be one of {', '.join(valid)}, got {value!r}")
         if isinstance(seed, bool) or not isinstance(seed, int):
-            raise ValueError(f"seed must be an int, got {seed!r}")
+            raise PGPOValueError(f"seed must be an int, got {seed!r}")
         self.domain, self.split, self.seed, self.form = domain, split, seed, form
         self._kinds = [
             (name, kind)
@@ -77,7 +78,7 @@ class SyntheticQuestions(Sequence[Question]):
         """
         number = operator.index(index)
         if number < 0:
-            raise ValueError(f"index must be at least 0 in an endless source, got {number}")
+            raise PGPOValueError(f"index must be at least 0 in an endless source, got {number}")
         # A str seeds through SHA-512: the same on every machine and in every process.
         rng = random.Random(f"{self.domain}/{self.split}/{self.seed}/{number}")
         domain, kind = rng.choice(self._kinds)
@@ -89,7 +90,7 @@ class SyntheticQuestions(Sequence[Question]):
     def __getitem__(self, index: slice) -> "Sequence[Question]": ...
     def __getitem__(self, index: SupportsIndex | slice) -> "Question | Sequence[Question]":
         if isinstance(index, slice):
-            raise ValueError(f"an endless source has no slices, got {index}")
+            raise PGPOValueError(f"an endless source has no slices, got {index}")
         problem = self.problem(index)
         answer = problem.letter(problem.answer) if self.form == "letters" else str(problem.answer)
         return Question(

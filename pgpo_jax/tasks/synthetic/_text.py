@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.tasks.synthetic._arithmetic import Calculation
 from pgpo_jax.tasks.synthetic._kind import Problem
 
@@ -82,7 +83,7 @@ def solution_text(
     """
     result = calculation.value if value is None else value
     if result is None:
-        raise ValueError(f"{calculation} has no whole value, so a conclusion must be given")
+        raise PGPOValueError(f"{calculation} has no whole value, so a conclusion must be given")
     steps = f"{opener} {calculation.name} {result}"
     if form == "open":
         return f"<reasoning>{steps}.</reasoning>\n<answer> {result}</answer>"

@@ -1,0 +1,47 @@
+"""The errors that this project raises on purpose.
+
+Each is a `PGPOError` and the built-in error that fits, so that `except ValueError` still works.
+An error that is not a `PGPOError` is a bug, or comes from a library underneath.
+"""
+
+
+class PGPOError(Exception):
+    """Base of every error that is raised on purpose.
+
+    The message names the rule that was broken and the value that broke it.
+
+    >>> import pgpo_jax as pgpo
+    >>> try:
+    ...     pgpo.scale_by_information(rho_max=0.5)
+    ... except pgpo.PGPOError as error:
+    ...     print(type(error).__name__)
+    PGPOValueError
+    """
+
+
+class PGPOValueError(PGPOError, ValueError):
+    """A value that breaks a rule."""
+
+
+class PGPOTypeError(PGPOError, TypeError):
+    """A value of the wrong type, or an argument that is missing."""
+
+
+class PGPORuntimeError(PGPOError, RuntimeError):
+    """A request that the present state does not allow."""
+
+
+class PGPOFloatingPointError(PGPOError, FloatingPointError):
+    """Numbers that are not finite where they must be."""
+
+
+class PGPOFileNotFoundError(PGPOError, FileNotFoundError):
+    """A file or folder that should be there is missing."""
+
+
+class PGPOFileExistsError(PGPOError, FileExistsError):
+    """A file or folder that must not be overwritten is in the way."""
+
+
+class PGPOImportError(PGPOError, ImportError):
+    """A package of an extra is not installed; the message says which to install."""
