@@ -39,7 +39,7 @@ from pgpo_jax.training import (
     make_mesh,
     make_optimizer,
     make_train_step,
-    own_rows,
+    process_local_rows,
     shard_rows,
 )
 
@@ -112,7 +112,7 @@ def work(layout: Layout, folder: Path, steps: int) -> dict[str, Any]:
         whole = random_batch(
             SHAPE.vocab_size, rows=ROWS, prompt=16, teacher_prompt=24, response=16, seed=seed
         )
-        own = own_rows(ROWS, mesh)
+        own = process_local_rows(ROWS, mesh)
         return shard_rows(jax.tree.map(lambda x: np.asarray(x)[own], whole), mesh)
 
     held = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(state))

@@ -24,7 +24,7 @@ from pgpo_jax.training import (
     TrainState,
     make_experience,
 )
-from pgpo_jax.training._step import denominator, experience_loss
+from pgpo_jax.training.update._step import denominator, experience_loss
 
 Row = dict[str, Any]
 _PROBE_STEP = 1_000_000

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
 from pgpo_jax.tasks import is_synthetic
 from pgpo_jax.training import PRESETS, EvaluationConfig, RolloutConfig, TrainConfig
-from pgpo_jax.training._policy import TINY
+from pgpo_jax.training.rollout._policy import TINY
 
 T = TypeVar("T")
 

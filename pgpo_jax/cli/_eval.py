@@ -19,7 +19,7 @@ from pgpo_jax.training import (
     load_policy,
     make_mesh,
 )
-from pgpo_jax.training._fit import refuse_too_large_to_sample
+from pgpo_jax.training.memory._search import refuse_too_large_to_sample
 
 _ENDLESS = 64
 

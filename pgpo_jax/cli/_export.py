@@ -12,10 +12,10 @@ from pgpo_jax.cli._defaults import from_json
 from pgpo_jax.errors import PGPOFileExistsError, PGPOFileNotFoundError, PGPOValueError
 from pgpo_jax.models import merged, save_pretrained
 from pgpo_jax.training import Checkpoints, TrainConfig, init_state, load_policy, make_optimizer
-from pgpo_jax.training._checkpoint import released
-from pgpo_jax.training._policy import model_folder
-from pgpo_jax.training._run_folder import open_run_folder
-from pgpo_jax.training._state import student_weights, teacher_weights
+from pgpo_jax.training.rollout._policy import model_folder
+from pgpo_jax.training.run._checkpoint import free_buffers
+from pgpo_jax.training.run._run_folder import open_run_folder
+from pgpo_jax.training.update._state import student_weights, teacher_weights
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def main(argv: Sequence[str]) -> None:
             folder.resolve() / "checkpoints", keep=max(1, config.keep_checkpoints)
         ) as checkpoints,
     ):
-        state = checkpoints.restore(released(template))
+        state = checkpoints.restore(free_buffers(template))
     chosen = merged(
         student_weights(state.params, state.frozen, config.lora)
         if command.weights == "student"

@@ -11,7 +11,7 @@ from pgpo_jax.cli._overview import printable
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.tasks import Question, grade
 from pgpo_jax.training import MeshConfig, RolloutConfig, load_policy, make_mesh
-from pgpo_jax.training._fit import refuse_too_large_to_sample
+from pgpo_jax.training.memory._search import refuse_too_large_to_sample
 
 
 @dataclass(frozen=True)

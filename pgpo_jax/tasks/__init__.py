@@ -6,6 +6,7 @@ from pgpo_jax.tasks._prompts import (
     strip_thinking as strip_thinking,
     teacher_prompt as teacher_prompt,
 )
-from pgpo_jax.tasks._question import Question as Question
+from pgpo_jax.tasks._question import Message as Message, Question as Question
 from pgpo_jax.tasks._sciknoweval import load_sciknoweval as load_sciknoweval
 from pgpo_jax.tasks._solutions import select_solutions as select_solutions
+from pgpo_jax.tasks._task import Task as Task

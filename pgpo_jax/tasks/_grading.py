@@ -5,14 +5,14 @@ class Grade(NamedTuple):
     """What a grader says of one response.
 
     Attributes:
-        score: 1.0 for the right answer, else 0.0.
-        prediction: the text that was compared with the answer.
-        feedback: words for the teacher prompt; empty for exact-match questions.
+        score: finite; 1.0 for a right answer and 0.0 for a wrong one, or anything between.
+        prediction: the text that was compared with the answer; may be empty.
+        feedback: words for the teacher prompt on what was wrong; empty if there are none.
     """
 
     score: float
-    prediction: str
-    feedback: str
+    prediction: str = ""
+    feedback: str = ""
 
 
 def extract_answer(response: str) -> str:
@@ -41,4 +41,4 @@ def grade(response: str, answer: str) -> Grade:
     1.0
     """
     prediction = extract_answer(response)
-    return Grade(float(prediction == answer), prediction, "")
+    return Grade(float(prediction == answer), prediction)

@@ -1,16 +1,52 @@
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pgpo_jax.errors import PGPOValueError
+
+_ROLES = ("system", "user", "assistant")
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a chat.
+
+    Attributes:
+        role: `"system"`, `"user"` or `"assistant"`.
+        content: plain text; special tokens in it are encoded as the characters they are.
+
+    Raises:
+        ValueError: another role.
+    """
+
+    role: str
+    content: str
+
+    def __post_init__(self) -> None:
+        if self.role not in _ROLES:
+            raise PGPOValueError(f"a message's role must be one of {_ROLES}, got {self.role!r}")
 
 
 @dataclass(frozen=True)
 class Question:
-    """One question as the student sees it.
+    """One question as the student sees it: a chat that ends with a user message.
 
     Attributes:
         id: unique within its source, stable across runs.
-        domain: the field of science it belongs to, e.g. `"physics"`.
+        domain: the field that it belongs to, e.g. `"physics"`.
         system: the system message; may be empty.
-        prompt: the user message, options included.
-        answer: what `grade` compares with: an option letter, or a short string (open answers).
+        prompt: the last user message, options included.
+        answer: what a grader compares with: an option letter, a number, any string.
+        history: turns between the system message and `prompt`, oldest first.
+        kind: a finer division than `domain`, for reports; may be empty.
+        solution: a worked solution from the data, for objectives that show one to the teacher.
+        demonstration: an example response from the data, likewise.
+        feedback: words on the question from the data, likewise.
+        columns: all other columns of the row, for graders (the tests of a code question, say).
+
+    >>> question = Question("q1", "arithmetic", "", "1 + 1?", "2")
+    >>> [(m.role, m.content) for m in question.messages]
+    [('user', '1 + 1?')]
     """
 
     id: str
@@ -18,3 +54,54 @@ class Question:
     system: str
     prompt: str
     answer: str
+    history: tuple[Message, ...] = ()
+    kind: str = ""
+    solution: str | None = None
+    demonstration: str | None = None
+    feedback: str | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The whole chat, oldest turn first."""
+        return self.messages_with(self.prompt)
+
+    def messages_with(self, prompt: str) -> tuple[Message, ...]:
+        """The chat with another last user message, which is how a teacher is prompted."""
+        system = (Message("system", self.system),) if self.system else ()
+        return (*system, *self.history, Message("user", prompt))
+
+    @classmethod
+    def from_messages(
+        cls, id: str, messages: Sequence[Message], answer: str, *, domain: str = "", **fields: Any
+    ) -> "Question":
+        """A question from a whole chat.
+
+        Args:
+            id: as of the class, as are `answer`, `domain` and further fields.
+            messages: at most one system message, first; the last one must be the user's.
+            answer: what a grader compares with.
+            domain: the field that it belongs to.
+            fields: `kind`, `solution`, `demonstration`, `feedback` or `columns`.
+
+        Raises:
+            ValueError: if the chat is empty, does not end with a user message, or has a system
+                message after the first turn.
+
+        >>> chat = [Message("system", "Be brief."), Message("user", "1 + 1?")]
+        >>> Question.from_messages("q1", chat, "2").system
+        'Be brief.'
+        """
+        turns = list(messages)
+        if not turns or turns[-1].role != "user":
+            last = turns[-1].role if turns else "nothing"
+            raise PGPOValueError(f"a chat must end with a user message, got {last!r}")
+        system = turns.pop(0).content if turns[0].role == "system" else ""
+        late = [number for number, turn in enumerate(turns) if turn.role == "system"]
+        if late:
+            raise PGPOValueError(
+                f"a system message must be the first of a chat, got one as turn {late[0] + 1}"
+            )
+        return cls(
+            id, domain, system, turns[-1].content, answer, history=tuple(turns[:-1]), **fields
+        )

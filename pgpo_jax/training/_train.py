@@ -10,15 +10,15 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOFloatingPointError
-from pgpo_jax.training._checkpoint import Checkpoints, released
-from pgpo_jax.training._config import TrainConfig
-from pgpo_jax.training._evaluate import Evaluation
-from pgpo_jax.training._processes import any_process, is_first, on_first
-from pgpo_jax.training._rules import require
-from pgpo_jax.training._run_folder import open_run_folder
-from pgpo_jax.training._state import TrainState
-from pgpo_jax.training._tracking import FolderTracker, SilentTracker, Tracker
 from pgpo_jax.training._trainer import Trainer
+from pgpo_jax.training.config._rules import require
+from pgpo_jax.training.config._train_config import TrainConfig
+from pgpo_jax.training.devices._processes import any_process, is_first, on_first
+from pgpo_jax.training.rollout._evaluate import Evaluation
+from pgpo_jax.training.run._checkpoint import Checkpoints, free_buffers
+from pgpo_jax.training.run._run_folder import open_run_folder
+from pgpo_jax.training.run._trackers import FolderTracker, SilentTracker, Tracker
+from pgpo_jax.training.update._state import TrainState
 
 _log = logging.getLogger("pgpo_jax")
 _WARN_EVERY = 10
@@ -78,7 +78,7 @@ def train(config: TrainConfig, folder: str | Path, *, resume: bool = False) -> T
             if checkpoints.latest is None:
                 raise PGPOFileNotFoundError(f"nothing to resume: there is no checkpoint in {path}")
             # The initial state takes as much memory as the one that is read.
-            state = checkpoints.restore(released(state))
+            state = checkpoints.restore(free_buffers(state))
         first = int(state.step)
         if first >= config.steps:
             _warn("the run is at step %d of %d already: nothing is left", first, config.steps)

@@ -8,18 +8,18 @@ import jax
 from jaxtyping import Array, Key
 
 from pgpo_jax.tasks import load_questions
-from pgpo_jax.training._config import EvaluationConfig, TrainConfig
-from pgpo_jax.training._control import signal_control
-from pgpo_jax.training._evaluate import Evaluation, evaluate
-from pgpo_jax.training._experience import make_experience
-from pgpo_jax.training._fit import refuse_too_large
-from pgpo_jax.training._held_out import held_out_questions
-from pgpo_jax.training._mesh import make_mesh, own_rows, shard_rows
-from pgpo_jax.training._optimizer import make_optimizer
-from pgpo_jax.training._policy import Responses, load_policy
-from pgpo_jax.training._state import TrainState, init_state, student_weights
-from pgpo_jax.training._step import make_train_step
-from pgpo_jax.training._stream import Batch, QuestionStream
+from pgpo_jax.training.config._train_config import EvaluationConfig, TrainConfig
+from pgpo_jax.training.devices._mesh import make_mesh, process_local_rows, shard_rows
+from pgpo_jax.training.memory._search import refuse_too_large
+from pgpo_jax.training.objectives._control import signal_control
+from pgpo_jax.training.rollout._evaluate import Evaluation, evaluate
+from pgpo_jax.training.rollout._experience import make_experience
+from pgpo_jax.training.rollout._held_out import held_out_questions
+from pgpo_jax.training.rollout._policy import Responses, load_policy
+from pgpo_jax.training.rollout._stream import Batch, QuestionStream
+from pgpo_jax.training.update._optimizer import make_optimizer
+from pgpo_jax.training.update._state import TrainState, init_state, student_weights
+from pgpo_jax.training.update._step import make_train_step
 
 _ROLLOUT, _EVALUATION = 0, 1
 
@@ -110,7 +110,7 @@ class Trainer:
     def rollout(self, state: TrainState) -> tuple[Batch, Responses]:
         """The questions of the step after `state`, and what the student answers."""
         settings, number = self.config.rollout, int(state.step)
-        own = own_rows(settings.questions, self.mesh)
+        own = process_local_rows(settings.questions, self.mesh)
         batch = self.stream.batch(number).take(own)
         responses = self.policy.respond(
             self.student(state),

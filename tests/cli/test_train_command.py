@@ -7,7 +7,7 @@ import pytest
 from pgpo_jax.cli import _train, main
 from pgpo_jax.cli._defaults import from_json
 from pgpo_jax.training import PRESETS, TrainConfig
-from pgpo_jax.training._policy import TINY
+from pgpo_jax.training.rollout._policy import TINY
 
 DATA = Path(__file__).parents[1] / "reports" / "data"
 

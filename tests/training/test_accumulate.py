@@ -18,7 +18,7 @@ from pgpo_jax.training import (
     make_mesh,
     make_train_step,
 )
-from pgpo_jax.training._mesh import shard_rows
+from pgpo_jax.training.devices._mesh import shard_rows
 from tests.training.conftest import SMALL_QWEN3, BagOfWords, fresh, random_experience, replaced
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -62,7 +62,7 @@ def test_micro_batches_are_the_batch(small_config, mode, monkeypatch):
     assert_same(whole, one_step(model, config, micro_batch=2))
     assert 0.01 < abs(float(whole[1]["pgpo/rho"]) - 1) < 0.99  # in use, and not at the cap
     # Negative control: with each micro-batch's own denominator it is another step.
-    monkeypatch.setattr("pgpo_jax.training._step.denominator", lambda *_: {})
+    monkeypatch.setattr("pgpo_jax.training.update._step.denominator", lambda *_: {})
     with pytest.raises(AssertionError):
         assert_same(whole, one_step(model, config, micro_batch=2))
 

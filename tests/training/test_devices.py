@@ -29,12 +29,12 @@ from pgpo_jax.training import (
     load_policy,
     make_mesh,
     make_optimizer,
-    own_rows,
+    process_local_rows,
     read_jsonl,
     shard_rows,
     train,
 )
-from pgpo_jax.training._fit import changed_flags
+from pgpo_jax.training.memory._search import changed_flags
 from tests.training.conftest import REMATERIALISED, replaced
 
 
@@ -87,12 +87,15 @@ def test_rows_go_out_and_come_back(sizes):
     assert spread.sharding.spec == P(("data", "fsdp"))
     np.testing.assert_array_equal(spread, rows)
     np.testing.assert_array_equal(fetch_rows(spread), rows)
-    np.testing.assert_array_equal(own_rows(16, mesh), np.arange(16))
+    np.testing.assert_array_equal(process_local_rows(16, mesh), np.arange(16))
 
 
 def test_rows_that_cannot_be_spread():
     mesh = make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))
-    for attempt in (lambda: own_rows(6, mesh), lambda: shard_rows(np.zeros((6, 2)), mesh)):
+    for attempt in (
+        lambda: process_local_rows(6, mesh),
+        lambda: shard_rows(np.zeros((6, 2)), mesh),
+    ):
         with pytest.raises(ValueError, match=r"6 rows cannot be spread over data \* fsdp = 4"):
             attempt()
 

@@ -159,7 +159,7 @@ def graded(monkeypatch):
     """Replaces the grader by a rule: scores and feedback from whether the answer is right."""
 
     def install(score, feedback=""):
-        module = "pgpo_jax.training._experience.grade"
+        module = "pgpo_jax.training.rollout._experience.grade"
         rule = lambda text, _: Grade(score["wrong" not in text], text, feedback)  # noqa: E731
         monkeypatch.setattr(module, rule)
 

@@ -19,8 +19,8 @@ from pgpo_jax.training import (
     make_optimizer,
     make_train_step,
 )
-from pgpo_jax.training._run_folder import open_run_folder
-from pgpo_jax.training._state import student_weights, teacher_weights
+from pgpo_jax.training.run._run_folder import open_run_folder
+from pgpo_jax.training.update._state import student_weights, teacher_weights
 from tests.training.conftest import fresh, random_experience, replaced
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

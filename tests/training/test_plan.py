@@ -26,7 +26,12 @@ from pgpo_jax.training import (
     make_optimizer,
     shard_rows,
 )
-from pgpo_jax.training._plan import abstract_state, memory_plan, parse_bytes, sampling_plan
+from pgpo_jax.training.memory._estimate import (
+    abstract_state,
+    memory_plan,
+    parse_bytes,
+    sampling_plan,
+)
 from tests.training.conftest import SMALL_QWEN3, fresh, replaced
 
 PAPER = PRESETS["paper-qwen3-8b"]

@@ -9,7 +9,7 @@ import pytest
 
 from pgpo_jax.models import Samples
 from pgpo_jax.training import MeshConfig, load_policy, make_mesh
-from pgpo_jax.training._mesh import row_parts
+from pgpo_jax.training.devices._mesh import row_parts
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def respond(policy, monkeypatch):
         logprobs = jax.random.key_data(keys)[:, :1] % 1000 * jnp.ones_like(answers, jnp.uint32)
         return Samples(answers, logprobs.astype(jnp.float32), answers > 0)
 
-    monkeypatch.setattr("pgpo_jax.training._policy.sample", fake)
+    monkeypatch.setattr("pgpo_jax.training.rollout._policy.sample", fake)
 
     def respond(sizes=(1, 1, 1), **settings):
         widths.clear()

@@ -7,7 +7,7 @@ import pytest
 
 from pgpo_jax.cli._defaults import from_json
 from pgpo_jax.training import PRESETS, FolderTracker, RolloutConfig, TrainConfig, read_jsonl
-from pgpo_jax.training._run_folder import open_run_folder
+from pgpo_jax.training.run._run_folder import open_run_folder
 
 TINY = PRESETS["tiny"]
 
@@ -86,7 +86,7 @@ def test_resuming_drops_later_and_torn_lines(tmp_path):
 
 
 def test_buckets_and_padding():
-    from pgpo_jax.training._buckets import bucket, pad
+    from pgpo_jax.training.rollout._buckets import bucket, pad
 
     with pytest.raises(ValueError, match=r"\[0, 64\], got 65"):
         bucket(65, smallest=8, largest=64)

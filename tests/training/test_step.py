@@ -20,7 +20,7 @@ from pgpo_jax.training import (
     make_train_step,
     signal_control,
 )
-from pgpo_jax.training._mesh import shard_rows
+from pgpo_jax.training.devices._mesh import shard_rows
 from tests.training.conftest import REMATERIALISED, SMALL_QWEN3, fresh, random_experience, replaced
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -72,7 +72,7 @@ def plain_loss(graphdef, params, teacher, batch, config):
     return means.sum() / config.rollout.rows, information
 
 
-def moved_teacher(params, seed=3):
+def update_ema_teacher(params, seed=3):
     leaves, structure = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(seed), len(leaves))
     noisy = [x + 0.3 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
@@ -84,7 +84,7 @@ def test_the_step_is_the_plain_composition(small_model, small_config, method):
     graphdef, params = small_model
     config = replaced(small_config, method=method)
     batch = random_experience()
-    teacher = moved_teacher(params)
+    teacher = update_ema_teacher(params)
     differentiate = jax.jit(
         jax.value_and_grad(plain_loss, argnums=1, has_aux=True), static_argnums=(0, 4)
     )
@@ -269,12 +269,12 @@ def test_teachers(small_model, small_config):
         optimizer = make_optimizer(config)
         state = init_state(fresh(params), optimizer, config.teacher)
         if kind != "live":
-            state = state._replace(teacher=moved_teacher(params))
+            state = state._replace(teacher=update_ema_teacher(params))
         states[kind], metrics = one_step(small_model, config, batch, state)
         losses[kind] = float(metrics["loss"])
     assert states["live"].teacher is None
     for kind in ("frozen", "trust_region"):
-        assert unchanged(states[kind].teacher, moved_teacher(params))
+        assert unchanged(states[kind].teacher, update_ema_teacher(params))
     assert losses["ema"] == losses["frozen"] != losses["live"]
 
     def logits(weights):
@@ -283,7 +283,7 @@ def test_teachers(small_model, small_config):
         )
 
     student = response_logits(graphdef, params, batch.prompt, batch.prompt_mask, batch)
-    mixed = 0.75 * logits(moved_teacher(params)) + 0.25 * logits(params)
+    mixed = 0.75 * logits(update_ema_teacher(params)) + 0.25 * logits(params)
     divergence = jax.jit(ft.partial(pgpo.distillation.divergence, support="topk_tail", k=5))
     per_token = divergence(student, mixed)
     mask = batch.response_mask & batch.sequence_mask[:, None]

@@ -10,7 +10,7 @@ import pytest
 from pgpo_jax.cli._eval import first_questions
 from pgpo_jax.tasks import Question
 from pgpo_jax.training import EvaluationConfig, QuestionStream, TrainConfig
-from pgpo_jax.training._held_out import held_out_questions, held_out_task
+from pgpo_jax.training.rollout._held_out import held_out_questions, held_out_task
 
 
 def question(i: int) -> Question:

@@ -4,11 +4,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from pgpo_jax.tasks import Grade, Question, grade, select_solutions, strip_thinking, teacher_prompt
-from pgpo_jax.training._buckets import bucket, pad
-from pgpo_jax.training._config import TrainConfig
-from pgpo_jax.training._mesh import gather_rows, own_rows
-from pgpo_jax.training._policy import Policy, Responses
-from pgpo_jax.training._stream import Batch
+from pgpo_jax.training.config._train_config import TrainConfig
+from pgpo_jax.training.devices._mesh import gather_rows, process_local_rows
+from pgpo_jax.training.rollout._buckets import bucket, pad
+from pgpo_jax.training.rollout._policy import Policy, Responses
+from pgpo_jax.training.rollout._stream import Batch
 
 # Sets this stream of random numbers apart from others of the same seed and step.
 _MISLEADING = 1
@@ -142,7 +142,7 @@ def _teach(
         exclude_self=config.teacher.exclude_self,
     )
     rng = np.random.default_rng([config.seed, step, _MISLEADING])
-    draws = rng.random(config.rollout.rows)[own_rows(config.rollout.rows, policy.mesh)]
+    draws = rng.random(config.rollout.rows)[process_local_rows(config.rollout.rows, policy.mesh)]
     chosen, misled = _mislead(chosen, scores, owners, config, draws)
     teacher_ids: dict[int, list[int]] = {}
     overlong = np.zeros(len(owners), bool)
@@ -237,7 +237,7 @@ def _pack(
     config: TrainConfig,
 ) -> Experience:
     settings, kept = config.rollout, list(teacher_ids)
-    rows = len(own_rows(shape.rows, policy.mesh))
+    rows = len(process_local_rows(shape.rows, policy.mesh))
 
     def packed(ids: list[list[int]], width: int, side: str, count: int = rows):
         return pad(ids, count=count, width=width, fill=policy.pad_id, side=side)
@@ -267,7 +267,7 @@ def _pack(
     for i, row in enumerate(kept):
         valid = responses.logprobs[row][responses.mask[row]]
         logprobs[i, : len(valid)] = valid
-    questions = own_rows(settings.questions, policy.mesh)[owners]
+    questions = process_local_rows(settings.questions, policy.mesh)[owners]
     even, half = questions[kept] % 2 == 0, config.information.half
     trained = even if half != "none" else np.ones(len(kept), bool)
 

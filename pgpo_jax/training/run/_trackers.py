@@ -4,7 +4,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from tensorboardX import SummaryWriter
 
-from pgpo_jax.training._run_folder import cut_jsonl
+from pgpo_jax.training.run._run_folder import cut_jsonl
 
 _INF = float("inf")
 

@@ -3,9 +3,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pgpo_jax.models._layers import check_attention
-from pgpo_jax.training._combinations import check_combinations
-from pgpo_jax.training._rules import one_of_its_choices, positive, require
-from pgpo_jax.training._sections import (
+from pgpo_jax.training.config._combinations import check_combinations
+from pgpo_jax.training.config._rules import one_of_its_choices, positive, require
+from pgpo_jax.training.config._sections import (
     EvaluationConfig as EvaluationConfig,
     InformationConfig as InformationConfig,
     LoRAConfig as LoRAConfig,

@@ -11,8 +11,8 @@ from pgpo_jax.errors import (
     PGPORuntimeError,
     PGPOValueError,
 )
-from pgpo_jax.training._config import TrainConfig
-from pgpo_jax.training._rules import require
+from pgpo_jax.training.config._rules import require
+from pgpo_jax.training.config._train_config import TrainConfig
 
 # What may differ between a run and its continuation: it changes no number of a step (another
 # mesh: none beyond the order in which floats are added).

@@ -9,7 +9,7 @@ from jaxtyping import Int
 
 from pgpo_jax import models
 from pgpo_jax.errors import PGPOValueError
-from pgpo_jax.training._config import MeshConfig
+from pgpo_jax.training.config._train_config import MeshConfig
 
 
 def make_mesh(config: MeshConfig) -> Mesh | None:
@@ -34,7 +34,7 @@ def make_mesh(config: MeshConfig) -> Mesh | None:
     return models.make_mesh(config.data, config.fsdp, config.tensor, devices=devices[: config.size])
 
 
-def own_rows(count: int, mesh: Mesh | None) -> Int[np.ndarray, " own"]:
+def process_local_rows(count: int, mesh: Mesh | None) -> Int[np.ndarray, " own"]:
     """Which of `count` rows (sequences, spread over the data axes) this process holds.
 
     Processes whose devices differ in the tensor axis only hold the same rows.
@@ -75,7 +75,7 @@ def shard_rows(tree: Any, mesh: Mesh | None) -> Any:
     """Puts host arrays on the devices, their first axis (sequences) spread over the data axes.
 
     Args:
-        tree: arrays of the rows that this process holds, in the order of `own_rows`.
+        tree: arrays of the rows that this process holds, in the order of `process_local_rows`.
         mesh: the mesh, or `None` for one device.
 
     Returns:
@@ -86,7 +86,7 @@ def shard_rows(tree: Any, mesh: Mesh | None) -> Any:
     """
     if mesh is None:
         return jax.tree.map(jax.numpy.asarray, tree)
-    shards, own = _row_shards(mesh), own_rows(_row_shards(mesh), mesh)
+    shards, own = _row_shards(mesh), process_local_rows(_row_shards(mesh), mesh)
 
     def put(array: np.ndarray) -> jax.Array:
         if array.shape[0] % len(own):

@@ -9,7 +9,7 @@ from pgpo_jax._precision import at_least_float32
 from pgpo_jax._reduce import mean_of
 from pgpo_jax.distillation import HeadLoss, PolicyLoss
 from pgpo_jax.errors import PGPOValueError
-from pgpo_jax.training._experience import Experience
+from pgpo_jax.training.rollout._experience import Experience
 
 Loss = HeadLoss | PolicyLoss
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.tasks import Question, is_synthetic, load_questions
-from pgpo_jax.training._config import TrainConfig
+from pgpo_jax.training.config._train_config import TrainConfig
 
 
 def held_out_task(config: TrainConfig) -> str | None:

@@ -12,12 +12,12 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.models import Qwen3, Qwen3Config, abstract_params, partition_spec
 from pgpo_jax.models._sharding import check_mesh
-from pgpo_jax.training._config import MeshConfig, RolloutConfig, TrainConfig
-from pgpo_jax.training._experience import Experience
-from pgpo_jax.training._held_out import held_out_task
-from pgpo_jax.training._optimizer import make_optimizer
-from pgpo_jax.training._state import TrainState, init_state
-from pgpo_jax.training._step import make_train_step
+from pgpo_jax.training.config._train_config import MeshConfig, RolloutConfig, TrainConfig
+from pgpo_jax.training.rollout._experience import Experience
+from pgpo_jax.training.rollout._held_out import held_out_task
+from pgpo_jax.training.update._optimizer import make_optimizer
+from pgpo_jax.training.update._state import TrainState, init_state
+from pgpo_jax.training.update._step import make_train_step
 
 GIGABYTE = 10**9
 _HOISTING = "while-loop-invariant-code-motion,while-loop-expensive-invariant-code-motion"

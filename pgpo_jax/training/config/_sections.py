@@ -6,7 +6,13 @@ from pgpo_jax._multiplier import check_hyperparameters
 from pgpo_jax.distillation._divergence import Support
 from pgpo_jax.information import CHOICES
 from pgpo_jax.models import LORA_TARGETS
-from pgpo_jax.training._rules import finite, one_of_its_choices, positive, probability, require
+from pgpo_jax.training.config._rules import (
+    finite,
+    one_of_its_choices,
+    positive,
+    probability,
+    require,
+)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Int
 
 from pgpo_jax.models import averaged_deltas, init_lora, with_deltas, with_lora, zero_deltas
-from pgpo_jax.training._config import LoRAConfig, TeacherConfig, TrainConfig
+from pgpo_jax.training.config._train_config import LoRAConfig, TeacherConfig, TrainConfig
 
 # Among the keys that are made of a seed; 0 and 1 are those of rollouts and evaluations.
 _FACTORS = 2
@@ -99,7 +99,9 @@ def teacher_weights(state: TrainState) -> Any:
     return state.frozen if state.teacher is None else with_deltas(state.frozen, state.teacher)
 
 
-def moved_teacher(teacher: Any, params: Any, applies: Bool[Array, ""], config: TrainConfig) -> Any:
+def update_ema_teacher(
+    teacher: Any, params: Any, applies: Bool[Array, ""], config: TrainConfig
+) -> Any:
     """The teacher after a step to `params`; left as it was, to the bit, where `applies` is false.
 
     With LoRA the average is of what the student adds to the frozen model, in full: it is exactly

@@ -7,18 +7,18 @@ import optax
 from jaxtyping import Array, Float
 
 from pgpo_jax.distillation import HeadLoss, PolicyLoss
-from pgpo_jax.training._accumulate import accumulated_gradient
-from pgpo_jax.training._config import TrainConfig
-from pgpo_jax.training._control import MEASURED, SignalControl
-from pgpo_jax.training._experience import Experience
-from pgpo_jax.training._objective import (
+from pgpo_jax.training.config._train_config import TrainConfig
+from pgpo_jax.training.objectives._control import MEASURED, SignalControl
+from pgpo_jax.training.objectives._losses import (
     experience_loss,
     of_batch,
     policy_gradient_loss,
     policy_metrics,
     signal_metrics,
 )
-from pgpo_jax.training._state import TrainState, moved_teacher
+from pgpo_jax.training.rollout._experience import Experience
+from pgpo_jax.training.update._accumulate import accumulated_gradient
+from pgpo_jax.training.update._state import TrainState, update_ema_teacher
 
 Metrics = dict[str, Float[Array, ""]]
 
@@ -82,7 +82,7 @@ def make_train_step(
         new_state = TrainState(
             step=state.step + 1,
             params=params,
-            teacher=moved_teacher(state.teacher, params, applies, config),
+            teacher=update_ema_teacher(state.teacher, params, applies, config),
             opt_state=keep(opt_state, state.opt_state),
             skipped=jnp.where(finite, 0, state.skipped + 1).astype(jnp.int32),
             frozen=state.frozen,

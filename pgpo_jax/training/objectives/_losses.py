@@ -14,9 +14,9 @@ from pgpo_jax.distillation import (
     sdpo_head_loss,
 )
 from pgpo_jax.information import SIGNALS, outcome_contrast
-from pgpo_jax.training._config import TrainConfig
-from pgpo_jax.training._experience import Experience
-from pgpo_jax.training._state import TrainState, student_weights, teacher_weights
+from pgpo_jax.training.config._train_config import TrainConfig
+from pgpo_jax.training.rollout._experience import Experience
+from pgpo_jax.training.update._state import TrainState, student_weights, teacher_weights
 
 
 def response_states(

@@ -7,9 +7,9 @@ from jaxtyping import Array, Key
 
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.tasks import Question, grade
-from pgpo_jax.training._config import EvaluationConfig, RolloutConfig
-from pgpo_jax.training._mesh import gather_rows, own_rows
-from pgpo_jax.training._policy import Policy
+from pgpo_jax.training.config._train_config import EvaluationConfig, RolloutConfig
+from pgpo_jax.training.devices._mesh import gather_rows, process_local_rows
+from pgpo_jax.training.rollout._policy import Policy
 
 
 class Evaluation(NamedTuple):
@@ -70,7 +70,7 @@ def evaluate(
         chunk = kept[start : start + settings.batch]
         # A full batch each time, so that the last one does not compile anew.
         padded = [prompt for _, prompt in chunk] + [chunk[-1][1]] * (settings.batch - len(chunk))
-        own = own_rows(settings.batch, policy.mesh)
+        own = process_local_rows(settings.batch, policy.mesh)
         responses = policy.respond(
             params,
             [padded[i] for i in own],

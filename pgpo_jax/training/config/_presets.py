@@ -1,4 +1,4 @@
-from pgpo_jax.training._config import (
+from pgpo_jax.training.config._train_config import (
     EvaluationConfig,
     LossConfig,
     OptimizerConfig,

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from pgpo_jax.training._config import InformationConfig
+from pgpo_jax.training.config._train_config import InformationConfig
 
 
 class SignalControl(NamedTuple):

@@ -3,7 +3,7 @@ from typing import TYPE_CHECKING
 from pgpo_jax.errors import PGPOValueError
 
 if TYPE_CHECKING:
-    from pgpo_jax.training._config import TrainConfig
+    from pgpo_jax.training.config._train_config import TrainConfig
 
 # What tells the step's multiplier from the mean of the weights, with the value that does nothing.
 _OF_THE_STEP = {

@@ -1,7 +1,7 @@
 import optax
 
 from pgpo_jax import scale_by_information, scale_by_information_to_target
-from pgpo_jax.training._config import TrainConfig
+from pgpo_jax.training.config._train_config import TrainConfig
 
 
 def make_optimizer(config: TrainConfig) -> optax.GradientTransformationExtraArgs:

@@ -11,7 +11,7 @@ from jaxtyping import Array, UInt32
 from orbax.checkpoint import v1 as ocp
 
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
-from pgpo_jax.training._state import TrainState
+from pgpo_jax.training.update._state import TrainState
 
 _ITEM = "state"
 # Beside the arrays and not one of them: what their bits were when they were saved.
@@ -63,8 +63,8 @@ class Checkpoints:
         """Reads the newest checkpoint into the structure, types and layout of `template`.
 
         Args:
-            template: a state, which stays as it is, or the `released` one where there is no room
-                for two. What is frozen is taken over from it.
+            template: a state, which stays as it is, or what `free_buffers` makes of it where there
+                is no room for two. What is frozen is taken over from it.
 
         Raises:
             FileNotFoundError: if there is no checkpoint.
@@ -124,7 +124,7 @@ class Checkpoints:
                 raise PGPOValueError(f"{where}: {name} is {got}, this run's state has {want}")
 
 
-def released(state: TrainState) -> TrainState:
+def free_buffers(state: TrainState) -> TrainState:
     """The shapes and layout of a state, whose memory is given back, but for what is frozen."""
 
     def release(leaf: Any) -> jax.ShapeDtypeStruct:

@@ -13,8 +13,14 @@ from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.models import decode, load_pretrained, load_tokenizer, render_chat, sample
 from pgpo_jax.models._sample import row_keys
 from pgpo_jax.tasks import Question
-from pgpo_jax.training._buckets import bucket, pad
-from pgpo_jax.training._mesh import fetch_rows, gather_rows, own_rows, row_parts, shard_rows
+from pgpo_jax.training.devices._mesh import (
+    fetch_rows,
+    gather_rows,
+    process_local_rows,
+    row_parts,
+    shard_rows,
+)
+from pgpo_jax.training.rollout._buckets import bucket, pad
 
 
 class Responses(NamedTuple):
@@ -69,9 +75,9 @@ class Policy:
         """Samples `samples` responses to each prompt: to `at_once` prompts (of all processes) in a
         call of the jitted sampler, or to all of them.
 
-        All processes call it together, each with its own prompts (see `own_rows`). The random
-        numbers of a response follow from `key` and its place among the responses of all processes:
-        neither mesh, processes nor `at_once` change them.
+        All processes call it together, each with its own prompts (see `process_local_rows`). The
+        random numbers of a response follow from `key` and its place among the responses of all
+        processes: neither mesh, processes nor `at_once` change them.
 
         Args:
             params: the weights of the model.
@@ -92,9 +98,9 @@ class Policy:
             ValueError: if a prompt is too long, or the parts do not make up the whole.
         """
         lengths = gather_rows(np.array([len(prompt) for prompt in prompts]), self.mesh)
-        own, places, parts = own_rows(len(lengths), self.mesh), [], []
+        own, places, parts = process_local_rows(len(lengths), self.mesh), [], []
         for part in row_parts(len(lengths), at_once or len(lengths), self.mesh):
-            places.append(np.searchsorted(own, part[own_rows(len(part), self.mesh)]))
+            places.append(np.searchsorted(own, part[process_local_rows(len(part), self.mesh)]))
             width = bucket(
                 int(lengths[part].max()), smallest=smallest_bucket, largest=largest_prompt
             )
@@ -132,7 +138,7 @@ def _samples_of(prompts: Int[np.ndarray, " questions"], samples: int) -> Int[np.
     return (prompts[:, None] * samples + np.arange(samples)).ravel()
 
 
-TINY = Path(__file__).resolve().parent.parent / "assets" / "tiny"
+TINY = Path(__file__).resolve().parents[2] / "assets" / "tiny"
 
 
 def model_folder(name: str) -> str:

@@ -1,0 +1,48 @@
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from pgpo_jax.tasks._grading import Grade
+from pgpo_jax.tasks._question import Question
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What a model is trained on: questions, and how a response to one is graded.
+
+    Any class with these two methods is one; nothing needs to be inherited.
+
+    >>> class Sums:
+    ...     def questions(self, split, seed):
+    ...         return [Question(f"{split}-1", "sums", "", "1 + 1?", "2")]
+    ...
+    ...     def grade(self, question, response):
+    ...         right = response.strip() == question.answer
+    ...         return Grade(float(right), response.strip(), "" if right else "Count once more.")
+    >>> isinstance(Sums(), Task)
+    True
+    """
+
+    def questions(self, split: str, seed: int) -> Sequence[Question]:
+        """The questions of a split, in a fixed order.
+
+        Args:
+            split: `"train"` or `"test"`.
+            seed: may decide which questions there are, or their order.
+
+        Returns:
+            A sequence, empty if the task has no such split. A source without an end has the
+            length `sys.maxsize`.
+        """
+        ...
+
+    def grade(self, question: Question, response: str) -> Grade:
+        """The grade of one response.
+
+        Args:
+            question: one of `questions`.
+            response: the decoded response.
+
+        Returns:
+            A `Grade` whose score is finite.
+        """
+        ...

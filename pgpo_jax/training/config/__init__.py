@@ -1,0 +1,1 @@
+"""Everything that decides a run: sections, the whole configuration, presets and checks."""

@@ -1,0 +1,1 @@
+"""The mesh of devices, and several processes that run one program."""

@@ -1,0 +1,1 @@
+"""What a batch of responses teaches: one file per objective."""

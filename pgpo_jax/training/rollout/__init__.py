@@ -1,0 +1,1 @@
+"""Questions become responses: policy, question stream, buckets, batches and evaluation."""

@@ -1,0 +1,1 @@
+"""State, gradient accumulation, optimizer and the jitted step."""
