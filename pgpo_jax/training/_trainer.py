@@ -1,23 +1,34 @@
-import dataclasses
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import optax
 from jaxtyping import Array, Key
 
-from pgpo_jax.tasks import load_questions
-from pgpo_jax.training.config._train_config import EvaluationConfig, TrainConfig
-from pgpo_jax.training.devices._mesh import make_mesh, process_local_rows, shard_rows
-from pgpo_jax.training.memory._search import refuse_too_large
-from pgpo_jax.training.objectives._control import signal_control
+from pgpo_jax.tasks import Task, grade_all
+from pgpo_jax.training.config import (
+    EvaluationConfig,
+    LoRAConfig,
+    RolloutConfig,
+    SelectionConfig,
+    TextsConfig,
+)
+from pgpo_jax.training.config._checks import check_rows
+from pgpo_jax.training.devices._mesh import process_local_rows, shard_rows
+from pgpo_jax.training.objectives._base import Objective
+from pgpo_jax.training.rollout._batch import pack, rollout_metrics
 from pgpo_jax.training.rollout._evaluate import Evaluation, evaluate
-from pgpo_jax.training.rollout._experience import make_experience
 from pgpo_jax.training.rollout._held_out import held_out_questions
-from pgpo_jax.training.rollout._policy import Responses, load_policy
+from pgpo_jax.training.rollout._policy import LoadedPolicy, Responses
+from pgpo_jax.training.rollout._records import Lesson, Rollout
 from pgpo_jax.training.rollout._stream import Batch, QuestionStream
-from pgpo_jax.training.update._optimizer import make_optimizer
+from pgpo_jax.training.rollout._texts import rollout_texts
+from pgpo_jax.training.run._callbacks import Callback
+from pgpo_jax.training.run._loop import FitSettings, fit
+from pgpo_jax.training.update._check_optimizer import check_optimizer
 from pgpo_jax.training.update._state import TrainState, init_state, student_weights
 from pgpo_jax.training.update._step import make_train_step
 
@@ -25,71 +36,171 @@ _ROLLOUT, _EVALUATION = 0, 1
 
 
 class StepReport(NamedTuple):
-    """What one step says of itself: `metrics` repeat with the run, `timings` do not."""
+    """What one step says of itself: `metrics` repeat with the run, `timings` do not.
+
+    Attributes:
+        metrics: numbers that are the same whenever the run is repeated.
+        timings: seconds, tokens per second, and the number of compiled step programs.
+        rollout: the graded responses.
+        lesson: what the objective kept of them.
+        tokens: numbers per response token, on the devices.
+    """
 
     metrics: dict[str, float]
     timings: dict[str, float]
+    rollout: Rollout
+    lesson: Lesson
+    tokens: dict[str, Any]
+
+    def texts(self, count: int) -> list[dict[str, Any]]:
+        """Some responses with all that is known of them; see docs/training.md."""
+        return rollout_texts(self.rollout, self.lesson, self.tokens, count)
 
 
 class Trainer:
-    """One run's fixed parts: model, questions, optimizer and the compiled step.
+    """A model, a task, an objective and an optimizer, and the compiled step that joins them.
 
-    Every number of step k follows from the configuration and the state before it; keys and
-    questions are functions of (seed, k).
+    Every number of step k follows from the parts and the state before it; keys and questions are
+    functions of (seed, k).
 
     Args:
-        config: what to run.
+        policy: from `load_policy`; its weights are the initial ones. Training donates them.
+        task: questions and their grades.
+        objective: what a batch teaches: `SDPO()`, `GRPO()` or your own.
+        optimizer: any optax optimizer, with its learning rate. `pgpo_jax.pgpo(...)` around it
+            scales each step by the information.
+        rollout: how the student answers.
+        evaluation: how it is evaluated on the task's `test` split.
+        lora: train low-rank factors instead, if its rank is not 0.
+        seed: of questions, responses and factors.
+        micro_batch: rows that go through the model at a time; `None`: all.
+        callbacks: called after steps, evaluations and checkpoints.
+        constant_metrics: numbers that are logged with each step where the step has none of the
+            name.
 
     Raises:
-        ValueError, FileNotFoundError: for a bad model, task, mesh or length, before any work.
+        ValueError, TypeError: parts that do not fit together, before any work.
+
+    >>> from pgpo_jax.training import Trainer  # examples/own_reward.py has a whole run
     """
 
-    def __init__(self, config: TrainConfig):
-        self.config = config
-        self.mesh = make_mesh(config.mesh)
-        questions = load_questions(config.task, split="train", seed=config.seed)
-        self.held_out = held_out_questions(config)
-        refuse_too_large(config)
-        self.policy, params = load_policy(
-            config.model,
-            mesh=self.mesh,
-            dtype=config.dtype,
-            remat=config.remat and config.remat_policy,
-            attention=config.attention,
-            param_dtype=config.param_dtype,
+    def __init__(
+        self,
+        policy: LoadedPolicy,
+        task: Task,
+        objective: Objective,
+        optimizer: optax.GradientTransformation,
+        *,
+        rollout: RolloutConfig = RolloutConfig(),
+        evaluation: EvaluationConfig = EvaluationConfig(),
+        lora: LoRAConfig = LoRAConfig(),
+        seed: int = 0,
+        micro_batch: int | None = None,
+        callbacks: Sequence[Callback] = (),
+        constant_metrics: Mapping[str, float] | None = None,
+    ):
+        self.policy, params = policy
+        self.mesh = self.policy.mesh
+        self.task, self.objective = task, objective
+        self.optimizer = optax.with_extra_args_support(optimizer)
+        self.rollout_settings, self.evaluation_settings = rollout, evaluation
+        self.lora, self.seed, self.micro_batch = lora, seed, micro_batch
+        self.callbacks = tuple(callbacks)
+        self._constant_metrics = dict(constant_metrics or {})
+        shape = dict(self.mesh.shape) if self.mesh is not None else {}
+        row_shards = shape.get("data", 1) * shape.get("fsdp", 1)
+        check_rows(
+            rollout,
+            evaluation,
+            micro_batch,
+            row_shards=row_shards,
+            devices=row_shards * shape.get("tensor", 1),
         )
+        self.held_out = held_out_questions(task, evaluation)
         self.stream = QuestionStream(
-            questions,
-            self.policy.encode_question,
-            per_step=config.rollout.questions,
-            max_prompt=config.rollout.max_prompt,
-            seed=config.seed,
+            task.questions("train", seed),
+            functools.partial(self.policy.encode_question, thinking=rollout.thinking),
+            per_step=rollout.questions,
+            max_prompt=rollout.max_prompt,
+            seed=seed,
         )
-        optimizer = make_optimizer(config)
         self.initial_state = init_state(
-            params, optimizer, config.teacher, self.mesh, lora=config.lora, seed=config.seed
+            params, self.optimizer, objective.teacher_settings, self.mesh, lora=lora, seed=seed
         )
-        if self.mesh is None:
-            self._step = _shared_step(self.policy.graphdef, program_config(config))
-        else:
-            layout = jax.tree.map(lambda leaf: leaf.sharding, self.initial_state)
-            self._step = make_train_step(self.policy.graphdef, optimizer, config, layout=layout)
-        self._key = jax.random.key(config.seed)
+        check_optimizer(self.optimizer, self.initial_state.params, self.initial_state.opt_state)
+        self._step = self._make_step()
+        self._key = jax.random.key(seed)
+
+    def fit(
+        self,
+        folder: str | Path,
+        *,
+        steps: int = 100,
+        resume: bool = False,
+        checkpoint_every: int = 50,
+        keep_checkpoints: int = 2,
+        trackers: Sequence[str] = ("tensorboard",),
+        max_skipped: int = 10,
+        texts: TextsConfig = TextsConfig(),
+        selection: SelectionConfig = SelectionConfig(),
+        config: Mapping[str, Any] | None = None,
+    ) -> TrainState:
+        """Trains from the start, or from the newest checkpoint, to the end.
+
+        Args:
+            folder: the run folder; created if need be.
+            steps: optimizer steps in all.
+            resume: continue the run in the folder. Its metrics are then, digit for digit, those
+                of a run that was never interrupted.
+            checkpoint_every: steps between checkpoints; the final state is always saved.
+            keep_checkpoints: how many of the newest remain; 0: none is written.
+            trackers: where numbers go besides the JSON lines.
+            max_skipped: the run ends after this many non-finite gradients in a row.
+            texts: which sampled texts are kept.
+            selection: which checkpoint is the best one, and when the run stops early.
+            config: what `config.json` holds; by default a description of the parts. A run is
+                resumed only with an equal one.
+
+        Returns:
+            The final state.
+
+        Raises:
+            FileExistsError, FileNotFoundError, RuntimeError, ValueError: if the folder does not
+                fit the request.
+            FloatingPointError: after `max_skipped` non-finite gradients in a row.
+        """
+        settings = FitSettings(
+            steps=steps,
+            checkpoint_every=checkpoint_every,
+            keep_checkpoints=keep_checkpoints,
+            trackers=tuple(trackers),
+            max_skipped=max_skipped,
+            evaluate_every=self.evaluation_settings.every,
+            texts=texts,
+            selection=selection,
+        )
+        return fit(self, Path(folder), settings, dict(config or self._described()), resume=resume)
 
     def step(self, state: TrainState) -> tuple[TrainState, StepReport]:
         """Rollouts, grading, teacher prompts and one update. Donates `state`."""
-        number, start = int(state.step), time.perf_counter()
-        batch, responses = self.rollout(state)
+        start = time.perf_counter()
+        batch, responses = self.respond(state)
         sampled = time.perf_counter()
-        experience, metrics = make_experience(
-            self.policy, batch, responses, self.config, step=number
-        )
+        rollout, failures = self.graded(state, batch, responses)
+        lesson = self.objective.prepare(rollout)
+        experience, rows = self.packed(rollout, lesson)
         packed = time.perf_counter()
-        control = signal_control(self.config.information, number)
-        state, device_metrics = self._step(state, shard_rows(experience, self.mesh), control)
-        metrics |= {name: float(value) for name, value in jax.device_get(device_metrics).items()}
+        state, device_metrics, tokens = self._step(state, shard_rows(experience, self.mesh))
+        metrics = {
+            **rollout_metrics(rows),
+            "rollout/dropped_questions": float(batch.dropped),
+            "rollout/grader_failures": float(failures),
+            **self.objective.row_metrics(rows, rollout.samples),
+            **self._constant_metrics,
+            **{name: float(value) for name, value in jax.device_get(device_metrics).items()},
+        }
         done = time.perf_counter()
-        answered = metrics["rollout/response_length"] * self.config.rollout.rows
+        answered = metrics["rollout/response_length"] * self.rollout_settings.rows
         trained = metrics["rollout/trained_tokens"]
         timings = {
             "time/rollout": sampled - start,
@@ -101,15 +212,17 @@ class Trainer:
             # A jitted function has it; its type does not tell.
             "compilations/step": float(self._step._cache_size()),  # pyright: ignore[reportFunctionMemberAccess]
         }
-        return state, StepReport(metrics, {k: float(v) for k, v in timings.items()})
+        return state, StepReport(
+            metrics, {k: float(v) for k, v in timings.items()}, rollout, lesson, tokens
+        )
 
     def student(self, state: TrainState) -> Any:
         """The student of a state as parameters of the policy's model."""
-        return student_weights(state.params, state.frozen, self.config.lora)
+        return student_weights(state.params, state.frozen, self.lora)
 
-    def rollout(self, state: TrainState) -> tuple[Batch, Responses]:
+    def respond(self, state: TrainState) -> tuple[Batch, Responses]:
         """The questions of the step after `state`, and what the student answers."""
-        settings, number = self.config.rollout, int(state.step)
+        settings, number = self.rollout_settings, int(state.step)
         own = process_local_rows(settings.questions, self.mesh)
         batch = self.stream.batch(number).take(own)
         responses = self.policy.respond(
@@ -120,11 +233,42 @@ class Trainer:
             max_new_tokens=settings.max_response,
             temperature=settings.temperature,
             top_p=settings.top_p,
+            top_k=settings.top_k,
             smallest_bucket=settings.smallest_bucket,
             largest_prompt=settings.max_prompt,
             at_once=settings.micro_batch,
         )
         return batch, responses
+
+    def graded(
+        self, state: TrainState, batch: Batch, responses: Responses
+    ) -> tuple[Rollout, int]:
+        """The graded responses of the step after `state`, and on how many the grader failed."""
+        samples = self.rollout_settings.samples
+        asked = [question for question in batch.questions for _ in range(samples)]
+        grades, failures = grade_all(self.task.grade, asked, responses.texts)
+        rollout = Rollout(
+            step=int(state.step),
+            seed=self.seed,
+            samples=samples,
+            total=self.rollout_settings.rows,
+            policy=self.policy,
+            questions=batch.questions,
+            prompts=batch.prompts,
+            responses=responses,
+            grades=grades,
+        )
+        return rollout, failures
+
+    def packed(self, rollout: Rollout, lesson: Lesson) -> tuple[Any, dict[str, Any]]:
+        """The arrays of a step, and numbers per response; see `pack`."""
+        teacher = self.objective.teacher_settings
+        return pack(
+            rollout,
+            lesson,
+            self.rollout_settings,
+            longest_teacher_prompt=1 if teacher is None else teacher.max_prompt,
+        )
 
     def evaluate(self, state: TrainState) -> Evaluation:
         """avg@n of the student on the held-out questions, always with the same random numbers."""
@@ -133,36 +277,60 @@ class Trainer:
             self.student(state),
             self.held_out,
             self._fold(_EVALUATION, 0),
-            self.config.evaluation,
-            self.config.rollout,
+            self.evaluation_settings,
+            self.rollout_settings,
+            grade=self.task.grade,
         )
+
+    def _make_step(self) -> Callable[..., Any]:
+        settings = {
+            "sequences": self.rollout_settings.rows,
+            "temperature": self.rollout_settings.temperature,
+            "lora": self.lora,
+            "micro_batch": self.micro_batch,
+        }
+        program = self.objective.program()
+        if self.mesh is None:
+            try:
+                hash((program, self.policy.graphdef))
+            except TypeError:
+                # An objective of the user's own that cannot be compared has a program of its own.
+                return make_train_step(self.policy.graphdef, self.optimizer, program, **settings)
+            return _shared_step(self.policy.graphdef, self.optimizer.update, program, **settings)
+        layout = jax.tree.map(lambda leaf: leaf.sharding, self.initial_state)
+        return make_train_step(
+            self.policy.graphdef, self.optimizer, program, layout=layout, **settings
+        )
+
+    def _described(self) -> dict[str, Any]:
+        """The parts in words, for a run that was made from Python."""
+        return {
+            "model": self.policy.name,
+            "task": type(self.task).__name__,
+            "objective": repr(self.objective),
+            "optimizer": "given in Python",
+            "rollout": self.rollout_settings.__dict__,
+            "evaluation": self.evaluation_settings.__dict__,
+            "lora": self.lora.__dict__,
+            "seed": self.seed,
+            "micro_batch": self.micro_batch,
+        }
 
     def _fold(self, purpose: int, number: int) -> Key[Array, ""]:
         return jax.random.fold_in(jax.random.fold_in(self._key, purpose), number)
 
 
-def program_config(config: TrainConfig) -> TrainConfig:
-    """A configuration with the same compiled step: what the step does not read has one value."""
-    half = "none" if config.information.half == "none" else "same"
-    return dataclasses.replace(
-        config,
-        teacher=dataclasses.replace(config.teacher, misleading=0.0),
-        information=dataclasses.replace(
-            config.information, rows="all", replay=(), flip=False, half=half
-        ),
-        model="tiny",
-        task="synthetic:all",
-        eval_task=None,
-        seed=0,
-        steps=config.steps if config.optimizer.schedule == "cosine" else 1,
-        evaluation=EvaluationConfig(),
-        checkpoint_every=1,
-        keep_checkpoints=1,
-        tensorboard=True,
-    )
-
-
 @functools.lru_cache(maxsize=32)
-def _shared_step(graphdef: Any, config: TrainConfig) -> Callable[..., Any]:
-    """The step of all runs of this process that differ in seed, questions or evaluation alone."""
-    return make_train_step(graphdef, make_optimizer(config), config)
+def _shared_step(
+    graphdef: Any, update: Callable[..., Any], objective: Objective, **settings: Any
+) -> Callable[..., Any]:
+    """The step of all runs of this process that differ in seed, questions or evaluation alone.
+
+    Of an optimizer only `update` is a part of the program: what its `init` gives is an argument.
+    """
+
+    def no_init(params: Any) -> Any:
+        raise AssertionError("a step does not make an optimizer's state")
+
+    optimizer = optax.GradientTransformationExtraArgs(no_init, update)
+    return make_train_step(graphdef, optimizer, objective, **settings)

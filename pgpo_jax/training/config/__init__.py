@@ -1,1 +1,20 @@
-"""Everything that decides a run: sections, the whole configuration, presets and checks."""
+"""The sections of a run's configuration, and the checks of each."""
+
+from pgpo_jax.training.config._objective import (
+    InformationConfig as InformationConfig,
+    LossConfig as LossConfig,
+    TeacherConfig as TeacherConfig,
+)
+from pgpo_jax.training.config._optimizer import (
+    LoRAConfig as LoRAConfig,
+    OptimizerConfig as OptimizerConfig,
+)
+from pgpo_jax.training.config._rollout import (
+    EvaluationConfig as EvaluationConfig,
+    MeshConfig as MeshConfig,
+    RolloutConfig as RolloutConfig,
+)
+from pgpo_jax.training.config._run import (
+    SelectionConfig as SelectionConfig,
+    TextsConfig as TextsConfig,
+)

@@ -1,11 +1,11 @@
-from pgpo_jax.training.config._train_config import (
+from pgpo_jax.training.config import (
     EvaluationConfig,
     LossConfig,
     OptimizerConfig,
     RolloutConfig,
     TeacherConfig,
-    TrainConfig,
 )
+from pgpo_jax.training.config._train_config import TrainConfig
 
 PRESETS: dict[str, TrainConfig] = {
     # The defaults of the config are the paper's, so that nothing hides in a preset.

@@ -1,20 +1,46 @@
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from pgpo_jax.models._layers import check_attention
-from pgpo_jax.training.config._combinations import check_combinations
-from pgpo_jax.training.config._rules import one_of_its_choices, positive, require
-from pgpo_jax.training.config._sections import (
-    EvaluationConfig as EvaluationConfig,
-    InformationConfig as InformationConfig,
-    LoRAConfig as LoRAConfig,
-    LossConfig as LossConfig,
-    MeshConfig as MeshConfig,
-    OptimizerConfig as OptimizerConfig,
-    RolloutConfig as RolloutConfig,
-    TeacherConfig as TeacherConfig,
+import numpy as np
+import optax
+
+from pgpo_jax.models import check_attention
+from pgpo_jax.tasks import ColumnsConfig, GraderConfig, Task, is_object_spec, load_task, make_grader
+from pgpo_jax.training.config import (
+    EvaluationConfig,
+    InformationConfig,
+    LoRAConfig,
+    LossConfig,
+    MeshConfig,
+    OptimizerConfig,
+    RolloutConfig,
+    SelectionConfig,
+    TeacherConfig,
+    TextsConfig,
 )
+from pgpo_jax.training.config._checks import (
+    check_grpo,
+    check_multiplier,
+    check_rows,
+    check_schedule,
+)
+from pgpo_jax.training.config._rules import one_of_its_choices, positive, require
+from pgpo_jax.training.devices._mesh import make_mesh
+from pgpo_jax.training.objectives._base import Objective
+from pgpo_jax.training.objectives._registry import ObjectiveSections, make_objective
+from pgpo_jax.training.rollout._held_out import held_out_questions
+from pgpo_jax.training.rollout._policy import LoadedPolicy, load_policy
+from pgpo_jax.training.update._optimizer import make_optimizer
+
+
+class Parts(NamedTuple):
+    """What a `Trainer` is made of."""
+
+    policy: LoadedPolicy
+    task: Task
+    objective: Objective
+    optimizer: optax.GradientTransformationExtraArgs
 
 
 @dataclass(frozen=True)
@@ -24,14 +50,15 @@ class TrainConfig:
     model: str = "tiny"
     """Folder of a Hugging Face Qwen3, a Hub id, or `tiny`: the model shipped with the package."""
     task: str = "synthetic:all"
-    """What to train on: see `pgpo_jax.tasks.load_questions`."""
+    """What to train on: see `pgpo_jax.tasks.load_task`."""
     eval_task: str | None = None
     """What to hold out; by default the `test` split of a synthetic task, or the file `test.json`
     beside a `train.json`; else there is no evaluation."""
-    method: Literal["pgpo", "sdpo", "grpo"] = "pgpo"
-    """`grpo` is the baseline without a teacher: advantages are scores less the mean of their group,
-    the policy loss is clipped, every response trains. Of `loss` it reads the aggregation, the
-    rollout clip and the chunk."""
+    grader: GraderConfig = field(default_factory=GraderConfig)
+    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
+    objective: str = "sdpo"
+    """What a batch teaches: `sdpo`, `grpo`, or FILE.py:NAME. SDPO with `information.alpha` above 0
+    is PGPO."""
     steps: int = 100
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
@@ -50,14 +77,16 @@ class TrainConfig:
     """Steps between checkpoints; the final state is always saved."""
     keep_checkpoints: int = 2
     """0: none is written, and the run cannot be continued."""
-    tensorboard: bool = True
-    """Write TensorBoard's events beside the JSON lines, which hold the same numbers."""
+    trackers: tuple[str, ...] = ("tensorboard",)
+    """Where numbers go besides the JSON lines: tensorboard, wandb, trackio, FILE.py:NAME."""
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     information: InformationConfig = field(default_factory=InformationConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    texts: TextsConfig = field(default_factory=TextsConfig)
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
 
     def __post_init__(self) -> None:
@@ -70,46 +99,20 @@ class TrainConfig:
         )
         # JAX would cut a longer one to its last 32 bits, and NumPy refuses a negative one.
         require(0 <= self.seed < 2**32, "TrainConfig.seed must be in [0, 2**32)", self.seed)
-        shards = self.mesh.row_shards
-        rung = self.rollout.rows // self.rollout.row_buckets
-        micro_batch = self.optimizer.micro_batch or rung
-        require(
-            rung % micro_batch == 0,
-            f"optimizer.micro_batch must divide rollout.questions * samples / row_buckets = {rung}",
-            micro_batch,
-        )
-        for name, rows in (
-            ("rollout.questions", self.rollout.questions),
-            ("rollout.micro_batch", self.rollout.micro_batch or self.rollout.questions),
-            ("evaluation.batch", self.evaluation.batch),
-            ("rollout.questions * samples / row_buckets", rung),
-            ("optimizer.micro_batch", micro_batch),
-        ):
-            require(
-                rows % shards == 0,
-                f"{name} must be divisible by mesh.data * mesh.fsdp = {shards}",
-                rows,
-            )
-        require(
-            not self.rollout.share_prompts or self.mesh.size == 1,
-            "rollout.share_prompts needs one device",
-            f"a mesh of {self.mesh.size}",
-        )
-        require(
-            not self.rollout.share_prompts or self.optimizer.micro_batch is None,
-            "rollout.share_prompts needs all rows at once: optimizer.micro_batch must be None",
+        check_rows(
+            self.rollout,
+            self.evaluation,
             self.optimizer.micro_batch,
+            row_shards=self.mesh.row_shards,
+            devices=self.mesh.size,
         )
         check_attention(self.attention, self.dtype)
-        check_combinations(self)
-
-    @property
-    def loss_sequences(self) -> int:
-        """The sequences that the loss is divided by, those without a teacher signal included."""
-        settings = self.rollout
-        if self.information.half == "none":
-            return settings.rows
-        return (settings.questions + 1) // 2 * settings.samples
+        check_multiplier(self.information, self.loss)
+        check_schedule(self.optimizer, self.loss, self.steps)
+        if self.objective == "grpo":
+            check_grpo(self.rollout, self.optimizer)
+        if not is_object_spec(self.objective):
+            self.make_objective()
 
     @property
     def param_dtype(self) -> str:
@@ -118,9 +121,77 @@ class TrainConfig:
 
     @property
     def alpha(self) -> float:
-        """The alpha of the step's multiplier that the program runs with."""
-        modulated = self.method == "pgpo" and self.loss.modulation == "none"
-        return self.information.alpha if modulated else 0.0
+        """The alpha of the step's multiplier, per nat; 0 where there is none."""
+        measured = self.objective != "grpo"
+        return self.information.alpha if measured and self.loss.modulation == "none" else 0.0
+
+    @property
+    def label(self) -> str:
+        """A short name of the method: `pgpo` is SDPO with a multiplier."""
+        scaled = self.alpha > 0 or self.loss.modulation != "none"
+        return "pgpo" if self.objective == "sdpo" and scaled else self.objective
+
+    def make_objective(self) -> Objective:
+        """The objective that `objective` names, with its sections."""
+        sections = ObjectiveSections(self.teacher, self.loss, self.information)
+        return make_objective(self.objective, sections)
+
+    def make_task(self) -> Task:
+        """The questions, with their grader; files are read and checked."""
+        return load_task(
+            self.task,
+            eval_spec=self.eval_task,
+            columns=self.columns,
+            grader=make_grader(self.grader.name, self.grader),
+        )
+
+    def make_optimizer(self) -> optax.GradientTransformationExtraArgs:
+        """The optimizer with its multiplier; equal settings give the same object."""
+        steps = self.steps if self.optimizer.schedule == "cosine" else 1
+        return make_optimizer(self.optimizer, self.information, alpha=self.alpha, steps=steps)
+
+    def build(self) -> Parts:
+        """Makes the parts of a `Trainer`; what is cheap to check comes before the model.
+
+        Raises:
+            ValueError, FileNotFoundError: for a bad task, mesh, optimizer or model.
+        """
+        mesh = make_mesh(self.mesh)
+        task = self.make_task()
+        held_out_questions(task, self.evaluation)
+        objective, optimizer = self.make_objective(), self.make_optimizer()
+        policy = load_policy(
+            self.model,
+            mesh=mesh,
+            dtype=self.dtype,
+            remat=self.remat and self.remat_policy,
+            attention=self.attention,
+            param_dtype=self.param_dtype,
+        )
+        return Parts(policy, task, objective, optimizer)
+
+    def trainer_settings(self) -> dict[str, Any]:
+        """The keywords of `Trainer` that go with the parts."""
+        return {
+            "rollout": self.rollout,
+            "evaluation": self.evaluation,
+            "lora": self.lora,
+            "seed": self.seed,
+            "micro_batch": self.optimizer.micro_batch,
+            "constant_metrics": {"pgpo/alpha": float(np.float32(self.alpha))},
+        }
+
+    def fit_settings(self) -> dict[str, Any]:
+        """The keywords of `Trainer.fit`."""
+        return {
+            "steps": self.steps,
+            "checkpoint_every": self.checkpoint_every,
+            "keep_checkpoints": self.keep_checkpoints,
+            "trackers": self.trackers,
+            "max_skipped": self.optimizer.max_skipped,
+            "texts": self.texts,
+            "selection": self.selection,
+        }
 
     def to_json(self) -> dict[str, Any]:
         """As nested plain values, for `config.json`."""

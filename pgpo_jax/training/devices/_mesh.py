@@ -9,7 +9,7 @@ from jaxtyping import Int
 
 from pgpo_jax import models
 from pgpo_jax.errors import PGPOValueError
-from pgpo_jax.training.config._train_config import MeshConfig
+from pgpo_jax.training.config import MeshConfig
 
 
 def make_mesh(config: MeshConfig) -> Mesh | None:

@@ -1,3 +1,4 @@
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -6,21 +7,31 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from pgpo_jax.errors import PGPOValueError
-from pgpo_jax.tasks import Question, grade
-from pgpo_jax.training.config._train_config import EvaluationConfig, RolloutConfig
+from pgpo_jax.tasks import Grade, Grader, Question, exact_match, grade_all
+from pgpo_jax.training.config import EvaluationConfig, RolloutConfig
 from pgpo_jax.training.devices._mesh import gather_rows, process_local_rows
 from pgpo_jax.training.rollout._policy import Policy
+
+
+class Answer(NamedTuple):
+    """A response to a held-out question, with its grade."""
+
+    question: Question
+    response: str
+    grade: Grade
 
 
 class Evaluation(NamedTuple):
     """avg@n on held-out questions.
 
     Attributes:
-        scores: share of right answers by question id.
+        scores: mean score of the answers to each question, by question id.
         accuracy: mean over questions.
         standard_error: of that mean, from the spread between questions.
         response_length: mean, in tokens.
         dropped: questions left out because their prompt was too long.
+        failures: answers that the grader failed on; they have the score 0.
+        answers: the first answer to each question of this process, with its grade.
     """
 
     scores: dict[str, float]
@@ -28,6 +39,8 @@ class Evaluation(NamedTuple):
     standard_error: float
     response_length: float
     dropped: int
+    failures: int = 0
+    answers: list[Answer] = []
 
 
 def evaluate(
@@ -37,6 +50,8 @@ def evaluate(
     key: Key[Array, ""],
     settings: EvaluationConfig,
     rollout: RolloutConfig,
+    *,
+    grade: Grader = exact_match,
 ) -> Evaluation:
     """Samples `settings.samples` answers to each question and grades them.
 
@@ -49,7 +64,8 @@ def evaluate(
         questions: the held-out ones, with ids that differ.
         key: of all random numbers.
         settings: samples per question and how they are drawn.
-        rollout: the lengths in tokens that prompts and responses may have.
+        rollout: the lengths in tokens that prompts and responses may have, and `thinking`.
+        grade: called with a question and a response; by default exact match.
 
     Returns:
         An `Evaluation` of the questions whose prompts are short enough.
@@ -57,7 +73,8 @@ def evaluate(
     Raises:
         ValueError: if no question is left.
     """
-    rows = [(question, policy.encode_question(question)) for question in questions]
+    encode = functools.partial(policy.encode_question, thinking=rollout.thinking)
+    rows = [(question, encode(question)) for question in questions]
     kept = [row for row in rows if len(row[1]) <= rollout.max_prompt]
     if not kept:
         raise PGPOValueError(
@@ -65,7 +82,7 @@ def evaluate(
             f"got {len(rows)} questions: raise rollout.max_prompt"
         )
     scores: dict[str, float] = {}
-    lengths = []
+    lengths, failures, answers = [], 0, []
     for start in range(0, len(kept), settings.batch):
         chunk = kept[start : start + settings.batch]
         # A full batch each time, so that the last one does not compile anew.
@@ -79,23 +96,39 @@ def evaluate(
             max_new_tokens=rollout.max_response,
             temperature=settings.temperature,
             top_p=settings.top_p,
+            top_k=settings.top_k,
             smallest_bucket=rollout.smallest_bucket,
             largest_prompt=rollout.max_prompt,
         )
-        right = np.zeros(len(own))
+        right, failed = np.zeros(len(own)), np.zeros(len(own))
         for place, i in enumerate(own):
-            answers = responses.texts[place * settings.samples :][: settings.samples]
-            answer = chunk[min(i, len(chunk) - 1)][0].answer
-            right[place] = np.mean([grade(text, answer).score for text in answers])
+            if i >= len(chunk):
+                continue
+            question, texts = chunk[i][0], responses.texts[place * settings.samples :]
+            texts = texts[: settings.samples]
+            grades, failed[place] = grade_all(grade, [question] * len(texts), texts)
+            right[place] = np.mean([g.score for g in grades])
+            answers.append(Answer(question, texts[0], grades[0]))
         found = gather_rows(
-            {"right": right, "length": responses.lengths.reshape(-1, settings.samples).mean(1)},
+            {
+                "right": right,
+                "failed": failed,
+                "length": responses.lengths.reshape(-1, settings.samples).mean(1),
+            },
             policy.mesh,
         )
+        failures += int(found["failed"].sum())
         for i, (question, _) in enumerate(chunk):
             scores[question.id] = float(found["right"][i])
             lengths.append(found["length"][i])
     values = np.array(list(scores.values()))
     spread = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
     return Evaluation(
-        scores, float(values.mean()), float(spread), float(np.mean(lengths)), len(rows) - len(kept)
+        scores,
+        float(values.mean()),
+        float(spread),
+        float(np.mean(lengths)),
+        len(rows) - len(kept),
+        failures,
+        answers,
     )

@@ -10,9 +10,9 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from pgpo_jax.errors import PGPOValueError
-from pgpo_jax.models import decode, load_pretrained, load_tokenizer, render_chat, sample
+from pgpo_jax.models import decode, load_pretrained, load_tokenizer, render_messages, sample
 from pgpo_jax.models._sample import row_keys
-from pgpo_jax.tasks import Question
+from pgpo_jax.tasks import Message, Question
 from pgpo_jax.training.devices._mesh import (
     fetch_rows,
     gather_rows,
@@ -42,21 +42,42 @@ class Responses(NamedTuple):
 
 @dataclass(frozen=True)
 class Policy:
-    """The fixed side of a language model: structure and tokenizer. The weights are passed along."""
+    """The fixed side of a language model: structure and tokenizer. The weights are passed along.
+
+    Attributes:
+        graphdef: the structure, from `nnx.split`.
+        tokenizer: of the model's folder.
+        eos_ids: tokens that end a response.
+        pad_id: fills rows; any token, since masks tell what counts.
+        mesh: where the weights lie; `None` for one device.
+        name: what it was loaded from.
+    """
 
     graphdef: Any
     tokenizer: Any
     eos_ids: tuple[int, ...]
     pad_id: int
     mesh: Mesh | None = None
+    name: str = ""
 
-    def encode(self, system: str, user: str) -> list[int]:
-        """Token ids of a chat up to where the answer begins."""
-        return render_chat(self.tokenizer, system, user)
+    def encode(self, messages: Sequence[Message], *, thinking: bool = False) -> list[int]:
+        """Token ids of a chat up to where the answer begins.
 
-    def encode_question(self, question: Question) -> list[int]:
+        Args:
+            messages: of the chat, oldest first.
+            thinking: let the model think first, where the chat template offers that.
+        """
+        return render_messages(self.tokenizer, messages, thinking=thinking)
+
+    def encode_question(self, question: Question, *, thinking: bool = False) -> list[int]:
         """Token ids of the prompt that the student sees."""
-        return self.encode(question.system, question.prompt)
+        return self.encode(question.messages, thinking=thinking)
+
+    def token_texts(self, ids: Sequence[int]) -> list[str]:
+        """The text of each token by itself; what is half a character shows as U+FFFD."""
+        return self.tokenizer.batch_decode(
+            [[id] for id in ids], clean_up_tokenization_spaces=False
+        )
 
     def respond(
         self,
@@ -68,6 +89,7 @@ class Policy:
         max_new_tokens: int,
         temperature: float,
         top_p: float,
+        top_k: int | None = None,
         smallest_bucket: int,
         largest_prompt: int,
         at_once: int | None = None,
@@ -87,6 +109,7 @@ class Policy:
             max_new_tokens: of a response, its end included.
             temperature: see `pgpo_jax.models.sample`, as is `top_p`.
             top_p: mass of the nucleus.
+            top_k: tokens that are sampled from; `None`: all.
             smallest_bucket: prompts are padded to this times a power of two tokens,
             largest_prompt: or to this, which none may exceed.
             at_once: prompts in a call of the sampler; it must divide their number.
@@ -120,6 +143,7 @@ class Policy:
                 max_new_tokens=max_new_tokens,
                 temperature=temperature,
                 top_p=top_p,
+                top_k=top_k,
                 eos_id=self.eos_ids,
                 pad_id=self.pad_id,
                 samples_per_prompt=samples,
@@ -146,6 +170,18 @@ def model_folder(name: str) -> str:
     return str(TINY) if name == "tiny" else name
 
 
+class LoadedPolicy(NamedTuple):
+    """A model as `load_policy` gives it.
+
+    Attributes:
+        policy: structure and tokenizer.
+        params: the weights, an `nnx.State`.
+    """
+
+    policy: Policy
+    params: Any
+
+
 def load_policy(
     name: str,
     *,
@@ -154,7 +190,7 @@ def load_policy(
     remat: bool | str = False,
     param_dtype: Any = "float32",
     attention: str = "xla",
-) -> tuple[Policy, Any]:
+) -> LoadedPolicy:
     """Loads a model and its tokenizer.
 
     Args:
@@ -167,7 +203,7 @@ def load_policy(
         attention: how attention is computed.
 
     Returns:
-        The policy and its parameters (an `nnx.State`).
+        The policy and its weights.
     """
     folder = model_folder(name)
     tokenizer = load_tokenizer(folder)
@@ -177,7 +213,7 @@ def load_policy(
     graphdef, params = nnx.split(model, nnx.Param)
     ends = _end_ids(folder, tokenizer)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
-    return Policy(graphdef, tokenizer, ends, pad_id, mesh), params
+    return LoadedPolicy(Policy(graphdef, tokenizer, ends, pad_id, mesh, name), params)
 
 
 def _end_ids(folder: str, tokenizer: Any) -> tuple[int, ...]:

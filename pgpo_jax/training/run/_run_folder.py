@@ -1,36 +1,44 @@
 import fcntl
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pgpo_jax.errors import (
-    PGPOFileExistsError,
-    PGPOFileNotFoundError,
-    PGPORuntimeError,
-    PGPOValueError,
-)
+from pgpo_jax.errors import PGPOFileExistsError, PGPOFileNotFoundError, PGPORuntimeError
+from pgpo_jax.training.config._json import check_same_config
 from pgpo_jax.training.config._rules import require
-from pgpo_jax.training.config._train_config import TrainConfig
 
 # What may differ between a run and its continuation: it changes no number of a step (another
 # mesh: none beyond the order in which floats are added).
-_FREE = frozenset(
-    {"steps", "checkpoint_every", "keep_checkpoints", "tensorboard"}
+FREE_FIELDS = frozenset(
+    {"steps", "checkpoint_every", "keep_checkpoints", "trackers"}
     | {"mesh.data", "mesh.fsdp", "mesh.tensor"}
+    | {"texts.rows", "texts.every", "texts.evaluation"}
+    | {"selection.metric", "selection.best", "selection.keep_best"}
+    | {"selection.patience", "selection.margin"}
 )
 
 
 @contextmanager
-def open_run_folder(folder: Path, config: TrainConfig, *, resume: bool) -> Iterator[Path]:
+def open_run_folder(
+    folder: Path,
+    config: Mapping[str, Any],
+    *,
+    steps: int,
+    resume: bool,
+    former: Mapping[str, Any] | None = None,
+) -> Iterator[Path]:
     """Claims a run folder for this process and this configuration.
 
     Args:
         folder: holds `config.json`, `metrics.jsonl`, `evaluations.jsonl`, `timings.jsonl`,
-            `checkpoints/` and TensorBoard's events.
+            `texts.jsonl`, `questions.jsonl`, `checkpoints/` and TensorBoard's events.
         config: what the run is to be made, or continued, with; `config.json` then says so.
+        steps: of the run, those that it has made included.
         resume: continue the run in it.
+        former: the configuration in the folder under today's names, if it is that of an older
+            version; by default what `config.json` holds.
 
     Raises:
         FileExistsError: if it holds a run and `resume` is false.
@@ -40,17 +48,20 @@ def open_run_folder(folder: Path, config: TrainConfig, *, resume: bool) -> Itera
         RuntimeError: if another process is using it.
     """
     path = folder / "config.json"
+    config = json.loads(json.dumps(config))
     if resume:
         if not path.is_file():
             raise PGPOFileNotFoundError(f"nothing to resume: there is no run in {folder}")
         # A falling learning rate depends on where it is to end.
-        free = _FREE if config.optimizer.schedule == "constant" else _FREE - {"steps"}
-        check_same_config(json.loads(path.read_text()), config.to_json(), folder, free=free)
+        falling = config.get("optimizer", {})
+        falls = isinstance(falling, dict) and falling.get("schedule", "constant") != "constant"
+        free = FREE_FIELDS - {"steps"} if falls else FREE_FIELDS
+        before = json.loads(path.read_text()) if former is None else dict(former)
+        check_same_config(before, config, folder, free=free)
         done = max((row["step"] for row in read_jsonl(folder / "metrics.jsonl")), default=0)
         require(
-            config.steps >= done,
-            f"steps must be at least the {done} that the run in {folder} has made",
-            config.steps,
+            steps >= done, f"steps must be at least the {done} that the run in {folder} has made",
+            steps,
         )
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
@@ -63,43 +74,17 @@ def open_run_folder(folder: Path, config: TrainConfig, *, resume: bool) -> Itera
                 f"{folder} holds a run already: pass --resume or another folder"
             )
         # Also when resumed: what changed of it is what the run is to be continued with from now on.
-        text = json.dumps(config.to_json(), indent=2) + "\n"
+        text = json.dumps(config, indent=2) + "\n"
         if not path.exists() or path.read_text() != text:
-            _replace(path, text)
+            replace_file(path, text)
         yield folder
 
 
-def check_same_config(
-    old: dict[str, Any], new: dict[str, Any], folder: Path, *, free: Collection[str] = ()
-) -> None:
-    """Refuses to go on in a folder that belongs to another configuration.
-
-    Args:
-        old: as read from the folder.
-        new: what is asked for now.
-        folder: named in the error.
-        free: dotted names of fields that may differ.
-
-    Raises:
-        ValueError: naming the first field that differs, with both values.
-    """
-    # As it will be read back: a tuple becomes a list.
-    before, now = dict(leaves(old)), dict(leaves(json.loads(json.dumps(new))))
-    for name in sorted(before.keys() | now.keys()):
-        if name not in free and before.get(name) != now.get(name):
-            raise PGPOValueError(
-                f"{folder} belongs to another configuration: {name} was "
-                f"{before.get(name)!r}, now {now.get(name)!r}"
-            )
-
-
-def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of a nested configuration by dotted name."""
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            yield from leaves(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
+def write_questions(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes the held-out questions of a run to `questions.jsonl`, one per line."""
+    if rows:
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        replace_file(folder / "questions.jsonl", text)
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -114,11 +99,11 @@ def cut_jsonl(path: Path, last_step: int) -> None:
     """Drops the lines of later steps: a resumed run will write them again, digit for digit."""
     if path.is_file():
         kept = [row for row in read_jsonl(path) if row["step"] <= last_step]
-        _replace(path, "".join(json.dumps(row) + "\n" for row in kept))
+        replace_file(path, "".join(json.dumps(row) + "\n" for row in kept))
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str) -> None:
     """Writes a file as a whole or not at all."""
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(text)
+    temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)

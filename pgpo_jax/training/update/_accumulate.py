@@ -6,31 +6,30 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from pgpo_jax._precision import at_least_float32
-from pgpo_jax._reduce import mean_of
-from pgpo_jax.distillation import HeadLoss, PolicyLoss
 from pgpo_jax.errors import PGPOValueError
-from pgpo_jax.training.rollout._experience import Experience
-
-Loss = HeadLoss | PolicyLoss
+from pgpo_jax.training.rollout._batch import Experience
 
 
 def accumulated_gradient(
-    loss_of: Callable[[Any, Experience], Loss],
+    loss_of: Callable[[Any, Experience], Any],
     params: Any,
     batch: Experience,
     micro_batch: int | None,
-) -> tuple[Any, Loss]:
+    combine: Callable[[Any], Any] = lambda out: out,
+) -> tuple[Any, Any]:
     """The gradient of a batch's loss, taken a few rows at a time.
 
     The micro-batches are scanned over, so that one's activations are alive at a time. Their
     losses and gradients are added up in float32: `loss_of` must divide by the denominators of the
-    whole batch, not by those of the rows it is given. The information is pooled, I_k of the batch.
+    whole batch, not by those of the rows it is given.
 
     Args:
-        loss_of: the part of the loss that some rows contribute, and their statistics.
+        loss_of: the part of the loss that some rows contribute, in the field `loss` of a
+            NamedTuple, beside their statistics.
         params: what to differentiate with respect to.
         batch: R rows.
         micro_batch: rows at a time; `None`, or R: all at once.
+        combine: repairs what is not a sum over micro-batches; see `Objective.combine`.
 
     Returns:
         The gradient, and the loss with its statistics of the whole batch.
@@ -39,8 +38,8 @@ def accumulated_gradient(
         ValueError: if the micro-batches do not divide the rows, or rows share their prompts.
     """
 
-    def gradient(rows: Experience) -> tuple[Any, Loss]:
-        def loss_fn(params: Any) -> tuple[Array, Loss]:
+    def gradient(rows: Experience) -> tuple[Any, Any]:
+        def loss_fn(params: Any) -> tuple[Array, Any]:
             out = loss_of(params, rows)
             return out.loss, out
 
@@ -65,14 +64,12 @@ def accumulated_gradient(
     def join(x: Array) -> Array:
         return x.swapaxes(0, 1).reshape(count, *x.shape[2:])
 
-    def add(total: Any, rows: Experience) -> tuple[Any, Loss]:
+    def add(total: Any, rows: Experience) -> tuple[Any, Any]:
         grads, out = gradient(rows)
         return jax.tree.map(lambda t, g: t + g.astype(t.dtype), total, grads), out
 
     zero = jax.tree.map(lambda p: jnp.zeros(p.shape, at_least_float32(p.dtype)), params)
     total, outs = jax.lax.scan(add, zero, jax.tree.map(split, batch))
-    # What is one number per micro-batch adds up, but for a mean.
+    # What is one number per micro-batch adds up.
     out = jax.tree.map(lambda x: x.sum(dtype=x.dtype) if x.ndim == 1 else join(x), outs)
-    if isinstance(out, HeadLoss):
-        out = out._replace(information=mean_of(out.information_sum, out.information_count))
-    return total, out
+    return total, combine(out)

@@ -1,36 +1,52 @@
+import functools
+
 import optax
 
 from pgpo_jax import scale_by_information, scale_by_information_to_target
-from pgpo_jax.training.config._train_config import TrainConfig
+from pgpo_jax.training.config import InformationConfig, OptimizerConfig
 
 
-def make_optimizer(config: TrainConfig) -> optax.GradientTransformationExtraArgs:
-    """Gradient clip, AdamW, and the multiplier last, so that the moments never see it.
+@functools.lru_cache(maxsize=64)
+def make_optimizer(
+    settings: OptimizerConfig,
+    signal: InformationConfig,
+    *,
+    alpha: float | None = None,
+    steps: int = 1,
+) -> optax.GradientTransformationExtraArgs:
+    """Gradient clip, the named optimizer, and the multiplier last, so that no moment sees it.
 
     The learning rate rises linearly from 0, as in SDPO: the first update is zero. Whatever else
-    scales the update comes before the multiplier.
+    scales the update comes before the multiplier. Equal settings give the same object, so that
+    runs that differ in seed or questions alone share a compiled step.
 
     Args:
-        config: the settings of optimizer and signal, and the steps that a cosine ends with.
+        settings: of the optimizer.
+        signal: of the multiplier.
+        alpha: of the multiplier instead of `signal.alpha`, per nat; 0 switches it off.
+        steps: that a falling learning rate ends with.
 
     Returns:
         A transform whose `update` needs `information` (nats) and, for a plateau, `value`: the loss.
+
+    Raises:
+        ValueError: an unknown optimizer or argument.
     """
-    settings, signal = config.optimizer, config.information
+    alpha = signal.alpha if alpha is None else alpha
     plateau = optax.contrib.reduce_on_plateau(
         factor=settings.plateau_factor, patience=settings.plateau_patience
     )
     bounds = {"rho_min": signal.rho_min, "decay": signal.decay, "delay": signal.delay}
     if signal.target_rho is None:
-        modulation = scale_by_information(config.alpha, signal.rho_max, **bounds)
+        modulation = scale_by_information(alpha, signal.rho_max, **bounds)
     else:
         modulation = scale_by_information_to_target(
-            signal.target_rho, signal.rho_max, alpha=config.alpha, **bounds
+            signal.target_rho, signal.rho_max, alpha=alpha, **bounds
         )
     return optax.chain(
         optax.clip_by_global_norm(settings.clip_norm),
         optax.adamw(
-            _learning_rate(config),
+            _learning_rate(settings, steps),
             b1=settings.b1,
             b2=settings.b2,
             eps=settings.eps,
@@ -41,11 +57,10 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformationExtraArgs
     )
 
 
-def _learning_rate(config: TrainConfig) -> float | optax.Schedule:
-    settings = config.optimizer
+def _learning_rate(settings: OptimizerConfig, steps: int) -> float | optax.Schedule:
     rate, warmup = settings.learning_rate, settings.warmup_steps
     rise = optax.linear_schedule(0.0, rate, warmup) if warmup else None
     if settings.schedule == "constant":
         return rate if rise is None else rise
-    fall = optax.cosine_decay_schedule(rate, config.steps - warmup)
+    fall = optax.cosine_decay_schedule(rate, steps - warmup)
     return fall if rise is None else optax.join_schedules([rise, fall], [warmup])

@@ -8,7 +8,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Int
 
 from pgpo_jax.models import averaged_deltas, init_lora, with_deltas, with_lora, zero_deltas
-from pgpo_jax.training.config._train_config import LoRAConfig, TeacherConfig, TrainConfig
+from pgpo_jax.training.config import LoRAConfig, TeacherConfig
 
 # Among the keys that are made of a seed; 0 and 1 are those of rollouts and evaluations.
 _FACTORS = 2
@@ -39,7 +39,7 @@ class TrainState(NamedTuple):
 def init_state(
     params: Any,
     optimizer: optax.GradientTransformation,
-    teacher: TeacherConfig,
+    teacher: TeacherConfig | None,
     mesh: Mesh | None = None,
     *,
     lora: LoRAConfig | None = None,
@@ -52,7 +52,7 @@ def init_state(
     Args:
         params: the model's weights.
         optimizer: of what is trained.
-        teacher: which kind there is.
+        teacher: which kind there is; `None` without a teacher.
         mesh: where the weights lie.
         lora: freeze `params` and train factors of this rank instead, if it is not 0.
         seed: of the factors.
@@ -60,12 +60,14 @@ def init_state(
     frozen = None
     if lora is None or not lora.rank:
         # A copy, since the step donates its buffers: student and teacher must not share any.
-        copy = None if teacher.kind == "live" else jax.tree.map(jnp.copy, params)
+        live = teacher is None or teacher.kind == "live"
+        copy = None if live else jax.tree.map(jnp.copy, params)
     else:
         frozen = params
         key = jax.random.fold_in(jax.random.key(seed), _FACTORS)
         params = init_lora(frozen, lora.rank, lora.targets, key=key, mesh=mesh)
-        copy = zero_deltas(frozen, params) if teacher.kind == "ema" else None
+        averaged = teacher is not None and teacher.kind == "ema"
+        copy = zero_deltas(frozen, params) if averaged else None
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
@@ -100,16 +102,27 @@ def teacher_weights(state: TrainState) -> Any:
 
 
 def update_ema_teacher(
-    teacher: Any, params: Any, applies: Bool[Array, ""], config: TrainConfig
+    teacher: Any,
+    params: Any,
+    applies: Bool[Array, ""],
+    settings: TeacherConfig | None,
+    lora: LoRAConfig,
 ) -> Any:
     """The teacher after a step to `params`; left as it was, to the bit, where `applies` is false.
 
     With LoRA the average is of what the student adds to the frozen model, in full: it is exactly
     the average of the merged weights, less the model.
+
+    Args:
+        teacher: the moving average before the step.
+        params: what is trained, after the step.
+        applies: whether the step changed the weights.
+        settings: kind and rate; any other kind than `ema` stays as it is.
+        lora: its scale, if the model has factors.
     """
-    if config.teacher.kind != "ema":
+    if settings is None or settings.kind != "ema":
         return teacher
-    rate = jnp.where(applies, jnp.float32(config.teacher.rate), 0.0)
-    if config.lora.rank:
-        return averaged_deltas(teacher, params, config.lora.scale, rate)
+    rate = jnp.where(applies, jnp.float32(settings.rate), 0.0)
+    if lora.rank:
+        return averaged_deltas(teacher, params, lora.scale, rate)
     return optax.incremental_update(params, teacher, rate)

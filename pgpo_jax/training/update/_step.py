@@ -6,70 +6,76 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from pgpo_jax.distillation import HeadLoss, PolicyLoss
-from pgpo_jax.training.config._train_config import TrainConfig
-from pgpo_jax.training.objectives._control import MEASURED, SignalControl
-from pgpo_jax.training.objectives._losses import (
-    experience_loss,
-    of_batch,
-    policy_gradient_loss,
-    policy_metrics,
-    signal_metrics,
-)
-from pgpo_jax.training.rollout._experience import Experience
+from pgpo_jax import ScaleByInformationState
+from pgpo_jax.training.config import LoRAConfig
+from pgpo_jax.training.objectives._base import Models, Objective
+from pgpo_jax.training.rollout._batch import Experience
 from pgpo_jax.training.update._accumulate import accumulated_gradient
-from pgpo_jax.training.update._state import TrainState, update_ema_teacher
+from pgpo_jax.training.update._state import (
+    TrainState,
+    student_weights,
+    teacher_weights,
+    update_ema_teacher,
+)
 
 Metrics = dict[str, Float[Array, ""]]
+Tokens = dict[str, Float[Array, "R T"]]
 
 
 def make_train_step(
     graphdef: Any,
     optimizer: optax.GradientTransformationExtraArgs,
-    config: TrainConfig,
+    objective: Objective,
     *,
+    sequences: int,
+    temperature: float = 1.0,
+    lora: LoRAConfig = LoRAConfig(),
+    micro_batch: int | None = None,
     layout: TrainState | None = None,
-) -> Callable[..., tuple[TrainState, Metrics]]:
-    """Builds the jitted step: both forward passes, the loss and the signal, and the update.
+) -> Callable[[TrainState, Experience], tuple[TrainState, Metrics, Tokens]]:
+    """Builds the jitted step: the forward passes, the loss and the signal, and the update.
 
     The step is compiled once per shape of its `Experience`. Its state is donated. A gradient that
-    is not finite, or a batch in which no sequence has a teacher signal, changes nothing but the
-    counters: neither weights, moments, the memory of the multiplier nor the teacher move.
+    is not finite, or a batch in which no sequence trains, changes nothing but the counters:
+    neither weights, moments, the memory of the multiplier nor the teacher move.
 
     Args:
         graphdef: the structure of the model, from `nnx.split`.
-        optimizer: takes `information` (nats) and `value` (the loss) as extra arguments.
-        config: the settings of loss, teacher and signal.
+        optimizer: its `update` is given `information` (nats) and `value` (the loss) as extra
+            arguments.
+        objective: loss, signal and metrics.
+        sequences: responses of a step, those that do not train included.
+        temperature: logits are divided by it.
+        lora: the factors, if the state has any.
+        micro_batch: rows that go through the model at a time; `None`: all.
         layout: the sharding of every array of the state, if it lives on a mesh.
 
     Returns:
-        `step(state, experience, control=MEASURED) -> (state, metrics)`, metrics being float32
-        scalars; `control` decides what the multiplier is given.
+        `step(state, experience) -> (state, metrics, tokens)`: metrics are float32 scalars, tokens
+        are the numbers per response token of `Objective.tokens`.
     """
 
-    def train_step(
-        state: TrainState, batch: Experience, control: SignalControl = MEASURED
-    ) -> tuple[TrainState, Metrics]:
-        whole = denominator(batch, config)
+    def train_step(state: TrainState, batch: Experience) -> tuple[TrainState, Metrics, Tokens]:
+        denominators = objective.denominators(batch, sequences)
 
-        loss_fn = policy_gradient_loss if config.method == "grpo" else experience_loss
-
-        def loss_of(params: Any, rows: Experience) -> HeadLoss | PolicyLoss:
-            return loss_fn(graphdef, params, state, rows, config, whole)
+        def loss_of(params: Any, rows: Experience) -> Any:
+            models = Models(
+                graphdef,
+                student_weights(params, state.frozen, lora),
+                teacher_weights(state),
+                temperature,
+            )
+            return objective.loss_of_rows(models, rows, denominators)
 
         grads, out = accumulated_gradient(
-            loss_of, state.params, batch, config.optimizer.micro_batch
+            loss_of, state.params, batch, micro_batch, objective.combine
         )
-        if isinstance(out, HeadLoss):
-            out = of_batch(out, batch, config)
-            signal = control(out.information)
-            metrics = signal_metrics(out, batch, config) | {"pgpo/signal": signal}
-        else:
-            signal, metrics = jnp.zeros([], jnp.float32), policy_metrics(out, batch)
+        measured = objective.signal(out, batch)
+        information = jnp.zeros([], jnp.float32) if measured is None else measured
         # optax's Adam mixes float32 with its int32 count, which a strict regime would refuse.
         with jax.numpy_dtype_promotion("standard"):
             updates, opt_state = optimizer.update(
-                grads, state.opt_state, state.params, information=signal, value=out.loss
+                grads, state.opt_state, state.params, information=information, value=out.loss
             )
         grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(grad_norm)
@@ -82,43 +88,64 @@ def make_train_step(
         new_state = TrainState(
             step=state.step + 1,
             params=params,
-            teacher=update_ema_teacher(state.teacher, params, applies, config),
+            teacher=update_ema_teacher(
+                state.teacher, params, applies, objective.teacher_settings, lora
+            ),
             opt_state=keep(opt_state, state.opt_state),
             skipped=jnp.where(finite, 0, state.skipped + 1).astype(jnp.int32),
             frozen=state.frozen,
         )
-        metrics |= {
+        metrics = objective.metrics(out, batch) | {
             "optimizer/grad_norm": grad_norm,
             "optimizer/update_norm": optax.tree.norm(updates),
             "optimizer/applied": applies,
         }
-        # An optimizer without the multiplier is welcome, too: it has no such numbers.
-        counted = optax.tree.get(new_state.opt_state, "clipped_count")
-        if counted is not None:
-            metrics |= {
-                "pgpo/rho": optax.tree.get(opt_state, "rho"),
-                "pgpo/alpha": optax.tree.get(state.opt_state, "alpha", config.alpha),
-                "pgpo/clipped_count": counted,
-                "pgpo/nonfinite_count": optax.tree.get(new_state.opt_state, "nonfinite_count"),
-            }
-        return new_state, {name: jnp.float32(value) for name, value in metrics.items()}
+        metrics |= _multiplier_metrics(measured, opt_state, new_state.opt_state, state.opt_state)
+        scalars = {name: jnp.float32(value) for name, value in metrics.items()}
+        return new_state, scalars, objective.tokens(out)
 
     # Without a fixed layout XLA may choose another one for the output, and the second call would
     # compile anew.
     return jax.jit(
         train_step,
         donate_argnums=0,
-        out_shardings=None if layout is None else (layout, None),
+        out_shardings=None if layout is None else (layout, None, None),
     )
 
 
-def denominator(batch: Experience, config: TrainConfig) -> dict[str, Any]:
-    """What the loss of a whole batch is divided by, as keywords of `sdpo_head_loss`.
+def _multiplier_metrics(
+    measured: Array | None, tried: Any, kept: Any, before: Any
+) -> dict[str, Array]:
+    """What the multiplier was given and gave; an optimizer without one has no such numbers.
 
-    Sequences that were dropped for want of a teacher signal count among the sequences; their
-    tokens do not count among the tokens.
+    Args:
+        measured: the signal of the objective.
+        tried: the optimizer's state after the update, even if that is not applied.
+        kept: the state that the step ends with.
+        before: the state that it began with.
     """
-    if config.loss.aggregation == "token_mean":
-        valid = batch.response_mask & batch.sequence_mask[:, None]
-        return {"num_tokens": valid.sum(dtype=jnp.int32)}
-    return {"num_sequences": config.loss_sequences}
+    metrics = {} if measured is None else {"pgpo/information": measured}
+    given, counted = multiplier_state(tried), multiplier_state(kept)
+    if given is None or counted is None:
+        return metrics
+    alphas = [value for _, value in optax.tree.get_all_with_path(before, "alpha")]
+    return (
+        metrics
+        | ({} if measured is None else {"pgpo/signal": given.information})
+        | ({"pgpo/alpha": alphas[-1]} if alphas else {})
+        | {
+            "pgpo/rho": given.rho,
+            "pgpo/clipped_count": counted.clipped_count,
+            "pgpo/nonfinite_count": counted.nonfinite_count,
+        }
+    )
+
+
+def multiplier_state(opt_state: Any) -> ScaleByInformationState | None:
+    """The state of the last `scale_by_information` in an optimizer, or `None` without one."""
+
+    def found(node: Any) -> bool:
+        return isinstance(node, ScaleByInformationState)
+
+    states = [node for node in jax.tree.leaves(opt_state, is_leaf=found) if found(node)]
+    return states[-1] if states else None

@@ -1,0 +1,126 @@
+"""Settings that are sound alone and contradict each other."""
+
+from pgpo_jax.training.config._objective import InformationConfig, LossConfig
+from pgpo_jax.training.config._optimizer import OptimizerConfig
+from pgpo_jax.training.config._rollout import EvaluationConfig, RolloutConfig
+from pgpo_jax.training.config._rules import require
+
+# What tells the step's multiplier from the mean of the weights, with the value that does nothing.
+_OF_THE_STEP = {"decay": 0.0, "delay": 0, "target_rho": None}
+
+
+def check_rows(
+    rollout: RolloutConfig,
+    evaluation: EvaluationConfig,
+    micro_batch: int | None,
+    *,
+    row_shards: int = 1,
+    devices: int = 1,
+) -> None:
+    """Refuses rows that cannot be spread over the devices or cut into micro-batches.
+
+    Args:
+        rollout: questions, samples and buckets.
+        evaluation: questions at a time.
+        micro_batch: rows that go through the model at a time; `None`: all.
+        row_shards: parts into which rows are spread: data * fsdp of the mesh.
+        devices: of the mesh.
+
+    Raises:
+        ValueError: naming the rule and the value.
+    """
+    rung = rollout.rows // rollout.row_buckets
+    size = micro_batch or rung
+    require(
+        rung % size == 0,
+        f"optimizer.micro_batch must divide rollout.questions * samples / row_buckets = {rung}",
+        size,
+    )
+    for name, rows in (
+        ("rollout.questions", rollout.questions),
+        ("rollout.micro_batch", rollout.micro_batch or rollout.questions),
+        ("evaluation.batch", evaluation.batch),
+        ("rollout.questions * samples / row_buckets", rung),
+        ("optimizer.micro_batch", size),
+    ):
+        require(
+            rows % row_shards == 0,
+            f"{name} must be divisible by mesh.data * mesh.fsdp = {row_shards}",
+            rows,
+        )
+    require(
+        not rollout.share_prompts or devices == 1,
+        "rollout.share_prompts needs one device",
+        f"a mesh of {devices}",
+    )
+    require(
+        not rollout.share_prompts or micro_batch is None,
+        "rollout.share_prompts needs all rows at once: optimizer.micro_batch must be None",
+        micro_batch,
+    )
+
+
+def check_multiplier(signal: InformationConfig, loss: LossConfig) -> None:
+    """Refuses settings of the multiplier that do nothing or cannot be reached.
+
+    Raises:
+        ValueError: naming the rule and the value.
+    """
+    if loss.modulation != "none":
+        for name, default in _OF_THE_STEP.items():
+            value = getattr(signal, name)
+            require(
+                value == default,
+                f"information.{name} must be {default!r} with loss.modulation: it acts on the "
+                "multiplier of the step, which is then 1",
+                value,
+            )
+    if signal.target_rho is not None:
+        require(
+            1 < signal.target_rho < signal.rho_max,
+            f"information.target_rho must be above 1 and below rho_max = {signal.rho_max}",
+            signal.target_rho,
+        )
+        require(
+            signal.alpha > 0,
+            "information.alpha must be positive with target_rho, which starts from it",
+            signal.alpha,
+        )
+
+
+def check_schedule(settings: OptimizerConfig, loss: LossConfig, steps: int) -> None:
+    """Refuses a schedule of the learning rate that cannot work.
+
+    Raises:
+        ValueError: naming the rule and the value.
+    """
+    require(
+        settings.schedule == "constant" or settings.warmup_steps < steps,
+        f"optimizer.warmup_steps must be below steps = {steps} with schedule 'cosine'",
+        settings.warmup_steps,
+    )
+    require(
+        loss.support != "sampled" or not settings.plateau,
+        "optimizer.plateau must be False with loss.support 'sampled', whose value is no "
+        "divergence: it may be negative and need not fall",
+        settings.plateau,
+    )
+
+
+def check_grpo(rollout: RolloutConfig, settings: OptimizerConfig) -> None:
+    """Refuses what a group-relative policy gradient cannot use.
+
+    Raises:
+        ValueError: naming the rule and the value.
+    """
+    require(
+        rollout.samples > 1,
+        "rollout.samples must be at least 2 with objective 'grpo': one response has no advantage",
+        rollout.samples,
+    )
+    require(
+        not settings.plateau,
+        "optimizer.plateau must be False with objective 'grpo': advantages have the mean 0, and "
+        "so has the loss, whatever is learnt",
+        settings.plateau,
+    )

@@ -1,0 +1,110 @@
+"""Configurations as JSON, those of older versions included."""
+
+import dataclasses
+import json
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pgpo_jax.errors import PGPOValueError
+
+T = TypeVar("T")
+
+# Controls of the experiments that a configuration once had, with the value that does nothing.
+_FORMER_CONTROLS = {
+    ("information", "rows"): "all",
+    ("information", "replay"): [],
+    ("information", "flip"): False,
+    ("information", "half"): "none",
+    ("teacher", "misleading"): 0.0,
+}
+
+
+def from_json(default: T, values: dict[str, Any], where: str = "") -> T:
+    """A configuration from the values of `to_json`; what they lack is as in `default`.
+
+    Args:
+        default: a configuration.
+        values: nested, as in `config.json`; those of older versions are migrated.
+        where: dotted name of the section, for messages.
+
+    Raises:
+        ValueError: naming a field that there is not.
+    """
+    assert dataclasses.is_dataclass(default)
+    assert not isinstance(default, type)
+    values = values if where else migrated(values)
+    known = {f.name for f in dataclasses.fields(default)}
+    changes = {}
+    for name, value in values.items():
+        if name not in known:
+            raise PGPOValueError(f"a configuration has no field {where}{name}")
+        old = getattr(default, name)
+        if dataclasses.is_dataclass(old) and isinstance(value, dict):
+            changes[name] = from_json(old, value, f"{where}{name}.")
+        else:
+            # JSON knows no tuples.
+            changes[name] = tuple(value) if isinstance(value, list) else value
+    return dataclasses.replace(default, **changes)
+
+
+def migrated(values: dict[str, Any]) -> dict[str, Any]:
+    """The values of an older `config.json` under today's names.
+
+    Raises:
+        ValueError: if the run used a control that is no part of a configuration any more.
+    """
+    new = {k: dict(v) if isinstance(v, dict) else v for k, v in values.items()}
+    for (section, name), idle in _FORMER_CONTROLS.items():
+        held = new.get(section)
+        if isinstance(held, dict) and name in held and "method" in values:
+            value = held.pop(name)
+            if value != idle:
+                raise PGPOValueError(
+                    f"{section}.{name} was {value!r}: this control is now a part of the "
+                    "experiments; see docs/experiments.md"
+                )
+    method = new.pop("method", None)
+    if method is not None:
+        new["objective"] = "grpo" if method == "grpo" else "sdpo"
+        if method == "sdpo":
+            new["information"] = {**new.get("information", {}), "alpha": 0.0}
+    loss = new.get("loss")
+    if isinstance(loss, dict) and "aggregation" in loss:
+        loss["reduction"] = loss.pop("aggregation")
+    if "tensorboard" in new:
+        new["trackers"] = ["tensorboard"] if new.pop("tensorboard") else []
+    return new
+
+
+def check_same_config(
+    old: dict[str, Any], new: dict[str, Any], folder: Path, *, free: Collection[str] = ()
+) -> None:
+    """Refuses to go on in a folder that belongs to another configuration.
+
+    Args:
+        old: as read from the folder.
+        new: what is asked for now.
+        folder: named in the error.
+        free: dotted names of fields that may differ.
+
+    Raises:
+        ValueError: naming the first field that differs, with both values.
+    """
+    # As it will be read back: a tuple becomes a list.
+    before, now = dict(leaves(old)), dict(leaves(json.loads(json.dumps(new))))
+    for name in sorted(before.keys() | now.keys()):
+        if name not in free and before.get(name) != now.get(name):
+            raise PGPOValueError(
+                f"{folder} belongs to another configuration: {name} was "
+                f"{before.get(name)!r}, now {now.get(name)!r}"
+            )
+
+
+def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a nested configuration by dotted name."""
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

@@ -1,0 +1,106 @@
+from dataclasses import dataclass
+from typing import Literal
+
+from pgpo_jax._multiplier import check_hyperparameters
+from pgpo_jax.distillation._divergence import Support
+from pgpo_jax.information import CHOICES
+from pgpo_jax.training.config._rules import (
+    finite,
+    one_of_its_choices,
+    positive,
+    probability,
+    require,
+)
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """The self-teacher: which weights it has and what it is shown."""
+
+    kind: Literal["ema", "live", "frozen", "trust_region"] = "ema"
+    """`ema`: slow copy of the student; `live`: the student itself; `frozen`: the initial model;
+    `trust_region`: logits mixed between the initial model and the student."""
+    rate: float = 0.05
+    """Step of the `ema`, or share of the student in the `trust_region` mix."""
+    success_threshold: float = 0.5
+    """A response counts as a solution from this score on."""
+    exclude_self: bool = True
+    """A response is never its own solution."""
+    strip_thinking: bool = True
+    """Remove `<think>` blocks from a solution before it is shown."""
+    feedback: bool = False
+    """Show the grader's feedback."""
+    feedback_only_without_solution: bool = True
+    """Show it only to samples without a solution."""
+    thinking: bool = False
+    """Let the teacher think before it answers, where the chat template offers that."""
+    max_prompt: int = 10240
+    """Samples with longer teacher prompts are dropped and counted, never cut."""
+
+    def __post_init__(self) -> None:
+        one_of_its_choices(self)
+        probability(self, "rate")
+        finite(self, "success_threshold")
+        positive(self, "max_prompt")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """The divergence between student and teacher, as in `pgpo_jax.distillation.divergence`."""
+
+    teacher_weight: float = 0.5
+    support: Support = "topk_tail"
+    k: int = 100
+    reduction: Literal["sequence_mean", "token_mean", "sequence_sum"] = "sequence_mean"
+    """From the divergence of each token to the loss of the batch."""
+    rollout_clip: float | None = 2.0
+    """Cap on the ratio of the trainer's to the sampler's probability of a token; `None`: no
+    correction. With one optimizer step per batch this is the only ratio that is not 1."""
+    modulation: Literal["none", "token", "sequence"] = "none"
+    """Weigh the divergence of each token by rho of its own information, or by rho of the mean of
+    its sequence, instead of the step by rho(I_k), which is then 1. alpha, rho_max and rho_min are
+    those of `information`. `sequence` costs one more product with each output head."""
+    chunk: int = 1024
+    """Tokens whose logits are alive at the same time."""
+
+    def __post_init__(self) -> None:
+        one_of_its_choices(self)
+        probability(self, "teacher_weight")
+        positive(self, "k", "chunk")
+        require(
+            self.support != "sampled" or self.teacher_weight == 1.0,
+            "LossConfig.teacher_weight must be 1 with support 'sampled'",
+            self.teacher_weight,
+        )
+        if self.rollout_clip is not None:
+            positive(self, "rollout_clip")
+
+
+@dataclass(frozen=True)
+class InformationConfig:
+    """The signal and the multiplier, as in `pgpo_jax.scale_by_information`."""
+
+    estimator: str = "entropy"
+    """One of `pgpo_jax.information.CHOICES`: entropy, kl, js, pointwise, outcome (the pointwise
+    gain signed by the grade), or outcome_contrast (its mean over right responses minus that over
+    wrong ones; a modulation of the loss, which is of single responses, is that of outcome)."""
+    reduction: Literal["sequence_mean", "token_mean", "sequence_sum"] = "sequence_mean"
+    alpha: float = 1.0
+    """Per nat; 0 switches the multiplier off, which is plain SDPO."""
+    rho_max: float = 2.0
+    rho_min: float = 0.0
+    decay: float = 0.0
+    delay: Literal[0, 1] = 0
+    target_rho: float | None = None
+    """Mean of rho that alpha is adapted to, from `alpha` on; above 1 and below `rho_max`. See
+    `pgpo_jax.scale_by_information_to_target`. `None`: alpha is fixed."""
+
+    def __post_init__(self) -> None:
+        one_of_its_choices(self)
+        require(
+            self.estimator in CHOICES,
+            f"InformationConfig.estimator must be one of {sorted(CHOICES)}",
+            self.estimator,
+        )
+        check_hyperparameters(self.alpha, self.rho_max, self.rho_min)
+        require(0 <= self.decay < 1, "InformationConfig.decay must be in [0, 1)", self.decay)

@@ -1,0 +1,97 @@
+from dataclasses import dataclass
+from typing import Literal
+
+from pgpo_jax.models import LORA_TARGETS
+from pgpo_jax.training.config._rules import (
+    finite,
+    one_of_its_choices,
+    positive,
+    require,
+)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Any optax optimizer by name, with a linear warm-up from 0 and a schedule after it."""
+
+    name: str = "adamw"
+    """One of `pgpo_jax.training.OPTIMIZERS`: adamw, muon, lion, sgd, ..."""
+    arguments: tuple[str, ...] = ()
+    """Arguments of the optimizer as `key=value`, for example `momentum=0.9`. AdamW has fields of
+    its own: b1, b2, eps and weight_decay."""
+    learning_rate: float = 1e-5
+    warmup_steps: int = 10
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    """Global norm of the gradient above which it is scaled down."""
+    micro_batch: int | None = None
+    """Rows that go through the model at a time; their gradients are added up in float32 and give
+    the step of the whole batch. `None`: all rows at once."""
+    max_skipped: int = 10
+    """Training stops after this many non-finite gradients in a row."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """The learning rate after the warm-up; `cosine` would be 0 one step after the last of
+    `steps`, which can then not be changed when a run is resumed."""
+    plateau: bool = False
+    """Multiply the rate by `plateau_factor` whenever the loss has not fallen below its least value,
+    by one part in 10,000, for `plateau_patience` steps (`optax.contrib.reduce_on_plateau`)."""
+    plateau_factor: float = 0.5
+    plateau_patience: int = 10
+
+    def __post_init__(self) -> None:
+        one_of_its_choices(self)
+        positive(self, "learning_rate", "eps", "clip_norm", "max_skipped", "plateau_patience")
+        finite(self, "learning_rate", "eps", "weight_decay")
+        for name in ("b1", "b2"):
+            value = getattr(self, name)
+            require(0 <= value < 1, f"OptimizerConfig.{name} must be in [0, 1)", value)
+        require(
+            self.weight_decay >= 0,
+            "OptimizerConfig.weight_decay must be at least 0",
+            self.weight_decay,
+        )
+        require(
+            0 < self.plateau_factor < 1,
+            "OptimizerConfig.plateau_factor must be in (0, 1)",
+            self.plateau_factor,
+        )
+        if self.micro_batch is not None:
+            positive(self, "micro_batch")
+        require(
+            self.warmup_steps >= 0,
+            "OptimizerConfig.warmup_steps must be at least 0",
+            self.warmup_steps,
+        )
+
+
+@dataclass(frozen=True)
+class LoRAConfig:
+    """Low-rank adapters (LoRA): the model's own weights are frozen, thin factors are trained."""
+
+    rank: int = 0
+    """Of the factors; 0 trains all weights instead."""
+    alpha: float = 32.0
+    """The product of the factors is multiplied by alpha / rank."""
+    targets: tuple[str, ...] = LORA_TARGETS
+    """Kernels that have factors."""
+    base_dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    """Of the frozen weights in memory."""
+
+    def __post_init__(self) -> None:
+        one_of_its_choices(self)
+        require(self.rank >= 0, "LoRAConfig.rank must be at least 1, or 0 for none", self.rank)
+        positive(self, "alpha")
+        finite(self, "alpha")
+        require(
+            bool(self.targets) and set(self.targets) <= set(LORA_TARGETS),
+            f"LoRAConfig.targets must be some of {LORA_TARGETS}",
+            self.targets,
+        )
+
+    @property
+    def scale(self) -> float:
+        """What multiplies the product of the factors."""
+        return self.alpha / self.rank

@@ -1,0 +1,119 @@
+from dataclasses import dataclass
+
+from pgpo_jax.training.config._rules import (
+    finite,
+    positive,
+    require,
+)
+
+
+@dataclass(frozen=True)
+class RolloutConfig:
+    """How the student answers (lengths in tokens)."""
+
+    questions: int = 32
+    """Questions per step."""
+    samples: int = 8
+    """Responses per question."""
+    temperature: float = 1.0
+    """Sampling temperature; the losses see logits divided by it, too."""
+    top_p: float = 1.0
+    """Mass of the nucleus that is sampled from."""
+    top_k: int | None = None
+    """Tokens that are sampled from, the most probable ones; `None`: all."""
+    thinking: bool = False
+    """Let the student think before it answers, where the chat template offers that."""
+    max_prompt: int = 2048
+    """Longer questions are dropped and counted, never cut."""
+    max_response: int = 8192
+    """A response without an end by then is graded as it stands."""
+    smallest_bucket: int = 256
+    """Lengths are padded to this times a power of two, so that few programs are compiled."""
+    row_buckets: int = 4
+    """Sequences without a teacher signal are dropped; what remains is padded to a multiple of
+    `questions * samples / row_buckets` rows."""
+    micro_batch: int | None = None
+    """Questions answered at a time, which bounds the key-value cache. `None`: all at once. The
+    random numbers are the same."""
+    share_prompts: bool = False
+    """Read a prompt once for all responses to it, and a teacher prompt once for all that are shown
+    the same solution. Pays where prompts are not short against responses; needs one device and
+    no micro-batches."""
+
+    def __post_init__(self) -> None:
+        positive(self, "questions", "samples", "temperature", "max_prompt", "max_response")
+        positive(self, "smallest_bucket", "row_buckets")
+        finite(self, "temperature")
+        if self.micro_batch is not None:
+            positive(self, "micro_batch")
+            require(
+                self.questions % self.micro_batch == 0,
+                f"RolloutConfig.micro_batch must divide questions = {self.questions}",
+                self.micro_batch,
+            )
+        require(0 < self.top_p <= 1, "RolloutConfig.top_p must be in (0, 1]", self.top_p)
+        if self.top_k is not None:
+            positive(self, "top_k")
+        require(
+            self.rows % self.row_buckets == 0,
+            "RolloutConfig.row_buckets must divide questions * samples",
+            (self.row_buckets, self.questions, self.samples),
+        )
+
+    @property
+    def rows(self) -> int:
+        """Sequences per step."""
+        return self.questions * self.samples
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """avg@n on held-out questions."""
+
+    every: int = 5
+    """Steps between evaluations; the initial and the final model are always evaluated."""
+    questions: int = 0
+    """How many held-out questions; 0 takes all of a file (a synthetic source needs a number)."""
+    samples: int = 16
+    temperature: float = 0.6
+    top_p: float = 0.95
+    top_k: int | None = None
+    batch: int = 32
+    """Questions sampled at a time."""
+
+    def __post_init__(self) -> None:
+        positive(self, "every", "samples", "batch")
+        require(
+            self.questions >= 0, "EvaluationConfig.questions must be at least 0", self.questions
+        )
+        require(
+            self.temperature >= 0,
+            "EvaluationConfig.temperature must be at least 0",
+            self.temperature,
+        )
+        finite(self, "temperature")
+        require(0 < self.top_p <= 1, "EvaluationConfig.top_p must be in (0, 1]", self.top_p)
+        if self.top_k is not None:
+            positive(self, "top_k")
+
+
+@dataclass(frozen=True)
+class MeshConfig:
+    """Devices along each axis of the mesh; all 1 means one device and no mesh."""
+
+    data: int = 1
+    fsdp: int = 1
+    tensor: int = 1
+
+    def __post_init__(self) -> None:
+        positive(self, "data", "fsdp", "tensor")
+
+    @property
+    def size(self) -> int:
+        """Devices in all."""
+        return self.row_shards * self.tensor
+
+    @property
+    def row_shards(self) -> int:
+        """Parts into which questions and sequences are spread."""
+        return self.data * self.fsdp

@@ -1,0 +1,229 @@
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from pgpo_jax.training.config import TeacherConfig
+from pgpo_jax.training.rollout._batch import Experience
+from pgpo_jax.training.rollout._records import Lesson, Rollout
+
+
+class Models(NamedTuple):
+    """The models that a loss reads, inside the jitted step.
+
+    Attributes:
+        graphdef: the structure that all of them have.
+        student: weights of the student; the loss is differentiated through them.
+        teacher: weights of the teacher that is kept beside the student (a moving average, the
+            initial model); `None` if there is none.
+        temperature: logits are divided by it.
+    """
+
+    graphdef: Any
+    student: Any
+    teacher: Any
+    temperature: float
+
+
+class Objective(Protocol):
+    """What a batch of responses teaches: which rows train, the loss, the signal, the metrics.
+
+    `prepare` and `row_metrics` run on the host; the others are traced into the jitted step. Inherit
+    from this class to have the methods that have a body. An objective must be hashable, and equal
+    objectives must give equal programs: a frozen dataclass of settings is both.
+
+    See `pgpo_jax.training.SDPO` and `GRPO`, and docs/extending.md for one of your own.
+    """
+
+    @property
+    def teacher_settings(self) -> TeacherConfig | None:
+        """Which teacher is kept and how it moves; `None` without a teacher."""
+        return None
+
+    @property
+    def learning_fraction(self) -> str:
+        """The metric that is 0 where a step has nothing to learn from."""
+        return "optimizer/applied"
+
+    def program(self) -> "Objective":
+        """The objective that is compiled.
+
+        Runs with equal programs share a compiled step. An objective that differs from another one
+        on the host alone may return that other one.
+        """
+        return self
+
+    def prepare(self, rollout: Rollout) -> Lesson:
+        """Which responses train, and what the loss reads of them.
+
+        Args:
+            rollout: the graded responses of a process's own questions.
+
+        Returns:
+            The `Lesson`.
+        """
+        ...
+
+    def row_metrics(self, rows: dict[str, np.ndarray], samples: int) -> dict[str, float]:
+        """Metrics that are known before the step.
+
+        Args:
+            rows: numbers per response of all processes: `score`, `kept`, `length`, and the
+                `facts` of the lesson.
+            samples: responses to each question.
+
+        Returns:
+            Numbers by name.
+        """
+        del rows, samples
+        return {}
+
+    def denominators(self, batch: Experience, sequences: int) -> dict[str, Any]:
+        """What the loss of any rows is divided by, from the whole batch.
+
+        It is asked for once, before the micro-batches run.
+
+        Args:
+            batch: all rows of the step.
+            sequences: responses of the step, those that are not in the batch included.
+
+        Returns:
+            Whatever `loss_of_rows` needs of the whole batch.
+        """
+        del batch
+        return {"num_sequences": sequences}
+
+    def loss_of_rows(self, models: Models, batch: Experience, denominators: dict[str, Any]) -> Any:
+        """The share of some rows in the loss of the batch.
+
+        Args:
+            models: the student, and the teacher if one is kept.
+            batch: R rows: all of a batch or one micro-batch.
+            denominators: of the whole batch.
+
+        Returns:
+            A NamedTuple of arrays with the scalar field `loss`. Losses of micro-batches add up.
+        """
+        ...
+
+    def combine(self, out: Any) -> Any:
+        """Repairs what does not add up over micro-batches.
+
+        Args:
+            out: results of `loss_of_rows` over all micro-batches: arrays per row are joined in the order
+                of the rows, scalars are summed.
+
+        Returns:
+            What `loss_of_rows` of the whole batch would be.
+        """
+        return out
+
+    def signal(self, out: Any, batch: Experience) -> Float[Array, ""] | None:
+        """The information of the batch, in nats, that the optimizer is given.
+
+        Args:
+            out: of the whole batch.
+            batch: all rows.
+
+        Returns:
+            A scalar; `None` if the objective measures none, and then the optimizer is given 0.
+        """
+        del out, batch
+        return None
+
+    def metrics(self, out: Any, batch: Experience) -> dict[str, Array]:
+        """Scalars for the log.
+
+        Args:
+            out: of the whole batch.
+            batch: all rows.
+
+        Returns:
+            Numbers by name.
+        """
+        del batch
+        return {"loss": out.loss}
+
+    def tokens(self, out: Any) -> dict[str, Float[Array, "R T"]]:
+        """Numbers per response token that are kept with sampled texts.
+
+        Args:
+            out: of the whole batch.
+
+        Returns:
+            Arrays by name.
+        """
+        del out
+        return {}
+
+
+def response_states(
+    graphdef: Any,
+    weights: Any,
+    batch: Experience,
+    prompt: Array,
+    prompt_mask: Bool[Array, "U P"],
+    owner: Array | None,
+) -> tuple[Float[Array, "R T D"], Float[Array, "D V"]]:
+    """The hidden states that predict the responses behind some prompts, and the output head.
+
+    Response token t is predicted from the hidden state one position before it.
+    """
+    model = nnx.merge(graphdef, weights)
+    own, own_mask = batch.response[:, :-1], batch.response_mask[:, :-1]
+    if owner is not None:
+        states = model.continuation_states(prompt, prompt_mask, owner, own, own_mask)
+        return states, model.head()
+    tokens = jnp.concatenate([prompt, own], axis=1)
+    mask = jnp.concatenate([prompt_mask, own_mask], axis=1)
+    return model.hidden_states(tokens, mask)[:, prompt.shape[1] - 1 :], model.head()
+
+
+def student_states(
+    models: Models, batch: Experience
+) -> tuple[Float[Array, "R T D"], Float[Array, "D V"]]:
+    """Of the student, behind its own prompts; differentiable in its weights."""
+    return response_states(
+        models.graphdef,
+        models.student,
+        batch,
+        batch.prompt,
+        batch.prompt_mask,
+        batch.prompt_owner,
+    )
+
+
+def teacher_states(
+    models: Models, weights: Any, batch: Experience
+) -> tuple[Float[Array, "R T D"], Float[Array, "D V"]]:
+    """Of some weights behind the teacher's prompts; nothing is differentiated."""
+    return response_states(
+        models.graphdef,
+        jax.lax.stop_gradient(weights),
+        batch,
+        batch.teacher_prompt,
+        batch.teacher_prompt_mask,
+        batch.teacher_prompt_owner,
+    )
+
+
+def mean_over_loss(batch: Experience, per_token: Float[Array, "R T"]) -> Float[Array, ""]:
+    """The mean over the response tokens of the sequences that enter the loss."""
+    weight = (batch.response_mask & batch.sequence_mask[:, None]).astype(jnp.float32)
+    total = jnp.maximum(weight.sum(), 1.0)
+    return jnp.sum(jnp.where(weight > 0, per_token, 0.0)) / total
+
+
+def reduction_denominators(reduction: str, batch: Experience, sequences: int) -> dict[str, Any]:
+    """Of a reduction, as keywords of the head losses.
+
+    Sequences that were dropped for want of a teacher signal count among the sequences; their
+    tokens do not count among the tokens.
+    """
+    if reduction == "token_mean":
+        valid = batch.response_mask & batch.sequence_mask[:, None]
+        return {"num_tokens": valid.sum(dtype=jnp.int32)}
+    return {"num_sequences": sequences}

@@ -1,0 +1,68 @@
+"""Objectives by name, as a configuration names them."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from pgpo_jax.errors import PGPOTypeError, PGPOValueError
+from pgpo_jax.tasks import is_object_spec, load_object
+from pgpo_jax.training.config import InformationConfig, LossConfig, TeacherConfig
+from pgpo_jax.training.objectives._base import Objective
+from pgpo_jax.training.objectives._grpo import GRPO
+from pgpo_jax.training.objectives._sdpo import SDPO
+
+
+class ObjectiveSections(NamedTuple):
+    """The sections of a configuration that objectives are made from."""
+
+    teacher: TeacherConfig
+    loss: LossConfig
+    information: InformationConfig
+
+
+def _sdpo(sections: ObjectiveSections) -> SDPO:
+    return SDPO(*sections)
+
+
+def _grpo(sections: ObjectiveSections) -> GRPO:
+    if sections.teacher.feedback:
+        raise PGPOValueError(
+            "teacher.feedback must be False with objective 'grpo', which shows nothing to a "
+            f"teacher, got {sections.teacher.feedback}"
+        )
+    if sections.loss.modulation != "none":
+        raise PGPOValueError(
+            "loss.modulation must be 'none' with objective 'grpo', which measures no information, "
+            f"got {sections.loss.modulation!r}"
+        )
+    return GRPO(sections.loss)
+
+
+OBJECTIVES: dict[str, Callable[[ObjectiveSections], Objective]] = {"sdpo": _sdpo, "grpo": _grpo}
+"""Objectives by name; each is made from the sections of a configuration."""
+
+
+def make_objective(name: str, sections: ObjectiveSections) -> Objective:
+    """The objective of a configuration.
+
+    Args:
+        name: one of `OBJECTIVES`, or `FILE.py:NAME`: a class or function of your own, which is
+            called with the sections.
+        sections: of the configuration.
+
+    Raises:
+        ValueError: an unknown name, or settings that contradict the objective.
+        TypeError: what `FILE.py:NAME` gives is no objective.
+    """
+    if is_object_spec(name):
+        made: Any = load_object(name)(sections)
+        missing = [part for part in ("prepare", "loss_of_rows") if not hasattr(made, part)]
+        if missing:
+            raise PGPOTypeError(
+                f"{name} must make an Objective, got {type(made).__name__} without {missing[0]}"
+            )
+        return made
+    if name not in OBJECTIVES:
+        raise PGPOValueError(
+            f"objective must be one of {', '.join(OBJECTIVES)} or FILE.py:NAME, got {name!r}"
+        )
+    return OBJECTIVES[name](sections)

@@ -1,0 +1,82 @@
+"""How a teacher is prompted with what the grader and the peers of a response offer."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from pgpo_jax.tasks import select_solutions, strip_thinking, teacher_prompt
+from pgpo_jax.training.config import TeacherConfig
+from pgpo_jax.training.rollout._records import Rollout
+
+
+class TeacherPrompts(NamedTuple):
+    """The teacher's prompts by response, of those that have a teacher signal.
+
+    Attributes:
+        ids: token ids of the chat up to where the answer begins.
+        texts: the last user message of that chat.
+        overlong: the responses whose prompt was longer than `teacher.max_prompt`.
+    """
+
+    ids: dict[int, list[int]]
+    texts: dict[int, str]
+    overlong: Bool[np.ndarray, " N"]
+
+
+def chosen_solutions(
+    rollout: Rollout, settings: TeacherConfig
+) -> tuple[Int[np.ndarray, " N"], Bool[np.ndarray, " N"]]:
+    """The peer whose response is shown as a solution, -1 for none; see `select_solutions`."""
+    return select_solutions(
+        rollout.scores,
+        rollout.owners,
+        threshold=settings.success_threshold,
+        exclude_self=settings.exclude_self,
+    )
+
+
+def write_teacher_prompts(
+    rollout: Rollout, chosen: Int[np.ndarray, " N"], settings: TeacherConfig
+) -> TeacherPrompts:
+    """Writes and encodes the teacher's prompt of each response that has a teacher signal.
+
+    Args:
+        rollout: the graded responses.
+        chosen: the response that is shown as a solution, by response; -1 for none.
+        settings: what the teacher is shown.
+
+    Returns:
+        The prompts; prompts that are too long are left out and counted.
+    """
+    ids: dict[int, list[int]] = {}
+    texts: dict[int, str] = {}
+    overlong = np.zeros(len(rollout.grades), bool)
+    answered = rollout.answered
+    shown = {
+        peer: _solution(rollout.responses.texts[peer], settings)
+        for peer in set(chosen.tolist())
+        if peer >= 0
+    }
+    for row, owner in enumerate(rollout.owners.tolist()):
+        question = rollout.questions[owner]
+        solution = shown.get(int(chosen[row]))
+        feedback = _feedback(rollout.grades[row].feedback, solution, settings)
+        if (solution is None and feedback is None) or not answered[row]:
+            continue
+        text = teacher_prompt(question, solution=solution, feedback=feedback)
+        encoded = rollout.policy.encode(question.messages_with(text), thinking=settings.thinking)
+        if len(encoded) > settings.max_prompt:
+            overlong[row] = True
+        else:
+            ids[row], texts[row] = encoded, text
+    return TeacherPrompts(ids, texts, overlong)
+
+
+def _solution(text: str, settings: TeacherConfig) -> str:
+    return strip_thinking(text) if settings.strip_thinking else text
+
+
+def _feedback(text: str, solution: str | None, settings: TeacherConfig) -> str | None:
+    hidden = solution is not None and settings.feedback_only_without_solution
+    return text if settings.feedback and text.strip() and not hidden else None

@@ -1,0 +1,188 @@
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from pgpo_jax.training.config import RolloutConfig
+from pgpo_jax.training.devices._mesh import gather_rows, process_local_rows
+from pgpo_jax.training.rollout._buckets import bucket, pad
+from pgpo_jax.training.rollout._policy import Policy, Responses
+from pgpo_jax.training.rollout._records import Lesson, Rollout
+
+
+class Experience(NamedTuple):
+    """The arrays of one step. Only the responses that an objective keeps are in it; the last rows
+    may be padding. Prompts are padded on the left, responses on the right. NumPy arrays of a
+    process's own rows on the host, JAX arrays of all rows in the step.
+
+    With `rollout.share_prompts` each different prompt stands once, and an owner tells which one a
+    row continues; else the owners are `None` and every row has its own.
+
+    Attributes:
+        sequence_mask: sequences that enter the loss.
+        signal_mask: sequences that enter the information.
+        score: the grade; 0 on padding.
+        columns: further numbers per row that an objective's loss reads; 0 on padding.
+    """
+
+    prompt: Int[Any, "U P"]
+    prompt_mask: Bool[Any, "U P"]
+    teacher_prompt: Int[Any, "V Q"]
+    teacher_prompt_mask: Bool[Any, "V Q"]
+    response: Int[Any, "R T"]
+    response_mask: Bool[Any, "R T"]
+    sampler_logprobs: Float[Any, "R T"]
+    sequence_mask: Bool[Any, " R"]
+    signal_mask: Bool[Any, " R"]
+    score: Float[Any, " R"]
+    columns: dict[str, Any] | None = None
+    prompt_owner: Int[Any, " R"] | None = None
+    teacher_prompt_owner: Int[Any, " R"] | None = None
+
+
+def pack(
+    rollout: Rollout, lesson: Lesson, settings: RolloutConfig, *, longest_teacher_prompt: int = 1
+) -> tuple[Experience, dict[str, np.ndarray]]:
+    """Packs what an objective keeps of a rollout into arrays of a bucketed shape.
+
+    Each process packs its own rows; only numbers per row are exchanged.
+
+    Args:
+        rollout: the graded responses.
+        lesson: what is kept of them, and the teacher's prompts.
+        settings: lengths and buckets.
+        longest_teacher_prompt: in tokens; 1 if there is no teacher.
+
+    Returns:
+        The arrays (on the host), and numbers per response of all processes: those of
+        `lesson.facts`, `score`, `kept`, `length`, `truncated` and `distinct`.
+    """
+    policy, responses, owners = rollout.policy, rollout.responses, rollout.owners
+    kept = np.flatnonzero(lesson.kept)
+    rows = gather_rows(
+        {
+            **lesson.facts,
+            "score": rollout.scores,
+            "kept": lesson.kept,
+            "length": responses.lengths,
+            "truncated": _truncated(policy, responses),
+            "distinct": _distinct(responses.texts, rollout.samples),
+            "prompt": np.array([len(rollout.prompts[i]) for i in owners]) * lesson.kept,
+            "teacher": np.array(
+                [len(lesson.teacher_prompts.get(row, ())) for row in range(len(owners))]
+            ),
+            # What the batch would hold if all processes kept as many as this one.
+            "needed": np.full(len(owners), -(-len(kept) * settings.rows // len(owners))),
+        },
+        policy.mesh,
+    )
+    shape = _shape(rows, settings, longest_teacher_prompt)
+    return _packed(rollout, lesson, kept.tolist(), shape, settings), rows
+
+
+def rollout_metrics(rows: dict[str, np.ndarray]) -> dict[str, float]:
+    """What is known of every rollout before the step, from the numbers per row of `pack`."""
+    return {
+        "rollout/accuracy": float(rows["score"].mean()),
+        "rollout/response_length": float(rows["length"].mean()),
+        "rollout/response_length_max": float(rows["length"].max()),
+        "rollout/truncated_fraction": float(rows["truncated"].mean()),
+        "rollout/distinct_responses": float(rows["distinct"].mean()),
+        "rollout/trained_tokens": float((rows["length"] * rows["kept"]).sum()),
+    }
+
+
+class _Shape(NamedTuple):
+    """Rows in all, and the widths, in tokens: the same in every process."""
+
+    rows: int
+    prompt: int
+    teacher: int
+    response: int
+
+
+def _shape(rows: dict[str, np.ndarray], settings: RolloutConfig, longest_teacher: int) -> _Shape:
+    rung = settings.rows // settings.row_buckets
+
+    def width(lengths: np.ndarray, largest: int) -> int:
+        longest = max(int(lengths.max()), 1)
+        return bucket(longest, smallest=settings.smallest_bucket, largest=largest)
+
+    return _Shape(
+        rung * max(1, -(-int(rows["needed"].max()) // rung)),
+        width(rows["prompt"], settings.max_prompt),
+        width(rows["teacher"], longest_teacher),
+        width(rows["length"] * rows["kept"], settings.max_response),
+    )
+
+
+def _packed(
+    rollout: Rollout, lesson: Lesson, kept: list[int], shape: _Shape, settings: RolloutConfig
+) -> Experience:
+    policy, responses, owners = rollout.policy, rollout.responses, rollout.owners
+    rows = len(process_local_rows(shape.rows, policy.mesh))
+
+    def packed(ids: list[list[int]], width: int, side: str, count: int = rows):
+        return pad(ids, count=count, width=width, fill=policy.pad_id, side=side)
+
+    def prompts(ids: list[list[int]], width: int, usual: int):
+        if not settings.share_prompts:
+            return *packed(ids, width, "left"), None
+        places: dict[tuple[int, ...], int] = {}
+        owner = [places.setdefault(tuple(x), len(places)) for x in ids]
+        count = bucket(len(places), smallest=usual, largest=settings.rows)
+        unique = packed([list(x) for x in places], width, "left", count)
+        return *unique, np.array(owner + [0] * (rows - len(ids)), np.int32)
+
+    prompt, prompt_mask, prompt_owner = prompts(
+        [rollout.prompts[owners[row]] for row in kept], shape.prompt, settings.questions
+    )
+    # Usually a group's first success is shown to all others, and the second one to the first.
+    teacher, teacher_mask, teacher_owner = prompts(
+        [lesson.teacher_prompts.get(row, []) for row in kept], shape.teacher, 2 * settings.questions
+    )
+    response, response_mask = packed(
+        [responses.tokens[row][responses.mask[row]].tolist() for row in kept],
+        shape.response,
+        "right",
+    )
+    logprobs = np.zeros(response.shape, np.float32)
+    for i, row in enumerate(kept):
+        valid = responses.logprobs[row][responses.mask[row]]
+        logprobs[i, : len(valid)] = valid
+    everything = np.ones(len(owners), bool)
+    trained = everything if lesson.trained is None else lesson.trained
+    measured = trained if lesson.measured is None else lesson.measured
+
+    def rowwise(values: Any) -> Any:
+        chosen = values[kept]
+        return np.concatenate([chosen, np.zeros(rows - len(kept), chosen.dtype)])
+
+    columns = {name: rowwise(values) for name, values in lesson.columns.items()}
+    return Experience(
+        prompt,
+        prompt_mask,
+        teacher,
+        teacher_mask,
+        response,
+        response_mask,
+        logprobs,
+        rowwise(trained),
+        rowwise(measured),
+        rowwise(rollout.scores.astype(np.float32)),
+        columns or None,
+        prompt_owner,
+        teacher_owner,
+    )
+
+
+def _truncated(policy: Policy, responses: Responses) -> Bool[np.ndarray, " N"]:
+    """Which responses did not come to their end."""
+    last = [row[keep][-1] if keep.any() else -1 for row, keep in zip(*responses[:2], strict=True)]
+    return np.array([token not in policy.eos_ids for token in last])
+
+
+def _distinct(texts: list[str], samples: int) -> Int[np.ndarray, " questions"]:
+    """Number of different responses to each question."""
+    groups = [texts[i : i + samples] for i in range(0, len(texts), samples)]
+    return np.array([len(set(group)) for group in groups])

@@ -1,0 +1,165 @@
+"""Callbacks: what is done after steps, evaluations and checkpoints, and at the end of a run."""
+
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pgpo_jax.training.run._checkpoint import Checkpoints
+from pgpo_jax.training.update._state import TrainState
+
+_log = logging.getLogger("pgpo_jax")
+
+
+class Run(Protocol):
+    """A run in progress, as a callback sees it."""
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        ...
+
+    @property
+    def state(self) -> TrainState:
+        """The newest state; the next step donates its arrays, so keep copies only."""
+        ...
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The rows of all evaluations so far, as in `metrics.jsonl`."""
+        ...
+
+    def stop(self, reason: str) -> None:
+        """Ends the run after this step, with its last evaluation and checkpoint."""
+        ...
+
+
+class Callback:
+    """Override what you need; the rest does nothing. All processes call it.
+
+    >>> class Loud(Callback):
+    ...     def on_evaluation(self, run, step, metrics, scores):
+    ...         print(f"step {step}: {metrics['eval/accuracy']:.2f}")
+    >>> Loud().on_evaluation(None, 5, {"eval/accuracy": 0.5}, {})
+    step 5: 0.50
+    """
+
+    def on_start(self, run: Run) -> None:
+        """Before the first step, also of a run that is resumed."""
+
+    def on_step(self, run: Run, step: int, metrics: Mapping[str, float]) -> None:
+        """After each step, counted from 1."""
+
+    def on_evaluation(
+        self, run: Run, step: int, metrics: Mapping[str, float], scores: Mapping[str, float]
+    ) -> None:
+        """After each evaluation: its metrics, and the score of each question by its id."""
+
+    def on_checkpoint(self, run: Run, step: int) -> None:
+        """After each checkpoint that is complete on disk."""
+
+    def on_end(self, run: Run) -> None:
+        """When the run ends, however it ends."""
+
+
+class _Best:
+    """The best value of a metric over evaluations."""
+
+    def __init__(self, metric: str, best: Literal["largest", "smallest"], margin: float):
+        self._metric, self._margin = metric, margin
+        self._sign = 1.0 if best == "largest" else -1.0
+        self._value = -math.inf
+        self.since = 0
+
+    def improves(self, metrics: Mapping[str, Any]) -> bool:
+        """Takes note of an evaluation: whether it is a new best one. NaN never is."""
+        value = metrics.get(self._metric)
+        signed = -math.inf if value is None or math.isnan(value) else self._sign * value
+        if signed > self._value + self._margin or (self._value == -math.inf and signed > -math.inf):
+            self._value, self.since = signed, 0
+            return True
+        self.since += 1
+        return False
+
+
+class EarlyStopping(Callback):
+    """Stops a run whose evaluations do not get better.
+
+    Args:
+        patience: evaluations in a row without a new best value.
+        metric: of the evaluations.
+        best: which value is the best.
+        margin: how much better than the best so far a new best value must be.
+    """
+
+    def __init__(
+        self,
+        patience: int,
+        *,
+        metric: str = "eval/accuracy",
+        best: Literal["largest", "smallest"] = "largest",
+        margin: float = 0.0,
+    ):
+        self._patience, self._settings = patience, (metric, best, margin)
+        self._best = _Best(*self._settings)
+
+    def on_start(self, run: Run) -> None:
+        """Takes note of the evaluations that a resumed run has made already."""
+        self._best = _Best(*self._settings)
+        for row in run.history:
+            self._look(run, row)
+
+    def on_evaluation(
+        self, run: Run, step: int, metrics: Mapping[str, float], scores: Mapping[str, float]
+    ) -> None:
+        """Stops the run if its patience is over."""
+        self._look(run, metrics)
+
+    def _look(self, run: Run, metrics: Mapping[str, Any]) -> None:
+        self._best.improves(metrics)
+        if self._best.since >= self._patience:
+            run.stop(f"{self._settings[0]} has not become better for {self._patience} evaluations")
+
+
+class BestCheckpoint(Callback):
+    """Keeps the checkpoint of the best evaluation in the folder `checkpoints-best` of the run.
+
+    Args:
+        metric: of the evaluations.
+        best: which value is the best.
+        margin: how much better than the best so far a new best value must be.
+    """
+
+    FOLDER = "checkpoints-best"
+
+    def __init__(
+        self,
+        *,
+        metric: str = "eval/accuracy",
+        best: Literal["largest", "smallest"] = "largest",
+        margin: float = 0.0,
+    ):
+        self._settings = (metric, best, margin)
+        self._best = _Best(*self._settings)
+        self._checkpoints: Checkpoints | None = None
+
+    def on_start(self, run: Run) -> None:
+        """Takes note of the evaluations that a resumed run has made already."""
+        self._best = _Best(*self._settings)
+        for row in run.history:
+            self._best.improves(row)
+        self._checkpoints = Checkpoints(run.folder / self.FOLDER, keep=1)
+
+    def on_evaluation(
+        self, run: Run, step: int, metrics: Mapping[str, float], scores: Mapping[str, float]
+    ) -> None:
+        """Saves the state if this evaluation is the best one so far."""
+        if self._best.improves(metrics):
+            assert self._checkpoints is not None
+            self._checkpoints.save(run.state)
+
+    def on_end(self, run: Run) -> None:
+        """Closes the folder."""
+        if self._checkpoints is not None:
+            self._checkpoints.close()

@@ -1,0 +1,294 @@
+"""The loop of a run: steps, evaluations, checkpoints, callbacks, and how it ends."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from pgpo_jax.errors import PGPOFloatingPointError
+from pgpo_jax.training.config import EvaluationConfig, RolloutConfig, SelectionConfig, TextsConfig
+from pgpo_jax.training.config._rules import require
+from pgpo_jax.training.devices._processes import any_process, is_first, on_first
+from pgpo_jax.training.objectives._base import Objective
+from pgpo_jax.training.rollout._evaluate import Evaluation
+from pgpo_jax.training.rollout._stream import QuestionStream
+from pgpo_jax.training.rollout._texts import evaluation_texts, question_row
+from pgpo_jax.training.run._callbacks import BestCheckpoint, Callback, EarlyStopping
+from pgpo_jax.training.run._checkpoint import Checkpoints, free_buffers
+from pgpo_jax.training.run._progress import Progress
+from pgpo_jax.training.run._run_folder import open_run_folder, read_jsonl, write_questions
+from pgpo_jax.training.run._signals import StopRequest, stop_requests
+from pgpo_jax.training.run._trackers import Tracker, make_trackers
+from pgpo_jax.training.update._state import TrainState
+
+_log = logging.getLogger("pgpo_jax")
+_WARN_EVERY = 10
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How long a run is and what it leaves behind; see `Trainer.fit`."""
+
+    steps: int
+    checkpoint_every: int
+    keep_checkpoints: int
+    trackers: tuple[str, ...]
+    max_skipped: int
+    evaluate_every: int
+    texts: TextsConfig
+    selection: SelectionConfig
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "checkpoint_every", "max_skipped"):
+            require(getattr(self, name) > 0, f"{name} must be positive", getattr(self, name))
+        require(
+            self.keep_checkpoints >= 0,
+            "keep_checkpoints must be at least 0",
+            self.keep_checkpoints,
+        )
+
+
+class StepSource(Protocol):
+    """What the loop asks of a trainer."""
+
+    objective: Objective
+    callbacks: Sequence[Callback]
+    initial_state: TrainState
+    held_out: Sequence[Any]
+    stream: QuestionStream
+    rollout_settings: RolloutConfig
+    evaluation_settings: EvaluationConfig
+
+    def step(self, state: TrainState) -> tuple[TrainState, Any]: ...
+
+    def evaluate(self, state: TrainState) -> Evaluation: ...
+
+
+def fit(
+    trainer: StepSource,
+    folder: Path,
+    settings: FitSettings,
+    config: dict[str, Any],
+    *,
+    resume: bool,
+) -> TrainState:
+    """Trains from start to end, or from the newest checkpoint to the end; see `Trainer.fit`.
+
+    The first SIGTERM, SIGINT, SIGHUP or SIGUSR1 lets the step in progress finish, saves the state
+    and ends the process with 128 + the signal's number; a second one ends it at once. With several
+    processes all call this with the same arguments; the first writes the folder, checkpoints are
+    written by all, and a signal to any of them stops all after the same step.
+
+    Returns:
+        The final state.
+
+    Raises:
+        As `Trainer.fit`.
+    """
+    if resume:
+        require(
+            settings.keep_checkpoints > 0,
+            "keep_checkpoints must be at least 1 to resume a run: it goes on from its newest "
+            "checkpoint, and one that keeps none cannot be continued",
+            settings.keep_checkpoints,
+        )
+    path = folder.resolve()
+    with (
+        stop_requests() as request,
+        on_first(open_run_folder(path, config, steps=settings.steps, resume=resume)),
+        ExitStack() as stack,
+    ):
+        run = RunInProgress(trainer, path, settings, request)
+        stack.callback(run.close)
+        run.open(resume)
+        try:
+            return run.loop()
+        finally:
+            for callback in run.callbacks:
+                callback.on_end(run)
+
+
+class RunInProgress:
+    """A run between its start and its end: the handle that callbacks are given."""
+
+    def __init__(
+        self, trainer: StepSource, folder: Path, settings: FitSettings, request: StopRequest
+    ):
+        self.trainer, self.folder, self.settings = trainer, folder, settings
+        self.state = trainer.initial_state
+        self.history: list[dict[str, Any]] = []
+        self.callbacks = (*_selection_callbacks(settings.selection), *trainer.callbacks)
+        self._request, self._reason = request, ""
+        self._checkpoints: Checkpoints | None = None
+        self._tracker: Tracker | None = None
+        self._evaluated: int | None = None
+
+    def stop(self, reason: str) -> None:
+        """Ends the run after this step, with its last evaluation and checkpoint."""
+        self._reason = self._reason or reason
+
+    def open(self, resume: bool) -> None:
+        """Restores the newest checkpoint of a run that is resumed, and opens the trackers."""
+        settings = self.settings
+        if settings.keep_checkpoints:
+            self._checkpoints = Checkpoints(
+                self.folder / "checkpoints", keep=settings.keep_checkpoints
+            )
+        if resume:
+            assert self._checkpoints is not None
+            if self._checkpoints.latest is None:
+                _warn("there is no checkpoint in %s: the run starts from step 0", self.folder)
+            else:
+                # The initial state takes as much memory as the one that is read.
+                self.state = self._checkpoints.restore(free_buffers(self.state))
+        first = int(self.state.step)
+        if first >= settings.steps:
+            _warn("the run is at step %d of %d already: nothing is left", first, settings.steps)
+        stream = self.trainer.stream
+        if stream.dropped:
+            _warn(
+                "%d questions have prompts of over %d tokens and are left out",
+                stream.dropped,
+                self.trainer.rollout_settings.max_prompt,
+            )
+        if is_first():
+            config = {"folder": str(self.folder)}
+            # A run that is resumed before its first checkpoint makes its first evaluation again.
+            last = first if resume and first else -1
+            self._tracker = make_trackers(
+                settings.trackers, self.folder, config=config, last_step=last
+            )
+            write_questions(self.folder, [question_row(q) for q in self.trainer.held_out])
+        rows = read_jsonl(self.folder / "metrics.jsonl")
+        self.history = [row for row in rows if "eval/accuracy" in row and row["step"] <= first]
+        if self.history:
+            self._evaluated = self.history[-1]["step"]
+        for callback in self.callbacks:
+            callback.on_start(self)
+
+    def close(self) -> None:
+        """Closes trackers and checkpoints."""
+        if self._tracker is not None:
+            self._tracker.close()
+        if self._checkpoints is not None:
+            self._checkpoints.close()
+
+    def loop(self) -> TrainState:
+        """Makes the steps that are left."""
+        settings, trainer = self.settings, self.trainer
+        first, idle = int(self.state.step), 0
+        progress = Progress(first, settings.steps, hidden=not is_first())
+        try:
+            if self._evaluated is None and first == 0:
+                progress.say("evaluating the initial model")
+                self._evaluate()
+            for number in range(first + 1, settings.steps + 1):
+                if number == first + 1:
+                    if self._ended(number - 1, progress):
+                        break
+                    progress.say("compiling and making the first step")
+                self.state, report = trainer.step(self.state)
+                self._log(number, report)
+                progress.step(report.metrics)
+                idle = self._count_idle(number, report.metrics, idle)
+                self._check_finite(number)
+                for callback in self.callbacks:
+                    callback.on_step(self, number, report.metrics)
+                last = number == settings.steps
+                if last or number % settings.evaluate_every == 0:
+                    self._evaluate()
+                ended = self._ended(number, progress)
+                if last or ended or number % settings.checkpoint_every == 0:
+                    self._save(number)
+                if ended:
+                    break
+        finally:
+            progress.close()
+        if self._request.number is not None:
+            sys.exit(128 + self._request.number)
+        return self.state
+
+    def _ended(self, number: int, progress: Progress) -> bool:
+        """Whether a signal or a callback ends the run; all processes agree."""
+        stopped = any_process(self._request.number is not None)
+        reasoned = any_process(bool(self._reason))
+        if stopped:
+            kept = "is saved" if self._checkpoints is not None else "is not saved"
+            _warn("step %d: stopped by %s, the state %s", number, self._request.name, kept)
+        elif reasoned:
+            progress.say("step %d: the run stops early, since %s", number, self._reason)
+        return stopped or reasoned
+
+    def _log(self, number: int, report: Any) -> None:
+        if self._tracker is None:
+            return
+        self._tracker.log(number, report.metrics)
+        self._tracker.log_timing(number, report.timings)
+        texts = self.settings.texts
+        if texts.rows and number % texts.every == 0:
+            self._tracker.log_texts(number, report.texts(texts.rows))
+
+    def _evaluate(self) -> None:
+        step = int(self.state.step)
+        if not self.trainer.held_out or self._evaluated == step:
+            return
+        result = self.trainer.evaluate(self.state)
+        self._evaluated = step
+        metrics = {
+            "eval/accuracy": result.accuracy,
+            "eval/standard_error": result.standard_error,
+            "eval/response_length": result.response_length,
+            "eval/dropped_questions": float(result.dropped),
+            "eval/grader_failures": float(result.failures),
+        }
+        if self._tracker is not None:
+            self._tracker.log(step, metrics)
+            self._tracker.log_evaluation(step, result.scores)
+            if self.settings.texts.evaluation:
+                rows = evaluation_texts(result, self.settings.texts.evaluation)
+                self._tracker.log_texts(step, rows)
+        self.history.append({"step": step, **metrics})
+        for callback in self.callbacks:
+            callback.on_evaluation(self, step, metrics, result.scores)
+
+    def _save(self, number: int) -> None:
+        if self._checkpoints is None:
+            return
+        self._checkpoints.save(self.state)
+        for callback in self.callbacks:
+            callback.on_checkpoint(self, number)
+
+    def _count_idle(self, number: int, metrics: dict[str, float], idle: int) -> int:
+        idle = idle + 1 if metrics.get(self.trainer.objective.learning_fraction) == 0 else 0
+        if idle % _WARN_EVERY == 1:
+            _warn("step %d: no response has anything to learn from (%d in a row)", number, idle)
+        return idle
+
+    def _check_finite(self, number: int) -> None:
+        skipped = int(self.state.skipped)
+        if skipped < self.settings.max_skipped:
+            return
+        self._save(number)
+        kept = "not saved" if self._checkpoints is None else "saved"
+        raise PGPOFloatingPointError(
+            f"the gradient was not finite for {skipped} steps in a row; the weights from before "
+            f"them are {kept}"
+        )
+
+
+def _selection_callbacks(settings: SelectionConfig) -> list[Callback]:
+    rule = {"metric": settings.metric, "best": settings.best, "margin": settings.margin}
+    made: list[Callback] = []
+    if settings.keep_best:
+        made.append(BestCheckpoint(**rule))
+    if settings.patience is not None:
+        made.append(EarlyStopping(settings.patience, **rule))
+    return made
+
+
+def _warn(message: str, *values: object) -> None:
+    if is_first():
+        _log.warning(message, *values)
