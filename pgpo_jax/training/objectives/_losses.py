@@ -95,17 +95,17 @@ def experience_loss(
         support=settings.support,
         k=settings.k,
         temperature=config.rollout.temperature,
-        mode=settings.aggregation,
+        reduction=settings.aggregation,
         signal_mask=batch.signal_mask,
         success=_success(batch, config) if signal == "outcome" else None,
         modulation=settings.modulation,
         alpha=config.information.alpha,
         rho_max=config.information.rho_max,
         rho_min=config.information.rho_min,
-        information=signal,
-        information_reduction=config.information.reduction,
-        old_logprobs=None if settings.rollout_clip is None else batch.sampler_logprobs,
-        is_clip=settings.rollout_clip,
+        estimator=signal,
+        signal_reduction=config.information.reduction,
+        sampler_logprobs=None if settings.rollout_clip is None else batch.sampler_logprobs,
+        rollout_clip=settings.rollout_clip,
         chunk_size=settings.chunk,
         **whole,
         **mix,
@@ -148,7 +148,10 @@ def policy_gradient_loss(
     settings = config.loss
     correction: dict[str, Any] = {}
     if settings.rollout_clip is not None:
-        correction = {"sampler_logprobs": batch.sampler_logprobs, "is_clip": settings.rollout_clip}
+        correction = {
+            "sampler_logprobs": batch.sampler_logprobs,
+            "rollout_clip": settings.rollout_clip,
+        }
     assert batch.advantage is not None
     return policy_head_loss(
         hidden,
@@ -158,7 +161,7 @@ def policy_gradient_loss(
         batch.response_mask,
         batch.sequence_mask,
         temperature=config.rollout.temperature,
-        mode=settings.aggregation,
+        reduction=settings.aggregation,
         chunk_size=settings.chunk,
         **correction,
         **whole,
