@@ -16,9 +16,10 @@ def aggregate(
     response_mask: Mask,
     sequence_mask: SequenceMask | None = None,
     *,
-    mode: str = "sequence_mean",
+    reduction: str | None = None,
     num_sequences: ScalarLike | None = None,
     num_tokens: ScalarLike | None = None,
+    mode: str | None = None,
 ) -> Float[Array, ""]:
     r"""One loss from a loss per token.
 
@@ -35,16 +36,18 @@ def aggregate(
         per_token: loss at each token.
         response_mask: response tokens (nonzero: counts).
         sequence_mask: sequences with a teacher signal; all of them if omitted.
-        mode: `"sequence_mean"`, `"token_mean"` or `"sequence_sum"`.
+        reduction: `"sequence_mean"` (if omitted), `"token_mean"` or `"sequence_sum"`.
         num_sequences: N, if it is not B: when masked rows were dropped before the forward pass, or
             for a micro-batch of a larger batch (the micro-batches' losses then add up to its loss).
         num_tokens: the same for the denominator of `"token_mean"`.
+        mode: another name of `reduction`; give one of the two.
 
     Returns:
         The loss; 0 with zero gradient if nothing counts.
 
     Raises:
-        ValueError: unknown mode, or a denominator that the mode does not use.
+        ValueError: an unknown reduction, a denominator that the reduction does not use, or both
+            `reduction` and `mode`.
 
     >>> import jax.numpy as jnp, pgpo_jax as pgpo
     >>> losses = jnp.array([[1.0, 3.0], [5.0, jnp.nan]])
@@ -54,13 +57,24 @@ def aggregate(
     >>> float(pgpo.distillation.aggregate(losses, mask, jnp.array([1, 0])))
     1.0
     """
-    total, count = pooled(per_token, response_mask, sequence_mask, mode)
-    if mode == "token_mean":
+    if reduction is not None and mode is not None:
+        raise PGPOValueError(
+            "reduction and mode are two names of one argument, so only one may be given; got "
+            f"reduction={reduction!r} and mode={mode!r}."
+        )
+    if reduction is None:
+        reduction = "sequence_mean" if mode is None else mode
+    total, count = pooled(per_token, response_mask, sequence_mask, reduction)
+    if reduction == "token_mean":
         if num_sequences is not None:
-            raise PGPOValueError("num_sequences has no part in mode='token_mean'; give num_tokens.")
+            raise PGPOValueError(
+                "num_sequences has no part in reduction='token_mean'; give num_tokens."
+            )
         return mean_of(total, count if num_tokens is None else jnp.asarray(num_tokens))
     if num_tokens is not None:
-        raise PGPOValueError(f"num_tokens has no part in mode={mode!r}; give num_sequences.")
+        raise PGPOValueError(
+            f"num_tokens has no part in reduction={reduction!r}; give num_sequences."
+        )
     return mean_of(
         total, jnp.asarray(per_token.shape[0] if num_sequences is None else num_sequences)
     )

@@ -68,11 +68,11 @@ def sdpo_head_loss(
     support: str = "topk_tail",
     k: int = 100,
     temperature: float | int = 1.0,
-    mode: str = "sequence_mean",
+    reduction: str = "sequence_mean",
     num_sequences: ScalarLike | None = None,
     num_tokens: ScalarLike | None = None,
-    information: str = "entropy",
-    information_reduction: str = "sequence_mean",
+    estimator: str = "entropy",
+    signal_reduction: str = "sequence_mean",
     signal_mask: SequenceMask | None = None,
     success: SequenceMask | None = None,
     modulation: str = "none",
@@ -83,8 +83,8 @@ def sdpo_head_loss(
     reference_head: Float[Array, "Dr V"] | None = None,
     trust_region_rate: float | int | None = None,
     importance: Float[Array, "B T"] | None = None,
-    old_logprobs: Float[Array, "B T"] | None = None,
-    is_clip: float | int | None = None,
+    sampler_logprobs: Float[Array, "B T"] | None = None,
+    rollout_clip: float | int | None = None,
     chunk_size: int = 512,
 ) -> HeadLoss:
     r"""Loss, information signal and token statistics in one pass over the vocabulary.
@@ -107,13 +107,13 @@ def sdpo_head_loss(
         support: of the divergence.
         k: words kept by the top-k supports.
         temperature: divides all logits before anything else.
-        mode: see `aggregate`, as are `num_sequences` and `num_tokens`.
+        reduction: see `aggregate`, as are `num_sequences` and `num_tokens`.
         num_sequences: true N of the batch that this is a part of.
-        num_tokens: true token count, for `mode="token_mean"`.
-        information: estimator of I, one of `pgpo_jax.information.SIGNALS`.
-        information_reduction: of the estimator, see `pgpo_jax.information.entropy_gain`.
+        num_tokens: true token count, for `reduction="token_mean"`.
+        estimator: of I, one of `pgpo_jax.information.SIGNALS`.
+        signal_reduction: of the per-token signal, see `pgpo_jax.information.entropy_gain`.
         signal_mask: sequences that enter the information; those of `sequence_mask` if omitted.
-        success: whether each sequence was graded right (nonzero: it was); `information="outcome"`
+        success: whether each sequence was graded right (nonzero: it was); `estimator="outcome"`
             needs it.
         modulation: `"token"` or `"sequence"` weighs the divergences by `modulation_weights`, the
             latter at the price of one more product with each head and no gradient of them.
@@ -125,15 +125,16 @@ def sdpo_head_loss(
         reference_head: the initial model's output projection.
         trust_region_rate: share of the live student in that mixture.
         importance: weight per token, for example from `rollout_correction`; no gradient.
-        old_logprobs: log-probabilities at the beginning of the batch, together with `is_clip`.
-        is_clip: cap of the importance ratio to `old_logprobs`.
+        sampler_logprobs: log-probabilities of `tokens` that the sampler recorded, nats; together
+            with `rollout_clip`.
+        rollout_clip: cap of the importance ratio to `sampler_logprobs`.
         chunk_size: tokens per chunk; peak memory is a few times `chunk_size * V * 4` bytes.
 
     Returns:
         A `HeadLoss`.
 
     Raises:
-        ValueError: an undefined divergence, mode or modulation, an unknown estimator, a chunk
+        ValueError: an undefined divergence, reduction or modulation, an unknown estimator, a chunk
             without a token, or half of a pair of arguments that belong together.
 
     >>> import jax, jax.numpy as jnp, pgpo_jax as pgpo
@@ -145,12 +146,12 @@ def sdpo_head_loss(
     (True, (2, 3))
     """
     check_divergence(teacher_weight, support, k, True, temperature)
-    check_choice("information", information, SIGNALS)
+    check_choice("estimator", estimator, SIGNALS)
     check_modulation(modulation, alpha, rho_max, rho_min)
-    if (success is None) is (information == "outcome"):
+    if (success is None) is (estimator == "outcome"):
         raise PGPOValueError(
-            "information='outcome' and success belong together; got "
-            f"{information!r} {'without' if success is None else 'with'} success."
+            "estimator='outcome' and success belong together; got "
+            f"{estimator!r} {'without' if success is None else 'with'} success."
         )
     trust_region = (reference_hidden, reference_head, trust_region_rate)
     if any(x is None for x in trust_region) and any(x is not None for x in trust_region):
@@ -158,10 +159,10 @@ def sdpo_head_loss(
             "reference_hidden, reference_head and trust_region_rate belong together; got "
             f"{[x is not None for x in trust_region]} of them."
         )
-    if (old_logprobs is None) != (is_clip is None):
+    if (sampler_logprobs is None) != (rollout_clip is None):
         raise PGPOValueError(
-            "old_logprobs and is_clip belong together; got only "
-            f"{'is_clip' if old_logprobs is None else 'old_logprobs'}."
+            "sampler_logprobs and rollout_clip belong together; got only "
+            f"{'rollout_clip' if sampler_logprobs is None else 'sampler_logprobs'}."
         )
     if trust_region_rate is not None:
         check_rate(trust_region_rate)
@@ -178,7 +179,7 @@ def sdpo_head_loss(
         response,
         sequence_mask,
         dtype,
-        mode=mode,
+        reduction=reduction,
         num_sequences=num_sequences,
         num_tokens=num_tokens,
     )
@@ -194,8 +195,8 @@ def sdpo_head_loss(
         fixed["sign"] = jnp.broadcast_to(outcome_sign(success, dtype)[:, None], response.shape)
     if reference_hidden is not None:
         fixed["reference"] = masked(reference_hidden)
-    if old_logprobs is not None:
-        fixed["old_logprobs"] = jnp.where(response, old_logprobs, 0.0).astype(dtype)
+    if sampler_logprobs is not None:
+        fixed["sampler"] = jnp.where(response, sampler_logprobs, 0.0).astype(dtype)
     heads = {"teacher": teacher_head, "reference": reference_head}
 
     def on_logits(student_logits: Array, chunk: dict, heads: dict) -> tuple[Array, dict]:
@@ -219,9 +220,9 @@ def sdpo_head_loss(
         frozen = jax.lax.stop_gradient(student_logits)
         student_logprobs = token_log_probs(frozen, chunk["tokens"])
         weights = chunk["coefficients"]
-        if is_clip is not None:
-            weights = weights * importance_ratio(student_logprobs, chunk["old_logprobs"], is_clip)
-        gain = ESTIMATORS["pointwise" if information == "outcome" else information](
+        if rollout_clip is not None:
+            weights = weights * importance_ratio(student_logprobs, chunk["sampler"], rollout_clip)
+        gain = ESTIMATORS["pointwise" if estimator == "outcome" else estimator](
             frozen, teacher_logits, chunk["tokens"]
         )
         if success is not None:
@@ -252,6 +253,6 @@ def sdpo_head_loss(
         statistics["gain"],
         response,
         sequence_mask if signal_mask is None else signal_mask,
-        information_reduction,
+        signal_reduction,
     )
     return HeadLoss(loss, mean_of(total, count), total, count, **statistics)

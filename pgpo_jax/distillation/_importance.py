@@ -18,16 +18,18 @@ def _truncated_ratio(log_ratio: Float[Array, "..."], clip: float | int) -> Float
 
 
 def importance_ratio(
-    logprobs: Float[Array, "*batch"], old_logprobs: Float[Array, "*batch"], clip: float | int = 2.0
+    logprobs: Float[Array, "*batch"],
+    sampler_logprobs: Float[Array, "*batch"],
+    clip: float | int = 2.0,
 ) -> Float[Array, "*batch"]:
-    """Truncated ratio of the current policy to the one that the batch began with.
+    """Truncated ratio of the current policy to the one that drew the tokens.
 
-    min(exp(log p(y) - log p_old(y)), clip): capped, not floored, and without gradient. With one
+    min(exp(log p(y) - log p_sampler(y)), clip): capped, not floored, and without gradient. With one
     optimizer step per batch the two policies agree and it is 1.
 
     Args:
         logprobs: log-probabilities of the sampled tokens now, nats.
-        old_logprobs: the same at the beginning of the batch.
+        sampler_logprobs: the same when the tokens were drawn.
         clip: largest weight.
 
     Returns:
@@ -40,7 +42,7 @@ def importance_ratio(
     >>> pgpo.distillation.importance_ratio(jnp.array([0.0, 3.0]), jnp.zeros(2)).tolist()
     [1.0, 2.0]
     """
-    return _truncated_ratio(logprobs - old_logprobs, clip)
+    return _truncated_ratio(logprobs - sampler_logprobs, clip)
 
 
 def rollout_correction(
@@ -55,7 +57,8 @@ def rollout_correction(
     bfloat16). Both sides must use the same temperature and no top-p or top-k filter.
 
     Args:
-        old_logprobs: the trainer's log-probabilities of the sampled tokens, nats.
+        old_logprobs: log-probabilities of the sampled tokens at the beginning of the batch, nats:
+            those of the trainer's own forward pass.
         sampler_logprobs: the sampler's.
         response_mask: response tokens (nonzero: counts).
         threshold: largest weight.

@@ -45,9 +45,9 @@ def policy_head_loss(
     clip_high: float | int = 0.28,
     dual_clip: float | int = 3.0,
     sampler_logprobs: Float[Array, "B T"] | None = None,
-    is_clip: float | int = 2.0,
+    rollout_clip: float | int = 2.0,
     temperature: float | int = 1.0,
-    mode: str = "sequence_mean",
+    reduction: str = "sequence_mean",
     num_sequences: ScalarLike | None = None,
     num_tokens: ScalarLike | None = None,
     chunk_size: int = 512,
@@ -68,19 +68,19 @@ def policy_head_loss(
         dual_clip: of that ratio where the advantage is negative.
         sampler_logprobs: the sampler's; the loss is then weighed by `rollout_correction`, the ratio
             of the policy that the batch began with to the sampler's. No correction if omitted.
-        is_clip: cap of that correction.
+        rollout_clip: cap of that correction.
         temperature: divides the logits before anything else.
-        mode: see `aggregate`, as are `num_sequences` and `num_tokens`.
+        reduction: see `aggregate`, as are `num_sequences` and `num_tokens`.
         num_sequences: true N of the batch that this is a part of.
-        num_tokens: true token count, for `mode="token_mean"`.
+        num_tokens: true token count, for `reduction="token_mean"`.
         chunk_size: tokens per chunk.
 
     Returns:
         A `PolicyLoss`.
 
     Raises:
-        ValueError: a clip or temperature outside its range, an undefined mode, or a chunk without
-            a token.
+        ValueError: a clip or temperature outside its range, an undefined reduction, or a chunk
+            without a token.
 
     >>> import jax.numpy as jnp, pgpo_jax as pgpo
     >>> hidden, head = jnp.ones((2, 3, 4)), jnp.eye(4, 5)
@@ -103,7 +103,7 @@ def policy_head_loss(
             response,
             sequence_mask,
             dtype,
-            mode=mode,
+            reduction=reduction,
             num_sequences=num_sequences,
             num_tokens=num_tokens,
         ),
@@ -129,7 +129,7 @@ def policy_head_loss(
         weights = chunk["coefficients"]
         if sampler_logprobs is not None:
             # Of the policy that the batch began with: the loss has the ratio of the current to it.
-            weights = weights * importance_ratio(old, chunk["sampler"], is_clip)
+            weights = weights * importance_ratio(old, chunk["sampler"], rollout_clip)
         statistics = {
             "student_logprobs": frozen,
             "student_entropy": entropy(log_probs(jax.lax.stop_gradient(logits))),

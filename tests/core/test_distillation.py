@@ -220,8 +220,8 @@ def test_forbidden_words_on_both_sides_change_nothing(x64):
         np.testing.assert_allclose(run(pad(z), pad(u)), run(z, u), rtol=1e-12)
 
 
-@pytest.mark.parametrize("mode", ["sequence_mean", "token_mean", "sequence_sum"])
-def test_masked_rows_hold_anything(mode):
+@pytest.mark.parametrize("reduction", ["sequence_mean", "token_mean", "sequence_sum"])
+def test_masked_rows_hold_anything(reduction):
     """Nothing counts: zero loss, zero gradient; some counts: garbage elsewhere does not leak."""
     z, u, _ = (jnp.asarray(x, jnp.float32) for x in logits((3, 2, 6)))
 
@@ -229,7 +229,7 @@ def test_masked_rows_hold_anything(mode):
     @jax.value_and_grad
     def loss(z, mask, rows):
         per_token = divergence(z, u, k=2)
-        return distillation.aggregate(per_token, mask, rows, mode=mode)
+        return distillation.aggregate(per_token, mask, rows, reduction=reduction)
 
     ones, rows = jnp.ones((3, 2)), jnp.array([1, 0, 1])
     for masks in ((0 * ones, rows), (ones, 0 * rows)):
@@ -248,21 +248,36 @@ def test_denominators(x64):
     rows = jnp.array([1, 1, 0])
     mean = distillation.aggregate
     assert mean(losses, mask, rows) == (2 + 4) / 3
-    assert mean(losses, mask, rows, mode="token_mean") == 10 / 4
-    assert mean(losses, mask, rows, mode="sequence_sum") == 10 / 3
+    assert mean(losses, mask, rows, reduction="token_mean") == 10 / 4
+    assert mean(losses, mask, rows, reduction="sequence_sum") == 10 / 3
     # dropped rows and micro-batches keep the batch's denominator
     parts = [mean(losses[i : i + 1], mask[i : i + 1], num_sequences=3) for i in (0, 1)]
     np.testing.assert_allclose(sum(parts), mean(losses, mask, rows))
     parts = [
-        mean(losses[i : i + 1], mask[i : i + 1], mode="token_mean", num_tokens=4) for i in (0, 1)
+        mean(losses[i : i + 1], mask[i : i + 1], reduction="token_mean", num_tokens=4)
+        for i in (0, 1)
     ]
     np.testing.assert_allclose(sum(parts), 10 / 4)
     with pytest.raises(ValueError, match="num_sequences"):
-        mean(losses, mask, mode="token_mean", num_sequences=3)
+        mean(losses, mask, reduction="token_mean", num_sequences=3)
     with pytest.raises(ValueError, match="num_tokens"):
         mean(losses, mask, num_tokens=3)
     with pytest.raises(ValueError, match=r"got 'mean'"):
-        mean(losses, mask, mode="mean")
+        mean(losses, mask, reduction="mean")
+
+
+def test_mode_is_another_name_of_reduction():
+    losses, mask = jnp.array([[1.0, 2.0, 3.0], [4.0, 9.0, 9.0]]), jnp.array([[1, 1, 1], [1, 0, 0]])
+    mean = distillation.aggregate
+    for name in ("sequence_mean", "token_mean", "sequence_sum"):
+        assert mean(losses, mask, mode=name) == mean(losses, mask, reduction=name)
+    assert mean(losses, mask, mode="token_mean") != mean(losses, mask)  # negative control
+    for reduction in ("token_mean", "sequence_mean"):
+        with pytest.raises(ValueError, match=f"reduction='{reduction}' and mode='token_mean'"):
+            mean(losses, mask, reduction=reduction, mode="token_mean")
+    for name in ("", "mean"):
+        with pytest.raises(ValueError, match=f"reduction must be one of .* got '{name}'"):
+            mean(losses, mask, mode=name)
 
 
 def test_teacher_has_no_gradient(x64):

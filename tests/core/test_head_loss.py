@@ -34,16 +34,16 @@ def make(dtype, seed=0, batch=B):
 
 def plain(
     student_hidden, teacher_hidden, student_head, teacher_head, tokens, response_mask,
-    sequence_mask=None, *, temperature=1.0, mode="sequence_mean", num_sequences=None,
-    num_tokens=None, information_reduction="sequence_mean", importance=None, old_logprobs=None,
-    is_clip=None, reference_hidden=None, reference_head=None, trust_region_rate=None,
+    sequence_mask=None, *, temperature=1.0, reduction="sequence_mean", num_sequences=None,
+    num_tokens=None, signal_reduction="sequence_mean", importance=None, sampler_logprobs=None,
+    rollout_clip=None, reference_hidden=None, reference_head=None, trust_region_rate=None,
     **kw,
 ):  # fmt: skip
     """The loss as one would write it with all logits in memory."""
     kw.pop("chunk_size", None)
     level, success = kw.pop("modulation", "none"), kw.pop("success", None)
     bounds = {name: kw.pop(name) for name in ("alpha", "rho_max", "rho_min") if name in kw}
-    estimator = kw.pop("information", "entropy")
+    estimator = kw.pop("estimator", "entropy")
     student = student_hidden @ student_head
     teacher = teacher_hidden @ teacher_head
     if reference_hidden is not None:
@@ -65,17 +65,19 @@ def plain(
         )
     if importance is not None:
         weighted = weighted * importance
-    if is_clip is not None:
-        weighted = weighted * distillation.importance_ratio(logprobs, old_logprobs, is_clip)
+    if rollout_clip is not None:
+        weighted = weighted * distillation.importance_ratio(
+            logprobs, sampler_logprobs, rollout_clip
+        )
     loss = distillation.aggregate(
-        weighted, response_mask, sequence_mask, mode=mode, num_sequences=num_sequences,
+        weighted, response_mask, sequence_mask, reduction=reduction, num_sequences=num_sequences,
         num_tokens=num_tokens,
     )  # fmt: skip
     args = (student, teacher, response_mask, sequence_mask)
     if estimator in ("pointwise", "outcome"):
         graded = [] if success is None else [success]
         args = (logprobs, token_log_probs(teacher, tokens), *graded, response_mask, sequence_mask)
-    gain = getattr(information, f"{estimator}_gain")(*args, reduction=information_reduction)
+    gain = getattr(information, f"{estimator}_gain")(*args, reduction=signal_reduction)
     of_teacher = token_log_probs(teacher, tokens), entropy(log_probs(teacher))
     return loss, (gain, per_token, logprobs, entropy(log_probs(student)), gains, *of_teacher)
 
@@ -108,19 +110,24 @@ def compare(inputs, tolerance, **kw):
 
 CASES = {
     "full": {"support": "full", "chunk_size": 4},
-    "full_w0": {"support": "full", "teacher_weight": 0, "information": "kl"},
+    "full_w0": {"support": "full", "teacher_weight": 0, "estimator": "kl"},
     "tail": {"chunk_size": 6},
-    "tail_w1": {"teacher_weight": 1, "information_reduction": "sequence_sum", "chunk_size": 7},
-    "topk": {"support": "topk", "teacher_weight": 0.3, "information": "js", "chunk_size": 1},
-    "sampled": {"support": "sampled", "teacher_weight": 1, "information": "pointwise"},
-    "token_mean": {"mode": "token_mean", "information_reduction": "token_mean", "chunk_size": 5},
-    "sequence_sum": {"mode": "sequence_sum", "num_sequences": 9, "chunk_size": 2},
-    "denominator": {"mode": "token_mean", "num_tokens": 40, "temperature": 0.7},
-    "weights": {"importance": "BT", "old_logprobs": "BT", "is_clip": 1.1, "temperature": 0.7},
+    "tail_w1": {"teacher_weight": 1, "signal_reduction": "sequence_sum", "chunk_size": 7},
+    "topk": {"support": "topk", "teacher_weight": 0.3, "estimator": "js", "chunk_size": 1},
+    "sampled": {"support": "sampled", "teacher_weight": 1, "estimator": "pointwise"},
+    "token_mean": {"reduction": "token_mean", "signal_reduction": "token_mean", "chunk_size": 5},
+    "sequence_sum": {"reduction": "sequence_sum", "num_sequences": 9, "chunk_size": 2},
+    "denominator": {"reduction": "token_mean", "num_tokens": 40, "temperature": 0.7},
+    "weights": {
+        "importance": "BT",
+        "sampler_logprobs": "BT",
+        "rollout_clip": 1.1,
+        "temperature": 0.7,
+    },
     "by_token": {"modulation": "token", "alpha": 2.0, "rho_max": 1.5, "chunk_size": 6},
     "by_sequence": {
         "modulation": "sequence",
-        "information": "outcome",
+        "estimator": "outcome",
         "success": "B",
         "alpha": 3.0,
         "rho_min": 0.5,
@@ -144,7 +151,7 @@ def options(name, dtype):
         made["success"] = np.array([1.0, 0.0, 1.0])
     if "importance" in made:
         made["importance"] = np.abs(made["importance"])
-        made["old_logprobs"] = made["old_logprobs"] - 2.4
+        made["sampler_logprobs"] = made["sampler_logprobs"] - 2.4
     arrays = {k: jnp.asarray(v, dtype) for k, v in made.items() if isinstance(v, np.ndarray)}
     return {"k": 4, **made, **arrays}
 
@@ -281,18 +288,18 @@ def test_micro_batches_add_up_to_the_batch(x64):
     inputs = make(jnp.float64, batch=4)
     del inputs["sequence_mask"]
     per_row = ("student_hidden", "teacher_hidden", "tokens", "response_mask")
-    for mode in ("sequence_mean", "token_mean"):
+    for reduction in ("sequence_mean", "token_mean"):
         total = (
             {"num_sequences": 4}
-            if mode == "sequence_mean"
+            if reduction == "sequence_mean"
             else {"num_tokens": inputs["response_mask"].sum()}
         )
 
-        def run(head, start, size, mode=mode, total=total):
+        def run(head, start, size, reduction=reduction, total=total):
             rows = {n: inputs[n][start : start + size] for n in per_row}
             out = distillation.sdpo_head_loss(
                 **{**inputs, **rows, "student_head": head},
-                mode=mode, information_reduction=mode, k=4, **total,
+                reduction=reduction, signal_reduction=reduction, k=4, **total,
             )  # fmt: skip
             return out.loss, out
 
@@ -411,17 +418,17 @@ def test_chunks_partition_the_tokens(shape):
 @pytest.mark.parametrize(
     ("kw", "rule"),
     [
-        ({"information": "mutual"}, "information must be one of entropy, kl, .* got 'mutual'"),
+        ({"estimator": "mutual"}, "estimator must be one of entropy, kl, .* got 'mutual'"),
         ({"chunk_size": 0}, "chunk_size must be at least 1 token, got 0"),
-        ({"is_clip": 2.0}, "belong together; got only is_clip"),
+        ({"rollout_clip": 2.0}, "belong together; got only rollout_clip"),
         ({"trust_region_rate": 0.1}, "belong together"),
         ({"support": "topk", "k": 0}, "k must be"),
         ({"support": "sampled"}, "teacher_weight must be 1"),
-        ({"mode": "mean"}, "got 'mean'"),
-        ({"information_reduction": "mean"}, "got 'mean'"),
+        ({"reduction": "mean"}, "got 'mean'"),
+        ({"signal_reduction": "mean"}, "got 'mean'"),
         ({"modulation": "word"}, "modulation must be one of none, token, sequence, got 'word'"),
         ({"modulation": "token", "alpha": -1.0}, "alpha must be"),
-        ({"information": "outcome"}, "belong together; got 'outcome' without success"),
+        ({"estimator": "outcome"}, "belong together; got 'outcome' without success"),
         ({"success": jnp.ones(B)}, "belong together; got 'entropy' with success"),
     ],
 )

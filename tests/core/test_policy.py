@@ -66,7 +66,7 @@ def test_refusals():
         ({"temperature": 0}, "temperature must be a finite number > 0, got 0"),
         ({"temperature": -1.0}, "temperature must be a finite number > 0, got -1.0"),
         ({"clip_low": 1.0}, "clip_low must be"),
-        ({"mode": "mean"}, "got 'mean'"),
+        ({"reduction": "mean"}, "got 'mean'"),
     ],
 )
 def test_refusals_of_the_fused_head(kw, rule):
@@ -88,7 +88,7 @@ def make(dtype):
     }
 
 
-def plain(inputs, old, sampler, mode):
+def plain(inputs, old, sampler, reduction):
     logits = inputs["hidden"] @ inputs["head"] / 0.7
     logprobs = token_log_probs(logits, inputs["tokens"])
     advantages = jnp.broadcast_to(inputs["advantages"][:, None], logprobs.shape)
@@ -99,28 +99,28 @@ def plain(inputs, old, sampler, mode):
             reference, sampler, inputs["response_mask"], 1.5
         )
     loss = distillation.aggregate(
-        per_token, inputs["response_mask"], inputs["sequence_mask"], mode=mode
+        per_token, inputs["response_mask"], inputs["sequence_mask"], reduction=reduction
     )
     return loss, (logprobs, entropy(log_probs(logits)))
 
 
-@pytest.mark.parametrize("mode", ["sequence_mean", "token_mean"])
-def test_the_fused_head_is_the_plain_path(x64, mode):
+@pytest.mark.parametrize("reduction", ["sequence_mean", "token_mean"])
+def test_the_fused_head_is_the_plain_path(x64, reduction):
     inputs = make(jnp.float64)
     noise = lambda seed: 0.4 * jax.random.normal(jax.random.key(seed), (3, 5))  # noqa: E731
-    now = plain(inputs, None, None, mode)[1][0]
-    old, sampler = (now + noise(1), now + noise(2)) if mode == "token_mean" else (None, None)
+    now = plain(inputs, None, None, reduction)[1][0]
+    old, sampler = (now + noise(1), now + noise(2)) if reduction == "token_mean" else (None, None)
     given = {} if old is None else {"old_logprobs": old, "sampler_logprobs": sampler}
 
     def fused(hidden, head):
         out = distillation.policy_head_loss(
             **{**inputs, "hidden": hidden, "head": head},
-            is_clip=1.5, temperature=0.7, mode=mode, chunk_size=6, **given,
+            rollout_clip=1.5, temperature=0.7, reduction=reduction, chunk_size=6, **given,
         )  # fmt: skip
         return out.loss, out
 
     def wanted(hidden, head):
-        return plain({**inputs, "hidden": hidden, "head": head}, old, sampler, mode)
+        return plain({**inputs, "hidden": hidden, "head": head}, old, sampler, reduction)
 
     at = inputs["hidden"], inputs["head"]
     (got, out), got_grads = jax.jit(jax.value_and_grad(fused, (0, 1), has_aux=True))(*at)
@@ -134,12 +134,12 @@ def test_the_fused_head_is_the_plain_path(x64, mode):
     if old is not None:
         # Neither clip nor correction is of the current policy, which has moved since: if the batch
         # began with it (negative control) the loss is another.
-        moved, _ = plain(inputs, now, sampler, mode)
+        moved, _ = plain(inputs, now, sampler, reduction)
         assert abs(moved - got) > 1e-3
         # The clips did hold somewhere; without them (negative control) the loss is another.
         wide = {"clip_low": 0.99, "clip_high": 1e3, "dual_clip": float("inf")}
         loose = distillation.policy_head_loss(
-            **inputs, is_clip=1.5, temperature=0.7, mode=mode, **given, **wide
+            **inputs, rollout_clip=1.5, temperature=0.7, reduction=reduction, **given, **wide
         )
         assert abs(loose.loss - got) > 1e-3
 

@@ -31,7 +31,10 @@ def losses(vectors, dtype, support, weight, *, teacher_first=False):
             *pair, teacher_weight=weight, support=support, k=4, tokens=jnp.asarray(vectors["y"])
         )
         mean = distillation.aggregate(per_token, mask, signal)
-        return mean, (per_token, distillation.aggregate(per_token, mask, signal, mode="token_mean"))
+        return mean, (
+            per_token,
+            distillation.aggregate(per_token, mask, signal, reduction="token_mean"),
+        )
 
     return jax.jit(jax.value_and_grad(loss, has_aux=True))(student)
 

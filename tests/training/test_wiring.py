@@ -91,7 +91,10 @@ def test_loss_and_signal(bag, batch, small_config, modulation):
     ratio = jnp.exp(sampled(student, batch) - batch.sampler_logprobs)
     per_token = distillation.divergence(student, teacher, **divergence)
     loss = distillation.aggregate(
-        per_token * weights * jnp.minimum(ratio, CLIP), mask, mode="sequence_sum", num_sequences=8
+        per_token * weights * jnp.minimum(ratio, CLIP),
+        mask,
+        reduction="sequence_sum",
+        num_sequences=8,
     )
     np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-5)
     mean = lambda x: jnp.sum(jnp.where(mask, x, 0)) / mask.sum().astype(x.dtype)  # noqa: E731
@@ -157,7 +160,9 @@ def test_policy_loss(bag, batch, small_config):
     logprobs = sampled(logits(bag, batch, batch.prompt, batch.prompt_mask), batch)
     ratio = jnp.exp(logprobs - batch.sampler_logprobs)
     per_token = -advantage[:, None] * jnp.minimum(ratio, CLIP)
-    want = distillation.aggregate(per_token, jnp.asarray(batch.response_mask), mode="token_mean")
+    want = distillation.aggregate(
+        per_token, jnp.asarray(batch.response_mask), reduction="token_mean"
+    )
     np.testing.assert_allclose(step(bag, config, batch)["loss"], want, rtol=1e-5)
 
 
