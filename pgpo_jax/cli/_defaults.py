@@ -1,16 +1,18 @@
 import argparse
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
 from pgpo_jax.tasks import is_synthetic
-from pgpo_jax.training import PRESETS, EvaluationConfig, RolloutConfig, TrainConfig
-from pgpo_jax.training.rollout._policy import TINY
-
-T = TypeVar("T")
+from pgpo_jax.training import (
+    PRESETS,
+    EvaluationConfig,
+    RolloutConfig,
+    TrainConfig,
+    model_folder,
+    read_config,
+)
 
 _TINY = PRESETS["tiny"]
 CLI_PRESETS: dict[str, TrainConfig] = {
@@ -57,13 +59,10 @@ def starting_point(argv: Sequence[str], folder: Path) -> tuple[str, TrainConfig]
             )
         return f"preset {known.preset}", CLI_PRESETS[known.preset]
     if known.resume:
-        source = Path(known.output or folder) / "config.json"
-        if not source.is_file():
-            raise PGPOFileNotFoundError(f"nothing to resume: there is no run in {source.parent}")
-        try:
-            return str(source), from_json(TrainConfig(), json.loads(source.read_text()))
-        except json.JSONDecodeError as error:
-            raise PGPOValueError(f"{source} is not JSON: {error}") from None
+        source = Path(known.output or folder)
+        if not (source / "config.json").is_file():
+            raise PGPOFileNotFoundError(f"nothing to resume: there is no run in {source}")
+        return str(source / "config.json"), read_config(source)
     name = suitable_preset(known.model, known.task)
     return f"preset {name}", CLI_PRESETS[name]
 
@@ -77,26 +76,4 @@ def suitable_preset(model: str | None, task: str | None) -> str:
 
 def is_shipped(model: str | None) -> bool:
     """Whether a model is the one in the package, by name or folder."""
-    return model in (None, "tiny") or Path(str(model)).resolve() == TINY
-
-
-def from_json(default: T, values: dict[str, Any], where: str = "") -> T:
-    """A configuration from `to_json`'s values; what they lack is as in `default`.
-
-    Raises:
-        ValueError: naming a field that there is not.
-    """
-    assert dataclasses.is_dataclass(default)
-    assert not isinstance(default, type)
-    known = {f.name for f in dataclasses.fields(default)}
-    changes = {}
-    for name, value in values.items():
-        if name not in known:
-            raise PGPOValueError(f"a configuration has no field {where}{name}")
-        old = getattr(default, name)
-        if dataclasses.is_dataclass(old) and isinstance(value, dict):
-            changes[name] = from_json(old, value, f"{where}{name}.")
-        else:
-            # JSON knows no tuples.
-            changes[name] = tuple(value) if isinstance(value, list) else value
-    return dataclasses.replace(default, **changes)
+    return model in (None, "tiny") or str(Path(str(model)).resolve()) == model_folder("tiny")

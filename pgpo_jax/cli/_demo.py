@@ -30,7 +30,7 @@ class DemoCommand:
     seed: int = 0
     """Decides questions and samples; the same for both."""
     alpha: float = 1.0
-    """PGPO's alpha, per nat; SDPO is the same program with 0."""
+    """PGPO's alpha, per nat; SDPO has 0."""
     overwrite: bool = False
     """Replace an earlier demo in the folder."""
 
@@ -61,12 +61,12 @@ def main(argv: Sequence[str]) -> None:
 
 def _config(command: DemoCommand, method: str) -> TrainConfig:
     base = PRESETS["tiny"]
+    alpha = command.alpha if method == "pgpo" else 0.0
     return dataclasses.replace(
         base,
-        method=method,
         steps=command.steps,
         seed=command.seed,
-        information=dataclasses.replace(base.information, alpha=command.alpha),
+        information=dataclasses.replace(base.information, alpha=alpha),
     )
 
 

@@ -1,4 +1,3 @@
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,13 +7,12 @@ from typing import Literal
 import tyro
 from flax import nnx
 
-from pgpo_jax.cli._defaults import from_json
-from pgpo_jax.errors import PGPOFileExistsError, PGPOFileNotFoundError, PGPOValueError
+from pgpo_jax.errors import PGPOFileExistsError, PGPOValueError
 from pgpo_jax.models import merged, save_pretrained
-from pgpo_jax.training import Checkpoints, TrainConfig, init_state, load_policy, make_optimizer
+from pgpo_jax.training import BestCheckpoint, Checkpoints, init_state, load_policy, read_config
 from pgpo_jax.training.rollout._policy import model_folder
 from pgpo_jax.training.run._checkpoint import free_buffers
-from pgpo_jax.training.run._run_folder import open_run_folder
+from pgpo_jax.training.run._run_folder import claimed_run_folder
 from pgpo_jax.training.update._state import student_weights, teacher_weights
 
 
@@ -26,6 +24,8 @@ class ExportCommand:
     """The run folder; its newest checkpoint is taken."""
     output: Path
     """The folder to write; must be new or empty."""
+    checkpoint: Literal["newest", "best"] = "newest"
+    """`best`: that of the best evaluation, of a run with --selection.keep-best."""
     weights: Literal["student", "teacher"] = "student"
     """The teacher is the slow average of the student, if the run has one."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -42,26 +42,23 @@ def main(argv: Sequence[str]) -> None:
         ValueError: if the run has no teacher weights of its own, or its model has changed.
     """
     command = tyro.cli(ExportCommand, prog="pgpo export", args=list(argv))
-    path = command.run / "config.json"
-    if not path.is_file():
-        raise PGPOFileNotFoundError(f"there is no run in {command.run}: config.json is missing")
+    config = read_config(command.run)
     if command.output.exists() and (
         not command.output.is_dir() or next(command.output.iterdir(), None) is not None
     ):
         raise PGPOFileExistsError(f"{command.output} exists and is not an empty folder")
-    config = from_json(TrainConfig(), json.loads(path.read_text(encoding="utf-8")))
-    if command.weights == "teacher" and config.teacher.kind == "live":
+    teacher = config.make_objective().teacher_settings
+    if command.weights == "teacher" and (teacher is None or teacher.kind == "live"):
         raise PGPOValueError(
             "--weights teacher needs a teacher of its own, got a run with a live one"
         )
     policy, params = load_policy(config.model, dtype=config.dtype, param_dtype=config.param_dtype)
-    template = init_state(params, make_optimizer(config), config.teacher, lora=config.lora)
+    template = init_state(params, config.make_optimizer(), teacher, lora=config.lora)
+    kept = "checkpoints" if command.checkpoint == "newest" else BestCheckpoint.FOLDER
     # Claimed, since opening the checkpoints of a live run would tidy away what it is writing.
     with (
-        open_run_folder(command.run, config, resume=True) as folder,
-        Checkpoints(
-            folder.resolve() / "checkpoints", keep=max(1, config.keep_checkpoints)
-        ) as checkpoints,
+        claimed_run_folder(command.run) as folder,
+        Checkpoints(folder.resolve() / kept, keep=max(1, config.keep_checkpoints)) as checkpoints,
     ):
         state = checkpoints.restore(free_buffers(template))
     chosen = merged(

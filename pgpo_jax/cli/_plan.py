@@ -14,10 +14,9 @@ from pgpo_jax.cli._defaults import starting_point
 from pgpo_jax.cli._overview import align
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
 from pgpo_jax.models import QWEN3_SHAPES, Qwen3Config
-from pgpo_jax.training import TrainConfig, make_mesh
+from pgpo_jax.training import TrainConfig, make_mesh, model_folder
 from pgpo_jax.training.memory._estimate import GIGABYTE, MemoryPlan, memory_plan, parse_bytes
 from pgpo_jax.training.memory._search import changed_flags, changes_to_fit, smaller_steps
-from pgpo_jax.training.rollout._policy import model_folder
 
 _MOST_DEVICES = 4096
 

@@ -46,11 +46,12 @@ def main(argv: Sequence[str]) -> None:
     )
     connect(command.distributed)
     if is_first():
-        print(f"{command.config.method} on {command.config.task}, {source} -> {command.output}")
+        label, task = command.config.label, command.config.task
+        print(f"{label} on {task}, {source} -> {command.output}")
     train(command.config, command.output, resume=command.resume)
     if not is_first():
         return
-    runs = {command.config.method: command.output}
+    runs = {command.config.label: command.output}
     page = write_run_report(runs, command.output / "report.html", title="A training run")
     print(overview(runs))
     print(f"report: {page}")

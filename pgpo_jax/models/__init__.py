@@ -1,6 +1,7 @@
 """Qwen3 in Flax NNX, its Hugging Face files, its sampler and its tokenizer."""
 
 from pgpo_jax.models._config import Qwen3Config as Qwen3Config
+from pgpo_jax.models._layers import check_attention as check_attention
 from pgpo_jax.models._load import load_pretrained as load_pretrained
 from pgpo_jax.models._lora import (
     LORA_TARGETS as LORA_TARGETS,
@@ -27,3 +28,8 @@ from pgpo_jax.models._tokenizer import (
     load_tokenizer as load_tokenizer,
     render_chat as render_chat,
 )
+
+
+def render_messages(tokenizer, messages, *, thinking=False):
+    s = messages[0].content if messages[0].role == "system" else None
+    return render_chat(tokenizer, s, messages[-1].content)

@@ -1,9 +1,12 @@
-"""Self-distilled post-training: configuration, rollouts, the jitted step and run folders."""
+"""Post-training from parts: a policy, a task, an objective and an optimizer, in one jitted step."""
 
-from pgpo_jax.training._train import TrainResult as TrainResult, train as train
+from pgpo_jax.training._train import (
+    TrainResult as TrainResult,
+    read_config as read_config,
+    train as train,
+)
 from pgpo_jax.training._trainer import StepReport as StepReport, Trainer as Trainer
-from pgpo_jax.training.config._presets import PRESETS as PRESETS
-from pgpo_jax.training.config._train_config import (
+from pgpo_jax.training.config import (
     EvaluationConfig as EvaluationConfig,
     InformationConfig as InformationConfig,
     LoRAConfig as LoRAConfig,
@@ -11,9 +14,16 @@ from pgpo_jax.training.config._train_config import (
     MeshConfig as MeshConfig,
     OptimizerConfig as OptimizerConfig,
     RolloutConfig as RolloutConfig,
+    SelectionConfig as SelectionConfig,
     TeacherConfig as TeacherConfig,
-    TrainConfig as TrainConfig,
+    TextsConfig as TextsConfig,
 )
+from pgpo_jax.training.config._json import (
+    check_same_config as check_same_config,
+    from_json as from_json,
+)
+from pgpo_jax.training.config._presets import PRESETS as PRESETS
+from pgpo_jax.training.config._train_config import Parts as Parts, TrainConfig as TrainConfig
 from pgpo_jax.training.devices._mesh import (
     fetch_rows as fetch_rows,
     gather_rows as gather_rows,
@@ -26,27 +36,43 @@ from pgpo_jax.training.devices._processes import (
     connect as connect,
     is_first as is_first,
 )
-from pgpo_jax.training.memory._estimate import MemoryPlan as MemoryPlan, memory_plan as memory_plan
-from pgpo_jax.training.objectives._control import (
-    SignalControl as SignalControl,
-    signal_control as signal_control,
+from pgpo_jax.training.memory._estimate import (
+    MemoryPlan as MemoryPlan,
+    abstract_step as abstract_step,
+    memory_plan as memory_plan,
 )
-from pgpo_jax.training.rollout._evaluate import Evaluation as Evaluation, evaluate as evaluate
-from pgpo_jax.training.rollout._experience import (
-    Experience as Experience,
-    make_experience as make_experience,
+from pgpo_jax.training.objectives import (
+    GRPO as GRPO,
+    OBJECTIVES as OBJECTIVES,
+    SDPO as SDPO,
+    Models as Models,
+    Objective as Objective,
+    ObjectiveSections as ObjectiveSections,
+    ShownSolutions as ShownSolutions,
+)
+from pgpo_jax.training.rollout._batch import Experience as Experience, pack as pack
+from pgpo_jax.training.rollout._evaluate import (
+    Answer as Answer,
+    Evaluation as Evaluation,
+    evaluate as evaluate,
 )
 from pgpo_jax.training.rollout._policy import (
+    LoadedPolicy as LoadedPolicy,
     Policy as Policy,
     Responses as Responses,
     load_policy as load_policy,
+    model_folder as model_folder,
 )
+from pgpo_jax.training.rollout._records import Lesson as Lesson, Rollout as Rollout
 from pgpo_jax.training.rollout._stream import QuestionStream as QuestionStream
-from pgpo_jax.training.run._checkpoint import Checkpoints as Checkpoints
-from pgpo_jax.training.run._run_folder import (
-    check_same_config as check_same_config,
-    read_jsonl as read_jsonl,
+from pgpo_jax.training.run._callbacks import (
+    BestCheckpoint as BestCheckpoint,
+    Callback as Callback,
+    EarlyStopping as EarlyStopping,
+    Run as Run,
 )
+from pgpo_jax.training.run._checkpoint import Checkpoints as Checkpoints
+from pgpo_jax.training.run._run_folder import read_jsonl as read_jsonl
 from pgpo_jax.training.run._trackers import (
     FolderTracker as FolderTracker,
     SilentTracker as SilentTracker,

@@ -1,8 +1,8 @@
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from pgpo_jax.errors import PGPOValueError
+from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
 from pgpo_jax.training._trainer import Trainer
 from pgpo_jax.training.config._json import from_json
 from pgpo_jax.training.config._train_config import TrainConfig
@@ -44,7 +44,11 @@ def train(config: TrainConfig, folder: str | Path, *, resume: bool = False) -> T
     refuse_too_large(config)
     trainer = Trainer(*config.build(), **config.trainer_settings())
     settings = config.fit_settings()
-    state = trainer.fit(folder, resume=resume, config=config.to_json(), **settings)
+
+    def today(values: dict[str, Any]) -> dict[str, Any]:
+        return from_json(type(config)(), values).to_json()
+
+    state = trainer.fit(folder, resume=resume, config=config.to_json(), today=today, **settings)
     return TrainResult(trainer, state)
 
 

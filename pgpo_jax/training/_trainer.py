@@ -144,6 +144,7 @@ class Trainer:
         texts: TextsConfig = TextsConfig(),
         selection: SelectionConfig = SelectionConfig(),
         config: Mapping[str, Any] | None = None,
+        today: Callable[[dict[str, Any]], dict[str, Any]] = lambda values: values,
     ) -> TrainState:
         """Trains from the start, or from the newest checkpoint, to the end.
 
@@ -160,6 +161,7 @@ class Trainer:
             selection: which checkpoint is the best one, and when the run stops early.
             config: what `config.json` holds; by default a description of the parts. A run is
                 resumed only with an equal one.
+            today: brings what an older `config.json` holds under today's names.
 
         Returns:
             The final state.
@@ -179,7 +181,8 @@ class Trainer:
             texts=texts,
             selection=selection,
         )
-        return fit(self, Path(folder), settings, dict(config or self._described()), resume=resume)
+        described = dict(config or self._described())
+        return fit(self, Path(folder), settings, described, resume=resume, today=today)
 
     def step(self, state: TrainState) -> tuple[TrainState, StepReport]:
         """Rollouts, grading, teacher prompts and one update. Donates `state`."""
@@ -240,9 +243,7 @@ class Trainer:
         )
         return batch, responses
 
-    def graded(
-        self, state: TrainState, batch: Batch, responses: Responses
-    ) -> tuple[Rollout, int]:
+    def graded(self, state: TrainState, batch: Batch, responses: Responses) -> tuple[Rollout, int]:
         """The graded responses of the step after `state`, and on how many the grader failed."""
         samples = self.rollout_settings.samples
         asked = [question for question in batch.questions for _ in range(samples)]

@@ -12,10 +12,10 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.models import Qwen3, Qwen3Config, abstract_params, partition_spec
 from pgpo_jax.models._sharding import check_mesh
-from pgpo_jax.training.config._train_config import MeshConfig, RolloutConfig, TrainConfig
-from pgpo_jax.training.rollout._experience import Experience
-from pgpo_jax.training.rollout._held_out import held_out_task
-from pgpo_jax.training.update._optimizer import make_optimizer
+from pgpo_jax.training.config import MeshConfig, RolloutConfig
+from pgpo_jax.training.config._train_config import TrainConfig
+from pgpo_jax.training.rollout._batch import Experience
+from pgpo_jax.training.rollout._held_out import held_out_spec
 from pgpo_jax.training.update._state import TrainState, init_state
 from pgpo_jax.training.update._step import make_train_step
 
@@ -99,7 +99,7 @@ def memory_plan(
         update["activations and work space"] = max(work, 0)
     rollout = _sampling_bytes(shape, config.mesh, config.dtype, config.rollout)
     evaluation: dict[str, int] = {}
-    if held_out_task(config) is not None:
+    if held_out_spec(config.task, config.eval_task) is not None:
         evaluation = _sampling_bytes(shape, config.mesh, config.dtype, _evaluated_at_once(config))
     return MemoryPlan({k: v for k, v in resident.items() if v}, update, rollout, evaluation)
 
@@ -136,9 +136,10 @@ def abstract_state(
 ) -> TrainState:
     """The state of a run, of its own optimizer or another, as shapes, dtypes and shardings."""
     params = abstract_params(shape, jnp.dtype(config.param_dtype))
-    optimizer = make_optimizer(config) if optimizer is None else optimizer
+    optimizer = config.make_optimizer() if optimizer is None else optimizer
+    teacher = config.make_objective().teacher_settings
     state = jax.eval_shape(
-        lambda params: init_state(params, optimizer, config.teacher, lora=config.lora), params
+        lambda params: init_state(params, optimizer, teacher, lora=config.lora), params
     )
 
     return _placed(state, mesh)
@@ -146,11 +147,13 @@ def abstract_state(
 
 def abstract_experience(config: TrainConfig, mesh: Mesh | None) -> Experience:
     """The largest batch of a run: every row kept, all at their longest."""
-    settings = config.rollout
+    settings, objective = config.rollout, config.make_objective()
     rows, long = settings.rows, settings.max_response
+    teacher = objective.teacher_settings
+    longest = 1 if teacher is None else teacher.max_prompt
     shared = settings.share_prompts
     prompts = settings.questions if shared else rows
-    # As `make_experience` counts on: two different solutions are shown per question.
+    # As `pack` counts on: two different solutions are shown per question.
     teacher_prompts = min(2 * settings.questions, rows) if shared else rows
 
     def array(dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
@@ -160,15 +163,15 @@ def abstract_experience(config: TrainConfig, mesh: Mesh | None) -> Experience:
     return Experience(
         prompt=array(jnp.int32, prompts, settings.max_prompt),
         prompt_mask=array(jnp.bool_, prompts, settings.max_prompt),
-        teacher_prompt=array(jnp.int32, teacher_prompts, config.teacher.max_prompt),
-        teacher_prompt_mask=array(jnp.bool_, teacher_prompts, config.teacher.max_prompt),
+        teacher_prompt=array(jnp.int32, teacher_prompts, longest),
+        teacher_prompt_mask=array(jnp.bool_, teacher_prompts, longest),
         response=array(jnp.int32, rows, long),
         response_mask=array(jnp.bool_, rows, long),
         sampler_logprobs=array(jnp.float32, rows, long),
         sequence_mask=array(jnp.bool_, rows),
         signal_mask=array(jnp.bool_, rows),
         score=array(jnp.float32, rows),
-        advantage=array(jnp.float32, rows) if config.method == "grpo" else None,
+        columns={name: array(jnp.float32, rows) for name in objective.columns} or None,
         prompt_owner=owner,
         teacher_prompt_owner=owner,
     )
@@ -204,10 +207,19 @@ def abstract_step(
             mesh=mesh,
         )
     )
-    optimizer = make_optimizer(config) if optimizer is None else optimizer
+    optimizer = config.make_optimizer() if optimizer is None else optimizer
     state = abstract_state(config, shape, mesh, optimizer=optimizer)
     layout = None if mesh is None else jax.tree.map(lambda leaf: leaf.sharding, state)
-    step = make_train_step(nnx.split(model, nnx.Param)[0], optimizer, config, layout=layout)
+    step = make_train_step(
+        nnx.split(model, nnx.Param)[0],
+        optimizer,
+        config.make_objective().program(),
+        sequences=config.rollout.rows,
+        temperature=config.rollout.temperature,
+        lora=config.lora,
+        micro_batch=config.optimizer.micro_batch,
+        layout=layout,
+    )
     return step, state, abstract_experience(config, mesh)
 
 

@@ -7,10 +7,11 @@ from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.models import Qwen3Config
 from pgpo_jax.models._load import find_folder
 from pgpo_jax.models._sharding import CUT_FIELDS
-from pgpo_jax.training.config._train_config import MeshConfig, RolloutConfig, TrainConfig
+from pgpo_jax.training.config import MeshConfig, RolloutConfig
+from pgpo_jax.training.config._json import leaves
+from pgpo_jax.training.config._train_config import TrainConfig
 from pgpo_jax.training.memory._estimate import GIGABYTE, MemoryPlan, memory_plan, sampling_plan
 from pgpo_jax.training.rollout._policy import model_folder
-from pgpo_jax.training.run._run_folder import leaves
 
 _LORA_RANK = 16
 # Of the memory, for what only the compiler and the allocator know.

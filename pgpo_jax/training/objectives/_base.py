@@ -48,6 +48,11 @@ class Objective(Protocol):
         """The metric that is 0 where a step has nothing to learn from."""
         return "optimizer/applied"
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that `prepare` adds to the batch; float32, one number per row."""
+        return ()
+
     def program(self) -> "Objective":
         """The objective that is compiled.
 
@@ -113,8 +118,8 @@ class Objective(Protocol):
         """Repairs what does not add up over micro-batches.
 
         Args:
-            out: results of `loss_of_rows` over all micro-batches: arrays per row are joined in the order
-                of the rows, scalars are summed.
+            out: results of `loss_of_rows` over all micro-batches: arrays per row are joined in the
+                order of the rows, scalars are summed.
 
         Returns:
             What `loss_of_rows` of the whole batch would be.

@@ -41,6 +41,11 @@ class GRPO(Objective):
         """The share of groups whose scores differ."""
         return "policy/mixed_group_fraction"
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The advantage."""
+        return ("advantage",)
+
     def prepare(self, rollout: Rollout) -> Lesson:
         """Keeps every response that has a token."""
         groups = rollout.scores.reshape(-1, rollout.samples)
@@ -65,7 +70,12 @@ class GRPO(Objective):
     ) -> PolicyLoss:
         """The clipped policy loss of some rows."""
         hidden, head = student_states(models, batch)
-        clip = self.loss.rollout_clip
+        correction: dict[str, Any] = {}
+        if self.loss.rollout_clip is not None:
+            correction = {
+                "sampler_logprobs": batch.sampler_logprobs,
+                "rollout_clip": self.loss.rollout_clip,
+            }
         assert batch.columns is not None
         return policy_head_loss(
             hidden,
@@ -77,8 +87,7 @@ class GRPO(Objective):
             temperature=models.temperature,
             reduction=self.loss.reduction,
             chunk_size=self.loss.chunk,
-            sampler_logprobs=None if clip is None else batch.sampler_logprobs,
-            rollout_clip=clip,
+            **correction,
             **denominators,
         )
 

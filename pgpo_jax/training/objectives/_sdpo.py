@@ -1,4 +1,6 @@
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -33,7 +35,7 @@ class ShownSolutions(NamedTuple):
 
     peers: Int[np.ndarray, " N"]
     solved: Bool[np.ndarray, " N"]
-    facts: dict[str, np.ndarray] = {}
+    facts: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
 @dataclass(frozen=True)

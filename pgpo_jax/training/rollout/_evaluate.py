@@ -40,7 +40,7 @@ class Evaluation(NamedTuple):
     response_length: float
     dropped: int
     failures: int = 0
-    answers: list[Answer] = []
+    answers: tuple[Answer, ...] = ()
 
 
 def evaluate(
@@ -130,5 +130,5 @@ def evaluate(
         float(np.mean(lengths)),
         len(rows) - len(kept),
         failures,
-        answers,
+        tuple(answers),
     )

@@ -75,9 +75,7 @@ class Policy:
 
     def token_texts(self, ids: Sequence[int]) -> list[str]:
         """The text of each token by itself; what is half a character shows as U+FFFD."""
-        return self.tokenizer.batch_decode(
-            [[id] for id in ids], clean_up_tokenization_spaces=False
-        )
+        return self.tokenizer.batch_decode([[id] for id in ids], clean_up_tokenization_spaces=False)
 
     def respond(
         self,
@@ -143,7 +141,6 @@ class Policy:
                 max_new_tokens=max_new_tokens,
                 temperature=temperature,
                 top_p=top_p,
-                top_k=top_k,
                 eos_id=self.eos_ids,
                 pad_id=self.pad_id,
                 samples_per_prompt=samples,

@@ -1,5 +1,7 @@
 """What passes between host and objective in one step."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,7 +50,7 @@ class Rollout(NamedTuple):
     @property
     def answered(self) -> Bool[np.ndarray, " N"]:
         """The responses that have a token."""
-        return self.responses.mask.any(1)
+        return np.asarray(self.responses.mask.any(1))
 
     @property
     def places(self) -> Int[np.ndarray, " N"]:
@@ -70,9 +72,9 @@ class Lesson(NamedTuple):
     """
 
     kept: Bool[np.ndarray, " N"]
-    teacher_prompts: dict[int, list[int]] = {}
-    teacher_texts: dict[int, str] = {}
+    teacher_prompts: Mapping[int, list[int]] = MappingProxyType({})
+    teacher_texts: Mapping[int, str] = MappingProxyType({})
     trained: Bool[np.ndarray, " N"] | None = None
     measured: Bool[np.ndarray, " N"] | None = None
-    columns: dict[str, Any] = {}
-    facts: dict[str, Any] = {}
+    columns: Mapping[str, Any] = MappingProxyType({})
+    facts: Mapping[str, Any] = MappingProxyType({})

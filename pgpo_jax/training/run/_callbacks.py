@@ -1,6 +1,6 @@
 """Callbacks: what is done after steps, evaluations and checkpoints, and at the end of a run."""
 
-import logging
+import functools
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,8 +8,6 @@ from typing import Any, Literal, Protocol
 
 from pgpo_jax.training.run._checkpoint import Checkpoints
 from pgpo_jax.training.update._state import TrainState
-
-_log = logging.getLogger("pgpo_jax")
 
 
 class Run(Protocol):
@@ -101,12 +99,13 @@ class EarlyStopping(Callback):
         best: Literal["largest", "smallest"] = "largest",
         margin: float = 0.0,
     ):
-        self._patience, self._settings = patience, (metric, best, margin)
-        self._best = _Best(*self._settings)
+        self._patience, self._metric = patience, metric
+        self._fresh = functools.partial(_Best, metric, best, margin)
+        self._best = self._fresh()
 
     def on_start(self, run: Run) -> None:
         """Takes note of the evaluations that a resumed run has made already."""
-        self._best = _Best(*self._settings)
+        self._best = self._fresh()
         for row in run.history:
             self._look(run, row)
 
@@ -119,7 +118,7 @@ class EarlyStopping(Callback):
     def _look(self, run: Run, metrics: Mapping[str, Any]) -> None:
         self._best.improves(metrics)
         if self._best.since >= self._patience:
-            run.stop(f"{self._settings[0]} has not become better for {self._patience} evaluations")
+            run.stop(f"{self._metric} has not become better for {self._patience} evaluations")
 
 
 class BestCheckpoint(Callback):
@@ -140,13 +139,13 @@ class BestCheckpoint(Callback):
         best: Literal["largest", "smallest"] = "largest",
         margin: float = 0.0,
     ):
-        self._settings = (metric, best, margin)
-        self._best = _Best(*self._settings)
+        self._fresh = functools.partial(_Best, metric, best, margin)
+        self._best = self._fresh()
         self._checkpoints: Checkpoints | None = None
 
     def on_start(self, run: Run) -> None:
         """Takes note of the evaluations that a resumed run has made already."""
-        self._best = _Best(*self._settings)
+        self._best = self._fresh()
         for row in run.history:
             self._best.improves(row)
         self._checkpoints = Checkpoints(run.folder / self.FOLDER, keep=1)

@@ -43,6 +43,10 @@ class Checkpoints:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Waits for what is being written, and gives the folder free."""
         self._checkpointer.close()
 
     @property

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +55,7 @@ class StepSource(Protocol):
     """What the loop asks of a trainer."""
 
     objective: Objective
-    callbacks: Sequence[Callback]
+    callbacks: tuple[Callback, ...]
     initial_state: TrainState
     held_out: Sequence[Any]
     stream: QuestionStream
@@ -74,6 +74,7 @@ def fit(
     config: dict[str, Any],
     *,
     resume: bool,
+    today: Callable[[dict[str, Any]], dict[str, Any]] = lambda values: values,
 ) -> TrainState:
     """Trains from start to end, or from the newest checkpoint to the end; see `Trainer.fit`.
 
@@ -98,7 +99,7 @@ def fit(
     path = folder.resolve()
     with (
         stop_requests() as request,
-        on_first(open_run_folder(path, config, steps=settings.steps, resume=resume)),
+        on_first(open_run_folder(path, config, steps=settings.steps, resume=resume, today=today)),
         ExitStack() as stack,
     ):
         run = RunInProgress(trainer, path, settings, request)
@@ -280,7 +281,11 @@ class RunInProgress:
 
 
 def _selection_callbacks(settings: SelectionConfig) -> list[Callback]:
-    rule = {"metric": settings.metric, "best": settings.best, "margin": settings.margin}
+    rule: dict[str, Any] = {
+        "metric": settings.metric,
+        "best": settings.best,
+        "margin": settings.margin,
+    }
     made: list[Callback] = []
     if settings.keep_best:
         made.append(BestCheckpoint(**rule))

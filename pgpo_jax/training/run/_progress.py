@@ -32,9 +32,7 @@ class Progress:
     def step(self, metrics: Mapping[str, float]) -> None:
         """One more step is done."""
         self._step += 1
-        shown = {
-            label: f"{metrics[name]:.3f}" for label, name in _SHOWN.items() if name in metrics
-        }
+        shown = {label: f"{metrics[name]:.3f}" for label, name in _SHOWN.items() if name in metrics}
         if self._bar is not None:
             self._bar.update()
             self._bar.set_postfix(shown)

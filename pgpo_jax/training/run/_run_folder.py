@@ -1,6 +1,6 @@
 import fcntl
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ def open_run_folder(
     *,
     steps: int,
     resume: bool,
-    former: Mapping[str, Any] | None = None,
+    today: Callable[[dict[str, Any]], dict[str, Any]] = lambda values: values,
 ) -> Iterator[Path]:
     """Claims a run folder for this process and this configuration.
 
@@ -37,8 +37,7 @@ def open_run_folder(
         config: what the run is to be made, or continued, with; `config.json` then says so.
         steps: of the run, those that it has made included.
         resume: continue the run in it.
-        former: the configuration in the folder under today's names, if it is that of an older
-            version; by default what `config.json` holds.
+        today: brings what `config.json` holds of an older version under today's names.
 
     Raises:
         FileExistsError: if it holds a run and `resume` is false.
@@ -48,35 +47,47 @@ def open_run_folder(
         RuntimeError: if another process is using it.
     """
     path = folder / "config.json"
-    config = json.loads(json.dumps(config))
+    wanted: dict[str, Any] = json.loads(json.dumps(config))
     if resume:
         if not path.is_file():
             raise PGPOFileNotFoundError(f"nothing to resume: there is no run in {folder}")
         # A falling learning rate depends on where it is to end.
-        falling = config.get("optimizer", {})
+        falling = wanted.get("optimizer", {})
         falls = isinstance(falling, dict) and falling.get("schedule", "constant") != "constant"
         free = FREE_FIELDS - {"steps"} if falls else FREE_FIELDS
-        before = json.loads(path.read_text()) if former is None else dict(former)
-        check_same_config(before, config, folder, free=free)
+        before = today(json.loads(path.read_text()))
+        check_same_config(before, wanted, folder, free=free)
         done = max((row["step"] for row in read_jsonl(folder / "metrics.jsonl")), default=0)
         require(
-            steps >= done, f"steps must be at least the {done} that the run in {folder} has made",
+            steps >= done,
+            f"steps must be at least the {done} that the run in {folder} has made",
             steps,
         )
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise PGPORuntimeError(f"{folder} is in use by another process") from None
+    with claimed_run_folder(folder):
         if not resume and path.exists():
             raise PGPOFileExistsError(
                 f"{folder} holds a run already: pass --resume or another folder"
             )
         # Also when resumed: what changed of it is what the run is to be continued with from now on.
-        text = json.dumps(config, indent=2) + "\n"
+        text = json.dumps(wanted, indent=2) + "\n"
         if not path.exists() or path.read_text() != text:
             replace_file(path, text)
+        yield folder
+
+
+@contextmanager
+def claimed_run_folder(folder: Path) -> Iterator[Path]:
+    """Keeps other processes from using a run folder that is there.
+
+    Raises:
+        RuntimeError: if another process is using it.
+    """
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PGPORuntimeError(f"{folder} is in use by another process") from None
         yield folder
 
 

@@ -1,0 +1,2 @@
+def check_optimizer(optimizer, params, state):
+    return None
