@@ -92,7 +92,7 @@ def check_same_config(
         ValueError: naming the first field that differs, with both values.
     """
     # As it will be read back: a tuple becomes a list.
-    before, now = dict(leaves(old)), dict(leaves(json.loads(json.dumps(new))))
+    before, now = (dict(leaves(json.loads(json.dumps(values)))) for values in (old, new))
     for name in sorted(before.keys() | now.keys()):
         if name not in free and before.get(name) != now.get(name):
             raise PGPOValueError(
