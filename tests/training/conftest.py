@@ -7,14 +7,20 @@ import pytest
 from flax import nnx
 
 from pgpo_jax.models import Qwen3, Qwen3Config
+from pgpo_jax.tasks import exact_match
 from pgpo_jax.training import (
     Experience,
     InformationConfig,
     LossConfig,
     OptimizerConfig,
+    Rollout,
     RolloutConfig,
     TrainConfig,
+    init_state,
+    make_train_step,
+    pack,
 )
+from pgpo_jax.training.rollout._batch import rollout_metrics
 
 VOCAB = 32
 # What XLA logs when it gathers a whole array on every device to cut it anew.
@@ -67,6 +73,58 @@ class BagOfWords(nnx.Module):
 def fresh(params):
     """A copy of the weights, since a step donates those it is given."""
     return jax.tree.map(jnp.copy, params)
+
+
+def config_state(params, config, optimizer=None, mesh=None):
+    """The first state of a configuration's run."""
+    optimizer = config.make_optimizer() if optimizer is None else optimizer
+    teacher = config.make_objective().teacher_settings
+    return init_state(params, optimizer, teacher, mesh, lora=config.lora, seed=config.seed)
+
+
+def config_step(graphdef, config, optimizer=None, *, objective=None, layout=None):
+    """The compiled step of a configuration, without the numbers per token."""
+    step = make_train_step(
+        graphdef,
+        config.make_optimizer() if optimizer is None else optimizer,
+        config.make_objective() if objective is None else objective,
+        sequences=config.rollout.rows,
+        temperature=config.rollout.temperature,
+        lora=config.lora,
+        micro_batch=config.optimizer.micro_batch,
+        layout=layout,
+    )
+
+    def run(state, batch):
+        return step(state, batch)[:2]
+
+    run.jitted = step
+    return run
+
+
+def packed(policy, batch, responses, config, *, step=0, grade=exact_match):
+    """The arrays and the metrics that a configuration makes of some responses."""
+    samples, objective = config.rollout.samples, config.make_objective()
+    asked = [question for question in batch.questions for _ in range(samples)]
+    rollout = Rollout(
+        step=step,
+        seed=config.seed,
+        samples=samples,
+        total=config.rollout.rows,
+        policy=policy,
+        questions=batch.questions,
+        prompts=batch.prompts,
+        responses=responses,
+        grades=[grade(q, text) for q, text in zip(asked, responses.texts, strict=True)],
+    )
+    teacher = objective.teacher_settings
+    experience, rows = pack(
+        rollout,
+        objective.prepare(rollout),
+        config.rollout,
+        longest_teacher_prompt=1 if teacher is None else teacher.max_prompt,
+    )
+    return experience, {**rollout_metrics(rows), **objective.row_metrics(rows, samples)}
 
 
 def random_experience(seed=0, rows=8, kept=6, prompt=5, teacher=7, response=6):

@@ -10,16 +10,23 @@ from flax import nnx
 from pgpo_jax import scale_by_information
 from pgpo_jax.models import Qwen3, shardings
 from pgpo_jax.training import (
+    SDPO,
     MeshConfig,
     OptimizerConfig,
     RolloutConfig,
     TrainConfig,
-    init_state,
     make_mesh,
-    make_train_step,
 )
 from pgpo_jax.training.devices._mesh import shard_rows
-from tests.training.conftest import SMALL_QWEN3, BagOfWords, fresh, random_experience, replaced
+from tests.training.conftest import (
+    SMALL_QWEN3,
+    BagOfWords,
+    config_state,
+    config_step,
+    fresh,
+    random_experience,
+    replaced,
+)
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -30,11 +37,11 @@ DESCENT = optax.chain(optax.sgd(1.0), scale_by_information(5.0))
 def one_step(model, config, batch=None, micro_batch=None):
     graphdef, params = model
     config = replaced(config, optimizer={"micro_batch": micro_batch})
-    state = init_state(fresh(params), DESCENT, config.teacher)
+    state = config_state(fresh(params), config, DESCENT)
     state = state._replace(teacher=jax.tree.map(lambda p: 1.5 * p, state.teacher))
     # Rows of very different lengths, one without a signal: means of means would show.
     batch = random_experience(rows=6, kept=5) if batch is None else batch
-    step = make_train_step(graphdef, DESCENT, config)
+    step = config_step(graphdef, config, DESCENT)
     return step(state, jax.tree.map(jnp.asarray, batch))
 
 
@@ -55,14 +62,14 @@ def test_micro_batches_are_the_batch(small_config, mode, monkeypatch):
     model = nnx.split(BagOfWords(nnx.Rngs(0)), nnx.Param)
     config = replaced(
         small_config,
-        loss={"aggregation": mode, "support": "full"},
+        loss={"reduction": mode, "support": "full"},
         information={"reduction": mode},
     )
     whole = one_step(model, config)
     assert_same(whole, one_step(model, config, micro_batch=2))
     assert 0.01 < abs(float(whole[1]["pgpo/rho"]) - 1) < 0.99  # in use, and not at the cap
     # Negative control: with each micro-batch's own denominator it is another step.
-    monkeypatch.setattr("pgpo_jax.training.update._step.denominator", lambda *_: {})
+    monkeypatch.setattr(SDPO, "denominators", lambda *_: {})
     with pytest.raises(AssertionError):
         assert_same(whole, one_step(model, config, micro_batch=2))
 
@@ -96,10 +103,10 @@ def test_micro_batches_on_a_mesh(small_model, small_config):
     mesh = make_mesh(config.mesh)
     spread, _ = nnx.split(Qwen3(SMALL_QWEN3, rngs=nnx.Rngs(0), mesh=mesh), nnx.Param)
     placed = jax.device_put(fresh(params), shardings(params, mesh))
-    state = init_state(placed, DESCENT, config.teacher, mesh)
+    state = config_state(placed, config, DESCENT, mesh)
     state = state._replace(teacher=jax.tree.map(lambda p: 1.5 * p, state.teacher))
     layout = jax.tree.map(lambda x: x.sharding, state)
-    step = make_train_step(spread, DESCENT, config, layout=layout)
+    step = config_step(spread, config, DESCENT, layout=layout).jitted
     compiled = step.lower(state, shard_rows(batch, mesh)).compile()
     # The rows are not moved between devices: tokens are never exchanged.
     assert not any(
@@ -107,7 +114,7 @@ def test_micro_batches_on_a_mesh(small_model, small_config):
         for line in compiled.as_text().splitlines()
         for op in (" all-to-all(", " collective-permute(")
     )
-    many = compiled(state, shard_rows(batch, mesh))
+    many = compiled(state, shard_rows(batch, mesh))[:2]
     single = one_step(small_model, alone, batch)
     assert_same(single, many)
     assert abs(float(single[1]["pgpo/weight"]) - 1) > 0.01

@@ -3,20 +3,20 @@
 import numpy as np
 import pytest
 
-from pgpo_jax.tasks import Grade, load_questions
+from pgpo_jax.tasks import Grade, exact_match, load_questions
 from pgpo_jax.training import (
     PRESETS,
     QuestionStream,
     Responses,
     load_policy,
-    make_experience,
 )
-from tests.training.conftest import replaced
+from tests.training.conftest import packed, replaced
 
 QUESTIONS, SAMPLES = 4, 4
 CONFIG = replaced(
     PRESETS["tiny"], rollout={"questions": QUESTIONS, "samples": SAMPLES, "row_buckets": 1}
 )
+GRADER = {0: exact_match}
 # One row per question: which of its samples are right.
 RIGHT = np.array([[1, 1, 0, 0], [0, 1, 1, 1], [1, 1, 1, 1], [0, 0, 0, 0]], bool)
 
@@ -47,20 +47,8 @@ def respond(batch):
 
 
 def make(policy, batch, step=0, **changes):
-    return make_experience(policy, batch, respond(batch), replaced(CONFIG, **changes), step=step)
-
-
-def shown_wrong(policy, experience):
-    """Of each row that has a teacher prompt: is the shown solution a wrong one?"""
-    return np.array(
-        [
-            "wrong" in policy.tokenizer.decode(row[keep].tolist())
-            for row, keep in zip(
-                experience.teacher_prompt, experience.teacher_prompt_mask, strict=True
-            )
-            if keep.any()
-        ]
-    )
+    config = replaced(CONFIG, **changes)
+    return packed(policy, batch, respond(batch), config, step=step, grade=GRADER[0])
 
 
 def test_masks_and_scores(policy, batch):
@@ -73,71 +61,18 @@ def test_masks_and_scores(policy, batch):
     assert not experience.score[~kept].any()
 
 
-def test_halves_by_question(policy, batch):
-    whole, _ = make(policy, batch)
-    same, _ = make(policy, batch, information={"half": "same"})
-    other, _ = make(policy, batch, information={"half": "other"})
-    kept = whole.sequence_mask
-    # The first token names the row, four of them make a question.
-    even = kept & (whole.response[:, 0] // SAMPLES % 2 == 0)
-    assert 0 < even.sum() < kept.sum()
-    for half, signal in ((same, even), (other, kept & ~even)):
-        np.testing.assert_array_equal(half.sequence_mask, even)
-        np.testing.assert_array_equal(half.signal_mask, signal)
-        for field in ("prompt", "teacher_prompt", "response", "response_mask", "score"):
-            np.testing.assert_array_equal(getattr(half, field), getattr(whole, field))
-
-
-def test_the_signal_may_come_from_failures_alone(policy, batch):
-    whole, _ = make(policy, batch)
-    failures, _ = make(policy, batch, information={"rows": "failures"})
-    np.testing.assert_array_equal(failures.sequence_mask, whole.sequence_mask)
-    want = whole.sequence_mask & (whole.score == 0)
-    assert 0 < want.sum() < whole.sequence_mask.sum()
-    np.testing.assert_array_equal(failures.signal_mask, want)
-
-
 def test_every_response_trains_under_grpo_and_no_teacher_is_prompted(policy, batch):
     plain, _ = make(policy, batch)
-    assert plain.advantage is None
-    experience, metrics = make(policy, batch, method="grpo", teacher={"kind": "live"})
+    assert plain.columns is None
+    experience, metrics = make(policy, batch, objective="grpo")
     assert experience.sequence_mask.all()
     assert not experience.teacher_prompt_mask.any()
     np.testing.assert_allclose(
-        experience.advantage, (RIGHT - RIGHT.mean(1, keepdims=True)).ravel(), atol=1e-7
+        experience.columns["advantage"], (RIGHT - RIGHT.mean(1, keepdims=True)).ravel(), atol=1e-7
     )
     # Two of four groups have answers of both kinds.
     assert metrics["policy/mixed_group_fraction"] == 0.5
     assert not any(name.startswith("self_distillation/") for name in metrics)
-
-
-def test_misleading_solutions(policy, batch):
-    honest, metrics = make(policy, batch)
-    assert not shown_wrong(policy, honest).any()
-    assert metrics["self_distillation/misleading_fraction"] == 0
-    lies, metrics = make(policy, batch, teacher={"misleading": 1.0})
-    # The lone wrong answer of the second question cannot teach itself; the third has none.
-    want = [True] * 4 + [False] + [True] * 3 + [False] * 4
-    np.testing.assert_array_equal(shown_wrong(policy, lies), want)
-    assert metrics["self_distillation/misleading_fraction"] == pytest.approx(7 / 12)
-    assert metrics["self_distillation/misleading_unavailable"] == 5
-    # Which rows are trained, and how they are graded, is not touched.
-    np.testing.assert_array_equal(lies.sequence_mask, honest.sequence_mask)
-    np.testing.assert_array_equal(lies.score, honest.score)
-
-
-def test_which_solutions_mislead_is_a_function_of_seed_and_step(policy, batch):
-    def wrong(fraction, **kw):
-        seed = kw.pop("seed", 0)
-        experience, _ = make(policy, batch, teacher={"misleading": fraction}, seed=seed, **kw)
-        return shown_wrong(policy, experience)
-
-    half = wrong(0.5)
-    assert 0 < half.sum() < 7
-    np.testing.assert_array_equal(wrong(0.5), half)
-    assert (wrong(0.8) >= half).all()
-    assert any((wrong(0.5, step=step) != half).any() for step in (1, 2, 3))
-    assert any((wrong(0.5, seed=seed) != half).any() for seed in (1, 2, 3))
 
 
 def told(policy, experience):
@@ -159,9 +94,8 @@ def graded(monkeypatch):
     """Replaces the grader by a rule: scores and feedback from whether the answer is right."""
 
     def install(score, feedback=""):
-        module = "pgpo_jax.training.rollout._experience.grade"
-        rule = lambda text, _: Grade(score["wrong" not in text], text, feedback)  # noqa: E731
-        monkeypatch.setattr(module, rule)
+        rule = lambda _, text: Grade(score["wrong" not in text], text, feedback)  # noqa: E731
+        monkeypatch.setitem(GRADER, 0, rule)
 
     return install
 
@@ -199,7 +133,7 @@ def test_thinking_is_cut_from_a_solution_if_so_set(policy, batch):
     texts = [f"<think>aside</think>{text}" for text in responses.texts]
     for strip in (True, False):
         config = replaced(CONFIG, teacher={"strip_thinking": strip})
-        experience, _ = make_experience(policy, batch, responses._replace(texts=texts), config)
+        experience, _ = packed(policy, batch, responses._replace(texts=texts), config)
         assert all(("aside" in text) is not strip for text in told(policy, experience).values())
 
 
@@ -221,7 +155,7 @@ def test_metrics_of_the_responses(policy, batch):
     responses.tokens[:8, 1] = policy.eos_ids[0]
     responses.mask[3, 1] = False
     texts = ["<answer>wrong</answer>"] * 4 + responses.texts[4:]
-    _, metrics = make_experience(policy, batch, responses._replace(texts=texts), CONFIG)
+    _, metrics = packed(policy, batch, responses._replace(texts=texts), CONFIG)
     want = {
         "rollout/accuracy": 7 / 16,
         "rollout/response_length": 31 / 16,
@@ -235,19 +169,6 @@ def test_metrics_of_the_responses(policy, batch):
         "self_distillation/reprompt_sample_fraction": 0.5,
     }
     assert {name: metrics[name] for name in want} == want
-
-
-def test_a_wrong_answer_is_one_below_the_threshold(policy, batch, graded):
-    """Where the signal comes from, and what misleads: the line is the one for solutions."""
-    graded({True: 0.9, False: 0.6})
-    settings = {"success_threshold": 0.7, "misleading": 1.0}
-    experience, metrics = make(policy, batch, teacher=settings, information={"rows": "failures"})
-    want = ~RIGHT[:3].ravel()
-    np.testing.assert_array_equal(experience.signal_mask[:12], want)
-    assert metrics["self_distillation/misleading_fraction"] == pytest.approx(7 / 12)
-    # A lone wrong answer misleads itself if a right one may teach itself.
-    alone, _ = make(policy, batch, teacher={**settings, "exclude_self": False})
-    np.testing.assert_array_equal(shown_wrong(policy, alone), [True] * 8 + [False] * 4)
 
 
 def test_rows_are_padded_to_a_rung(policy, batch, monkeypatch):

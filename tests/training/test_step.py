@@ -13,15 +13,18 @@ import pgpo_jax as pgpo
 from pgpo_jax.models import Qwen3, shardings
 from pgpo_jax.training import (
     MeshConfig,
-    SignalControl,
-    init_state,
     make_mesh,
-    make_optimizer,
-    make_train_step,
-    signal_control,
 )
 from pgpo_jax.training.devices._mesh import shard_rows
-from tests.training.conftest import REMATERIALISED, SMALL_QWEN3, fresh, random_experience, replaced
+from tests.training.conftest import (
+    REMATERIALISED,
+    SMALL_QWEN3,
+    config_state,
+    config_step,
+    fresh,
+    random_experience,
+    replaced,
+)
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -32,14 +35,14 @@ def compiled(graphdef, config):
     """One program per configuration and shape in the whole file: compiling is what costs."""
     key = config, jax.config.read("jax_disable_most_optimizations")
     if key not in _STEPS:
-        _STEPS[key] = make_train_step(graphdef, make_optimizer(config), config)
+        _STEPS[key] = config_step(graphdef, config)
     return _STEPS[key]
 
 
 def one_step(model, config, experience, state=None):
     graphdef, params = model
     if state is None:
-        state = init_state(fresh(params), make_optimizer(config), config.teacher)
+        state = config_state(fresh(params), config)
     return compiled(graphdef, config)(state, jax.tree.map(jnp.asarray, experience))
 
 
@@ -72,7 +75,7 @@ def plain_loss(graphdef, params, teacher, batch, config):
     return means.sum() / config.rollout.rows, information
 
 
-def update_ema_teacher(params, seed=3):
+def perturbed(params, seed=3):
     leaves, structure = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(seed), len(leaves))
     noisy = [x + 0.3 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
@@ -82,9 +85,9 @@ def update_ema_teacher(params, seed=3):
 @pytest.mark.parametrize("method", ["pgpo", "sdpo"])
 def test_the_step_is_the_plain_composition(small_model, small_config, method):
     graphdef, params = small_model
-    config = replaced(small_config, method=method)
+    config = replaced(small_config, information={"alpha": 5.0 if method == "pgpo" else 0.0})
     batch = random_experience()
-    teacher = update_ema_teacher(params)
+    teacher = perturbed(params)
     differentiate = jax.jit(
         jax.value_and_grad(plain_loss, argnums=1, has_aux=True), static_argnums=(0, 4)
     )
@@ -95,7 +98,7 @@ def test_the_step_is_the_plain_composition(small_model, small_config, method):
     rho = pgpo.multiplier(information, config.alpha)
     expected = jax.tree.map(lambda p, u: p + rho * u, params, updates)
 
-    state = init_state(fresh(params), make_optimizer(config), config.teacher)
+    state = config_state(fresh(params), config)
     state, metrics = one_step(small_model, config, batch, state._replace(teacher=fresh(teacher)))
     np.testing.assert_allclose(metrics["loss"], loss, rtol=2e-5)
     np.testing.assert_allclose(metrics["pgpo/information"], information, atol=2e-6)
@@ -111,76 +114,19 @@ def test_the_step_is_the_plain_composition(small_model, small_config, method):
     )
 
 
-def test_controls_change_what_the_multiplier_is_given_and_nothing_else(small_model, small_config):
-    graphdef, params = small_model
-    optimizer, batch = make_optimizer(small_config), random_experience()
-    step = make_train_step(graphdef, optimizer, small_config)
-
-    def run(control):
-        state = init_state(fresh(params), optimizer, small_config.teacher)
-        return step(state, jax.tree.map(jnp.asarray, batch), control)
-
-    real, measured = run(signal_control(small_config.information, 0))
-    information = float(measured["pgpo/information"])
-    assert abs(information) > 1e-4
-    for change, signal in (
-        ({"flip": True}, -information),
-        ({"replay": (0.5, 0.02)}, 0.02),
-        ({"replay": (0.5, information)}, information),
-    ):
-        control = signal_control(replaced(small_config, steps=2, information=change).information, 1)
-        state, metrics = run(control)
-        assert metrics["pgpo/information"] == measured["pgpo/information"]
-        np.testing.assert_allclose(metrics["pgpo/signal"], signal, rtol=1e-6)
-        np.testing.assert_allclose(
-            metrics["pgpo/rho"], pgpo.multiplier(signal, small_config.alpha), rtol=1e-5
-        )
-        # Only the replay of the measured value moves the weights as the measured value does.
-        assert unchanged(real.params, state.params) is (signal == information)
-    assert step._cache_size() == 1
-
-
-def test_a_replayed_value_stands_where_the_signal_is_not_finite():
-    assert float(SignalControl(np.float32(0), np.float32(0.3))(jnp.float32(np.nan))) == np.float32(
-        0.3
-    )
-    assert np.isnan(SignalControl(np.float32(1), np.float32(0))(jnp.float32(np.nan)))
-
-
-def test_half_of_the_batch_and_the_signal_of_the_other(small_model, small_config):
-    batch = random_experience(kept=8)
-    even = np.arange(8) // 2 % 2 == 0
-    config = replaced(small_config, information={"half": "same"})
-
-    def run(settings, trained, signal):
-        rows = batch._replace(sequence_mask=trained, signal_mask=signal)
-        return one_step(small_model, settings, rows)[1]
-
-    same, other = run(config, even, even), run(config, even, ~even)
-    for name in ("loss", "optimizer/grad_norm"):
-        assert same[name] == other[name]
-    odd = run(small_config, ~even, ~even)
-    np.testing.assert_allclose(other["pgpo/information"], odd["pgpo/information"], atol=1e-6)
-    assert abs(other["pgpo/information"] - same["pgpo/information"]) > 1e-4
-    # The denominator is the half's: twice the loss of these rows as a part of the whole batch.
-    part = run(small_config, even, even)
-    np.testing.assert_allclose(same["loss"], 2 * part["loss"], rtol=2e-5)
-
-
 @pytest.mark.optimized  # to 1e-5, and it is Adam's first update, which magnifies rounding
 def test_grpo_is_the_plain_policy_gradient(small_model, small_config):
     """In micro-batches, without a teacher: neither its prompts nor its weights are looked at."""
     graphdef, params = small_model
     config = replaced(
         small_config,
-        method="grpo",
-        teacher={"kind": "live"},
+        objective="grpo",
         optimizer={"micro_batch": 4},
         loss={"rollout_clip": 2.0},
     )
     batch = random_experience(kept=8)
     batch = batch._replace(
-        advantage=np.linspace(-0.7, 0.5, 8, dtype=np.float32),
+        columns={"advantage": np.linspace(-0.7, 0.5, 8, dtype=np.float32)},
         teacher_prompt_mask=np.zeros_like(batch.teacher_prompt_mask),
     )
 
@@ -195,7 +141,7 @@ def test_grpo_is_the_plain_policy_gradient(small_model, small_config):
             jnp.asarray(batch.response_mask),
         )
         mean = (weights * logprobs).sum(1) / batch.response_mask.sum(1).astype(np.float32)
-        return -jnp.sum(mean * batch.advantage) / 8
+        return -jnp.sum(mean * batch.columns["advantage"]) / 8
 
     gradient = jax.jit(jax.grad(plain))(params)
     state, metrics = one_step(small_model, config, batch)
@@ -242,8 +188,7 @@ def test_a_step_that_cannot_learn_changes_only_the_counters(small_model, small_c
         batch = batch._replace(sequence_mask=none, signal_mask=none)
     else:
         batch.sampler_logprobs[0, 0] = np.nan
-    optimizer = make_optimizer(config)
-    before = init_state(fresh(small_model[1]), optimizer, config.teacher)
+    before = config_state(fresh(small_model[1]), config)
     copy = fresh(before)
     after, metrics = one_step(small_model, config, batch, before)
     assert unchanged(copy[1:4], after[1:4])
@@ -266,15 +211,14 @@ def test_teachers(small_model, small_config):
     for kind in ("ema", "live", "frozen", "trust_region"):
         rate = 0.25 if kind == "trust_region" else 0.05
         config = replaced(small_config, teacher={"kind": kind, "rate": rate})
-        optimizer = make_optimizer(config)
-        state = init_state(fresh(params), optimizer, config.teacher)
+        state = config_state(fresh(params), config)
         if kind != "live":
-            state = state._replace(teacher=update_ema_teacher(params))
+            state = state._replace(teacher=perturbed(params))
         states[kind], metrics = one_step(small_model, config, batch, state)
         losses[kind] = float(metrics["loss"])
     assert states["live"].teacher is None
     for kind in ("frozen", "trust_region"):
-        assert unchanged(states[kind].teacher, update_ema_teacher(params))
+        assert unchanged(states[kind].teacher, perturbed(params))
     assert losses["ema"] == losses["frozen"] != losses["live"]
 
     def logits(weights):
@@ -283,7 +227,7 @@ def test_teachers(small_model, small_config):
         )
 
     student = response_logits(graphdef, params, batch.prompt, batch.prompt_mask, batch)
-    mixed = 0.75 * logits(update_ema_teacher(params)) + 0.25 * logits(params)
+    mixed = 0.75 * logits(perturbed(params)) + 0.25 * logits(params)
     divergence = jax.jit(ft.partial(pgpo.distillation.divergence, support="topk_tail", k=5))
     per_token = divergence(student, mixed)
     mask = batch.response_mask & batch.sequence_mask[:, None]
@@ -293,13 +237,12 @@ def test_teachers(small_model, small_config):
 
 def test_one_program_per_shape(small_model, small_config):
     graphdef, params = small_model
-    optimizer = make_optimizer(small_config)
     step = compiled(graphdef, small_config)
-    state = init_state(fresh(params), optimizer, small_config.teacher)
+    state = config_state(fresh(params), small_config)
     programs = []
     for seed, width in ((0, 6), (1, 4), (2, 6), (3, 4), (4, 6)):
         state, _ = step(state, jax.tree.map(jnp.asarray, random_experience(seed, response=width)))
-        programs.append(step._cache_size())
+        programs.append(step.jitted._cache_size())
     # A new shape costs a program, a shape seen before does not.
     assert programs[1] == programs[2] == programs[4]
     assert programs[0] < programs[1]
@@ -311,17 +254,17 @@ def on_a_mesh(params, config, sizes, optimizer):
     mesh = make_mesh(config.mesh)
     spread, _ = nnx.split(Qwen3(SMALL_QWEN3, rngs=nnx.Rngs(0), mesh=mesh), nnx.Param)
     placed = jax.device_put(fresh(params), shardings(params, mesh))
-    state = init_state(placed, optimizer, config.teacher, mesh)
+    state = config_state(placed, config, optimizer, mesh)
     layout = jax.tree.map(lambda x: x.sharding, state)
-    return mesh, make_train_step(spread, optimizer, config, layout=layout), state
+    return mesh, config_step(spread, config, optimizer, layout=layout), state
 
 
 @pytest.mark.parametrize("sizes", [(1, 4, 2), (2, 2, 2)])
 def test_the_step_is_the_same_on_a_mesh(small_model, small_config, sizes, capfd):
     graphdef, params = small_model
     config = small_config
-    mesh, step, state = on_a_mesh(params, config, sizes, make_optimizer(config))
-    alone = init_state(fresh(params), make_optimizer(config), config.teacher)
+    mesh, step, state = on_a_mesh(params, config, sizes, config.make_optimizer())
+    alone = config_state(fresh(params), config)
     single = compiled(graphdef, small_config)
     for seed in range(3):
         batch = random_experience(seed)
@@ -329,7 +272,7 @@ def test_the_step_is_the_same_on_a_mesh(small_model, small_config, sizes, capfd)
         alone, one = single(alone, jax.tree.map(jnp.asarray, batch))
         for name in ("loss", "pgpo/information", "pgpo/rho"):
             np.testing.assert_allclose(many[name], one[name], atol=1e-5)
-    assert step._cache_size() == 1
+    assert step.jitted._cache_size() == 1
     assert REMATERIALISED not in capfd.readouterr().err
     # Weights, moments and teacher are cut over fsdp x tensor, but for the gains.
     for held in (state.params, state.teacher, state.opt_state):
@@ -340,15 +283,15 @@ def test_the_step_is_the_same_on_a_mesh(small_model, small_config, sizes, capfd)
 
 def test_grpo_is_the_same_on_a_mesh(small_model, small_config, capfd):
     graphdef, params = small_model
-    config = replaced(small_config, method="grpo", teacher={"kind": "live"})
+    config = replaced(small_config, objective="grpo")
     batch = random_experience(kept=8)
-    batch = batch._replace(advantage=np.linspace(-0.7, 0.5, 8, dtype=np.float32))
+    batch = batch._replace(columns={"advantage": np.linspace(-0.7, 0.5, 8, dtype=np.float32)})
     # Descent at rate 1, so that what the weights lose is the gradient.
     optimizer = optax.with_extra_args_support(optax.sgd(1.0))
     mesh, step, state = on_a_mesh(params, config, (1, 4, 2), optimizer)
     many, spread = step(state, shard_rows(batch, mesh))
-    alone = init_state(fresh(params), optimizer, config.teacher)
-    one, single = make_train_step(graphdef, optimizer, config)(
+    alone = config_state(fresh(params), config, optimizer)
+    one, single = config_step(graphdef, config, optimizer)(
         alone, jax.tree.map(jnp.asarray, batch)
     )
     np.testing.assert_allclose(spread["loss"], single["loss"], atol=1e-5)
