@@ -28,8 +28,3 @@ from pgpo_jax.models._tokenizer import (
     load_tokenizer as load_tokenizer,
     render_chat as render_chat,
 )
-
-
-def render_messages(tokenizer, messages, *, thinking=False):
-    s = messages[0].content if messages[0].role == "system" else None
-    return render_chat(tokenizer, s, messages[-1].content)

@@ -10,7 +10,3 @@ from pgpo_jax.tasks._prompts import (
 from pgpo_jax.tasks._question import Message as Message, Question as Question
 from pgpo_jax.tasks._sciknoweval import load_sciknoweval as load_sciknoweval
 
-# SHIM
-from pgpo_jax.tasks._shim import *  # noqa
-from pgpo_jax.tasks._solutions import select_solutions as select_solutions
-from pgpo_jax.tasks._task import Task as Task

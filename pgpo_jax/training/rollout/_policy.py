@@ -141,6 +141,7 @@ class Policy:
                 max_new_tokens=max_new_tokens,
                 temperature=temperature,
                 top_p=top_p,
+                top_k=top_k,
                 eos_id=self.eos_ids,
                 pad_id=self.pad_id,
                 samples_per_prompt=samples,

@@ -94,13 +94,3 @@ class FolderTracker:
             file.close()
         if self._board is not None:
             self._board.close()
-
-
-def make_trackers(names, folder, *, config, last_step):
-    class T(FolderTracker):
-        def log_texts(self, step, rows):
-            with (folder / "texts.jsonl").open("a") as f:
-                for r in rows:
-                    f.write(json.dumps({"step": step, **r}) + "\n")
-
-    return T(folder, last_step=last_step, tensorboard="tensorboard" in names)
