@@ -48,6 +48,10 @@ class FileTask:
     eval_spec: str | None = field(default=None, kw_only=True)
     columns: ColumnsConfig = field(default_factory=ColumnsConfig, kw_only=True)
     grader: Callable[[Question, str], Grade] = field(default=exact_match, kw_only=True)
+    # What was read, by split: a file that changes during a run does not change the run.
+    _read: dict[str, tuple[Question, ...]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if is_synthetic(self.spec) or is_object_spec(self.spec):
@@ -55,11 +59,21 @@ class FileTask:
         _check_eval_spec(self.eval_spec)
 
     def questions(self, split: str, seed: int) -> Sequence[Question]:
-        """The questions of a split in the order of the file; `seed` counts for synthetic ones."""
-        if _checked(split) == "train":
+        """The questions of a split in the order of the file, which is read once.
+
+        `seed` counts for a synthetic `eval_spec` only.
+        """
+        if _checked(split) == "test" and self.eval_spec and is_synthetic(self.eval_spec):
+            return load_questions(self.eval_spec, split=split, seed=seed)
+        if split not in self._read:
+            self._read[split] = tuple(self._questions(split))
+        return self._read[split]
+
+    def _questions(self, split: str) -> Sequence[Question]:
+        if split == "train":
             return load_questions(self.spec, columns=self.columns)
         if self.eval_spec is not None:
-            return _held_out(self.eval_spec, seed, self.columns)
+            return load_questions(self.eval_spec, split=split, columns=self.columns)
         return read_held_out(self.spec, self.columns)
 
     def grade(self, question: Question, response: str) -> Grade:
@@ -101,7 +115,8 @@ class SyntheticTask:
     def questions(self, split: str, seed: int) -> Sequence[Question]:
         """The endless questions of a split; those of `seed`."""
         if _checked(split) == "test" and self.eval_spec is not None:
-            return _held_out(self.eval_spec, seed, self.columns)
+            columns = None if is_synthetic(self.eval_spec) else self.columns
+            return load_questions(self.eval_spec, split=split, seed=seed, columns=columns)
         return load_questions(self.spec, split=split, seed=seed)
 
     def grade(self, question: Question, response: str) -> Grade:
@@ -121,9 +136,3 @@ def _check_eval_spec(spec: str | None) -> None:
             f"eval_spec must be a source of questions, got {spec!r}: a task of your own gives the "
             "questions of its split 'test' itself"
         )
-
-
-def _held_out(spec: str, seed: int, columns: ColumnsConfig) -> Sequence[Question]:
-    if is_synthetic(spec):
-        return load_questions(spec, split="test", seed=seed)
-    return load_questions(spec, split="test", columns=columns)

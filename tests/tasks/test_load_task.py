@@ -63,16 +63,26 @@ def test_a_file_task(tmp_path):
 @pytest.mark.parametrize("suffix", [".json", ".jsonl"])
 def test_the_file_test_beside_train_is_held_out(tmp_path, suffix):
     train = write(tmp_path / f"train{suffix}", "a")
-    task = FileTask(train)
-    assert held_out_spec(train) is None
-    assert prompts(task, "test") == []
     write(tmp_path / "test.other", "no")
+    assert held_out_spec(train) is None
+    assert prompts(FileTask(train), "test") == []
     test = write(tmp_path / f"test{suffix}", "b")
-    assert prompts(task, "test") == ["b"]
+    assert prompts(FileTask(train), "test") == ["b"]
     assert held_out_spec(train) == test
     # Only a file called train has one.
     assert prompts(FileTask(write(tmp_path / f"q{suffix}", "a")), "test") == []
     assert prompts(FileTask(test), "test") == []
+
+
+def test_a_file_is_read_once(tmp_path):
+    spec = write(tmp_path / "train.jsonl", "a")
+    write(tmp_path / "test.jsonl", "b")
+    task = load_task(spec)
+    before = prompts(task, "train"), prompts(task, "test")
+    write(tmp_path / "train.jsonl", "changed")
+    write(tmp_path / "test.jsonl", "changed")
+    assert (prompts(task, "train"), prompts(task, "test")) == before == (["a"], ["b"])
+    assert prompts(load_task(spec), "train") == ["changed"]
 
 
 def test_eval_spec_goes_before_the_file_beside(tmp_path):
@@ -97,6 +107,17 @@ def test_columns_and_grader_reach_both_files(tmp_path):
     )
     assert (prompts(task, "train"), prompts(task, "test")) == (["train"], ["other"])
     assert task.grade(task.questions("test", 0)[0], "!") == Grade(0.5, "1!")
+
+
+def test_columns_do_not_hinder_a_synthetic_source_beside_a_file(tmp_path):
+    (tmp_path / "q.jsonl").write_text('{"q": "c", "answer": 1}')
+    file, columns = str(tmp_path / "q.jsonl"), ColumnsConfig(question="q")
+    mixed = load_task(file, eval_spec="synthetic:physics", columns=columns)
+    assert mixed.questions("test", 0)[0].domain == "physics"
+    mixed = load_task("synthetic:physics", eval_spec=file, columns=columns)
+    assert prompts(mixed, "test") == ["c"]
+    with pytest.raises(ValueError, match="no column could hold the question"):
+        load_task("synthetic:physics", eval_spec=file).questions("test", 0)
 
 
 def test_a_synthetic_task(tmp_path):

@@ -1,5 +1,6 @@
 """Questions from files: every layout, every column, every refusal."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -223,6 +224,19 @@ def test_settings_that_contradict_each_other(columns, message):
     with pytest.raises(ValueError, match=message):
         ColumnsConfig(**columns)
     assert ColumnsConfig(question="a", answer="b", id="").chosen()["id"] == ""
+
+
+def test_columns_are_flags():
+    import tyro
+
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        columns: ColumnsConfig = dataclasses.field(default_factory=ColumnsConfig)
+
+    flags = ["--columns.question", "text", "--columns.id", "", "--columns.system-prompt", "Brief."]
+    expected = ColumnsConfig(question="text", id="", system_prompt="Brief.")
+    assert tyro.cli(Config, args=flags).columns == expected
+    assert tyro.cli(Config, args=[]).columns == ColumnsConfig() != expected
 
 
 CHAT = [

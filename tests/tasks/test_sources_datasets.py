@@ -51,7 +51,7 @@ def test_a_saved_dataset_is_a_split_of_its_own(tmp_path):
         assert [q.id for q in (first, second)] == ["sums-0", "sums-1"]
         assert (first.domain, first.answer, first.columns) == ("sums", "3", {"more": ["x"]})
         assert (second.answer, second.columns) == ("2", {"more": None})
-    assert FileTask(folder).questions("test", 0) == []
+    assert FileTask(folder).questions("test", 0) == ()
 
 
 def save_view(view, folder):
@@ -83,7 +83,7 @@ def test_a_split_that_is_missing(saved):
     folder = saved("other", "train")
     with pytest.raises(PGPOValueError, match=r"no split test or validation, it has .*'other'"):
         load_questions(folder, split="test")
-    assert FileTask(folder).questions("test", 0) == []
+    assert FileTask(folder).questions("test", 0) == ()
     with pytest.raises(PGPOValueError, match=r"no split train, it has \['held'\]"):
         load_questions(saved_again(folder, "held"))
 

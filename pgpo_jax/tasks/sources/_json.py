@@ -52,7 +52,7 @@ def _line_rows(path: Path, text: str) -> Iterator[Row]:
 def _parsed(text: str) -> tuple[Any, str | None]:
     """A value and `None`, or `None` and what is wrong with the text."""
     try:
-        return json.loads(text, object_pairs_hook=_object), None
+        return _DECODER.decode(text), None
     except json.JSONDecodeError as error:
         line = f"line {error.lineno}: " if "\n" in text.strip() else ""
         return None, f"{line}not valid JSON: {error.msg} (column {error.colno})"
@@ -69,3 +69,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"the name {twice!r} comes twice in one object")
     return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)
