@@ -3,10 +3,16 @@
 from pgpo_jax.tasks._files import is_object_spec as is_object_spec, load_object as load_object
 from pgpo_jax.tasks._grading import Grade as Grade, extract_answer as extract_answer, grade as grade
 from pgpo_jax.tasks._load import is_synthetic as is_synthetic, load_questions as load_questions
+from pgpo_jax.tasks._load_task import held_out_spec as held_out_spec, load_task as load_task
 from pgpo_jax.tasks._prompts import (
     strip_thinking as strip_thinking,
     teacher_prompt as teacher_prompt,
 )
 from pgpo_jax.tasks._question import Message as Message, Question as Question
-from pgpo_jax.tasks._sciknoweval import load_sciknoweval as load_sciknoweval
-
+from pgpo_jax.tasks._solutions import select_solutions as select_solutions
+from pgpo_jax.tasks._task import Task as Task
+from pgpo_jax.tasks._tasks import FileTask as FileTask, SyntheticTask as SyntheticTask
+from pgpo_jax.tasks.sources import (
+    ColumnsConfig as ColumnsConfig,
+    load_sciknoweval as load_sciknoweval,
+)

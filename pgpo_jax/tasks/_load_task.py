@@ -1,0 +1,136 @@
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pgpo_jax.errors import PGPOValueError
+from pgpo_jax.tasks._files import is_object_spec, load_object
+from pgpo_jax.tasks._grading import Grade
+from pgpo_jax.tasks._load import is_synthetic
+from pgpo_jax.tasks._question import Question
+from pgpo_jax.tasks._task import Task
+from pgpo_jax.tasks._tasks import FileTask, SyntheticTask, exact_match
+from pgpo_jax.tasks.sources import ColumnsConfig, held_out_source
+
+
+def load_task(
+    spec: str,
+    *,
+    eval_spec: str | None = None,
+    columns: ColumnsConfig | None = None,
+    grader: Callable[[Question, str], Grade] | None = None,
+    seed: int = 0,
+) -> Task:
+    """A task by name.
+
+    Args:
+        spec: a source of questions, see `load_questions`; or `FILE.py:NAME`, where NAME is a
+            class with the methods of `Task`, called without arguments, or an instance of one.
+        eval_spec: a source, all of which is held out; by default what belongs to `spec`, see
+            `FileTask`. A task of your own holds out its own split "test".
+        columns: which columns of files hold what.
+        grader: grades the responses; by default a task of your own does it itself, and others by
+            exact match, see `grade`.
+        seed: for which a task of your own is asked for its questions, to see that it has some.
+
+    Returns:
+        A `FileTask`, a `SyntheticTask`, or your own.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if `spec` or `eval_spec` is none of these, or your task is not a `Task` or has
+            no questions.
+
+    >>> load_task("synthetic:physics").questions("train", 0)[0].domain
+    'physics'
+    """
+    columns = columns or ColumnsConfig()
+    if is_object_spec(spec):
+        if eval_spec is not None:
+            raise PGPOValueError(
+                f"eval_spec must not be given for {spec!r}, got {eval_spec!r}: a task of your own "
+                "gives the questions of its split 'test' itself"
+            )
+        if columns != ColumnsConfig():
+            raise PGPOValueError(f"columns must not be given for {spec!r}, got {columns}")
+        task = _own_task(spec, seed)
+        return task if grader is None else _GradedTask(task, grader)
+    grader = grader or exact_match
+    if is_synthetic(spec):
+        return SyntheticTask(spec, grader, eval_spec=eval_spec, columns=columns)
+    return FileTask(spec, eval_spec=eval_spec, columns=columns, grader=grader)
+
+
+def held_out_spec(spec: str, eval_spec: str | None = None) -> str | None:
+    """What the task of `load_task` holds out, by name; nothing is read.
+
+    Args:
+        spec: as of `load_task`.
+        eval_spec: likewise.
+
+    Returns:
+        `eval_spec`, or what belongs to `spec` by default, or `None` if that is known to be nothing.
+        For a data set of the Hub and for a task of your own it is `spec` itself: only reading
+        tells whether they have a split "test".
+
+    >>> held_out_spec("synthetic:all"), held_out_spec("elsewhere/train.json")
+    ('synthetic:all', 'elsewhere/test.json')
+    """
+    if eval_spec is not None or is_synthetic(spec) or is_object_spec(spec):
+        return eval_spec or spec
+    return held_out_source(spec)
+
+
+@dataclass(frozen=True)
+class _GradedTask:
+    """A task with another grader than its own."""
+
+    task: Task
+    grader: Callable[[Question, str], Grade]
+
+    def questions(self, split: str, seed: int) -> Sequence[Question]:
+        return self.task.questions(split, seed)
+
+    def grade(self, question: Question, response: str) -> Grade:
+        return self.grader(question, response)
+
+
+def _own_task(spec: str, seed: int) -> Task:
+    """What a file defines, once it is seen to be a task with questions."""
+    found = load_object(spec)
+    if isinstance(found, type):
+        _check_methods(spec, found)
+        try:
+            inspect.signature(found).bind()
+        except (TypeError, ValueError) as error:
+            raise PGPOValueError(
+                f"{spec}: the class of a task must take no arguments: {error}"
+            ) from error
+        found = found()
+    _check_methods(spec, found)
+    _check_questions(spec, found.questions("train", seed))
+    return found
+
+
+def _check_methods(spec: str, found: Any) -> None:
+    missing = [name for name in ("questions", "grade") if not callable(getattr(found, name, None))]
+    if missing:
+        raise PGPOValueError(
+            f"{spec} must be a task, which has the methods questions(split, seed) and "
+            f"grade(question, response); {' and '.join(missing)} missing, got {found!r}"
+        )
+
+
+def _check_questions(spec: str, questions: Any) -> None:
+    rule = f"{spec}: questions('train', seed) must be a sequence of Question"
+    if not hasattr(questions, "__len__") or not hasattr(questions, "__getitem__"):
+        raise PGPOValueError(f"{rule}, got {type(questions).__name__}")
+    if len(questions) == 0:
+        raise PGPOValueError(f"{spec}: a task without questions: questions('train', seed) is empty")
+    count = len(questions)
+    # A sequence that is made as it is asked for is not made twice.
+    whole = isinstance(questions, list | tuple)
+    for position in range(count if whole else 1):
+        if not isinstance(questions[position], Question):
+            kind = type(questions[position]).__name__
+            raise PGPOValueError(f"{rule}, got {kind} at position {position}")

@@ -1,0 +1,138 @@
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from pgpo_jax.errors import PGPOValueError
+from pgpo_jax.tasks._files import is_object_spec
+from pgpo_jax.tasks._grading import Grade, grade
+from pgpo_jax.tasks._load import is_synthetic, load_questions
+from pgpo_jax.tasks._question import Question
+from pgpo_jax.tasks.sources import ColumnsConfig, read_held_out
+
+_SPLITS = ("train", "test")
+
+
+def exact_match(question: Question, response: str) -> Grade:
+    """The grade of `grade`: right if the text between the answer tags is the answer."""
+    return grade(response, question.answer)
+
+
+@dataclass(frozen=True)
+class FileTask:
+    """The questions of a file, folder or data set as a `Task`.
+
+    Held out (`questions("test", seed)`) is all of `eval_spec`. Without one it is what belongs to
+    the source: the file `test.jsonl` beside `train.jsonl` (likewise `.json` and `.parquet`), or the
+    split "test", else "validation", of a data set; and nothing if there is none of these.
+
+    Args:
+        spec: see `load_questions`.
+        eval_spec: another such source, or a synthetic one.
+        columns: which columns hold what, in both.
+        grader: called with the question and the response.
+
+    Raises:
+        ValueError: if `spec` is no file, folder or data set.
+
+    >>> import os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "sums.jsonl")
+    ...     with open(path, "w") as file:
+    ...         _ = file.write('{"question": "1 + 1?", "answer": 2}')
+    ...     task = FileTask(path)
+    ...     questions = task.questions("train", 0)
+    >>> task.grade(questions[0], "<answer>2</answer>").score
+    1.0
+    """
+
+    spec: str
+    eval_spec: str | None = field(default=None, kw_only=True)
+    columns: ColumnsConfig = field(default_factory=ColumnsConfig, kw_only=True)
+    grader: Callable[[Question, str], Grade] = field(default=exact_match, kw_only=True)
+    # What was read, by split: a file that changes during a run does not change the run.
+    _read: dict[str, tuple[Question, ...]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        if is_synthetic(self.spec) or is_object_spec(self.spec):
+            raise PGPOValueError(f"FileTask.spec must be a file or data set, got {self.spec!r}")
+        _check_eval_spec(self.eval_spec)
+
+    def questions(self, split: str, seed: int) -> Sequence[Question]:
+        """The questions of a split in the order of the file, which is read once.
+
+        `seed` counts for a synthetic `eval_spec` only.
+        """
+        if _checked(split) == "test" and self.eval_spec and is_synthetic(self.eval_spec):
+            return load_questions(self.eval_spec, split=split, seed=seed)
+        if split not in self._read:
+            self._read[split] = tuple(self._questions(split))
+        return self._read[split]
+
+    def _questions(self, split: str) -> Sequence[Question]:
+        if split == "train":
+            return load_questions(self.spec, columns=self.columns)
+        if self.eval_spec is not None:
+            return load_questions(self.eval_spec, split=split, columns=self.columns)
+        return read_held_out(self.spec, self.columns)
+
+    def grade(self, question: Question, response: str) -> Grade:
+        """What the grader says."""
+        return self.grader(question, response)
+
+
+@dataclass(frozen=True)
+class SyntheticTask:
+    """Synthetic questions as a `Task`: endless, and the splits share neither question nor fact.
+
+    Args:
+        spec: `"synthetic:DOMAIN"` or `"synthetic-open:DOMAIN"`, see `load_questions`.
+        grader: called with the question and the response.
+        eval_spec: another source, all of which is held out in place of the split "test".
+        columns: which columns of `eval_spec` hold what.
+
+    Raises:
+        ValueError: if `spec` is no synthetic source.
+
+    >>> SyntheticTask("synthetic:physics").questions("test", 0)[0].domain
+    'physics'
+    """
+
+    spec: str
+    grader: Callable[[Question, str], Grade] = exact_match
+    eval_spec: str | None = field(default=None, kw_only=True)
+    columns: ColumnsConfig = field(default_factory=ColumnsConfig, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not is_synthetic(self.spec):
+            raise PGPOValueError(
+                f"SyntheticTask.spec must be a synthetic source, got {self.spec!r}"
+            )
+        _check_eval_spec(self.eval_spec)
+        # An unknown domain is told here, not when training begins.
+        load_questions(self.spec)
+
+    def questions(self, split: str, seed: int) -> Sequence[Question]:
+        """The endless questions of a split; those of `seed`."""
+        if _checked(split) == "test" and self.eval_spec is not None:
+            columns = None if is_synthetic(self.eval_spec) else self.columns
+            return load_questions(self.eval_spec, split=split, seed=seed, columns=columns)
+        return load_questions(self.spec, split=split, seed=seed)
+
+    def grade(self, question: Question, response: str) -> Grade:
+        """What the grader says."""
+        return self.grader(question, response)
+
+
+def _checked(split: str) -> str:
+    if split not in _SPLITS:
+        raise PGPOValueError(f"a split must be one of {_SPLITS}, got {split!r}")
+    return split
+
+
+def _check_eval_spec(spec: str | None) -> None:
+    if spec is not None and is_object_spec(spec):
+        raise PGPOValueError(
+            f"eval_spec must be a source of questions, got {spec!r}: a task of your own gives the "
+            "questions of its split 'test' itself"
+        )

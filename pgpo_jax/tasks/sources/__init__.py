@@ -1,0 +1,17 @@
+"""Where questions come from, besides the synthetic ones: files, saved data sets and the Hub.
+
+A reader gives a `Table` of rows; which column holds what is found by `_layout`; `_any_layout` or
+`_sciknoweval` makes a `Question` of each row, and notes what is wrong with it.
+
+**To add a kind of file**, write a function from a path to rows, as in `_json.py`, and list it in
+`READERS` of `_read.py`; nothing else names it.
+"""
+
+from pgpo_jax.tasks.sources._columns import ColumnsConfig as ColumnsConfig
+from pgpo_jax.tasks.sources._read import (
+    held_out_source as held_out_source,
+    is_source as is_source,
+    load_sciknoweval as load_sciknoweval,
+    read_held_out as read_held_out,
+    read_questions as read_questions,
+)

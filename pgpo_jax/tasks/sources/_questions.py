@@ -1,0 +1,72 @@
+import dataclasses
+import functools as ft
+
+from pgpo_jax.errors import PGPOValueError
+from pgpo_jax.tasks._question import Question
+from pgpo_jax.tasks.sources._any_layout import any_question
+from pgpo_jax.tasks.sources._columns import ColumnsConfig
+from pgpo_jax.tasks.sources._fields import Fields
+from pgpo_jax.tasks.sources._layout import columns_of, find_columns
+from pgpo_jax.tasks.sources._sciknoweval import (
+    is_sciknoweval,
+    sciknoweval_columns,
+    sciknoweval_question,
+)
+from pgpo_jax.tasks.sources._table import Problems, Row, Table
+
+
+def questions_of(
+    table: Table, columns: ColumnsConfig, *, sciknoweval: bool | None = None
+) -> list[Question]:
+    """The questions of a table, in its order.
+
+    Args:
+        table: read to the end.
+        columns: which columns hold what.
+        sciknoweval: whether the rows have SciKnowEval's layout; `None`: it is recognised.
+
+    Raises:
+        PGPOValueError: all that is wrong with the rows, each with its place and field, or with the
+            columns; or if there is no row.
+    """
+    rows = list(table.rows)
+    if not rows:
+        raise PGPOValueError(
+            f"{table.source}: a question file must hold at least one row, got none"
+        )
+    problems = Problems()
+    for row in rows:
+        if (problem := _malformed(row)) is not None:
+            problems.add(row.place, problem)
+    if len(problems.of_row) == len(rows):  # No row says what the columns are.
+        problems.check()
+    if sciknoweval is None:
+        sciknoweval = is_sciknoweval(rows, columns)
+    if sciknoweval:
+        found, make = sciknoweval_columns(rows, columns), sciknoweval_question
+    else:
+        found = find_columns(columns_of(rows), columns, table.source)
+        make = ft.partial(any_question, answers=columns.answer != "")
+    questions: list[Question] = []
+    places: dict[str, str] = {}
+    for position, row in enumerate(rows):
+        if row.place in problems.of_row:
+            continue
+        fields = Fields(row.value, found)
+        question = make(fields, table, position)
+        if question is not None:
+            if (before := places.setdefault(question.id, row.place)) != row.place:
+                fields.wrong("id", f"repeats that of {before}")
+            questions.append(question)
+        for problem in fields.problems:
+            problems.add(row.place, problem)
+    problems.check()
+    if columns.system_prompt is None:
+        return questions
+    return [dataclasses.replace(question, system=columns.system_prompt) for question in questions]
+
+
+def _malformed(row: Row) -> str | None:
+    if row.problem is None and not isinstance(row.value, dict):
+        return f"a row must be a JSON object, got {type(row.value).__name__}"
+    return row.problem

@@ -1,0 +1,143 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
+from pgpo_jax.tasks._question import Question
+from pgpo_jax.tasks.sources._columns import ColumnsConfig
+from pgpo_jax.tasks.sources._datasets import (
+    MissingSplitError,
+    has_splits,
+    hub_table,
+    is_hub_id,
+    is_saved,
+    saved_table,
+)
+from pgpo_jax.tasks.sources._json import json_rows
+from pgpo_jax.tasks.sources._parquet import parquet_rows
+from pgpo_jax.tasks.sources._questions import questions_of
+from pgpo_jax.tasks.sources._table import Row, Table
+
+# How a file is read, by the end of its name.
+READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    ".json": json_rows,
+    ".jsonl": json_rows,
+    ".parquet": parquet_rows,
+}
+_SPLIT_NAMES = ("train", "test", "validation", "valid", "val", "dev", "eval")
+
+
+def read_questions(
+    spec: str, split: str = "train", columns: ColumnsConfig | None = None
+) -> list[Question]:
+    """The questions of a file, of a folder that `save_to_disk` wrote, or of an id on the Hub."""
+    return questions_of(_table(spec, split), columns or ColumnsConfig())
+
+
+def load_sciknoweval(path: str | Path) -> list[Question]:
+    """Reads multiple-choice questions in the layout of SciKnowEval as published with SDPO.
+
+    Args:
+        path: a file of JSON lines, or one JSON array, of objects with the string fields
+            `system`, `prompt` (options as lines `A: text`) and `answer` (one option letter), and
+            optionally `idx`. The domain is the name of the folder that holds the file.
+
+    Returns:
+        The questions in file order.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: naming file, line (row, for an array) and field, if rows are malformed, an
+            answer is not among its options, an `idx` comes twice, or the file holds no row.
+    """
+    path = Path(path)
+    if not _exists(path, Path.is_file):
+        raise PGPOFileNotFoundError(f"no question file at {path}")
+    return questions_of(_file_table(path, json_rows), ColumnsConfig(), sciknoweval=True)
+
+
+def held_out_source(spec: str) -> str | None:
+    """Where the questions are that belong to a source and are held out, or `None`.
+
+    Args:
+        spec: a file, a folder or an id, as of `load_questions`.
+
+    Returns:
+        The file `test.json` beside a `train.json` (likewise `.jsonl` and `.parquet`), whether or
+        not the data are at hand; `spec` itself where it may have a split of that name; else `None`.
+
+    >>> held_out_source("elsewhere/train.jsonl"), held_out_source("elsewhere/questions.jsonl")
+    ('elsewhere/test.jsonl', None)
+    """
+    path = Path(spec)
+    if path.suffix.lower() in READERS:
+        test = path.with_name("test" + path.suffix)
+        # Where the data are not at hand, as when a run is planned elsewhere, both are taken to be.
+        found = _exists(test, Path.is_file) or not _exists(path, Path.is_file)
+        return str(test) if path.stem == "train" and found else None
+    if _exists(path, Path.exists):
+        return spec if has_splits(path) else None
+    return spec if is_hub_id(spec) else None
+
+
+def read_held_out(spec: str, columns: ColumnsConfig) -> list[Question]:
+    """The questions of `held_out_source`; none if there is no such source or split."""
+    source = held_out_source(spec)
+    if source is None:
+        return []
+    try:
+        return read_questions(source, "test", columns)
+    except MissingSplitError:
+        return []
+
+
+def is_source(spec: str) -> bool:
+    """Whether a spec may be one of ours: a path, there or not, or an id on the Hub.
+
+    >>> is_source("a/b.json"), is_source("hf:org/name:main"), is_source("other:physics")
+    (True, True, False)
+    """
+    name, colon, _ = spec.partition(":")
+    # "C:" begins a path on Windows.
+    path = not colon or "/" in name or "\\" in name or len(name) == 1
+    return path or is_hub_id(spec) or _exists(Path(spec), Path.exists)
+
+
+def _table(spec: str, split: str) -> Table:
+    path = Path(spec)
+    if not spec.strip() or "\0" in spec:
+        raise PGPOValueError(f"a task must be a name or path without NUL, got {spec!r}")
+    if _exists(path, Path.is_dir):
+        if is_saved(path):
+            return saved_table(path, split)
+        raise PGPOValueError(
+            f"{path} must be a folder that save_to_disk of the library datasets wrote, but has "
+            "neither state.json nor dataset_dict.json; to read one file in it, give its path"
+        )
+    reader = READERS.get(path.suffix.lower())
+    if _exists(path, Path.exists):
+        if reader is None:
+            raise PGPOValueError(f"a question file must end with {_suffixes()}, got {str(path)!r}")
+        return _file_table(path, reader)
+    if reader is None and is_hub_id(spec):
+        return hub_table(spec, split)
+    raise PGPOFileNotFoundError(f"no question file at {path}")
+
+
+def _file_table(path: Path, reader: Callable[[Path], Iterator[Row]]) -> Table:
+    folder = path.resolve().parent.name
+    # "train" says nothing about what the questions are about.
+    domain = folder if path.stem in _SPLIT_NAMES else path.stem
+    return Table(str(path), path.stem, folder, domain, reader(path))
+
+
+def _exists(path: Path, check: Callable[[Path], bool]) -> bool:
+    """What pathlib says, which raises for a path that is too long or may not be looked at."""
+    try:
+        return check(path)
+    except (OSError, ValueError) as error:
+        raise PGPOValueError(f"a task must be a path that can be read: {error}") from error
+
+
+def _suffixes() -> str:
+    *most, last = READERS
+    return f"{', '.join(most)} or {last}"
