@@ -4,6 +4,7 @@ import glob
 import os
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def children():
     """The processes that this one has started and not waited for, zombies included."""
     found = []
     for path in glob.glob(f"/proc/{os.getpid()}/task/*/children"):
-        with open(path) as file:
+        with suppress(FileNotFoundError), open(path) as file:  # the thread may have ended
             found += file.read().split()
     return set(found)
 

@@ -17,6 +17,7 @@ _SCRIPT = Path(__file__).parent / "_code_child.py"
 _MIB = 2**20
 _OPEN_FILES = 64
 _MORE_PROCESSES = 64
+_LONGEST_END = 1.0
 
 
 class Outcome(NamedTuple):
@@ -130,7 +131,18 @@ def _wait_and_kill(process: subprocess.Popen[bytes], seconds: float) -> bool:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        _wait_for_group(process.pid)
     return finished
+
+
+def _wait_for_group(group: int) -> None:
+    """Killed processes take a moment to end, in which they could still write to their folder."""
+    end = time.monotonic() + _LONGEST_END
+    with suppress(ProcessLookupError, PermissionError):
+        # Where the system's first process does not wait for orphans, they stay; hence the limit.
+        while time.monotonic() < end:
+            os.killpg(group, 0)
+            time.sleep(0.002)
 
 
 def _read(file: Any, most: int) -> str:

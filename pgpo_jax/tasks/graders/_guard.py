@@ -30,6 +30,9 @@ def grade_all(
     it has the score 0.0 and is counted, and the first few of a call are logged with the id of the
     question. But where every row of several failed, the reward is broken, and this stops.
 
+    Rows are graded in a thread other than the caller's, in which Python allows no signal handlers:
+    a reward that sets an alarm for itself needs `timeout` instead.
+
     Args:
         grader: a grader, or a task that grades; one with a method `grade_many` is called once.
         questions: one for each response.
