@@ -1,0 +1,70 @@
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pgpo_jax.errors import PGPOTypeError, PGPOValueError
+from pgpo_jax.tasks._grading import Grade
+from pgpo_jax.tasks.graders._base import FailedGrade
+
+_FIELDS = {"score", "prediction", "feedback"}
+
+
+def as_grade(value: Any) -> Grade:
+    """What a reward returned, as a `Grade`.
+
+    Args:
+        value: a number (a NumPy scalar or an array of no dimensions will do), a `Grade`, or a
+            mapping with `score` and, if you like, `feedback` and `prediction`.
+
+    Returns:
+        A `Grade` whose score is a finite `float`.
+
+    Raises:
+        TypeError: another type, which the message names; `[1.0]` is a list and no number.
+        ValueError: a score that is not finite, or a mapping without `score` or with other keys.
+
+    >>> as_grade({"score": 1, "feedback": "Well done."})
+    Grade(score=1.0, prediction='', feedback='Well done.')
+    """
+    if isinstance(value, FailedGrade):
+        return value
+    if isinstance(value, Grade):
+        fields: Mapping[str, Any] = value._asdict()
+    elif isinstance(value, Mapping):
+        fields = value
+        if "score" not in fields or not set(fields) <= _FIELDS:
+            raise PGPOValueError(
+                "a reward that returns a mapping must give it 'score' and may give it 'feedback' "
+                f"and 'prediction', got the keys {sorted(map(str, fields))}"
+            )
+    else:
+        fields = {"score": value}
+    texts = {}
+    for name in ("prediction", "feedback"):
+        text = fields.get(name, "")
+        if not isinstance(text, str):
+            raise PGPOTypeError(f"the {name} of a reward must be a str, got {_described(text)}")
+        texts[name] = text
+    return Grade(_number(fields["score"]), **texts)
+
+
+def _number(value: Any) -> float:
+    # NumPy's and JAX's scalars and arrays of shape ().
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        value = value.item()
+    if not isinstance(value, int | float):
+        raise PGPOTypeError(
+            "a reward must return a number, a Grade or a mapping with 'score', "
+            f"got {_described(value)}"
+        )
+    if not math.isfinite(value):
+        raise PGPOValueError(f"the score of a reward must be finite, got {value!r}")
+    return float(value)
+
+
+def _described(value: Any) -> str:
+    kind, shape = type(value).__name__, getattr(value, "shape", None)
+    if shape is not None:
+        return f"{kind} of shape {shape}"
+    # Whoever wrote `async def` sees at once what is wrong.
+    return kind if kind == "coroutine" else f"{kind}: {repr(value)[:80]}"

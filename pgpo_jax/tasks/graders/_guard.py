@@ -1,0 +1,144 @@
+import logging
+import queue
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pgpo_jax.errors import PGPOError, PGPORuntimeError, PGPOValueError
+from pgpo_jax.tasks._grading import Grade
+from pgpo_jax.tasks._question import Question
+from pgpo_jax.tasks._task import Task
+from pgpo_jax.tasks.graders._as_grade import as_grade
+from pgpo_jax.tasks.graders._base import FailedGrade, Grader, TimedOutGrade
+
+_log = logging.getLogger("pgpo_jax")
+# More failures of one call are only counted.
+_LINES = 3
+
+
+def grade_all(
+    grader: Task | Grader,
+    questions: Sequence[Question],
+    responses: Sequence[str],
+    *,
+    timeout: float = 10.0,
+) -> tuple[list[Grade], int]:
+    """The grades of many responses; a row that cannot be graded does not stop the run.
+
+    A row fails if the reward raises, or returns something that is no grade (see `as_grade`); then
+    it has the score 0.0 and is counted, and the first few of a call are logged with the id of the
+    question. But where every row of several failed, the reward is broken, and this stops.
+
+    Rows are graded in a thread other than the caller's, in which Python allows no signal handlers:
+    a reward that sets an alarm for itself needs `timeout` instead.
+
+    Args:
+        grader: a grader, or a task that grades; one with a method `grade_many` is called once.
+        questions: one for each response.
+        responses: the decoded responses.
+        timeout: seconds that one row may take. A Python function cannot be interrupted, so one
+            that takes longer stops the run. A grader with `grade_many` keeps a limit of its own.
+
+    Returns:
+        One grade for each response, and how many rows failed.
+
+    Raises:
+        ValueError: if there is not one question for each response.
+        RuntimeError: if all of at least two rows failed, or one took longer than `timeout`.
+
+    >>> def reward(question, response):
+    ...     return 1 / len(response)
+    >>> question = Question("q", "", "", "Why?", "")
+    >>> grades, failures = grade_all(reward, [question] * 2, ["", "ab"])
+    >>> [grade.score for grade in grades], failures
+    ([0.0, 0.5], 1)
+    """
+    if len(questions) != len(responses):
+        raise PGPOValueError(
+            "there must be one question for each response, "
+            f"got {len(questions)} and {len(responses)}"
+        )
+    grades = grade_rows(grader, questions, responses, timeout)
+    failed = [i for i, grade in enumerate(grades) if isinstance(grade, FailedGrade)]
+    for i in failed[:_LINES]:
+        _log.warning("question %s was not graded: %s", questions[i].id, grades[i].feedback)
+    if len(failed) > _LINES:
+        _log.warning("%d more responses were not graded", len(failed) - _LINES)
+    broken = [grade for grade in grades if _is_broken(grade)]
+    if len(broken) == len(grades) >= 2:
+        raise PGPORuntimeError(
+            f"none of {len(grades)} responses could be graded, so the grader does not work; the "
+            f"last failure, question {questions[-1].id}: {grades[-1].feedback}"
+        )
+    return grades, len(failed)
+
+
+def _is_broken(grade: Grade) -> bool:
+    return isinstance(grade, FailedGrade) and not isinstance(grade, TimedOutGrade)
+
+
+def grade_rows(
+    grader: Task | Grader, questions: Sequence[Question], responses: Sequence[str], timeout: float
+) -> list[Grade]:
+    """As `grade_all`, but failed rows are neither logged nor counted."""
+    many = getattr(grader, "grade_many", None)
+    if many is not None:
+        grades = list(map(as_grade, many(questions, responses)))
+        if len(grades) != len(responses):
+            raise PGPOValueError(
+                f"grade_many must return one grade for each of {len(responses)} responses, "
+                f"got {len(grades)}"
+            )
+        return grades
+    function = grader.grade if isinstance(grader, Task) else grader
+    return _in_a_thread(function, questions, responses, timeout)
+
+
+def _in_a_thread(
+    function: Callable[..., Any],
+    questions: Sequence[Question],
+    responses: Sequence[str],
+    timeout: float,
+) -> list[Grade]:
+    """One thread for all rows, so that the limit of a row costs next to nothing."""
+    done: queue.SimpleQueue[Grade | BaseException] = queue.SimpleQueue()
+    stopped = threading.Event()
+
+    def work() -> None:
+        for question, response in zip(questions, responses, strict=True):
+            if stopped.is_set():
+                return
+            try:
+                done.put(as_grade(function(question, response)))
+            except Exception as error:
+                done.put(FailedGrade(0.0, "", _words(error)))
+            except BaseException as error:
+                # `sys.exit()` in a reward means the run, not this thread.
+                done.put(error)
+                return
+
+    threading.Thread(target=work, name="pgpo-grader", daemon=True).start()
+    grades: list[Grade] = []
+    try:
+        while len(grades) < len(questions):
+            grade = done.get(timeout=timeout)
+            if isinstance(grade, BaseException):
+                raise grade
+            grades.append(grade)
+    except queue.Empty:
+        raise PGPORuntimeError(
+            f"the reward took longer than GraderConfig.timeout = {timeout:g} s on question "
+            f"{questions[len(grades)].id}; a Python function cannot be interrupted, so the run "
+            "stops"
+        ) from None
+    finally:
+        stopped.set()
+    return grades
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, PGPOError):
+        return str(error)
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({frame.filename}, line {frame.lineno})"

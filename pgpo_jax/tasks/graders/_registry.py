@@ -1,0 +1,80 @@
+from collections.abc import Callable, Mapping
+
+from pgpo_jax.errors import PGPOValueError
+from pgpo_jax.tasks._files import is_object_spec, load_object
+from pgpo_jax.tasks.graders._base import Grader
+from pgpo_jax.tasks.graders._code import CodeGrader
+from pgpo_jax.tasks.graders._config import GraderConfig
+from pgpo_jax.tasks.graders._exact import exact, letter
+from pgpo_jax.tasks.graders._function import FunctionGrader
+from pgpo_jax.tasks.graders._math import MathGrader
+from pgpo_jax.tasks.graders._numeric import NumericGrader
+from pgpo_jax.tasks.graders._weighted import WeightedGrader, parse_weights
+
+# Called with the settings; whatever is missing for a grader must be found out then.
+GRADERS: dict[str, Callable[[GraderConfig], Grader]] = {
+    "auto": lambda settings: exact,
+    "letter": lambda settings: letter,
+    "exact": lambda settings: exact,
+    "numeric": NumericGrader,
+    "math": MathGrader,
+    "code": CodeGrader,
+}
+
+
+def make_grader(spec: str | None = None, settings: GraderConfig | None = None) -> Grader:
+    """A grader by name.
+
+    Args:
+        spec: a name of `GRADERS`, a function of yours as `FILE.py:NAME`, or several with weights
+            as `NAME=WEIGHT,NAME=WEIGHT`; `None` is `settings.name`.
+        settings: tolerances and limits; the defaults if `None`.
+
+    Returns:
+        The grader.
+
+    Raises:
+        ValueError: if `spec` is none of these, or its file does not define what it names.
+        FileNotFoundError: if its file does not exist.
+        ImportError: if the grader needs an extra that is not installed.
+
+    >>> grader = make_grader("exact=0.8,letter=0.2")
+    >>> from pgpo_jax.tasks import Question
+    >>> grader(Question("q", "", "", "Which?", "B"), "<answer>B</answer>").score
+    1.0
+    """
+    settings = GraderConfig() if settings is None else settings
+    spec = settings.name if spec is None else spec
+    weights = parse_weights(spec) if "," in spec or "=" in spec else None
+    return _single(spec, settings) if weights is None else weighted(weights, settings)
+
+
+def weighted(weights: Mapping[str, float], settings: GraderConfig | None = None) -> WeightedGrader:
+    """Several graders with weights, by name.
+
+    Args:
+        weights: the weight of each name, which is one of `GRADERS` or `FILE.py:NAME`.
+        settings: shared by all.
+
+    Returns:
+        The grader of their weighted sum; see `WeightedGrader`.
+
+    Raises:
+        ValueError: as of `make_grader`, or if there is no weight, or one is zero or not finite.
+
+    >>> grader = weighted({"exact": 2.0})
+    """
+    settings = GraderConfig() if settings is None else settings
+    parts = [(_single(name, settings), weight) for name, weight in weights.items()]
+    return WeightedGrader(parts, timeout=settings.timeout)
+
+
+def _single(name: str, settings: GraderConfig) -> Grader:
+    if is_object_spec(name):
+        return FunctionGrader(load_object(name), name)
+    if name not in GRADERS:
+        raise PGPOValueError(
+            f"GraderConfig.name must be one of {list(GRADERS)}, FILE.py:NAME, or several as "
+            f"NAME=WEIGHT,NAME=WEIGHT, got {name!r}"
+        )
+    return GRADERS[name](settings)
