@@ -23,8 +23,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +33,15 @@ import numpy as np
 from flax import nnx
 
 from benchmarks._record import add_json_flag, in_turns, ratio, report
-from pgpo_jax.models import Qwen3, Qwen3Config, Samples, _generate, sample, save_pretrained
-from pgpo_jax.models._layers import LayerWeights
-from pgpo_jax.models._step_weights import step_weights
+from pgpo_jax.models import (
+    LayerWeights,
+    Qwen3,
+    Qwen3Config,
+    Samples,
+    sample,
+    save_pretrained,
+    step_weights,
+)
 
 MODULE = "benchmarks.sampler"
 
@@ -196,25 +201,34 @@ def beside_hugging_face(
 def prefill_gflop(model: Qwen3, args: argparse.Namespace, samples: int) -> float:
     """The compiler's count for one prompt up to the first token of its `samples` responses."""
     graphdef, params = nnx.split(model, nnx.Param)
-    settings = _generate.Settings(args.new, samples, False, False, (args.vocab - 1,), 0)
+
+    @jax.jit
+    def first_token(params: Any, tokens: jax.Array, keys: jax.Array) -> Samples:
+        return sample(
+            nnx.merge(graphdef, params),
+            tokens,
+            jnp.ones_like(tokens),
+            keys,
+            max_new_tokens=1,
+            eos_id=args.vocab - 1,
+            pad_id=0,
+            samples_per_prompt=samples,
+        )
+
     tokens = jax.ShapeDtypeStruct((1, args.prompt), jnp.int32)
-    mask = jax.ShapeDtypeStruct((1, args.prompt), jnp.bool_)
-    one = jax.ShapeDtypeStruct((), jnp.float32)
     keys = jax.random.split(jax.random.key(0), samples)
-    lowered = _generate.begin.lower(graphdef, settings, params, one, one, tokens, mask, keys)
-    analysis = lowered.compile().cost_analysis()
+    analysis = first_token.lower(params, tokens, keys).compile().cost_analysis()
     assert analysis is not None, "this backend does not count operations"
     return analysis["flops"] / 1e9
 
 
-@contextmanager
-def every_row_kept() -> Iterator[None]:
-    fewest = _generate._FEWEST_ROWS
-    _generate._FEWEST_ROWS = sys.maxsize
-    try:
-        yield
-    finally:
-        _generate._FEWEST_ROWS = fewest
+def every_row_kept(
+    model: Qwen3, args: argparse.Namespace, tokens: np.ndarray, **kw: Any
+) -> Callable[[], Samples]:
+    """The same sampling as one program: no row can be left behind there."""
+    graphdef, params = nnx.split(model, nnx.Param)
+    run = jax.jit(lambda params, tokens: sampler(nnx.merge(graphdef, params), args, tokens, **kw)())
+    return lambda: run(params, tokens)
 
 
 def tail(model: Qwen3, args: argparse.Namespace, tokens: np.ndarray) -> dict[str, Any]:
@@ -222,12 +236,9 @@ def tail(model: Qwen3, args: argparse.Namespace, tokens: np.ndarray) -> dict[str
     # Eight ids end a response: the mean length is an eighth of the vocabulary, the longest of many
     # rows several times that.
     ends = tuple(range(args.vocab - 8, args.vocab))
-    run = sampler(model, args, tokens, max_new_tokens=args.tail, eos_id=ends)
-
-    def kept() -> Samples:
-        with every_row_kept():
-            return run()
-
+    settings = {"max_new_tokens": args.tail, "eos_id": ends}
+    run = sampler(model, args, tokens, **settings)
+    kept = every_row_kept(model, args, tokens, **settings)
     seconds = in_turns({"dropped": run, "kept": kept}, args.repeats)
     one, other = run(), kept()
     lengths = np.asarray(jnp.sum(one.mask, axis=1))

@@ -14,8 +14,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from pgpo_jax import multiplier
-from pgpo_jax._reduce import REDUCTIONS, mean_over
 from pgpo_jax.errors import PGPOValueError
+from pgpo_jax.information import REDUCTIONS, mean_over
 from pgpo_jax.training import (
     PRESETS,
     Experience,

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from experiments._estimators_moments import FEEDBACK_ONLY
-from pgpo_jax.distillation._divergence import on_support
+from pgpo_jax.distillation import on_support
 from pgpo_jax.information import ESTIMATORS
 
 LARGEST_LOGIT = 20.0

@@ -12,6 +12,7 @@ Reduction = Literal["sequence_mean", "token_mean", "sequence_sum"]
 Mask = Shaped[Array, "B T"]
 SequenceMask = Shaped[Array, "B"]
 REDUCTIONS = ("sequence_mean", "token_mean", "sequence_sum")
+"""What `reduction` may be, in every function that has such an argument."""
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -58,8 +59,32 @@ def mean_of(total: Float[Array, ""], count: Shaped[Array, ""]) -> Float[Array, "
 def mean_over(
     per_token: Float[Array, "B T"],
     mask: Mask,
-    sequence_mask: SequenceMask | None,
-    reduction: str,
+    sequence_mask: SequenceMask | None = None,
+    reduction: str = "sequence_mean",
 ) -> Float[Array, ""]:
-    """The mean of `reduction` over one whole batch; see `pooled`."""
+    """The mean of a number per token over one whole batch, as the estimators of I take it.
+
+    Unlike the loss (`pgpo_jax.distillation.aggregate`), the mean is over the sequences that have a
+    token, not over all of them.
+
+    Args:
+        per_token: a number for each token, for example nats from a row of `ESTIMATORS`.
+        mask: response tokens (nonzero: counts). Off the mask anything may stand.
+        sequence_mask: sequences that count; all of them if omitted.
+        reduction: `"sequence_mean"`, `"token_mean"` or `"sequence_sum"`, see
+            `pgpo_jax.information.entropy_gain`.
+
+    Returns:
+        The mean, float32 (float64 for float64 numbers); 0 if nothing counts.
+
+    Raises:
+        ValueError: unknown reduction.
+
+    >>> import jax.numpy as jnp, pgpo_jax as pgpo
+    >>> values, mask = jnp.array([[1.0, 3.0], [5.0, jnp.nan]]), jnp.array([[1, 1], [1, 0]])
+    >>> float(pgpo.information.mean_over(values, mask))
+    3.5
+    >>> float(pgpo.information.mean_over(values, mask, reduction="token_mean"))
+    3.0
+    """
     return mean_of(*pooled(per_token, mask, sequence_mask, reduction))

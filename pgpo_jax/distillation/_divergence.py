@@ -69,7 +69,31 @@ def on_support(
     support: str,
     k: int,
 ) -> tuple[Float[Array, "*batch C"], Float[Array, "*batch C"]]:
-    """Log-probabilities of both sides on the student's k most likely words (or all)."""
+    """Log-probabilities of student and teacher on the words that `divergence` compares.
+
+    Args:
+        student_logits: logits of the student, any float dtype.
+        teacher_logits: logits of the teacher at the same tokens.
+        support: `"full"` vocabulary; `"topk_tail"`: the student's k most likely words, then one
+            column with the rest; `"topk"`: those words, renormalised.
+        k: words kept by the top-k supports; at or above V they equal `"full"`.
+
+    Returns:
+        Two arrays in nats, in float32 or wider; C is V, k + 1 or k. The lowest of equally likely
+        words is kept.
+
+    Raises:
+        ValueError: unknown support, or k below 1.
+
+    >>> import jax.numpy as jnp, pgpo_jax as pgpo
+    >>> student, teacher = jnp.log(jnp.array([[0.5, 0.25, 0.25], [0.1, 0.2, 0.7]]))
+    >>> p, q = pgpo.distillation.on_support(student, teacher, "topk_tail", 1)
+    >>> [round(float(x), 2) for x in jnp.exp(q)]
+    [0.1, 0.9]
+    """
+    check_choice("support", support, ("full", "topk_tail", "topk"))
+    if k < 1 and support != "full":
+        raise PGPOValueError(f"k must be at least 1 for support={support!r}, got {k!r}.")
     if support == "full" or k >= student_logits.shape[-1]:
         return log_probs(student_logits), log_probs(teacher_logits)
     indices = most_likely(student_logits, k)

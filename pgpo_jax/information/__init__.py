@@ -1,5 +1,6 @@
 """Estimators of how much the feedback tells about the next token, in nats."""
 
+from pgpo_jax._reduce import REDUCTIONS as REDUCTIONS, mean_over as mean_over
 from pgpo_jax.information._contrast import outcome_contrast as outcome_contrast
 from pgpo_jax.information._entropy import entropy_gain as entropy_gain, entropy_gain_per_token
 from pgpo_jax.information._js import js_gain as js_gain, js_gain_per_token

@@ -1,7 +1,14 @@
 """Qwen3 in Flax NNX, its Hugging Face files, its sampler and its tokenizer."""
 
+from pgpo_jax.models._chat import (
+    render_chat as render_chat,
+    render_messages as render_messages,
+)
 from pgpo_jax.models._config import Qwen3Config as Qwen3Config
-from pgpo_jax.models._layers import check_attention as check_attention
+from pgpo_jax.models._layers import (
+    LayerWeights as LayerWeights,
+    check_attention as check_attention,
+)
 from pgpo_jax.models._load import load_pretrained as load_pretrained
 from pgpo_jax.models._lora import (
     LORA_TARGETS as LORA_TARGETS,
@@ -12,7 +19,8 @@ from pgpo_jax.models._lora import (
     with_lora as with_lora,
     zero_deltas as zero_deltas,
 )
-from pgpo_jax.models._qwen3 import Qwen3 as Qwen3, abstract_params as abstract_params
+from pgpo_jax.models._params import abstract_params as abstract_params, shardings as shardings
+from pgpo_jax.models._qwen3 import Qwen3 as Qwen3
 from pgpo_jax.models._sample import Samples as Samples, sample as sample
 from pgpo_jax.models._save import save_pretrained as save_pretrained
 from pgpo_jax.models._shapes import QWEN3_SHAPES as QWEN3_SHAPES
@@ -20,11 +28,10 @@ from pgpo_jax.models._sharding import (
     SHARDING_RULES as SHARDING_RULES,
     make_mesh as make_mesh,
     partition_spec as partition_spec,
-    shardings as shardings,
 )
+from pgpo_jax.models._step_weights import StepWeights as StepWeights, step_weights as step_weights
 from pgpo_jax.models._tokenizer import (
     decode as decode,
     encode as encode,
     load_tokenizer as load_tokenizer,
-    render_chat as render_chat,
 )

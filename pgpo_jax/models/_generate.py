@@ -12,7 +12,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from pgpo_jax.models._cache import Cache, Prompt, start_cache
-from pgpo_jax.models._choose import invert, nucleus
+from pgpo_jax.models._choose import invert, likeliest, nucleus
 from pgpo_jax.models._decode import decode_step, prefill
 from pgpo_jax.models._qwen3 import Qwen3
 from pgpo_jax.models._sharding import axis_parts, constrain
@@ -36,6 +36,7 @@ class Settings(NamedTuple):
     filtered: bool
     eos: tuple[int, ...]
     pad: int
+    top_k: int | None = None
 
 
 class Buffers(NamedTuple):
@@ -192,7 +193,9 @@ def _emit(
         token = jnp.argmax(logprobs, axis=-1)
     else:
         number = jax.lax.dynamic_index_in_dim(state.numbers, state.step, axis=1, keepdims=False)
-        token = invert(nucleus(logprobs, top_p) if settings.filtered else logprobs, number)
+        # What is recorded stays the whole distribution's.
+        kept = logprobs if settings.top_k is None else likeliest(logprobs, settings.top_k)
+        token = invert(nucleus(kept, top_p) if settings.filtered else kept, number)
     chosen = jnp.take_along_axis(logprobs, token[:, None], axis=1)[:, 0]
     token = jnp.where(state.done, settings.pad, token.astype(jnp.int32))
     row = Buffers(token, jnp.where(state.done, 0.0, chosen), ~state.done)

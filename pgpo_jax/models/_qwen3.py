@@ -313,17 +313,3 @@ def attention_mask(mask: Bool[Array, "B T"]) -> Bool[Array, "B 1 T T"]:
     """
     causal = jnp.tril(jnp.ones((mask.shape[1], mask.shape[1]), jnp.bool_))
     return causal[None, None] & mask[:, None, None, :]
-
-
-def abstract_params(config: Qwen3Config, param_dtype: Any = jnp.float32) -> Any:
-    """The parameters' tree of shapes and dtypes, without a byte allocated.
-
-    Args:
-        config: the shape.
-        param_dtype: dtype of the weights.
-
-    Returns:
-        `nnx.split(model, nnx.Param)[1]` with `jax.ShapeDtypeStruct` leaves.
-    """
-    model = nnx.eval_shape(lambda: Qwen3(config, rngs=nnx.Rngs(0), param_dtype=param_dtype))
-    return nnx.split(model, nnx.Param)[1]

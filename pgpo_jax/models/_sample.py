@@ -22,8 +22,8 @@ class Samples(NamedTuple):
     tokens: Int[Array, "R N"]
     """Token ids; `pad_id` after the end."""
     logprobs: Float[Array, "R N"]
-    """Log-probability of each token in nats, under the unfiltered tempered distribution; 0 after
-    the end."""
+    """Log-probability of each token in nats, under the tempered distribution before `top_k` and
+    `top_p`; 0 after the end."""
     mask: Bool[Array, "R N"]
     """True at the tokens of the response, the end token included."""
 
@@ -37,20 +37,24 @@ def sample(
     max_new_tokens: int,
     temperature: float | int | np.floating | Float[Array, ""] = 1.0,
     top_p: float | int | np.floating | Float[Array, ""] = 1.0,
+    top_k: int | None = None,
     eos_id: int | Sequence[int],
     pad_id: int,
     samples_per_prompt: int = 1,
 ) -> Samples:
-    """Samples responses: softmax(logits / temperature), cut to the nucleus of mass `top_p`.
+    """Samples responses: softmax(logits / temperature), cut to `top_k` tokens, then to `top_p`.
 
     The prompts go through the model once, and their keys and values are kept once, however many
     samples each gets. The random numbers of a row depend on its own key only (`key` folded with
     the row's number), so a row's response does not depend on what else is in the batch. Other
     values of `temperature` and `top_p` do not recompile, except that greedy, full and nucleus
-    sampling are three programs.
+    sampling are three programs. Each value of `top_k` is a program of its own.
 
-    The nucleus is the smallest set of the likeliest tokens whose probability reaches `top_p`
-    (arXiv:1904.09751); tokens exactly as likely as its last member belong to it.
+    The filters act in the order of Hugging Face's `generate`. First only the `top_k` likeliest
+    tokens are kept, and with them every token exactly as likely as the last of them; their
+    probabilities are renormalised. Then the nucleus is taken: the smallest set of the likeliest
+    tokens whose probability reaches `top_p` (arXiv:1904.09751); tokens exactly as likely as its
+    last member belong to it. The recorded log-probabilities are those before either filter.
 
     Args:
         model: the model.
@@ -61,6 +65,7 @@ def sample(
         temperature: divides the logits; 0 takes the likeliest token, and `logprobs` are then those
             of temperature 1.
         top_p: in (0, 1]; 1 keeps all tokens.
+        top_k: at least 1; None, or the size of the vocabulary and above, keeps all tokens.
         eos_id: the id, or ids, that end a response.
         pad_id: fills `tokens` after the end.
         samples_per_prompt: G, responses per prompt.
@@ -91,6 +96,7 @@ def sample(
         ("samples_per_prompt", samples_per_prompt, 1, None),
         ("pad_id", pad_id, 0, vocabulary),
         *(("eos_id", value, 0, vocabulary) for value in eos),
+        *(() if top_k is None else (("top_k", top_k, 1, None),)),
     ):
         _check_int(name, value, low, high)
     if not eos:
@@ -104,13 +110,17 @@ def sample(
             f"key must be one key or one per row, {rows} = {prompt_tokens.shape[0]} prompts x "
             f"{samples_per_prompt} samples; got shape {key.shape}."
         )
+    greedy = not isinstance(temperature, Tracer) and float(temperature) == 0.0
+    # Where it changes nothing there is no other program for it.
+    limited = top_k is not None and top_k < vocabulary and not greedy
     settings = Settings(
         steps=int(max_new_tokens),
         samples=int(samples_per_prompt),
-        greedy=not isinstance(temperature, Tracer) and float(temperature) == 0.0,
+        greedy=greedy,
         filtered=isinstance(top_p, Tracer) or float(top_p) < 1.0,
         eos=tuple(int(value) for value in eos),
         pad=int(pad_id),
+        top_k=int(top_k) if limited and top_k is not None else None,
     )
     return Samples(
         *generate(

@@ -8,7 +8,6 @@ from types import MappingProxyType
 from typing import Any
 
 import jax
-from flax import nnx
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from pgpo_jax.errors import PGPOValueError
@@ -176,28 +175,3 @@ def constrain(
                 f"{' x '.join(SHARDING_RULES[name or ''])} = {parts}."
             )
     return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, partition_spec(axes, mesh)))
-
-
-def shardings(config_or_params: Any, mesh: Mesh) -> Any:
-    """Where each parameter lives: a tree of `NamedSharding` of the parameters' own structure.
-
-    Args:
-        config_or_params: a config, or `nnx.split(model, nnx.Param)[1]` (arrays or abstract).
-        mesh: the mesh.
-
-    Returns:
-        The tree, fit for `jax.device_put` and for the shardings of `jax.jit`.
-
-    Raises:
-        ValueError: the mesh does not fit the model (only checked when a config is given).
-    """
-    if isinstance(config_or_params, Qwen3Config):
-        from pgpo_jax.models._qwen3 import abstract_params
-
-        check_mesh(config_or_params, mesh)
-        config_or_params = abstract_params(config_or_params)
-    return jax.tree.map(
-        lambda param: param.replace(NamedSharding(mesh, partition_spec(param.axes, mesh))),
-        config_or_params,
-        is_leaf=lambda leaf: isinstance(leaf, nnx.Variable),
-    )

@@ -1,17 +1,13 @@
-"""The tokenizer of a model folder, and chats in which text stays text."""
+"""The tokenizer of a model folder."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
 from pgpo_jax.models._load import find_folder
-
-# Stand-ins for the contents while the template is rendered; no template writes them by itself.
-_SYSTEM, _USER = "PGPOsystemCONTENT", "PGPOuserCONTENT"
 
 
 def load_tokenizer(folder: str | os.PathLike[str]) -> Any:
@@ -53,66 +49,6 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> Any:
     return tokenizer
 
 
-def render_chat(tokenizer: Any, system: str | None, user: str) -> list[int]:
-    """Token ids of a chat up to where the answer begins, by the folder's own template.
-
-    The contents are inert: special tokens spelt out in them ("<|im_start|>", say) are encoded as
-    the characters they are, so text can open no turn. The template is rendered around stand-ins
-    and only its own special tokens are taken as such; everything between two of them, template
-    and content alike, is encoded in one piece, which gives the ids of `apply_chat_template` for
-    contents without special tokens. Lone surrogates, which no tokenizer can encode, become U+FFFD.
-
-    Args:
-        tokenizer: from `load_tokenizer`.
-        system: the system message; None or "" for none.
-        user: the user's message.
-
-    Returns:
-        Ids, ending with the generation prompt; thinking is switched off where a template asks.
-
-    Raises:
-        ValueError: the tokenizer has no chat template, or its template loses a message.
-    """
-    if not getattr(tokenizer, "chat_template", None):
-        raise PGPOValueError(
-            "The tokenizer has no chat template (chat_template.jinja, or chat_template in "
-            "tokenizer_config.json); a chat cannot be rendered."
-        )
-    contents = {_USER: user}
-    if system:
-        contents[_SYSTEM] = system
-    # Blanks around a stand-in show whether the template trims, and so must the content be.
-    messages = [{"role": "user", "content": f" {_USER} "}]
-    if system:
-        messages.insert(0, {"role": "system", "content": f" {_SYSTEM} "})
-    text = tokenizer.apply_chat_template(
-        messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
-    )
-    for mark, content in contents.items():
-        if mark not in text:
-            role = "user" if mark == _USER else "system"
-            raise PGPOValueError(f"The chat template leaves the {role} message out.")
-        if f" {mark} " in text:
-            text = text.replace(f" {mark} ", mark)
-        else:
-            contents[mark] = content.strip()
-
-    special = {
-        token.content: id for id, token in tokenizer.added_tokens_decoder.items() if token.special
-    }
-    cuts = [_SYSTEM, _USER, *sorted(special, key=len, reverse=True)]
-    ids: list[int] = []
-    pending = ""
-    for piece in re.split(f"({'|'.join(map(re.escape, cuts))})", text):
-        if piece in special:
-            ids += encode(tokenizer, pending)
-            ids.append(special[piece])
-            pending = ""
-        else:
-            pending += contents.get(piece, piece)
-    return ids + encode(tokenizer, pending)
-
-
 def encode(tokenizer: Any, text: str) -> list[int]:
     """Token ids of plain text: nothing added, no special token recognised.
 
@@ -123,8 +59,7 @@ def encode(tokenizer: Any, text: str) -> list[int]:
     Returns:
         Ids.
     """
-    text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+    return tokenizer.encode(encodable(text), add_special_tokens=False, split_special_tokens=True)
 
 
 def decode(tokenizer: Any, ids: Sequence[int]) -> str:
@@ -138,3 +73,8 @@ def decode(tokenizer: Any, ids: Sequence[int]) -> str:
         The text, blanks as they are.
     """
     return tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+def encodable(text: str) -> str:
+    """The same text with U+FFFD for every lone surrogate, which no tokenizer can encode."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

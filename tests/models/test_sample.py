@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 from pgpo_jax.models import _cache, _generate as module, _step_weights, sample
-from pgpo_jax.models._choose import invert, nucleus
+from pgpo_jax.models._choose import invert, likeliest, nucleus
 
 EOS, PAD = 5, 0
 
@@ -160,6 +160,106 @@ def test_top_p_keeps_to_the_nucleus(tiny_model, prompts, key, forward):
         assert kept[np.asarray(out.tokens[:, 0])].all() == (top_p < 1)
 
 
+def truncated(chance, top_k, top_p):
+    """The distribution that is drawn from, with a sort: top-k, renormalised, then top-p."""
+    order = np.argsort(-chance, kind="stable")
+    kept = np.zeros_like(chance)
+    kept[order[:top_k]] = chance[order[:top_k]]
+    kept /= kept.sum()
+    needed = np.searchsorted(np.cumsum(kept[order]), top_p) + 1
+    kept[order[needed:]] = 0
+    return kept / kept.sum()
+
+
+@pytest.mark.parametrize(("top_k", "top_p"), [(5, 1.0), (8, 0.7), (31, 1.0)])
+def test_top_k_draws_from_the_truncated_distribution(tiny_model, prompts, forward, top_k, top_p):
+    tokens, mask = (x[:1] for x in prompts)
+    count = 4000
+    chance = np.exp(np.asarray(forward(tiny_model, tokens, mask)[0, -1], np.float64))
+    want = truncated(chance, top_k, top_p)
+
+    def chi_square(**kw):
+        """Over the tokens that may be drawn; infinite if another one was."""
+        out = draw(
+            tiny_model,
+            (tokens, mask),
+            jax.random.key(3),
+            max_new_tokens=1,
+            samples_per_prompt=count,
+            **kw,
+        )
+        seen = np.bincount(np.asarray(out.tokens[:, 0]), minlength=32)
+        drawn = np.asarray(out.tokens[:, 0])
+        # Recorded is the whole distribution, not the truncated one.
+        np.testing.assert_allclose(out.logprobs[:, 0], np.log(chance[drawn]), atol=2e-5)
+        if seen[want == 0].any():
+            return np.inf
+        likely = want * count > 5
+        expected = np.append(want[likely], want[~likely].sum()) * count
+        seen = np.append(seen[likely], seen[~likely].sum())
+        return ((seen - expected) ** 2 / np.maximum(expected, 1)).sum()
+
+    freedom = (want * count > 5).sum()
+    bound = freedom + 5 * np.sqrt(2 * freedom)
+    assert chi_square(top_k=top_k, top_p=top_p) < bound
+    # The controls: neither filter, or another number.
+    assert chi_square() > bound
+    assert chi_square(top_k=top_k + 1 if top_k < 31 else 3, top_p=top_p) > bound
+
+
+def test_top_k_comes_before_top_p():
+    logprobs = jnp.log(jnp.asarray([[0.1, 0.4, 0.2, 0.3]]))
+    chance = np.exp(np.asarray(logprobs, np.float64))[0]
+    first = np.exp(np.asarray(nucleus(likeliest(logprobs, 2), 0.55)))[0]
+    np.testing.assert_array_equal(first > 0, truncated(chance, 2, 0.55) > 0)
+    np.testing.assert_array_equal(first > 0, [False, True, False, False])
+    # The control: in the other order both of the two would stay.
+    other = np.asarray(likeliest(nucleus(logprobs, 0.55), 2))[0]
+    np.testing.assert_array_equal(np.isfinite(other), [False, True, False, True])
+
+
+def test_the_likeliest_and_their_equals_are_kept():
+    rng = np.random.default_rng(0)
+    # Whole numbers: many are equal. One row is certain, one all equal, one underflows.
+    logits = rng.integers(-6, 6, (16, 40)).astype(np.float32)
+    logits[0], logits[1], logits[2] = np.where(np.arange(40) == 3, 0.0, -np.inf), 1.0, 0.0
+    logits[2] = -30.0 * np.arange(40)
+    logprobs = np.asarray(jax.nn.log_softmax(jnp.asarray(logits)))
+    for k in (1, 2, 7, 39, 40):
+        got = np.asarray(likeliest(jnp.asarray(logprobs), k))
+        last = np.sort(logprobs, axis=-1)[:, [-k]]
+        np.testing.assert_array_equal(np.isfinite(got), (logprobs >= last) & np.isfinite(logprobs))
+        np.testing.assert_allclose(np.exp(got).sum(axis=-1), 1.0, rtol=1e-5)
+    # Exactly k where no two are equal.
+    assert np.isfinite(np.asarray(likeliest(jnp.asarray(logprobs[2:3]), 7))).sum() == 7
+
+
+def test_one_likeliest_token_is_greedy(tiny_model, prompts, key):
+    greedy = draw(tiny_model, prompts, key, temperature=0.0)
+    one = draw(tiny_model, prompts, key, top_k=1)
+    np.testing.assert_array_equal(one.tokens, greedy.tokens)
+    np.testing.assert_array_equal(one.logprobs, greedy.logprobs)
+    np.testing.assert_array_equal(
+        draw(tiny_model, prompts, key, temperature=0.0, top_k=3).tokens, greedy.tokens
+    )
+    # The control: two of them are not.
+    assert (draw(tiny_model, prompts, key, top_k=2).tokens != greedy.tokens).any()
+
+
+def test_top_k_of_the_whole_vocabulary_is_none(tiny_model, prompts, key):
+    module.begin.clear_cache()
+    for top_p in (1.0, 0.8):
+        none = draw(tiny_model, prompts, key, top_p=top_p)
+        programs = module.begin._cache_size()
+        for top_k in (32, 33, np.int64(10**6)):
+            out = draw(tiny_model, prompts, key, top_p=top_p, top_k=top_k)
+            jax.tree.map(np.testing.assert_array_equal, out, none)
+        assert module.begin._cache_size() == programs
+        # The control: one token fewer is another program.
+        draw(tiny_model, prompts, key, top_p=top_p, top_k=31)
+        assert module.begin._cache_size() == programs + 1
+
+
 def test_one_program_per_shape(tiny_model, prompts, key):
     programs = (module.begin, module.decode, _cache._wider)
     for program in programs:
@@ -298,6 +398,9 @@ def test_bfloat16(build, tiny_config, prompts, key):
         ({"temperature": float("nan")}, ValueError, "temperature"),
         ({"top_p": 0.0}, ValueError, r"top_p must lie in \(0, 1\], got 0"),
         ({"top_p": 1.5}, ValueError, "top_p.*got 1.5"),
+        ({"top_k": 0}, ValueError, "top_k must be at least 1, got 0"),
+        ({"top_k": 2.0}, TypeError, r"top_k must be an int, got 2\.0"),
+        ({"top_k": True}, TypeError, "top_k must be an int, got True"),
         ({"max_new_tokens": 0}, ValueError, "max_new_tokens must be at least 1, got 0"),
         ({"samples_per_prompt": 0}, ValueError, "samples_per_prompt must be at least 1"),
         ({"eos_id": 32}, ValueError, r"eos_id must be in \[0, 32\).*got 32"),

@@ -1,0 +1,197 @@
+"""Chats by the folder's own template, in which text stays text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pgpo_jax.errors import PGPOTypeError, PGPOValueError
+from pgpo_jax.models._tokenizer import encodable, encode
+
+# Stands for content number N while the template is rendered; no template writes it by itself.
+_STAND_IN = "PGPOcontent{}END"
+_END_OF_THINKING = "</think>"
+
+
+class _Turn(NamedTuple):
+    role: str
+    content: str
+
+
+def render_chat(tokenizer: Any, system: str | None, user: str) -> list[int]:
+    """Token ids of a question up to where the answer begins: `render_messages`, without thinking.
+
+    Args:
+        tokenizer: from `load_tokenizer`.
+        system: the system message; None or "" for none.
+        user: the user's message.
+
+    Returns:
+        Ids, ending with the generation prompt; thinking is switched off where a template asks.
+
+    Raises:
+        ValueError: see `render_messages`.
+    """
+    turns = [_Turn("system", system)] if system else []
+    return render_messages(tokenizer, [*turns, _Turn("user", user)])
+
+
+def render_messages(
+    tokenizer: Any, messages: Sequence[Any], *, thinking: bool = False
+) -> list[int]:
+    """Token ids of a chat up to where the next answer begins, by the folder's own template.
+
+    The contents are inert: special tokens spelt out in them ("<|im_start|>", say) are encoded as
+    the characters they are, so text can open no turn. The template is rendered around stand-ins
+    and only its own special tokens are taken as such; everything between two of them, template
+    and content alike, is encoded in one piece, which gives the ids of `apply_chat_template` for
+    contents without special tokens. An added token that the folder does not call special
+    (`<think>` of Qwen3) is one token in contents too. Lone surrogates become U+FFFD.
+
+    The template is rendered once more with the contents themselves. It may cut blanks off their
+    ends, and the thinking ("... </think>") off an assistant's; any other difference is an error.
+
+    Args:
+        tokenizer: from `load_tokenizer`.
+        messages: the turns, at least one: objects with `role` and `content` (such as
+            `pgpo_jax.tasks.Message`), or mappings with these keys. Both are strings.
+        thinking: what the template is told as `enable_thinking`. A template that does not ask
+            renders the same for both.
+
+    Returns:
+        Ids, ending with the generation prompt.
+
+    Raises:
+        TypeError: a message without a role and a content that are strings.
+        ValueError: no message or no chat template; a chat that the template refuses; a message
+            that it leaves out, or whose content changes more of the text than itself.
+    """
+    turns = [_turn(message, number) for number, message in enumerate(messages)]
+    if not turns:
+        raise PGPOValueError("messages must hold at least one message, got none.")
+    if not getattr(tokenizer, "chat_template", None):
+        raise PGPOValueError(
+            "The tokenizer has no chat template (chat_template.jinja, or chat_template in "
+            "tokenizer_config.json); a chat cannot be rendered."
+        )
+    stand_ins = [
+        turn._replace(content=_STAND_IN.format(number)) for number, turn in enumerate(turns)
+    ]
+    names = [turn.content for turn in stand_ins]
+    pieces = re.split(f"({'|'.join(names)})", _by_template(tokenizer, stand_ins, thinking))
+    literals, order = pieces[::2], [names.index(piece) for piece in pieces[1::2]]
+    for number, turn in enumerate(turns):
+        if number not in order:
+            raise PGPOValueError(
+                f"The chat template leaves the {turn.role} message out, or rewrites it "
+                f"(message {number + 1} of {len(turns)})."
+            )
+
+    def contents(turns: Sequence[_Turn]) -> list[str] | None:
+        text = _by_template(tokenizer, turns, thinking)
+        return _as_rendered(literals, [turns[number] for number in order], text)
+
+    found = contents(turns)
+    if found is None:
+        for number, turn in enumerate(turns):
+            if contents([*stand_ins[:number], turn, *stand_ins[number + 1 :]]) is None:
+                raise PGPOValueError(
+                    f"The chat template does not write the content of this {turn.role} message as "
+                    "it is, or writes something else around it because of what it says: "
+                    f"{_shortened(turn.content)!r}."
+                )
+        raise PGPOValueError(
+            "The chat template writes something else around the contents of this chat because of "
+            f"what several of them say: {[_shortened(turn.content) for turn in turns]}."
+        )
+    return _encode_pieces(tokenizer, literals, found)
+
+
+def _turn(message: Any, number: int) -> _Turn:
+    def text(name: str) -> str:
+        is_mapping = isinstance(message, Mapping)
+        value = message.get(name) if is_mapping else getattr(message, name, None)
+        if not isinstance(value, str):
+            raise PGPOTypeError(
+                f"messages[{number}] must have a {name} that is a string, got {value!r}."
+            )
+        return value
+
+    return _Turn(text("role"), encodable(text("content")))
+
+
+def _by_template(tokenizer: Any, turns: Sequence[_Turn], thinking: bool) -> str:
+    try:
+        return tokenizer.apply_chat_template(
+            [turn._asdict() for turn in turns],
+            tokenize=False,
+            add_generation_prompt=True,
+            enable_thinking=thinking,
+        )
+    # A template is a program of the folder's: it may raise what it likes.
+    except Exception as error:
+        raise PGPOValueError(
+            f"The chat template refuses a chat of {', '.join(turn.role for turn in turns)}: {error}"
+        ) from error
+
+
+def _as_rendered(literals: Sequence[str], turns: Sequence[_Turn], text: str) -> list[str] | None:
+    """What became of each content in a text of literal, content, literal ...; None if it is not."""
+    if not text.startswith(literals[0]):
+        return None
+    found, place = [], len(literals[0])
+    for turn, literal in zip(turns, literals[1:], strict=True):
+        for content in _forms(turn):
+            if text.startswith(content + literal, place):
+                found.append(content)
+                place += len(content) + len(literal)
+                break
+        else:
+            return None
+    return found if place == len(text) else None
+
+
+def _forms(turn: _Turn) -> Iterator[str]:
+    """What a template may make of a content: the whole, without blanks, without the thinking."""
+    for content in (turn.content, turn.content.rpartition(_END_OF_THINKING)[2]):
+        yield content
+        yield content.strip()
+        yield content.lstrip("\n")
+        yield content.rstrip()
+        yield content.lstrip()
+        if turn.role != "assistant" or not turn.content.rpartition(_END_OF_THINKING)[2].strip():
+            return
+
+
+def _shortened(content: str) -> str:
+    return content if len(content) <= 60 else content[:57] + "..."
+
+
+def _encode_pieces(tokenizer: Any, literals: Sequence[str], contents: Sequence[str]) -> list[int]:
+    """Ids of literal, content, literal ...: special tokens count in literals only."""
+    special = {
+        token.content: (id, token)
+        for id, token in tokenizer.added_tokens_decoder.items()
+        if token.special
+    }
+    cuts = re.compile("|".join(map(re.escape, sorted(special, key=len, reverse=True))) or "(?!)")
+    ids: list[int] = []
+    pending, cut_left = "", False
+
+    def flush(cut_right: bool) -> None:
+        # Such a token takes the blanks beside it.
+        text = pending.lstrip() if cut_left else pending
+        ids.extend(encode(tokenizer, text.rstrip() if cut_right else text))
+
+    for literal, content in zip(literals, [*contents, ""], strict=True):
+        start = 0
+        for match in cuts.finditer(literal):
+            pending += literal[start : match.start()]
+            id, token = special[match[0]]
+            flush(token.lstrip)
+            ids.append(id)
+            pending, cut_left, start = "", token.rstrip, match.end()
+        pending += literal[start:] + content
+    flush(False)
+    return ids

@@ -1,0 +1,51 @@
+"""The tree of a model's parameters: shapes and dtypes, and where each of them lives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding
+
+from pgpo_jax.models._config import Qwen3Config
+from pgpo_jax.models._qwen3 import Qwen3
+from pgpo_jax.models._sharding import check_mesh, partition_spec
+
+
+def abstract_params(config: Qwen3Config, param_dtype: Any = jnp.float32) -> Any:
+    """The parameters' tree of shapes and dtypes, without a byte allocated.
+
+    Args:
+        config: the shape.
+        param_dtype: dtype of the weights.
+
+    Returns:
+        `nnx.split(model, nnx.Param)[1]` with `jax.ShapeDtypeStruct` leaves.
+    """
+    model = nnx.eval_shape(lambda: Qwen3(config, rngs=nnx.Rngs(0), param_dtype=param_dtype))
+    return nnx.split(model, nnx.Param)[1]
+
+
+def shardings(config_or_params: Any, mesh: Mesh) -> Any:
+    """Where each parameter lives: a tree of `NamedSharding` of the parameters' own structure.
+
+    Args:
+        config_or_params: a config, or `nnx.split(model, nnx.Param)[1]` (arrays or abstract).
+        mesh: the mesh.
+
+    Returns:
+        The tree, fit for `jax.device_put` and for the shardings of `jax.jit`.
+
+    Raises:
+        ValueError: the mesh does not fit the model (only checked when a config is given).
+    """
+    if isinstance(config_or_params, Qwen3Config):
+        check_mesh(config_or_params, mesh)
+        config_or_params = abstract_params(config_or_params)
+    return jax.tree.map(
+        lambda param: param.replace(NamedSharding(mesh, partition_spec(param.axes, mesh))),
+        config_or_params,
+        is_leaf=lambda leaf: isinstance(leaf, nnx.Variable),
+    )
