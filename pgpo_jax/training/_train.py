@@ -17,7 +17,8 @@ from pgpo_jax.training.devices._processes import any_process, is_first, on_first
 from pgpo_jax.training.rollout._evaluate import Evaluation
 from pgpo_jax.training.run._checkpoint import Checkpoints, free_buffers
 from pgpo_jax.training.run._run_folder import open_run_folder
-from pgpo_jax.training.run._trackers import FolderTracker, SilentTracker, Tracker
+from pgpo_jax.training.run._tracker import SilentTracker, Tracker
+from pgpo_jax.training.run._trackers import make_trackers
 from pgpo_jax.training.update._state import TrainState
 
 _log = logging.getLogger("pgpo_jax")
@@ -88,10 +89,13 @@ def train(config: TrainConfig, folder: str | Path, *, resume: bool = False) -> T
                 trainer.stream.dropped,
                 config.rollout.max_prompt,
             )
-        tracker = SilentTracker()
+        tracker: Tracker = SilentTracker()
         if is_first():
-            tracker = FolderTracker(
-                path, last_step=first if resume else -1, tensorboard=config.tensorboard
+            tracker = make_trackers(
+                ("tensorboard",) if config.tensorboard else (),
+                path,
+                config=config.to_json(),
+                last_step=first if resume else -1,
             )
         try:
             if not resume:
