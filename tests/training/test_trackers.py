@@ -167,6 +167,17 @@ def test_a_run_resumed_at_once_keeps_the_older_events(tmp_path):
     assert [event.step for event in events(tmp_path / "tensorboard")] == [0, 0, 0, 0, 0, 5, 5, 5]
 
 
+@pytest.mark.parametrize(("seconds", "seen"), [(0.0, 4), (1e9, 0)])
+def test_events_are_seen_while_the_run_goes_on(tmp_path, monkeypatch, seconds, seen):
+    module = importlib.import_module(RUN + "_tensorboard")
+    monkeypatch.setattr(module, "_FLUSH_SECONDS", seconds)
+    tracker = TensorBoardTracker(tmp_path)
+    tracker.log(1, {"loss": 0.5})
+    assert len(events(tmp_path / "tensorboard")) == seen
+    tracker.close()
+    assert len(events(tmp_path / "tensorboard")) == 4
+
+
 FULL_DISK = """
 import resource, sys
 from pathlib import Path

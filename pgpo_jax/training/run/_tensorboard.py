@@ -76,7 +76,4 @@ class TensorBoardTracker(SilentTracker):
         self._writer.write(event.SerializeToString())
 
     def close(self) -> None:
-        try:
-            self._writer.flush()
-        finally:
-            self._writer.close()
+        self._writer.close()
