@@ -12,6 +12,14 @@ from pgpo_jax.tasks._question import Message as Message, Question as Question
 from pgpo_jax.tasks._solutions import select_solutions as select_solutions
 from pgpo_jax.tasks._task import Task as Task
 from pgpo_jax.tasks._tasks import FileTask as FileTask, SyntheticTask as SyntheticTask
+from pgpo_jax.tasks.graders import (
+    GRADERS as GRADERS,
+    Grader as Grader,
+    GraderConfig as GraderConfig,
+    exact as exact,
+    grade_all as grade_all,
+    make_grader as make_grader,
+)
 from pgpo_jax.tasks.sources import (
     ColumnsConfig as ColumnsConfig,
     load_sciknoweval as load_sciknoweval,

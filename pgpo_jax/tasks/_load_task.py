@@ -9,7 +9,8 @@ from pgpo_jax.tasks._grading import Grade
 from pgpo_jax.tasks._load import is_synthetic
 from pgpo_jax.tasks._question import Question
 from pgpo_jax.tasks._task import Task
-from pgpo_jax.tasks._tasks import FileTask, SyntheticTask, exact_match
+from pgpo_jax.tasks._tasks import FileTask, SyntheticTask
+from pgpo_jax.tasks.graders import exact
 from pgpo_jax.tasks.sources import ColumnsConfig, held_out_source
 
 
@@ -55,7 +56,7 @@ def load_task(
             raise PGPOValueError(f"columns must not be given for {spec!r}, got {columns}")
         task = _own_task(spec, seed)
         return task if grader is None else _GradedTask(task, grader)
-    grader = grader or exact_match
+    grader = grader or exact
     if is_synthetic(spec):
         return SyntheticTask(spec, grader, eval_spec=eval_spec, columns=columns)
     return FileTask(spec, eval_spec=eval_spec, columns=columns, grader=grader)

@@ -3,17 +3,13 @@ from dataclasses import dataclass, field
 
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.tasks._files import is_object_spec
-from pgpo_jax.tasks._grading import Grade, grade
+from pgpo_jax.tasks._grading import Grade
 from pgpo_jax.tasks._load import is_synthetic, load_questions
 from pgpo_jax.tasks._question import Question
+from pgpo_jax.tasks.graders import exact
 from pgpo_jax.tasks.sources import ColumnsConfig, read_held_out
 
 _SPLITS = ("train", "test")
-
-
-def exact_match(question: Question, response: str) -> Grade:
-    """The grade of `grade`: right if the text between the answer tags is the answer."""
-    return grade(response, question.answer)
 
 
 @dataclass(frozen=True)
@@ -47,7 +43,7 @@ class FileTask:
     spec: str
     eval_spec: str | None = field(default=None, kw_only=True)
     columns: ColumnsConfig = field(default_factory=ColumnsConfig, kw_only=True)
-    grader: Callable[[Question, str], Grade] = field(default=exact_match, kw_only=True)
+    grader: Callable[[Question, str], Grade] = field(default=exact, kw_only=True)
     # What was read, by split: a file that changes during a run does not change the run.
     _read: dict[str, tuple[Question, ...]] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -99,7 +95,7 @@ class SyntheticTask:
     """
 
     spec: str
-    grader: Callable[[Question, str], Grade] = exact_match
+    grader: Callable[[Question, str], Grade] = exact
     eval_spec: str | None = field(default=None, kw_only=True)
     columns: ColumnsConfig = field(default_factory=ColumnsConfig, kw_only=True)
 

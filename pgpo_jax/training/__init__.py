@@ -72,12 +72,14 @@ from pgpo_jax.training.run._callbacks import (
     Run as Run,
 )
 from pgpo_jax.training.run._checkpoint import Checkpoints as Checkpoints
+from pgpo_jax.training.run._guarded import GuardedTracker as GuardedTracker
+from pgpo_jax.training.run._json_lines import JSONLinesTracker as JSONLinesTracker
 from pgpo_jax.training.run._run_folder import read_jsonl as read_jsonl
-from pgpo_jax.training.run._trackers import (
-    FolderTracker as FolderTracker,
-    SilentTracker as SilentTracker,
-    Tracker as Tracker,
-)
+from pgpo_jax.training.run._tensorboard import TensorBoardTracker as TensorBoardTracker
+from pgpo_jax.training.run._tracker import SilentTracker as SilentTracker, Tracker as Tracker
+from pgpo_jax.training.run._trackers import TRACKERS as TRACKERS, make_trackers as make_trackers
+from pgpo_jax.training.run._trackio import TrackioTracker as TrackioTracker
+from pgpo_jax.training.run._wandb import WandbTracker as WandbTracker
 from pgpo_jax.training.update._optimizer import make_optimizer as make_optimizer
 from pgpo_jax.training.update._state import TrainState as TrainState, init_state as init_state
 from pgpo_jax.training.update._step import make_train_step as make_train_step

@@ -74,6 +74,7 @@ class Trainer:
         lora: train low-rank factors instead, if its rank is not 0.
         seed: of questions, responses and factors.
         micro_batch: rows that go through the model at a time; `None`: all.
+        grader_timeout: seconds that the grading of one response may take.
         callbacks: called after steps, evaluations and checkpoints.
         constant_metrics: numbers that are logged with each step where the step has none of the
             name.
@@ -96,6 +97,7 @@ class Trainer:
         lora: LoRAConfig = LoRAConfig(),
         seed: int = 0,
         micro_batch: int | None = None,
+        grader_timeout: float = 10.0,
         callbacks: Sequence[Callback] = (),
         constant_metrics: Mapping[str, float] | None = None,
     ):
@@ -105,7 +107,7 @@ class Trainer:
         self.optimizer = optax.with_extra_args_support(optimizer)
         self.rollout_settings, self.evaluation_settings = rollout, evaluation
         self.lora, self.seed, self.micro_batch = lora, seed, micro_batch
-        self.callbacks = tuple(callbacks)
+        self.grader_timeout, self.callbacks = grader_timeout, tuple(callbacks)
         self._constant_metrics = dict(constant_metrics or {})
         shape = dict(self.mesh.shape) if self.mesh is not None else {}
         row_shards = shape.get("data", 1) * shape.get("fsdp", 1)
@@ -247,7 +249,9 @@ class Trainer:
         """The graded responses of the step after `state`, and on how many the grader failed."""
         samples = self.rollout_settings.samples
         asked = [question for question in batch.questions for _ in range(samples)]
-        grades, failures = grade_all(self.task.grade, asked, responses.texts)
+        grades, failures = grade_all(
+            self.task, asked, responses.texts, timeout=self.grader_timeout
+        )
         rollout = Rollout(
             step=int(state.step),
             seed=self.seed,
@@ -280,7 +284,8 @@ class Trainer:
             self._fold(_EVALUATION, 0),
             self.evaluation_settings,
             self.rollout_settings,
-            grade=self.task.grade,
+            grader=self.task,
+            grader_timeout=self.grader_timeout,
         )
 
     def _make_step(self) -> Callable[..., Any]:

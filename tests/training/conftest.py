@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from pgpo_jax.models import Qwen3, Qwen3Config
-from pgpo_jax.tasks import exact_match
+from pgpo_jax.tasks import exact
 from pgpo_jax.training import (
     Experience,
     InformationConfig,
@@ -102,7 +102,7 @@ def config_step(graphdef, config, optimizer=None, *, objective=None, layout=None
     return run
 
 
-def packed(policy, batch, responses, config, *, step=0, grade=exact_match):
+def packed(policy, batch, responses, config, *, step=0, grade=exact):
     """The arrays and the metrics that a configuration makes of some responses."""
     samples, objective = config.rollout.samples, config.make_objective()
     asked = [question for question in batch.questions for _ in range(samples)]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pgpo_jax.tasks import Grade, exact_match, load_questions
+from pgpo_jax.tasks import Grade, exact, load_questions
 from pgpo_jax.training import (
     PRESETS,
     QuestionStream,
@@ -16,7 +16,7 @@ QUESTIONS, SAMPLES = 4, 4
 CONFIG = replaced(
     PRESETS["tiny"], rollout={"questions": QUESTIONS, "samples": SAMPLES, "row_buckets": 1}
 )
-GRADER = {0: exact_match}
+GRADER = {0: exact}
 # One row per question: which of its samples are right.
 RIGHT = np.array([[1, 1, 0, 0], [0, 1, 1, 1], [1, 1, 1, 1], [0, 0, 0, 0]], bool)
 

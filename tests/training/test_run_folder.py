@@ -6,7 +6,7 @@ import json
 import pytest
 
 from pgpo_jax.cli._defaults import from_json
-from pgpo_jax.training import PRESETS, FolderTracker, RolloutConfig, TrainConfig, read_jsonl
+from pgpo_jax.training import PRESETS, JSONLinesTracker, RolloutConfig, TrainConfig, read_jsonl
 from pgpo_jax.training.run._run_folder import open_run_folder
 
 TINY = PRESETS["tiny"]
@@ -69,14 +69,14 @@ def test_a_second_process_is_refused(tmp_path):
 
 
 def test_resuming_drops_later_and_torn_lines(tmp_path):
-    tracker = FolderTracker(tmp_path)
+    tracker = JSONLinesTracker(tmp_path)
     for step in (1, 2, 3):
         tracker.log(step, {"loss": step / 3, "bad": float("nan")})
     tracker.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "lo')
     assert [row["step"] for row in read_jsonl(tmp_path / "metrics.jsonl")] == [1, 2, 3]
-    tracker = FolderTracker(tmp_path, last_step=2)
+    tracker = JSONLinesTracker(tmp_path, last_step=2)
     tracker.log(3, {"loss": 9.0})
     tracker.close()
     rows = read_jsonl(tmp_path / "metrics.jsonl")

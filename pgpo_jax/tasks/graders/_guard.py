@@ -82,7 +82,8 @@ def grade_rows(
     grader: Task | Grader, questions: Sequence[Question], responses: Sequence[str], timeout: float
 ) -> list[Grade]:
     """As `grade_all`, but failed rows are neither logged nor counted."""
-    many = getattr(grader, "grade_many", None)
+    # A task of a file has its grader as a field.
+    many = getattr(getattr(grader, "grader", grader), "grade_many", None)
     if many is not None:
         grades = list(map(as_grade, many(questions, responses)))
         if len(grades) != len(responses):

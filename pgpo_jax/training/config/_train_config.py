@@ -142,7 +142,8 @@ class TrainConfig:
             self.task,
             eval_spec=self.eval_task,
             columns=self.columns,
-            grader=make_grader(self.grader.name, self.grader),
+            # The task's own grader is used unless another one is named.
+            grader=None if self.grader.name == "auto" else make_grader(settings=self.grader),
         )
 
     def make_optimizer(self) -> optax.GradientTransformationExtraArgs:
@@ -178,6 +179,7 @@ class TrainConfig:
             "lora": self.lora,
             "seed": self.seed,
             "micro_batch": self.optimizer.micro_batch,
+            "grader_timeout": self.grader.timeout,
             "constant_metrics": {"pgpo/alpha": float(np.float32(self.alpha))},
         }
 

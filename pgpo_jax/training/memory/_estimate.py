@@ -12,10 +12,10 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.models import Qwen3, Qwen3Config, abstract_params, partition_spec
 from pgpo_jax.models._sharding import check_mesh
+from pgpo_jax.tasks import held_out_spec
 from pgpo_jax.training.config import MeshConfig, RolloutConfig
 from pgpo_jax.training.config._train_config import TrainConfig
 from pgpo_jax.training.rollout._batch import Experience
-from pgpo_jax.training.rollout._held_out import held_out_spec
 from pgpo_jax.training.update._state import TrainState, init_state
 from pgpo_jax.training.update._step import make_train_step
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from pgpo_jax.errors import PGPOValueError
-from pgpo_jax.tasks import Grade, Grader, Question, exact_match, grade_all
+from pgpo_jax.tasks import Grade, Grader, Question, Task, exact, grade_all
 from pgpo_jax.training.config import EvaluationConfig, RolloutConfig
 from pgpo_jax.training.devices._mesh import gather_rows, process_local_rows
 from pgpo_jax.training.rollout._policy import Policy
@@ -51,7 +51,8 @@ def evaluate(
     settings: EvaluationConfig,
     rollout: RolloutConfig,
     *,
-    grade: Grader = exact_match,
+    grader: Task | Grader = exact,
+    grader_timeout: float = 10.0,
 ) -> Evaluation:
     """Samples `settings.samples` answers to each question and grades them.
 
@@ -65,7 +66,8 @@ def evaluate(
         key: of all random numbers.
         settings: samples per question and how they are drawn.
         rollout: the lengths in tokens that prompts and responses may have, and `thinking`.
-        grade: called with a question and a response; by default exact match.
+        grader: a task, or a grader of `pgpo_jax.tasks`; by default exact match.
+        grader_timeout: seconds that the grading of one response may take.
 
     Returns:
         An `Evaluation` of the questions whose prompts are short enough.
@@ -106,7 +108,9 @@ def evaluate(
                 continue
             question, texts = chunk[i][0], responses.texts[place * settings.samples :]
             texts = texts[: settings.samples]
-            grades, failed[place] = grade_all(grade, [question] * len(texts), texts)
+            grades, failed[place] = grade_all(
+                grader, [question] * len(texts), texts, timeout=grader_timeout
+            )
             right[place] = np.mean([g.score for g in grades])
             answers.append(Answer(question, texts[0], grades[0]))
         found = gather_rows(

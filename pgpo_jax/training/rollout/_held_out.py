@@ -2,31 +2,10 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from pgpo_jax.errors import PGPOValueError
-from pgpo_jax.tasks import Question, Task, is_synthetic
+from pgpo_jax.tasks import Question, Task
 from pgpo_jax.training.config import EvaluationConfig
-
-
-def held_out_spec(task: str, eval_task: str | None) -> str | None:
-    """What a run on a task is evaluated on, or `None` if there is nothing; no file is read.
-
-    Args:
-        task: the spec of the task.
-        eval_task: the spec of another task for the evaluation.
-
-    Returns:
-        `eval_task`, or by default what belongs to `task`.
-    """
-    if eval_task is not None or is_synthetic(task):
-        return eval_task or task
-    path = Path(task)
-    test = path.with_name("test.json")
-    # Where the data are not at hand, as when a run is planned elsewhere, they are taken for whole.
-    if path.name == "train.json" and (test.is_file() or not path.is_file()):
-        return str(test)
-    return None
 
 
 def held_out_questions(task: Task, settings: EvaluationConfig) -> Sequence[Question]:

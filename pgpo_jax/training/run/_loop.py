@@ -21,7 +21,8 @@ from pgpo_jax.training.run._checkpoint import Checkpoints, free_buffers
 from pgpo_jax.training.run._progress import Progress
 from pgpo_jax.training.run._run_folder import open_run_folder, read_jsonl, write_questions
 from pgpo_jax.training.run._signals import StopRequest, stop_requests
-from pgpo_jax.training.run._trackers import Tracker, make_trackers
+from pgpo_jax.training.run._tracker import Tracker
+from pgpo_jax.training.run._trackers import make_trackers
 from pgpo_jax.training.update._state import TrainState
 
 _log = logging.getLogger("pgpo_jax")
@@ -102,7 +103,7 @@ def fit(
         on_first(open_run_folder(path, config, steps=settings.steps, resume=resume, today=today)),
         ExitStack() as stack,
     ):
-        run = RunInProgress(trainer, path, settings, request)
+        run = RunInProgress(trainer, path, settings, config, request)
         stack.callback(run.close)
         run.open(resume)
         try:
@@ -116,8 +117,14 @@ class RunInProgress:
     """A run between its start and its end: the handle that callbacks are given."""
 
     def __init__(
-        self, trainer: StepSource, folder: Path, settings: FitSettings, request: StopRequest
+        self,
+        trainer: StepSource,
+        folder: Path,
+        settings: FitSettings,
+        config: dict[str, Any],
+        request: StopRequest,
     ):
+        self._config = config
         self.trainer, self.folder, self.settings = trainer, folder, settings
         self.state = trainer.initial_state
         self.history: list[dict[str, Any]] = []
@@ -156,11 +163,10 @@ class RunInProgress:
                 self.trainer.rollout_settings.max_prompt,
             )
         if is_first():
-            config = {"folder": str(self.folder)}
             # A run that is resumed before its first checkpoint makes its first evaluation again.
             last = first if resume and first else -1
             self._tracker = make_trackers(
-                settings.trackers, self.folder, config=config, last_step=last
+                settings.trackers, self.folder, config=self._config, last_step=last
             )
             write_questions(self.folder, [question_row(q) for q in self.trainer.held_out])
         rows = read_jsonl(self.folder / "metrics.jsonl")

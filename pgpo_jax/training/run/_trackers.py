@@ -1,96 +1,149 @@
-import json
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-from tensorboardX import SummaryWriter
+from pgpo_jax.errors import PGPOImportError, PGPOTypeError, PGPOValueError
+from pgpo_jax.tasks._files import is_object_spec, load_object
+from pgpo_jax.training.run._guarded import GuardedTracker, warn_of_failure
+from pgpo_jax.training.run._json_lines import JSONLinesTracker
+from pgpo_jax.training.run._tensorboard import TensorBoardTracker
+from pgpo_jax.training.run._tracker import Tracker
+from pgpo_jax.training.run._trackio import TrackioTracker
+from pgpo_jax.training.run._wandb import WandbTracker
 
-from pgpo_jax.training.run._run_folder import cut_jsonl
+TRACKERS: dict[str, Callable[..., Tracker]] = {
+    "tensorboard": TensorBoardTracker,
+    "wandb": WandbTracker,
+    "trackio": TrackioTracker,
+}
+"""Trackers by name. Each is called with `folder=`, `config=` and `last_step=`."""
 
-_INF = float("inf")
-
-
-@runtime_checkable
-class Tracker(Protocol):
-    """Receives the numbers of a run."""
-
-    def log(self, step: int, metrics: dict[str, float]) -> None:
-        """Numbers that are the same whenever the run is repeated."""
-        ...
-
-    def log_timing(self, step: int, timings: dict[str, float]) -> None:
-        """Numbers that are not."""
-        ...
-
-    def log_evaluation(self, step: int, scores: dict[str, float]) -> None:
-        """The score of each held-out question, by its id."""
-        ...
-
-    def close(self) -> None: ...
+_METHODS = ("log", "log_timing", "log_evaluation", "log_texts", "close")
 
 
-class SilentTracker:
-    """Keeps nothing: for the processes that do not write."""
+def make_trackers(
+    trackers: Sequence[str | Tracker | Callable[..., Tracker]],
+    folder: Path,
+    *,
+    config: Mapping[str, Any],
+    last_step: int = -1,
+) -> Tracker:
+    """The trackers of a run as one: always JSON lines, then those that are asked for.
 
-    def log(self, step: int, metrics: dict[str, float]) -> None:
-        del step, metrics
-
-    def log_timing(self, step: int, timings: dict[str, float]) -> None:
-        del step, timings
-
-    def log_evaluation(self, step: int, scores: dict[str, float]) -> None:
-        del step, scores
-
-    def close(self) -> None: ...
-
-
-class FolderTracker:
-    """Writes `metrics.jsonl`, `evaluations.jsonl`, `timings.jsonl` and TensorBoard events.
-
-    Timings have a file of their own, so that the metrics of a resumed run equal those of an
-    unbroken one, digit for digit.
+    An error of the JSON lines stops the run. Any other tracker is given up at its first error,
+    with a warning, and the run goes on; see `GuardedTracker`. If such a tracker cannot begin, a
+    new run stops, since nothing is lost yet; a run that is resumed goes on without it, unless a
+    package is missing.
 
     Args:
+        trackers: names in `TRACKERS`, `FILE.py:NAME` for a class of your own, classes, or objects
+            with the methods of `Tracker`. A class is called with `folder=`, `config=` and
+            `last_step=`.
         folder: the run folder.
-        last_step: lines after this step are dropped; -1 for a new run.
-        tensorboard: whether to write TensorBoard's events, too.
-    """
+        config: the configuration of the run, which may be nested, for the trackers that show it.
+        last_step: the step that the run is resumed from; -1 for a new run.
 
-    def __init__(self, folder: Path, *, last_step: int = -1, tensorboard: bool = True):
-        names = ("metrics", "evaluations", "timings")
-        for name in names:
-            cut_jsonl(folder / f"{name}.jsonl", last_step)
-        self._files = {name: (folder / f"{name}.jsonl").open("a") for name in names}
-        self._board = (
-            SummaryWriter(str(folder / "tensorboard"), purge_step=last_step + 1)
-            if tensorboard
-            else None
+    Raises:
+        ValueError: for an unknown name, or a file that does not define what was asked for.
+        FileNotFoundError: if there is no such file.
+        TypeError: for an object that lacks a method of `Tracker`, or a class that does not take
+            the three arguments.
+        ImportError: if a tracker needs a package that is not installed.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from pgpo_jax.training import SilentTracker, make_trackers, read_jsonl
+    >>> class Printer(SilentTracker):
+    ...     def log(self, step, metrics):
+    ...         print(step, metrics)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tracker = make_trackers(["tensorboard", Printer()], Path(folder), config={})
+    ...     tracker.log(1, {"loss": 0.5})
+    ...     tracker.close()
+    ...     read_jsonl(Path(folder) / "metrics.jsonl")
+    1 {'loss': 0.5}
+    [{'step': 1, 'loss': 0.5}]
+    """
+    # All names are looked up before anything is written.
+    makers = [_maker(tracker) for tracker in trackers]
+    made: list[Tracker] = [JSONLinesTracker(folder, last_step=last_step)]
+    with ExitStack() as stack:
+        stack.callback(lambda: _Trackers(made).close())
+        for tracker, make in zip(trackers, makers, strict=True):
+            try:
+                one = make(folder=folder, config=config, last_step=last_step)
+                _check(tracker, one)
+            except Exception as error:
+                if last_step < 0 or isinstance(error, PGPOImportError):
+                    raise
+                warn_of_failure(f"the tracker {tracker!r}", "to begin", error)
+            else:
+                made.append(GuardedTracker(one))
+        stack.pop_all()
+    return _Trackers(made)
+
+
+def _maker(tracker: Any) -> Callable[..., Tracker]:
+    if isinstance(tracker, str) and is_object_spec(tracker):
+        return _own(tracker, load_object(tracker))
+    if inspect.isclass(tracker) or inspect.isroutine(tracker):
+        return _own(tracker, tracker)
+    if not isinstance(tracker, str):
+        _check(tracker, tracker)
+        return lambda **_: tracker
+    if tracker not in TRACKERS:
+        raise PGPOValueError(
+            f"a tracker must be one of {', '.join(TRACKERS)} or FILE.py:NAME, got {tracker!r}"
+        )
+    return TRACKERS[tracker]
+
+
+def _own(asked: Any, make: Any) -> Callable[..., Tracker]:
+    try:
+        inspect.signature(make).bind(folder=None, config=None, last_step=None)
+    except (TypeError, ValueError) as error:
+        raise PGPOTypeError(
+            f"the class of a tracker must take folder=, config= and last_step=, got {asked!r}: "
+            f"{error}"
+        ) from None
+    return make
+
+
+def _check(asked: Any, tracker: Any) -> None:
+    missing = [name for name in _METHODS if not callable(getattr(tracker, name, None))]
+    if missing:
+        raise PGPOTypeError(
+            f"a tracker must have the methods {', '.join(_METHODS)}; {asked!r} gives a "
+            f"{type(tracker).__name__} without {', '.join(missing)}"
         )
 
-    def log(self, step: int, metrics: dict[str, float]) -> None:
-        self._write("metrics", step, metrics)
-        self._plot(step, metrics)
 
-    def log_timing(self, step: int, timings: dict[str, float]) -> None:
-        self._write("timings", step, timings)
-        self._plot(step, timings)
+class _Trackers:
+    """Hands each call to all of them, in order."""
 
-    def log_evaluation(self, step: int, scores: dict[str, float]) -> None:
-        self._write("evaluations", step, {"scores": scores})
+    def __init__(self, trackers: Sequence[Tracker]):
+        self._trackers = tuple(trackers)
 
-    def _write(self, name: str, step: int, values: dict[str, Any]) -> None:
-        # JSON has no NaN: what is not finite becomes null.
-        finite = {k: None if v != v or v in (_INF, -_INF) else v for k, v in values.items()}
-        self._files[name].write(json.dumps({"step": step, **finite}) + "\n")
-        self._files[name].flush()
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        for tracker in self._trackers:
+            tracker.log(step, metrics)
 
-    def _plot(self, step: int, values: dict[str, float]) -> None:
-        if self._board is None:
-            return
-        for name, value in values.items():
-            self._board.add_scalar(name, value, step)
+    def log_timing(self, step: int, timings: Mapping[str, float]) -> None:
+        for tracker in self._trackers:
+            tracker.log_timing(step, timings)
+
+    def log_evaluation(self, step: int, scores: Mapping[str, float]) -> None:
+        for tracker in self._trackers:
+            tracker.log_evaluation(step, scores)
+
+    def log_texts(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        for tracker in self._trackers:
+            tracker.log_texts(step, rows)
 
     def close(self) -> None:
-        for file in self._files.values():
-            file.close()
-        if self._board is not None:
-            self._board.close()
+        # All are closed even if one of them raises.
+        with ExitStack() as stack:
+            for tracker in reversed(self._trackers):
+                stack.callback(tracker.close)
