@@ -1,4 +1,4 @@
-"""The command line of the weak-order experiment."""
+"""The command line that measures the weak order."""
 
 import dataclasses
 import json
@@ -6,7 +6,7 @@ import json
 import pytest
 
 import sde
-from experiments import weak_order
+from sde import weak_order
 
 
 def test_one_statement_writes_what_a_referee_reads(tmp_path, capsys):
@@ -46,7 +46,7 @@ def test_a_surprise_is_an_exit_code(tmp_path):
 def test_a_folder_that_cannot_be_filled_is_refused_before_anything_is_measured(
     tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(weak_order, "measure", lambda *_: pytest.fail("it measured"))
+    monkeypatch.setattr("sde.weak_order._command.measure", lambda *_: pytest.fail("it measured"))
     (tmp_path / "file").write_text("")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "results.json").write_text("[]")
@@ -63,7 +63,7 @@ def test_what_no_exact_engine_covers_is_measured_all_the_same(tmp_path, capsys, 
     noisy = dataclasses.replace(
         report, method="monte_carlo", gains={name: 0 * e + 7.0 for name, e in report.errors.items()}
     )
-    monkeypatch.setattr(sde, "measure_order", lambda *_, **__: noisy)
+    monkeypatch.setattr("sde.weak_order._measure.measure_order", lambda *_, **__: noisy)
     code = weak_order.main(
         [
             *("--problem", "student_teacher", "--chain", "pgpo_ema", "--equation", "thm2ii"),

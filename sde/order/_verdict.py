@@ -6,7 +6,7 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from ._order_fit import RESOLVED, PolynomialFit, SlopeFit, fit_polynomial, fit_slope
+from sde.order._fit import RESOLVED, PolynomialFit, SlopeFit, fit_polynomial, fit_slope
 
 VERDICTS = ("order 2", "order 1", "order 1/2", "order 0", "undecided")
 _RANK = {"order 0": 0.0, "order 1/2": 0.5, "order 1": 1.0, "order 2": 2.0}
@@ -66,7 +66,7 @@ class Finding:
     unresolved: bool = False
 
 
-def judge(evidence: Evidence, *, tolerance: float = TOLERANCE) -> Finding:
+def classify_order(evidence: Evidence, *, tolerance: float = TOLERANCE) -> Finding:
     """Applies the rules of the laboratory to the errors of one observable.
 
     * order 0: c0 is five standard errors from zero, its sign is stable on the three finest rungs,
@@ -194,7 +194,7 @@ def _paths_needed(
     return math.ceil(evidence.paths * factor)
 
 
-def worst(findings: dict[str, Finding], heights: dict[str, float]) -> tuple[str, str]:
+def overall_verdict(findings: dict[str, Finding], heights: dict[str, float]) -> tuple[str, str]:
     """The overall verdict: the lowest order among the observables.
 
     A refutation may rest on a single observable. A confirmation may not: it needs "m2" (the mean
