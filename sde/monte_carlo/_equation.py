@@ -43,7 +43,7 @@ def equation_program(
 
     >>> from sde import Coefficients
     >>> ou = Coefficients(lambda x: -x, lambda x: jnp.array([[0.04]]), (1.0,))
-    >>> program = equation_program(lambda eta: ou, paths=1000)
+    >>> program = jax.jit(equation_program(lambda eta: ou, paths=1000))
     >>> x, _ = program(jax.random.key(0), 0.1, 0.1, 10)
     >>> x.shape, bool(abs(x.mean() - 0.9**10) < 0.02)
     ((1000, 1), True)

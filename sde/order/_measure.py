@@ -134,11 +134,11 @@ def measure_order(
             key = jax.random.key(0) if key is None else key
             evidence, ratio, gains = monte_carlo_evidence(asked, paths=paths, key=key, **scheme)
     findings = {e.observable: classify_order(e, tolerance=tolerance) for e in evidence}
-    heights = {
+    largest_errors = {
         e.observable: float(np.max(np.abs(e.errors if e.sup_errors is None else e.sup_errors)))
         for e in evidence
     }
-    verdict, reason = overall_verdict(findings, heights)
+    verdict, reason = overall_verdict(findings, largest_errors)
     if method == "monte_carlo" and solver == "euler" and substeps == 1 and not richardson:
         verdict, reason = (
             "undecided",

@@ -86,16 +86,16 @@ def classify_order(evidence: Evidence, *, tolerance: float = TOLERANCE) -> Findi
     if len(etas) < 5:
         reason = f"an order needs at least 5 step sizes, got {len(etas)}"
         return Finding("undecided", reason, None, None, None, (0.0, 0.0))
-    heights = evidence.sup_errors if evidence.sup_errors is not None else evidence.errors
-    if evidence.exact and np.any(np.abs(heights) < 10 * evidence.resolutions + 1e-13):
+    largest_errors = evidence.sup_errors if evidence.sup_errors is not None else evidence.errors
+    if evidence.exact and np.any(np.abs(largest_errors) < 10 * evidence.resolutions + 1e-13):
         reason = (
-            f"errors down to {np.min(np.abs(heights)):.1e} are not far above the engine's own "
+            f"errors down to {np.min(np.abs(largest_errors)):.1e} are not far above the engine's own "
             f"discretisation error {np.max(evidence.resolutions):.1e}"
         )
         return Finding("undecided", reason, None, None, None, (0.0, 0.0), unresolved=True)
 
-    slope = fit_slope(etas, heights, evidence.standard_errors)
-    curved = fit_slope(etas, heights, evidence.standard_errors, curved=True)
+    slope = fit_slope(etas, largest_errors, evidence.standard_errors)
+    curved = fit_slope(etas, largest_errors, evidence.standard_errors, curved=True)
     fit = fit_polynomial(etas, evidence.errors, evidence.standard_errors)
     through_origin = fit_polynomial(etas, evidence.errors, evidence.standard_errors, first_power=1)
     linear = through_origin.coefficient(1)
@@ -194,7 +194,9 @@ def _paths_needed(
     return math.ceil(evidence.paths * factor)
 
 
-def overall_verdict(findings: dict[str, Finding], heights: dict[str, float]) -> tuple[str, str]:
+def overall_verdict(
+    findings: dict[str, Finding], largest_errors: dict[str, float]
+) -> tuple[str, str]:
     """The overall verdict: the lowest order among the observables.
 
     A refutation may rest on a single observable. A confirmation may not: it needs "m2" (the mean
@@ -204,7 +206,7 @@ def overall_verdict(findings: dict[str, Finding], heights: dict[str, float]) -> 
 
     Args:
         findings: by observable.
-        heights: by observable, the largest error measured.
+        largest_errors: by observable, the largest error measured.
 
     Returns:
         the verdict and its reason.
@@ -212,9 +214,11 @@ def overall_verdict(findings: dict[str, Finding], heights: dict[str, float]) -> 
     refuted = [name for name, f in findings.items() if f.verdict == "order 0"]
     if refuted:
         return "order 0", "; ".join(f"{name}: {findings[name].reason}" for name in refuted)
-    top = max(heights.values())
+    top = max(largest_errors.values())
     counted = {
-        name: f for name, f in findings.items() if not (f.unresolved and heights[name] < 1e-3 * top)
+        name: f
+        for name, f in findings.items()
+        if not (f.unresolved and largest_errors[name] < 1e-3 * top)
     }
     open_ = [name for name, f in counted.items() if f.verdict == "undecided"]
     if open_ or not counted:

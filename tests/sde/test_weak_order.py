@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+import experiments.weak_order
 import sde
 from sde import weak_order
 
@@ -93,3 +94,19 @@ def test_requests_that_are_refused(tmp_path, capsys, args, message):
     assert weak_order.main([*args, "--output", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_the_experiment_of_that_name_is_this_command(tmp_path, capsys):
+    asked = ["--statement", "delayed-signal", "--output", str(tmp_path), "--no-plots", "--run"]
+    assert experiments.weak_order.main([*asked, "x"]) == 0
+    assert weak_order.main([*asked, "y"]) == 0
+    first, second = [
+        json.loads((tmp_path / run / "results.json").read_text())[0] for run in ("x", "y")
+    ]
+    for result in (first, second):
+        assert result.pop("seconds") > 0
+        for report in result["reports"].values():
+            assert report.pop("seconds") > 0
+    assert first == second
+    assert experiments.weak_order.main(["--statement", "thm9"]) == 2
+    assert "unknown statement 'thm9'" in capsys.readouterr().err
