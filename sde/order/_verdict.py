@@ -86,16 +86,16 @@ def classify_order(evidence: Evidence, *, tolerance: float = TOLERANCE) -> Findi
     if len(etas) < 5:
         reason = f"an order needs at least 5 step sizes, got {len(etas)}"
         return Finding("undecided", reason, None, None, None, (0.0, 0.0))
-    largest_errors = evidence.sup_errors if evidence.sup_errors is not None else evidence.errors
-    if evidence.exact and np.any(np.abs(largest_errors) < 10 * evidence.resolutions + 1e-13):
+    largest = evidence.sup_errors if evidence.sup_errors is not None else evidence.errors
+    if evidence.exact and np.any(np.abs(largest) < 10 * evidence.resolutions + 1e-13):
         reason = (
-            f"errors down to {np.min(np.abs(largest_errors)):.1e} are not far above the engine's own "
+            f"errors down to {np.min(np.abs(largest)):.1e} are not far above the engine's own "
             f"discretisation error {np.max(evidence.resolutions):.1e}"
         )
         return Finding("undecided", reason, None, None, None, (0.0, 0.0), unresolved=True)
 
-    slope = fit_slope(etas, largest_errors, evidence.standard_errors)
-    curved = fit_slope(etas, largest_errors, evidence.standard_errors, curved=True)
+    slope = fit_slope(etas, largest, evidence.standard_errors)
+    curved = fit_slope(etas, largest, evidence.standard_errors, curved=True)
     fit = fit_polynomial(etas, evidence.errors, evidence.standard_errors)
     through_origin = fit_polynomial(etas, evidence.errors, evidence.standard_errors, first_power=1)
     linear = through_origin.coefficient(1)
