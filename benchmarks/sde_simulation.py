@@ -20,8 +20,7 @@ import numpy as np
 
 from benchmarks._record import add_json_flag, report
 from sde import Coefficients
-from sde._simulate_ensemble import CHUNK, even_chunks, gather
-from sde._simulate_equation import equation_program
+from sde.monte_carlo import CHUNK, equation_program, even_chunks, gather
 
 
 def coefficients() -> Coefficients:

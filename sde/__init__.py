@@ -1,7 +1,13 @@
 """The laboratory of stochastic differential equations behind PGPO."""
 
+# ruff: noqa: E402
+
+from pgpo_jax._extras import require_extra
+
+# Before any module that imports one of them, so that one line names everything that is missing.
+require_extra("sde")
+
 from sde._chains import CHAINS as CHAINS, Chain as Chain
-from sde._control_variate import Estimate as Estimate
 from sde._equations import (
     EQUATIONS as EQUATIONS,
     Coefficients as Coefficients,
@@ -13,15 +19,7 @@ from sde._lookup import (
     as_problem as as_problem,
     count_steps as count_steps,
 )
-from sde._order import measure_order as measure_order
-from sde._order_report import OrderReport as OrderReport
 from sde._setting import Setting as Setting
-from sde._simulate import run_chain as run_chain, simulate as simulate
-from sde._simulate_expectation import (
-    estimate_chain as estimate_chain,
-    estimate_equation as estimate_equation,
-)
-from sde._simulate_solve import SOLVERS as SOLVERS
 from sde._statements import STATEMENTS as STATEMENTS, Statement as Statement
 from sde.exact import (
     exact_expectation as exact_expectation,
@@ -29,4 +27,13 @@ from sde.exact import (
     ode_floor as ode_floor,
     weak_errors as weak_errors,
 )
+from sde.monte_carlo import (
+    SOLVERS as SOLVERS,
+    Estimate as Estimate,
+    estimate_chain as estimate_chain,
+    estimate_equation as estimate_equation,
+    run_chain as run_chain,
+    simulate as simulate,
+)
+from sde.order import OrderReport as OrderReport, measure_order as measure_order
 from sde.problems import PROBLEMS as PROBLEMS, Problem as Problem

@@ -3,10 +3,10 @@
 import dataclasses
 from types import MappingProxyType
 
-from ._chains import CHAINS, Chain, RememberingPGPO
-from ._equations import EQUATIONS, Equation
-from ._order import ETAS
-from .problems import PROBLEMS, Problem
+from sde._chains import CHAINS, Chain, RememberingPGPO
+from sde._equations import EQUATIONS, Equation
+from sde.order import ETAS
+from sde.problems import PROBLEMS, Problem
 
 # The Fourier engine of the torus resolves 1e-8, the grid of a chain with a kink 1e-7: an error of
 # order 2 gets there soon.

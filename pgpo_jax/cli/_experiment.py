@@ -1,22 +1,36 @@
 import importlib
+import importlib.util
 import pkgutil
+import tomllib
 from collections.abc import Sequence
+from pathlib import Path
 
-from pgpo_jax.errors import PGPOValueError
+from pgpo_jax.errors import PGPOImportError, PGPOValueError
+
+_WHERE = (
+    "the experiments are in the source repository of pgpo-jax, not in the wheel: clone it, install "
+    "it with `pip install -e '.[all]'` and run `python -m experiments.NAME` there"
+)
 
 
 def main(argv: Sequence[str]) -> int | None:
     """Runs `pgpo experiment NAME [options]`, as `python -m experiments.NAME [options]` does."""
     if not argv or argv[0] in ("-h", "--help"):
+        names = experiments()
         print("usage: pgpo experiment NAME [options]\n")
-        print(f"experiments: {', '.join(experiments()) or 'none'}\n")
+        print(f"experiments: {', '.join(names) or 'none'}\n")
         print("`pgpo experiment NAME --help` lists the options of one.")
         return None
     return forward(argv[0].replace("-", "_"), argv[1:])
 
 
 def experiments() -> list[str]:
-    """The experiments that are installed."""
+    """The experiments of this checkout.
+
+    Raises:
+        PGPOImportError: this is not a checkout, or another package of that name comes first.
+    """
+    _check_package()
     package = importlib.import_module("experiments")
     return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name[0] != "_")
 
@@ -36,3 +50,27 @@ def forward(name: str, argv: Sequence[str]) -> int | None:
             f"there is no experiment {name!r}; there are {', '.join(names) or 'none'}"
         )
     return importlib.import_module(f"experiments.{name}").main(list(argv))
+
+
+def _check_package() -> None:
+    """Refuses a package `experiments` that is not ours, before its code runs."""
+    spec = importlib.util.find_spec("experiments")
+    if spec is None:
+        raise PGPOImportError(_WHERE)
+    ours = _checkout() / "experiments" / "__init__.py"
+    if _is_ours() and spec.origin is not None and Path(spec.origin).resolve() == ours:
+        return
+    found = spec.origin or ", ".join(spec.submodule_search_locations or ())
+    raise PGPOImportError(f"{found} is another package called `experiments`; {_WHERE}")
+
+
+def _checkout() -> Path:
+    """The folder beside `pgpo_jax`: the checkout, or else `site-packages`."""
+    return Path(__file__).resolve().parents[2]
+
+
+def _is_ours() -> bool:
+    project = _checkout() / "pyproject.toml"
+    if not project.is_file():
+        return False
+    return tomllib.loads(project.read_text())["project"]["name"] == "pgpo-jax"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pgpo_jax._version import __version__
+from pgpo_jax.errors import PGPOImportError
 
 USAGE_ERROR = 2
 _INTERRUPTED = 130
@@ -94,6 +95,8 @@ def explain(error: Exception) -> str | None:
             return None
         return f"this command needs {missing}: pip install 'pgpo-jax[{extra[missing]}]'"
     text = " ".join(str(error).split())
+    if isinstance(error, PGPOImportError):
+        return text
     if isinstance(error, OSError):
         return text or type(error).__name__
     deliberate = (ValueError, RuntimeError, FloatingPointError, TypeError)

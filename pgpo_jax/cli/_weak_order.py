@@ -1,8 +1,8 @@
 from collections.abc import Sequence
 
-from pgpo_jax.cli._experiment import forward
+from sde import weak_order
 
 
-def main(argv: Sequence[str]) -> int | None:
-    """Runs `pgpo weak-order [options]`, the experiment `weak_order`."""
-    return forward("weak_order", argv)
+def main(argv: Sequence[str]) -> int:
+    """Runs `pgpo weak-order [options]`."""
+    return weak_order.main(argv, prog="pgpo weak-order")

@@ -12,9 +12,9 @@ import scipy.linalg
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pgpo_jax.errors import PGPOValueError
-from sde._order_verdict import Evidence, Finding, judge
 from sde.exact import OBSERVABLES
 from sde.exact._grids import Chebyshev
+from sde.order import Evidence, Finding, classify_order
 from sde.viscous._fluid import Fluid
 from sde.viscous._particle import Freeze, particle_expectations
 
@@ -116,7 +116,7 @@ def measure_mass_limit(
     """Measures how the underdamped particle approaches its overdamped limit.
 
     The particle is simulated (`particle_expectations`), both candidate limits are exact, and the
-    rules of `sde.measure_order` judge the differences with the mass in the place of eta.
+    rules of `sde.measure_order` classify the differences, with the mass in the place of eta.
 
     Args: as in `simulate_particle`; masses, at least 5, heaviest first.
 
@@ -160,8 +160,8 @@ def measure_mass_limit(
                 name, at, values[name] - limit, errors[name], None, 0 * at, floor, blur, paths
             )
 
-        converges[name] = judge(evidence(limits[name], 0.0))
-        paper[name] = judge(evidence(without[name], limits[name] - without[name]))
+        converges[name] = classify_order(evidence(limits[name], 0.0))
+        paper[name] = classify_order(evidence(without[name], limits[name] - without[name]))
     return MassLimitReport(
         at, values, errors, limits, without, converges, paper, time.perf_counter() - start
     )

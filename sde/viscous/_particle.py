@@ -12,10 +12,16 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from pgpo_jax.errors import PGPOValueError
-from sde._control_variate import Estimate
-from sde._simulate_ensemble import CHUNK, even_chunks, gather
-from sde._simulate_expectation import Observables, stream, sums_of
 from sde.exact import as_observable
+from sde.monte_carlo import (
+    CHUNK,
+    Estimate,
+    Observables,
+    estimate_in_chunks,
+    even_chunks,
+    gather,
+    moment_sums,
+)
 from sde.viscous._fluid import Fluid
 
 LANGEVIN_SOLVERS = {
@@ -99,8 +105,10 @@ def particle_expectations(
     args = _steps(mass, horizon, steps_per_relaxation, solver, freeze)
     functions = tuple(as_observable(g) for g in observables)
     with jax.enable_x64(True):
-        program = sums_of(_program(fluid, solver, freeze, size), functions)
-        return stream(program, functions, key, paths, size, args, f"particle m={mass:g}")
+        program = moment_sums(_program(fluid, solver, freeze, size), functions)
+        return estimate_in_chunks(
+            program, functions, key, paths, size, args, f"particle m={mass:g}"
+        )
 
 
 @ft.lru_cache(maxsize=32)

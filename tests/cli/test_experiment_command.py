@@ -1,9 +1,10 @@
+import importlib.util
 import sys
 
 import pytest
 
 import experiments
-from pgpo_jax.cli import main
+from pgpo_jax.cli import _experiment, main
 from pgpo_jax.cli._experiment import experiments as installed
 
 SOURCE = "def main(argv):\n    print('ran with', argv)\n    return len(argv) - 2\n"
@@ -52,3 +53,52 @@ def test_an_unknown_experiment_lists_those_there_are(hello, capsys):
 def test_help_lists_them(hello, capsys):
     assert main(["experiment", "--help"]) == 0
     assert "hello_there" in capsys.readouterr().out
+
+
+OURS = '[project]\nname = "pgpo-jax"\n'
+OTHER = '[project]\nname = "my-study"\n'
+
+
+@pytest.fixture
+def another_package(tmp_path, monkeypatch):
+    """A package `experiments` of somebody else, found before ours; its code must not run."""
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "__init__.py").write_text("print('it ran')")
+    (tmp_path / "experiments" / "their_study.py").write_text(SOURCE)
+    monkeypatch.delitem(sys.modules, "experiments")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    sys.modules.pop("experiments.their_study", None)
+
+
+@pytest.mark.parametrize("args", [[], ["their-study", "--preset", "smoke"]])
+def test_without_the_package_it_is_said_where_experiments_are(monkeypatch, capsys, args):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert main(["experiment", *args]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.count("\n") == 1
+    assert "not in the wheel" in shown.err
+    assert "python -m experiments.NAME" in shown.err
+
+
+@pytest.mark.parametrize("args", [[], ["their-study", "--preset"]])
+def test_the_package_of_somebody_else_is_not_run(another_package, capsys, args):
+    assert main(["experiment", *args]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.count("\n") == 1
+    assert f"{another_package / 'experiments' / '__init__.py'} is another package" in shown.err
+    assert "python -m experiments.NAME" in shown.err
+
+
+@pytest.mark.parametrize(("project", "code"), [(None, 2), (OTHER, 2), (OURS, 0)])
+def test_a_package_beside_ours_counts_in_our_checkout_only(
+    another_package, monkeypatch, capsys, project, code
+):
+    # As in `site-packages`, or in a project into whose folder ours was installed.
+    monkeypatch.setattr(_experiment, "_checkout", lambda: another_package)
+    if project is not None:
+        (another_package / "pyproject.toml").write_text(project)
+    assert main(["experiment", "their-study", "--preset", "smoke"]) == code
+    assert ("ran with" in capsys.readouterr().out) == (code == 0)

@@ -95,7 +95,7 @@ def test_a_solver_that_is_not_extrapolated_does_not_refute_order_two(monkeypatch
         errors = np.outer(0.2 * etas, np.ones(size))
         return asked.evidence(errors, 1e-6 * errors, None, 0 * errors, 1000), (1.0, 0.0), {}
 
-    monkeypatch.setattr("sde._order.monte_carlo_evidence", of_euler)
+    monkeypatch.setattr("sde.order._measure.monte_carlo_evidence", of_euler)
     how = {"method": "monte_carlo", **QUICK}
     seen = sde.measure_order("quadratic", "sgd", "second_order", **how)
     assert seen.verdict == "order 1", "with extrapolation it would be the equation's"
@@ -180,7 +180,7 @@ def test_four_rungs_are_undecided():
 )
 def test_refusals_come_before_any_simulation(monkeypatch, change, message):
     monkeypatch.setattr(
-        "sde._order.monte_carlo_evidence", lambda *a, **k: pytest.fail("it simulated")
+        "sde.order._measure.monte_carlo_evidence", lambda *a, **k: pytest.fail("it simulated")
     )
     with pytest.raises(ValueError, match=message):
         sde.measure_order("quadratic", "sgd", "eq7", **change)

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from sde._order_fit import fit_polynomial, fit_slope
-from sde._order_verdict import Evidence, Finding, judge, worst
+from sde.order import Evidence, Finding, classify_order, fit_polynomial, fit_slope, overall_verdict
 
 ETAS = 2.0 ** -np.arange(3, 9)
 
@@ -36,41 +35,43 @@ def evidence(errors, se=None, floor=0.0, sup=None, resolution=0.0, paths=0, etas
     ],
 )
 def test_exact_orders(errors, floor, verdict):
-    assert judge(evidence(errors, floor=floor)).verdict == verdict
+    assert classify_order(evidence(errors, floor=floor)).verdict == verdict
 
 
 def test_a_floor_that_the_two_odes_do_not_confirm_is_undecided():
-    finding = judge(evidence(0.1 + 0.3 * ETAS, floor=0.2))
+    finding = classify_order(evidence(0.1 + 0.3 * ETAS, floor=0.2))
     assert finding.verdict == "undecided"
     assert "disagrees" in finding.reason
-    assert judge(evidence(0.1 + 0.3 * ETAS, floor=None)).verdict == "undecided"
+    assert classify_order(evidence(0.1 + 0.3 * ETAS, floor=None)).verdict == "undecided"
 
 
 def test_a_small_floor_under_a_linear_error_is_not_order_one():
     # Slope alone would pass: only the equivalence test sees c0.
     errors = 0.3 * ETAS + 0.004
     assert fit_slope(ETAS, errors, np.zeros(6)).slope > 0.6
-    assert judge(evidence(errors, floor=0.004)).verdict != "order 1"
+    assert classify_order(evidence(errors, floor=0.004)).verdict != "order 1"
 
 
 @pytest.mark.parametrize(("power", "verdict"), [(0.5, "order 1/2"), (1, "order 1"), (2, "order 2")])
 def test_no_order_is_certified_against_a_floor_that_is_not_zero(power, verdict):
     errors = 0.3 * ETAS**power
-    assert judge(evidence(errors, floor=0.0)).verdict == verdict
-    finding = judge(evidence(errors, floor=1e-5))
+    assert classify_order(evidence(errors, floor=0.0)).verdict == verdict
+    finding = classify_order(evidence(errors, floor=1e-5))
     assert finding.verdict == "undecided"
     assert "floor" in finding.reason
-    assert judge(evidence(errors, floor=None)).verdict == (verdict if power != 0.5 else "undecided")
+    assert classify_order(evidence(errors, floor=None)).verdict == (
+        verdict if power != 0.5 else "undecided"
+    )
 
 
 def test_errors_at_the_discretisation_of_the_engine_are_undecided():
-    finding = judge(evidence(1e-3 * ETAS**2, resolution=1e-8))
+    finding = classify_order(evidence(1e-3 * ETAS**2, resolution=1e-8))
     assert finding.verdict == "undecided"
     assert finding.unresolved
 
 
 def test_four_rungs_are_too_few():
-    assert judge(evidence(ETAS[:4])).verdict == "undecided"
+    assert classify_order(evidence(ETAS[:4])).verdict == "undecided"
 
 
 @pytest.mark.parametrize(
@@ -84,14 +85,14 @@ def test_four_rungs_are_too_few():
 def test_monte_carlo_orders(curve, floor, se, verdict):
     rng = np.random.default_rng(3)
     errors = curve(ETAS) + se * ETAS**0.5 * rng.standard_normal(6)
-    finding = judge(evidence(errors, se * ETAS**0.5, floor=floor, paths=10_000))
+    finding = classify_order(evidence(errors, se * ETAS**0.5, floor=floor, paths=10_000))
     assert finding.verdict == verdict, finding.reason
 
 
 def test_too_much_noise_is_undecided_and_says_how_many_paths_would_decide():
     rng = np.random.default_rng(5)
     noisy = evidence(0.1 * ETAS + 2e-3 * rng.standard_normal(6), np.full(6, 2e-3), paths=1000)
-    finding = judge(noisy)
+    finding = classify_order(noisy)
     assert finding.verdict == "undecided"
     assert finding.paths_needed is not None
     assert finding.paths_needed > 10_000
@@ -103,7 +104,7 @@ def test_too_much_noise_is_undecided_and_says_how_many_paths_would_decide():
         np.full(6, 2e-3 * ratio),
         paths=finding.paths_needed,
     )
-    assert judge(sharper).verdict == "order 1"
+    assert classify_order(sharper).verdict == "order 1"
 
 
 # On steps so close to each other a slope alone says little, and each rule is seen by itself.
@@ -120,28 +121,31 @@ CLOSE = np.linspace(1 / 8, 1 / 10, 6)
     ],
 )
 def test_each_rule_by_itself(errors, verdict):
-    assert judge(evidence(errors, floor=None, etas=CLOSE)).verdict == verdict
+    assert classify_order(evidence(errors, floor=None, etas=CLOSE)).verdict == verdict
 
 
 @pytest.mark.parametrize("power", [0.75, 1.3, 1.5, 2.7])
 def test_a_power_between_the_orders_is_undecided(power):
-    assert judge(evidence(ETAS**power, floor=None)).verdict == "undecided"
+    assert classify_order(evidence(ETAS**power, floor=None)).verdict == "undecided"
 
 
 def test_an_order_zero_of_four_standard_errors_is_undecided():
     # Each rung stands out from zero and the slope is flat; the limit is known to 0.005 only.
     flat = np.full(6, 0.02)
-    finding = judge(evidence(flat, np.full(6, 0.006), floor=0.02, paths=1000))
+    finding = classify_order(evidence(flat, np.full(6, 0.006), floor=0.02, paths=1000))
     assert finding.slope is not None
     assert finding.slope.interval[1] < 0.5
     assert finding.verdict == "undecided"
-    assert judge(evidence(flat, np.full(6, 0.002), floor=0.02, paths=1000)).verdict == "order 0"
+    assert (
+        classify_order(evidence(flat, np.full(6, 0.002), floor=0.02, paths=1000)).verdict
+        == "order 0"
+    )
 
 
 def test_an_error_that_changes_its_sign_on_the_finest_rungs_has_no_limit():
     errors = 0.1 * np.array([1.0, 1.0, 1.0, 1.0, -1.0, 1.0])
     c0 = fit_polynomial(ETAS, errors, np.zeros(6)).coefficient(0)[0]
-    assert judge(evidence(errors, floor=c0)).verdict == "undecided"
+    assert classify_order(evidence(errors, floor=c0)).verdict == "undecided"
 
 
 def test_rungs_within_three_standard_errors_have_no_logarithm():
@@ -174,7 +178,7 @@ def test_false_confirmations_are_rare():
     # An order-0 error a few standard errors large must not be certified as order 1.
     rng = np.random.default_rng(11)
     verdicts = [
-        judge(
+        classify_order(
             evidence(
                 0.003 + 0.1 * ETAS + 1e-3 * rng.standard_normal(6),
                 np.full(6, 1e-3),
@@ -226,14 +230,14 @@ def _finding(verdict, unresolved=False):
 
 def test_the_worst_observable_rules():
     both = {"mean": _finding("order 2"), "m2": _finding("order 1")}
-    assert worst(both, {"mean": 1.0, "m2": 1.0})[0] == "order 1"
+    assert overall_verdict(both, {"mean": 1.0, "m2": 1.0})[0] == "order 1"
     both["cos3x"] = _finding("order 0")
-    assert worst(both, dict.fromkeys(both, 1.0))[0] == "order 0"
+    assert overall_verdict(both, dict.fromkeys(both, 1.0))[0] == "order 0"
     both["cos3x"] = _finding("undecided")
-    assert worst(both, dict.fromkeys(both, 1.0))[0] == "undecided"
+    assert overall_verdict(both, dict.fromkeys(both, 1.0))[0] == "undecided"
 
 
 def test_an_unresolved_observable_is_passed_over_only_when_negligible():
     findings = {"mean": _finding("undecided", unresolved=True), "m2": _finding("order 1")}
-    assert worst(findings, {"mean": 1e-12, "m2": 1e-3})[0] == "order 1"
-    assert worst(findings, {"mean": 1e-4, "m2": 1e-3})[0] == "undecided"
+    assert overall_verdict(findings, {"mean": 1e-12, "m2": 1e-3})[0] == "order 1"
+    assert overall_verdict(findings, {"mean": 1e-4, "m2": 1e-3})[0] == "undecided"

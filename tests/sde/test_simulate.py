@@ -9,10 +9,10 @@ import pytest
 from scipy import stats
 
 import sde
-from sde import _simulate_equation
-from sde._control_variate import Moments
-from sde._simulate_ensemble import even_chunks, over_chunks
-from sde._simulate_solve import SOLVERS, SummedBrownianPath, brownian_path
+from sde.monte_carlo import _equation
+from sde.monte_carlo._control_variate import Moments
+from sde.monte_carlo._ensemble import even_chunks, over_chunks
+from sde.monte_carlo._solve import SOLVERS, SummedBrownianPath, brownian_path
 
 KEY = jax.random.key(7)
 # E theta and E theta^2 of SGD on the quadratic at eta = 1/8, K = 8, as fractions.
@@ -103,10 +103,10 @@ def test_stratonovich_solvers_get_their_drift(monkeypatch):
     assert abs(value) < 0.004 + 4 * error
     # Without the correction the solver integrates another process, off by +0.030.
     wrong = dict(SOLVERS) | {"euler_heun": SOLVERS["euler_heun"]._replace(stratonovich=False)}
-    monkeypatch.setattr(_simulate_equation, "SOLVERS", wrong)
-    _simulate_equation.equation_program.cache_clear()
+    monkeypatch.setattr(_equation, "SOLVERS", wrong)
+    _equation.equation_program.cache_clear()
     value, error = bias()
-    _simulate_equation.equation_program.cache_clear()
+    _equation.equation_program.cache_clear()
     assert value > 0.02 + 4 * error
 
 
@@ -169,7 +169,9 @@ def _negative(chain, setting, state):
     ],
 )
 def test_refusals_come_before_any_simulation(monkeypatch, change, message):
-    monkeypatch.setattr("sde._simulate.gather", lambda *a, **k: pytest.fail("it simulated"))
+    monkeypatch.setattr(
+        "sde.monte_carlo._simulate.gather", lambda *a, **k: pytest.fail("it simulated")
+    )
     asked = {
         "problem": "quadratic",
         "equation": "eq7",

@@ -3,7 +3,7 @@
 import pytest
 
 import sde
-from sde._order_verdict import VERDICTS
+from sde.order import VERDICTS
 
 # Ids of the table of the design, by the claim they start with.
 TABLE = {

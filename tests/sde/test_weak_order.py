@@ -1,12 +1,13 @@
-"""The command line of the weak-order experiment."""
+"""The command line that measures the weak order."""
 
 import dataclasses
 import json
 
 import pytest
 
+import experiments.weak_order
 import sde
-from experiments import weak_order
+from sde import weak_order
 
 
 def test_one_statement_writes_what_a_referee_reads(tmp_path, capsys):
@@ -46,7 +47,7 @@ def test_a_surprise_is_an_exit_code(tmp_path):
 def test_a_folder_that_cannot_be_filled_is_refused_before_anything_is_measured(
     tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(weak_order, "measure", lambda *_: pytest.fail("it measured"))
+    monkeypatch.setattr("sde.weak_order._command.measure", lambda *_: pytest.fail("it measured"))
     (tmp_path / "file").write_text("")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "results.json").write_text("[]")
@@ -63,7 +64,7 @@ def test_what_no_exact_engine_covers_is_measured_all_the_same(tmp_path, capsys, 
     noisy = dataclasses.replace(
         report, method="monte_carlo", gains={name: 0 * e + 7.0 for name, e in report.errors.items()}
     )
-    monkeypatch.setattr(sde, "measure_order", lambda *_, **__: noisy)
+    monkeypatch.setattr("sde.weak_order._measure.measure_order", lambda *_, **__: noisy)
     code = weak_order.main(
         [
             *("--problem", "student_teacher", "--chain", "pgpo_ema", "--equation", "thm2ii"),
@@ -93,3 +94,19 @@ def test_requests_that_are_refused(tmp_path, capsys, args, message):
     assert weak_order.main([*args, "--output", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_the_experiment_of_that_name_is_this_command(tmp_path, capsys):
+    asked = ["--statement", "delayed-signal", "--output", str(tmp_path), "--no-plots", "--run"]
+    assert experiments.weak_order.main([*asked, "x"]) == 0
+    assert weak_order.main([*asked, "y"]) == 0
+    first, second = [
+        json.loads((tmp_path / run / "results.json").read_text())[0] for run in ("x", "y")
+    ]
+    for result in (first, second):
+        assert result.pop("seconds") > 0
+        for report in result["reports"].values():
+            assert report.pop("seconds") > 0
+    assert first == second
+    assert experiments.weak_order.main(["--statement", "thm9"]) == 2
+    assert "unknown statement 'thm9'" in capsys.readouterr().err

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from ._control_variate import Expansion, bent, controls
-from ._equations import Coefficients
-from ._simulate_checks import ito_to_stratonovich
-from ._simulate_solve import SOLVERS, SummedBrownianPath, brownian_path, scan, solve
+from sde._equations import Coefficients
+from sde.monte_carlo._checks import ito_to_stratonovich
+from sde.monte_carlo._control_variate import Expansion, controls, second_order_term
+from sde.monte_carlo._solve import SOLVERS, SummedBrownianPath, brownian_path, scan, solve
 
 Backend = Literal["diffrax", "scan"]
 
@@ -39,7 +39,14 @@ def equation_program(
         solver: a key of `SOLVERS`.
         scan_steps: None for diffrax; for the plain `lax.scan` (Euler only), the number of steps,
             which it must know beforehand.
-        control: whether to carry the linear control variate.
+        control: whether to carry the control variates.
+
+    >>> from sde import Coefficients
+    >>> ou = Coefficients(lambda x: -x, lambda x: jnp.array([[0.04]]), (1.0,))
+    >>> program = jax.jit(equation_program(lambda eta: ou, paths=1000))
+    >>> x, _ = program(jax.random.key(0), 0.1, 0.1, 10)
+    >>> x.shape, bool(abs(x.mean() - 0.9**10) < 0.02)
+    ((1000, 1), True)
     """
     stratonovich = SOLVERS[solver].stratonovich
 
@@ -72,8 +79,8 @@ def equation_program(
             still = jax.tree.map(jnp.zeros_like, y)
 
             def kicked(dw: Float[Array, "paths m"]) -> dict[str, Any]:
-                bend = jnp.einsum("ijk,pk,pj->pi", slope, y["known"].line, dw)
-                known = still["known"]._replace(line=dw @ at_centre.T, bend=bend)
+                quadratic = jnp.einsum("ijk,pk,pj->pi", slope, y["known"].linear, dw)
+                known = still["known"]._replace(linear=dw @ at_centre.T, quadratic=quadratic)
                 return still | {"x": kick.mv(dw), "known": known}
 
             return lx.FunctionLinearOperator(kicked, jax.eval_shape(lambda: y["x"]))
@@ -87,8 +94,8 @@ def equation_program(
                 "x": field(y["x"]),
                 "centre": h * ito_drift(centre),
                 "known": Expansion(
-                    known.line @ jacobian.T,
-                    known.bend @ jacobian.T + bent(curvature, known.line),
+                    known.linear @ jacobian.T,
+                    known.quadratic @ jacobian.T + second_order_term(curvature, known.linear),
                     # With this derivative an Euler step gives the covariance of the Euler iterate.
                     moved
                     + moved.T
@@ -119,6 +126,6 @@ def equation_program(
             return out, jnp.zeros((paths, 0))
         # The moments are those of Euler's iterates; the mean of l is zero for any solver.
         known = out["known"]
-        return out["x"], controls(known) if solver == "euler" else known.line
+        return out["x"], controls(known) if solver == "euler" else known.linear
 
     return run

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import jax
 
-from experiments._weak_order_plots import plot_mass_limit
-from experiments._weak_order_tables import slope_text
 from sde.viscous import Fluid, measure_mass_limit
+from sde.weak_order._plots import plot_mass_limit
+from sde.weak_order._tables import slope_text
 
 
 def measure_viscous(

@@ -14,8 +14,8 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree
 
 from pgpo_jax.errors import PGPOFloatingPointError, PGPOValueError
 
-# Large enough that XLA spreads an operation over its threads, small enough to bound memory (MiB).
 CHUNK = 1 << 17
+"""Paths per chunk by default: XLA spreads one over its threads, and it takes MiB of memory."""
 
 
 def check_paths(paths: int, chunk: int) -> None:
@@ -115,6 +115,24 @@ def gather(
 
     `function` gives (states, controls), as the programs of chains and equations do; the controls
     are not looked at.
+
+    Args:
+        function: (key, *args) -> states [chunk, m] and controls, a pure function; the same object
+            compiles once.
+        key: the key of the whole ensemble.
+        paths: how many.
+        chunk: paths per call of `function`.
+        dim: how many coordinates of a state to keep, from the first.
+        args: numbers, traced.
+        label: name on the progress bar, shown when stderr is a terminal and the run is long.
+
+    Raises:
+        FloatingPointError: a path is not finite.
+
+    >>> def program(key, scale):
+    ...     return scale * jnp.ones((3, 1)), None
+    >>> gather(program, jax.random.key(0), 4, 3, 1, 2.0)[:, 0]
+    array([2., 2., 2., 2.])
     """
     out = np.empty((paths, dim))
     chunks = math.ceil(paths / chunk)

@@ -9,16 +9,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ._chains import Chain
-from ._control_variate import Estimate, Moments, products
-from ._equations import Equation
-from ._lookup import as_chain, as_problem, count_steps
-from ._simulate import prepare
-from ._simulate_chain import chain_program
-from ._simulate_ensemble import CHUNK, even_chunks, over_chunks
-from ._simulate_equation import equation_program
-from .exact._observables import Observable, as_observable
-from .problems import Problem
+from sde._chains import Chain
+from sde._equations import Equation
+from sde._lookup import as_chain, as_problem, count_steps
+from sde.exact._observables import Observable, as_observable
+from sde.monte_carlo._chain import chain_program
+from sde.monte_carlo._control_variate import Estimate, Moments, products
+from sde.monte_carlo._ensemble import CHUNK, even_chunks, over_chunks
+from sde.monte_carlo._equation import equation_program
+from sde.monte_carlo._simulate import prepare
+from sde.problems import Problem
 
 Observables = Sequence[str | Callable[..., Any] | Observable]
 
@@ -52,11 +52,11 @@ def estimate_chain(
     functions = tuple(as_observable(g) for g in observables)
     steps = count_steps(eta, horizon)
     with jax.enable_x64(True):
-        program = sums_of(
+        program = moment_sums(
             chain_program(problem, chain, batch_size, replace, size, control_variate), functions
         )
         args = (float(eta), steps)
-        return stream(program, functions, key, paths, size, args, f"chain, eta={eta:g}")
+        return estimate_in_chunks(program, functions, key, paths, size, args, f"chain, eta={eta:g}")
 
 
 def estimate_equation(
@@ -105,14 +105,16 @@ def estimate_equation(
         )
         how: dict[str, Any] = {"paths": size, "solver": solver, "control": control_variate}
         coarse = equation_program(build, stride=2, **how) if richardson else None
-        program = sums_of(equation_program(build, **how), functions, coarse)
+        program = moment_sums(equation_program(build, **how), functions, coarse)
         finest = 2 * substeps if richardson else substeps
         args = (float(eta), eta / finest, steps * finest)
-        return stream(program, functions, key, paths, size, args, f"equation, eta={eta:g}")
+        return estimate_in_chunks(
+            program, functions, key, paths, size, args, f"equation, eta={eta:g}"
+        )
 
 
 @ft.lru_cache(maxsize=64)
-def sums_of(
+def moment_sums(
     run: Callable[..., tuple[Array, Array]],
     functions: tuple[Observable, ...],
     coarse: Callable[..., tuple[Array, Array]] | None = None,
@@ -144,7 +146,7 @@ def _values(
     return jnp.stack([jax.vmap(g.function)(states) for g in observables], axis=1)
 
 
-def stream(
+def estimate_in_chunks(
     program: Callable[..., Array],
     observables: Sequence[Observable],
     key: PRNGKeyArray,
@@ -153,6 +155,17 @@ def stream(
     args: tuple[Any, ...],
     label: str,
 ) -> Estimate:
+    """Runs a program of `moment_sums` chunk by chunk, and estimates the observables from the sums.
+
+    Args:
+        program: (key, *args) -> the sums of one chunk.
+        observables: those of the program.
+        key: the key of the whole ensemble.
+        paths: how many, rounded up to whole chunks.
+        chunk: paths per chunk, which is the size that the program was made for.
+        args: numbers that the program takes, traced.
+        label: name on the progress bar.
+    """
     moments = Moments(len(observables))
     for part in over_chunks(program, key, math.ceil(paths / chunk), *args, label=label):
         moments.add(part)

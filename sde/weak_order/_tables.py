@@ -1,12 +1,11 @@
-"""The tables of the weak-order experiment, in Markdown."""
+"""The tables of the weak-order command, in Markdown."""
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from sde import OrderReport
-from sde._order_fit import SlopeFit
+from sde.order import OrderReport, SlopeFit
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -26,7 +25,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]]
 
 
-def by_observable(reports: dict[str, OrderReport]) -> list[str]:
+def observable_table(reports: dict[str, OrderReport]) -> list[str]:
     """What was measured of every test function, problem by problem."""
     rows = []
     for problem, report in reports.items():
@@ -49,7 +48,9 @@ def by_observable(reports: dict[str, OrderReport]) -> list[str]:
     return table(columns, rows)
 
 
-def by_rung(reports: dict[str, OrderReport], z: dict[str, dict[str, np.ndarray]]) -> list[str]:
+def step_size_table(
+    reports: dict[str, OrderReport], z: dict[str, dict[str, np.ndarray]]
+) -> list[str]:
     """Monte Carlo: rung by rung, z against the exact engine and the gain of the controls."""
     rows = []
     for problem, report in reports.items():

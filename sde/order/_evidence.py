@@ -6,16 +6,16 @@ import jax
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
-from ._chains import Chain
-from ._equations import EQUATIONS, Equation
-from ._lookup import count_steps
-from ._order_verdict import Evidence
-from ._simulate_expectation import estimate_chain, estimate_equation
-from .exact import OBSERVABLES, Observable, ode_floor
-from .exact._process import Process
-from .exact._solve import exact_path
-from .exact._weak_errors import compare_paths
-from .problems import Problem
+from sde._chains import Chain
+from sde._equations import EQUATIONS, Equation
+from sde._lookup import count_steps
+from sde.exact import OBSERVABLES, Observable, ode_floor
+from sde.exact._process import Process
+from sde.exact._solve import exact_path
+from sde.exact._weak_errors import compare_paths
+from sde.monte_carlo import estimate_chain, estimate_equation
+from sde.order._verdict import Evidence
+from sde.problems import Problem
 
 _FIRST = OBSERVABLES["mean"]
 # Discretisation error of the two ODE solutions that make a floor.

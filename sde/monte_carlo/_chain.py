@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ._chains import Chain
-from ._control_variate import Expansion, bent, controls
-from ._minibatches import minibatches
-from .problems import Problem
+from sde._chains import Chain
+from sde._minibatches import minibatches
+from sde.monte_carlo._control_variate import Expansion, controls, second_order_term
+from sde.problems import Problem
 
 # The mean step is a sum over all minibatches; beyond this many it costs more than it saves.
 _MOST_CONTROLLED = 4096
@@ -57,12 +57,12 @@ def chain_program(
             noise = moves - mean
             slope, curvature = slope_of(centre), jax.jacfwd(slope_of)(centre)
             slopes = jax.vmap(jax.jacfwd(advance), (None, 0))(centre, fractions) - slope
-            line, bend = known.line, known.bend
-            kicks = jnp.einsum("pij,pj->pi", slopes[batch], line)
+            linear, quadratic = known.linear, known.quadratic
+            kicks = jnp.einsum("pij,pj->pi", slopes[batch], linear)
             # Of two steps' moments: the noise of one step is independent of all before it.
             return Expansion(
-                line @ slope.T + noise[batch],
-                bend @ slope.T + bent(curvature, line) + kicks,
+                linear @ slope.T + noise[batch],
+                quadratic @ slope.T + second_order_term(curvature, linear) + kicks,
                 slope @ known.covariance @ slope.T
                 + jnp.einsum("M,Mi,Mj->ij", probabilities, noise, noise),
                 slope @ known.mean + 0.5 * jnp.einsum("ijk,jk->i", curvature, known.covariance),

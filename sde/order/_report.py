@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ._order_verdict import Evidence, Finding
+from sde.order._verdict import Finding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,6 +139,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float | np.floating):
         return float(value) if math.isfinite(value) else None
     return str(value)
-
-
-__all__ = ["Evidence", "OrderReport", "decisive_observable"]

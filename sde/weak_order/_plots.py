@@ -1,4 +1,4 @@
-"""The pictures of the weak-order experiment."""
+"""The figures of the weak-order command."""
 
 import math
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from sde import OrderReport
+from sde.order import OrderReport
 from sde.viscous import MassLimitReport
 
 _COLOURS = ("#1b6ca8", "#c8553d", "#3c8d5a", "#7a5195")

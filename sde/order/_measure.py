@@ -10,18 +10,17 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from pgpo_jax.errors import PGPOValueError
-
-from ._chains import CHAINS, Chain
-from ._equations import EQUATIONS, Equation
-from ._lookup import as_chain, as_equation, as_problem, count_steps
-from ._minibatches import check_batch
-from ._order_evidence import Comparison, exact_evidence, monte_carlo_evidence
-from ._order_report import OrderReport, decisive_observable
-from ._order_verdict import TOLERANCE, judge, worst
-from ._simulate import prepare
-from ._simulate_ensemble import check_paths
-from .exact import Observable, as_observable
-from .problems import PROBLEMS, Problem
+from sde._chains import CHAINS, Chain
+from sde._equations import EQUATIONS, Equation
+from sde._lookup import as_chain, as_equation, as_problem, count_steps
+from sde._minibatches import check_batch
+from sde.exact import Observable, as_observable
+from sde.monte_carlo._ensemble import check_paths
+from sde.monte_carlo._simulate import prepare
+from sde.order._evidence import Comparison, exact_evidence, monte_carlo_evidence
+from sde.order._report import OrderReport, decisive_observable
+from sde.order._verdict import TOLERANCE, classify_order, overall_verdict
+from sde.problems import PROBLEMS, Problem
 
 ETAS = tuple(2.0**-k for k in range(5, 10))
 MONTE_CARLO_ETAS = tuple(2.0**-k for k in range(4, 9))
@@ -55,7 +54,7 @@ def measure_order(
     fit c0 + c1 eta + c2 eta^2 (+ c3 eta^3) that of the signed terminal one. Monte Carlo: signed
     terminal errors of independent rungs, Euler extrapolated over substeps, linear control variates.
 
-    A verdict follows one rule (`sde._order_verdict.judge`) and rests on all observables; the worst
+    A verdict follows one rule (`sde.order.classify_order`) and rests on all observables; the worst
     counts. Four traps are refused, with "undecided" and the reason:
 
     * Euler with dt = eta *is* SGD with Gaussian noise, so one substep without extrapolation
@@ -134,12 +133,12 @@ def measure_order(
             settings |= scheme
             key = jax.random.key(0) if key is None else key
             evidence, ratio, gains = monte_carlo_evidence(asked, paths=paths, key=key, **scheme)
-    findings = {e.observable: judge(e, tolerance=tolerance) for e in evidence}
-    heights = {
+    findings = {e.observable: classify_order(e, tolerance=tolerance) for e in evidence}
+    largest_errors = {
         e.observable: float(np.max(np.abs(e.errors if e.sup_errors is None else e.sup_errors)))
         for e in evidence
     }
-    verdict, reason = worst(findings, heights)
+    verdict, reason = overall_verdict(findings, largest_errors)
     if method == "monte_carlo" and solver == "euler" and substeps == 1 and not richardson:
         verdict, reason = (
             "undecided",

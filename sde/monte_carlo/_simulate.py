@@ -9,17 +9,16 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
 from pgpo_jax.errors import PGPOValueError
-
-from ._chains import Chain
-from ._equations import Coefficients, Equation
-from ._lookup import as_chain, as_equation, as_problem, count_steps
-from ._minibatches import check_batch
-from ._setting import Setting
-from ._simulate_chain import chain_program
-from ._simulate_checks import check_coefficients, check_scheme
-from ._simulate_ensemble import CHUNK, even_chunks, gather
-from ._simulate_equation import Backend, equation_program
-from .problems import Problem
+from sde._chains import Chain
+from sde._equations import Coefficients, Equation
+from sde._lookup import as_chain, as_equation, as_problem, count_steps
+from sde._minibatches import check_batch
+from sde._setting import Setting
+from sde.monte_carlo._chain import chain_program
+from sde.monte_carlo._checks import check_coefficients, check_scheme
+from sde.monte_carlo._ensemble import CHUNK, even_chunks, gather
+from sde.monte_carlo._equation import Backend, equation_program
+from sde.problems import Problem
 
 
 @ft.lru_cache(maxsize=128)

@@ -29,16 +29,16 @@ class Expansion(NamedTuple):
     """What is carried beside an ensemble: two orders of each path, and their moments.
 
     Attributes:
-        line: l, one row per path.
-        bend: q, one row per path.
+        linear: l, one row per path.
+        quadratic: q, one row per path.
         covariance: E l l.
         mean: E q.
         third: E l l l.
         mixed: E l q.
     """
 
-    line: Float[Array, "paths d"]
-    bend: Float[Array, "paths d"]
+    linear: Float[Array, "paths d"]
+    quadratic: Float[Array, "paths d"]
     covariance: Float[Array, "d d"]
     mean: Float[Array, " d"]
     third: Float[Array, "d d d"]
@@ -53,23 +53,23 @@ class Expansion(NamedTuple):
 
 def controls(expansion: Expansion) -> Float[Array, "paths q"]:
     """The mean-zero controls of an ensemble: l, q, l l, l q and l l l, each less its mean."""
-    line, bend = expansion.line, expansion.bend
-    d = line.shape[1]
+    linear, quadratic = expansion.linear, expansion.quadratic
+    d = linear.shape[1]
     rows, columns = np.triu_indices(d)
     i, j, k = np.array(list(itertools.combinations_with_replacement(range(d), 3))).T
     return jnp.concatenate(
         [
-            line,
-            bend - expansion.mean,
-            line[:, rows] * line[:, columns] - expansion.covariance[rows, columns],
-            (line[:, :, None] * bend[:, None, :] - expansion.mixed).reshape(len(line), -1),
-            line[:, i] * line[:, j] * line[:, k] - expansion.third[i, j, k],
+            linear,
+            quadratic - expansion.mean,
+            linear[:, rows] * linear[:, columns] - expansion.covariance[rows, columns],
+            (linear[:, :, None] * quadratic[:, None, :] - expansion.mixed).reshape(len(linear), -1),
+            linear[:, i] * linear[:, j] * linear[:, k] - expansion.third[i, j, k],
         ],
         axis=1,
     )
 
 
-def bent(
+def second_order_term(
     curvature: Float[Array, "d d d"], fluctuation: Float[Array, "paths d"]
 ) -> Float[Array, "paths d"]:
     """Half the second derivative of a map along l, one row per path."""

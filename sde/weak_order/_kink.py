@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-import sde
-from experiments._weak_order_tables import slope_text, table
-from sde._order_fit import SlopeFit, fit_slope
 from sde.exact import half_order
+from sde.order import SlopeFit, fit_slope, measure_order
 from sde.problems import SlidingKink
+from sde.weak_order._tables import slope_text, table
 
 EQUATIONS = ("thm2ii", "ode", "consistent")
 _ETAS = tuple(2.0**-k for k in range(6, 12))
@@ -69,7 +68,7 @@ def measure_half_orders(change: str, problem: SlidingKink) -> list[HalfOrder]:
     """All equations on one problem."""
     found = []
     for equation in EQUATIONS:
-        report = sde.measure_order(
+        report = measure_order(
             problem, "pgpo_population", equation, etas=_ETAS, observables=("mean",)
         )
         powers = np.power.outer(report.etas, _POWERS)
@@ -84,7 +83,7 @@ def measure_half_orders(change: str, problem: SlidingKink) -> list[HalfOrder]:
     return found
 
 
-def by_equation(found: Sequence[HalfOrder]) -> list[str]:
+def equation_table(found: Sequence[HalfOrder]) -> list[str]:
     """The half orders: fitted / predicted and the slope, one problem per row."""
     rows = []
     for change in dict.fromkeys(one.change for one in found):
@@ -107,7 +106,7 @@ def measure_kink(folder: Path) -> None:
         "Coefficient of sqrt(eta) in the error of E x_T: fitted on 2^-6..2^-11 / predicted; then "
         "the slope on 2^-6..2^-10.",
         "",
-        *by_equation(found),
+        *equation_table(found),
     ]
     print("", *lines, sep="\n")
     stored = [dataclasses.asdict(one) for one in found]

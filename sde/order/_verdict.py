@@ -6,7 +6,7 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from ._order_fit import RESOLVED, PolynomialFit, SlopeFit, fit_polynomial, fit_slope
+from sde.order._fit import RESOLVED, PolynomialFit, SlopeFit, fit_polynomial, fit_slope
 
 VERDICTS = ("order 2", "order 1", "order 1/2", "order 0", "undecided")
 _RANK = {"order 0": 0.0, "order 1/2": 0.5, "order 1": 1.0, "order 2": 2.0}
@@ -66,7 +66,7 @@ class Finding:
     unresolved: bool = False
 
 
-def judge(evidence: Evidence, *, tolerance: float = TOLERANCE) -> Finding:
+def classify_order(evidence: Evidence, *, tolerance: float = TOLERANCE) -> Finding:
     """Applies the rules of the laboratory to the errors of one observable.
 
     * order 0: c0 is five standard errors from zero, its sign is stable on the three finest rungs,
@@ -86,16 +86,16 @@ def judge(evidence: Evidence, *, tolerance: float = TOLERANCE) -> Finding:
     if len(etas) < 5:
         reason = f"an order needs at least 5 step sizes, got {len(etas)}"
         return Finding("undecided", reason, None, None, None, (0.0, 0.0))
-    heights = evidence.sup_errors if evidence.sup_errors is not None else evidence.errors
-    if evidence.exact and np.any(np.abs(heights) < 10 * evidence.resolutions + 1e-13):
+    largest = evidence.sup_errors if evidence.sup_errors is not None else evidence.errors
+    if evidence.exact and np.any(np.abs(largest) < 10 * evidence.resolutions + 1e-13):
         reason = (
-            f"errors down to {np.min(np.abs(heights)):.1e} are not far above the engine's own "
+            f"errors down to {np.min(np.abs(largest)):.1e} are not far above the engine's own "
             f"discretisation error {np.max(evidence.resolutions):.1e}"
         )
         return Finding("undecided", reason, None, None, None, (0.0, 0.0), unresolved=True)
 
-    slope = fit_slope(etas, heights, evidence.standard_errors)
-    curved = fit_slope(etas, heights, evidence.standard_errors, curved=True)
+    slope = fit_slope(etas, largest, evidence.standard_errors)
+    curved = fit_slope(etas, largest, evidence.standard_errors, curved=True)
     fit = fit_polynomial(etas, evidence.errors, evidence.standard_errors)
     through_origin = fit_polynomial(etas, evidence.errors, evidence.standard_errors, first_power=1)
     linear = through_origin.coefficient(1)
@@ -194,7 +194,9 @@ def _paths_needed(
     return math.ceil(evidence.paths * factor)
 
 
-def worst(findings: dict[str, Finding], heights: dict[str, float]) -> tuple[str, str]:
+def overall_verdict(
+    findings: dict[str, Finding], largest_errors: dict[str, float]
+) -> tuple[str, str]:
     """The overall verdict: the lowest order among the observables.
 
     A refutation may rest on a single observable. A confirmation may not: it needs "m2" (the mean
@@ -204,7 +206,7 @@ def worst(findings: dict[str, Finding], heights: dict[str, float]) -> tuple[str,
 
     Args:
         findings: by observable.
-        heights: by observable, the largest error measured.
+        largest_errors: by observable, the largest error measured.
 
     Returns:
         the verdict and its reason.
@@ -212,9 +214,11 @@ def worst(findings: dict[str, Finding], heights: dict[str, float]) -> tuple[str,
     refuted = [name for name, f in findings.items() if f.verdict == "order 0"]
     if refuted:
         return "order 0", "; ".join(f"{name}: {findings[name].reason}" for name in refuted)
-    top = max(heights.values())
+    top = max(largest_errors.values())
     counted = {
-        name: f for name, f in findings.items() if not (f.unresolved and heights[name] < 1e-3 * top)
+        name: f
+        for name, f in findings.items()
+        if not (f.unresolved and largest_errors[name] < 1e-3 * top)
     }
     open_ = [name for name, f in counted.items() if f.verdict == "undecided"]
     if open_ or not counted:

@@ -10,10 +10,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from pgpo_jax.errors import PGPOValueError
-
-from ._equations import Coefficients
-from ._psd import check_psd
-from ._simulate_solve import SOLVERS
+from sde._equations import Coefficients
+from sde._psd import check_psd
+from sde.monte_carlo._solve import SOLVERS
 
 _PATH = 16
 

@@ -1,0 +1,4 @@
+from sde.weak_order import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

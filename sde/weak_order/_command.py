@@ -1,0 +1,93 @@
+"""Measures the table of statements: `pgpo weak-order --all`, or `python -m sde.weak_order --all`.
+
+Prints statement | expected | slope ± CI | verdict | seconds, for a single statement also every test
+function, and writes results/weak_order/<run>/{config.json,results.json,README.md,*.png}.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+
+import tyro
+
+from sde import as_problem
+from sde.viscous import MASSES, Fluid
+from sde.weak_order._config import Config, statements
+from sde.weak_order._kink import measure_kink
+from sde.weak_order._measure import Row, measure
+from sde.weak_order._run_folder import (
+    create_run_folder,
+    detail_tables,
+    discard_run_folder,
+    write_results,
+)
+from sde.weak_order._viscous import measure_viscous
+
+
+def print_header() -> None:
+    print(f"{'statement':46} {'expected':10} {'slope':34} {'verdict':10} seconds")
+
+
+def print_row(row: Row) -> None:
+    mark = " " if row.verdict == row.expected or row.expected == "unknown" else "!"
+    line = (
+        f"{row.statement.id:46} {row.expected:10} {row.slope:34} {row.verdict:10}"
+        f"{row.seconds:7.1f} {mark}"
+    )
+    if row.agreement:
+        line += f"  largest |z| against exact {max(row.largest_z.values()):.2f}"
+    print(line, flush=True)
+
+
+def main(argv: Sequence[str] | None = None, *, prog: str = "python -m sde.weak_order") -> int:
+    """Runs what the command line asks for.
+
+    Args:
+        argv: the options; those of the process by default.
+        prog: the name of the command in its help.
+
+    Returns:
+        0 when every verdict is the expected one, 1 otherwise, 2 for a request that is refused.
+    """
+    config = tyro.cli(Config, args=argv, prog=prog, description=__doc__)
+    try:
+        wanted = statements(config)
+        folder = create_run_folder(config)
+    except (ValueError, OSError) as refused:
+        return _refuse(refused)
+    start, rows = time.perf_counter(), []
+    try:
+        if config.kink:
+            measure_kink(folder)
+        elif config.viscous:
+            fluid = Fluid(as_problem(config.problem or "student_teacher"), "gradient", 0.25)
+            measure_viscous(
+                fluid,
+                folder,
+                masses=config.etas or MASSES,
+                paths=config.paths,
+                seed=config.seed,
+                plots=config.plots,
+            )
+        else:
+            print_header()
+        for statement in wanted:
+            rows.append(measure(statement, config))
+            print_row(rows[-1])
+    except ValueError as refused:
+        discard_run_folder(folder)
+        return _refuse(refused)
+    seconds = time.perf_counter() - start
+    if rows:
+        write_results(rows, config, folder, seconds)
+    if len(rows) == 1:
+        print("", *detail_tables(rows[0]), "", sep="\n")
+    what = f"{len(rows)} statements in {seconds:.0f} s" if rows else f"{seconds:.0f} s"
+    print(f"{what}; written to {folder}")
+    surprises = [r for r in rows if r.expected != "unknown" and r.verdict != r.expected]
+    return 1 if surprises else 0
+
+
+def _refuse(refused: Exception) -> int:
+    print(f"error: {refused}", file=sys.stderr)
+    return 2

@@ -1,0 +1,101 @@
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+from pgpo_jax.errors import PGPOValueError
+from sde import STATEMENTS, Statement, as_chain, as_equation, as_problem
+
+# The rows that --all measures by Monte Carlo, against the exact engine.
+MONTE_CARLO_ROWS = (
+    "thm2ii-minibatch",
+    "corrected-minibatch",
+    "thm2ii-population",
+    "second-order-minibatch",
+)
+_NOT_OF_VISCOUS = ("method", "batch_size")
+_NOT_OF_KINK = (*_NOT_OF_VISCOUS, "problem", "etas", "paths")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Measures the weak order of equations against the chains they are said to track.
+
+    Choose `--all`, one `--statement ID`, your own `--problem`, `--chain` and `--equation`,
+    `--kink` or `--viscous`.
+    """
+
+    all: bool = False
+    """Every statement of the table (by Monte Carlo: the four on record)."""
+    statement: str | None = None
+    """One row of the table, by its id; an id that there is not lists those that there are."""
+    kink: bool = False
+    """The size of the half order at the cap, predicted and measured, instead of the table."""
+    viscous: bool = False
+    """The small-mass limit of the paper's viscous particle, instead of the table."""
+    problem: str | None = None
+    """A problem; with --statement or --all it replaces the problems of the rows."""
+    chain: str | None = None
+    """A chain, for a row of your own."""
+    equation: str | None = None
+    """An equation, for a row of your own."""
+    method: Literal["exact", "monte_carlo"] = "exact"
+    """Exact engines, or simulation."""
+    etas: tuple[float, ...] = ()
+    """Step sizes (with --viscous: masses), at least 5, coarsest first; by default the row's."""
+    paths: int = 1 << 15
+    """Monte Carlo paths per rung."""
+    seed: int = 0
+    """Of the Monte Carlo key."""
+    batch_size: int = 1
+    """|B|."""
+    output: Path = Path("results/weak_order")
+    """Where run folders go."""
+    run: str | None = None
+    """The run folder's name; by default the time. It must not hold results yet."""
+    plots: bool = True
+    """Whether to draw."""
+
+
+def statements(config: Config) -> list[Statement]:
+    """The rows that a configuration asks for.
+
+    Raises:
+        ValueError: nothing or too much is asked for, a name is unknown, or an option would not be
+            looked at.
+    """
+    own = (config.chain, config.equation)
+    asked = [config.all, config.statement is not None, any(own), config.kink, config.viscous]
+    if sum(asked) != 1:
+        raise PGPOValueError(
+            "choose one of --all, --statement ID, --kink, --viscous, or --problem with --chain and "
+            "--equation"
+        )
+    if config.kink or config.viscous:
+        mode, foreign = ("kink", _NOT_OF_KINK) if config.kink else ("viscous", _NOT_OF_VISCOUS)
+        for name in foreign:
+            if getattr(config, name) != getattr(Config(), name):
+                raise PGPOValueError(f"--{mode} takes no --{name.replace('_', '-')}")
+        return []
+    if config.all:
+        wanted = STATEMENTS if config.method == "exact" else MONTE_CARLO_ROWS
+        rows = [STATEMENTS[name] for name in wanted]
+    elif config.statement is not None:
+        if config.statement not in STATEMENTS:
+            raise PGPOValueError(
+                f"unknown statement {config.statement!r}; there are {', '.join(STATEMENTS)}"
+            )
+        rows = [STATEMENTS[config.statement]]
+    else:
+        if config.problem is None or config.chain is None or config.equation is None:
+            raise PGPOValueError("a row of your own needs --problem, --chain and --equation")
+        chain, equation = as_chain(config.chain), as_equation(config.equation)
+        where = ((config.problem, as_problem(config.problem)),)
+        name = f"{config.problem}-{config.chain}-{config.equation}"
+        rows = [Statement(name, f"{equation.formula}", chain, equation, "unknown", where)]
+    if config.problem is not None:
+        where = ((config.problem, as_problem(config.problem)),)
+        rows = [dataclasses.replace(row, problems=where) for row in rows]
+    elif config.method == "monte_carlo":
+        # One problem each: the first of the row.
+        rows = [dataclasses.replace(row, problems=row.problems[:1]) for row in rows]
+    return rows
