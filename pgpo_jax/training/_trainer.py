@@ -249,9 +249,7 @@ class Trainer:
         """The graded responses of the step after `state`, and on how many the grader failed."""
         samples = self.rollout_settings.samples
         asked = [question for question in batch.questions for _ in range(samples)]
-        grades, failures = grade_all(
-            self.task, asked, responses.texts, timeout=self.grader_timeout
-        )
+        grades, failures = grade_all(self.task, asked, responses.texts, timeout=self.grader_timeout)
         rollout = Rollout(
             step=int(state.step),
             seed=self.seed,

@@ -291,9 +291,7 @@ def test_grpo_is_the_same_on_a_mesh(small_model, small_config, capfd):
     mesh, step, state = on_a_mesh(params, config, (1, 4, 2), optimizer)
     many, spread = step(state, shard_rows(batch, mesh))
     alone = config_state(fresh(params), config, optimizer)
-    one, single = config_step(graphdef, config, optimizer)(
-        alone, jax.tree.map(jnp.asarray, batch)
-    )
+    one, single = config_step(graphdef, config, optimizer)(alone, jax.tree.map(jnp.asarray, batch))
     np.testing.assert_allclose(spread["loss"], single["loss"], atol=1e-5)
     gradients = [jax.tree.map(jnp.subtract, params, x.params) for x in (one, jax.device_get(many))]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *gradients)
