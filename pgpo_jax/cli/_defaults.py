@@ -67,6 +67,20 @@ def starting_point(argv: Sequence[str], folder: Path) -> tuple[str, TrainConfig]
     return f"preset {name}", CLI_PRESETS[name]
 
 
+def expanded(argv: Sequence[str]) -> list[str]:
+    """The flags with `--grader NAME` written out as `--grader.name NAME`.
+
+    >>> expanded(["--grader", "exact", "--grader.partial", "--grader=letter"])
+    ['--grader.name', 'exact', '--grader.partial', '--grader.name=letter']
+    """
+
+    def full(flag: str) -> str:
+        short = flag == "--grader" or flag.startswith("--grader=")
+        return flag.replace("--grader", "--grader.name", 1) if short else flag
+
+    return [full(flag) for flag in argv]
+
+
 def suitable_preset(model: str | None, task: str | None) -> str:
     """`tiny` or `tiny-file` for the shipped model, the paper's for any other."""
     if not is_shipped(model):

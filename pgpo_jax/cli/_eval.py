@@ -1,13 +1,24 @@
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import jax
 import tyro
 
+from pgpo_jax.cli._defaults import expanded
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.reports import mean_interval
-from pgpo_jax.tasks import Question, is_synthetic, load_questions
+from pgpo_jax.tasks import (
+    ColumnsConfig,
+    FileTask,
+    GraderConfig,
+    Question,
+    Task,
+    load_task,
+    make_grader,
+)
 from pgpo_jax.training import (
     DistributedConfig,
     EvaluationConfig,
@@ -31,9 +42,11 @@ class EvalCommand:
     model: str = "tiny"
     """Folder of a Hugging Face Qwen3, a Hub id, or `tiny`."""
     task: str = "synthetic:all"
-    """synthetic:DOMAIN, or a SciKnowEval file."""
+    """What `pgpo train --task` takes."""
     split: Literal["test", "train"] = "test"
-    """Of a synthetic task; a file is a split of its own."""
+    """Of a task that has both; a single file is a split of its own."""
+    grader: GraderConfig = field(default_factory=GraderConfig)
+    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     questions: int = 0
     """How many, from the first; 0 takes all of a file, or 64 of an endless task."""
     samples: int = 4
@@ -41,6 +54,10 @@ class EvalCommand:
     temperature: float = 1.0
     """0 is greedy."""
     top_p: float = 1.0
+    top_k: int | None = None
+    """Tokens that are sampled from; all by default."""
+    thinking: bool = False
+    """Let the model think first, where the chat template offers that."""
     max_prompt: int = 2048
     """In tokens; longer questions are left out and counted."""
     max_response: int = 512
@@ -56,12 +73,13 @@ class EvalCommand:
 
 def main(argv: Sequence[str]) -> None:
     """Runs `pgpo eval`."""
-    command = tyro.cli(EvalCommand, prog="pgpo eval", args=list(argv), default=EvalCommand())
+    command = tyro.cli(EvalCommand, prog="pgpo eval", args=expanded(argv), default=EvalCommand())
     settings = EvaluationConfig(
         questions=command.questions,
         samples=command.samples,
         temperature=command.temperature,
         top_p=command.top_p,
+        top_k=command.top_k,
         batch=command.batch,
     )
     rollout = RolloutConfig(
@@ -69,6 +87,7 @@ def main(argv: Sequence[str]) -> None:
         samples=command.samples,
         max_prompt=command.max_prompt,
         max_response=command.max_response,
+        thinking=command.thinking,
         smallest_bucket=64,
         row_buckets=1,
     )
@@ -79,12 +98,22 @@ def main(argv: Sequence[str]) -> None:
         )
     connect(command.distributed)
     mesh = make_mesh(command.mesh)
-    questions = first_questions(command.task, command.split, command.questions)
+    task = given_task(command.task, command.columns, command.grader)
+    questions = first_questions(task, command.split, command.questions)
     refuse_too_large_to_sample(command.model, command.mesh, command.dtype, rollout)
     policy, params = load_policy(
         command.model, mesh=mesh, dtype=command.dtype, param_dtype=command.dtype
     )
-    result = evaluate(policy, params, questions, jax.random.key(command.seed), settings, rollout)
+    result = evaluate(
+        policy,
+        params,
+        questions,
+        jax.random.key(command.seed),
+        settings,
+        rollout,
+        grader=task,
+        grader_timeout=command.grader.timeout,
+    )
     if not is_first():
         return
     interval = mean_interval(list(result.scores.values()))
@@ -98,17 +127,33 @@ def main(argv: Sequence[str]) -> None:
     )
 
 
-def first_questions(task: str, split: str, count: int) -> list[Question]:
+def given_task(spec: str, columns: ColumnsConfig, grader: GraderConfig) -> Task:
+    """The task of a command line."""
+    own = None if grader.name == "auto" else make_grader(settings=grader)
+    return load_task(spec, columns=columns, grader=own)
+
+
+def first_questions(task: Task, split: str, count: int) -> list[Question]:
     """The first questions of a task; 0 means all, or 64 of an endless one.
+
+    A task that is one file has the questions of that file, whatever the split.
 
     Raises:
         ValueError: if there are fewer, or `count` is negative.
     """
     if count < 0:
         raise PGPOValueError(f"--questions must be at least 0, got {count}")
-    found = load_questions(task, split=split)
-    if is_synthetic(task):
+    alone = isinstance(task, FileTask) and task.eval_spec is None and is_file(task.spec)
+    found = task.questions("train" if alone else split, 0)
+    if len(found) == sys.maxsize:
         return [found[i] for i in range(count or _ENDLESS)]
+    if not len(found):
+        raise PGPOValueError(f"the task has no questions of the split '{split}'")
     if count > len(found):
-        raise PGPOValueError(f"--questions must be at most {len(found)} for {task}, got {count}")
+        raise PGPOValueError(f"--questions must be at most {len(found)}, got {count}")
     return list(found[: count or len(found)])
+
+
+def is_file(spec: str) -> bool:
+    """Whether a task is one file, which is a split of its own."""
+    return Path(spec).is_file()

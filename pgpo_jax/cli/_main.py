@@ -2,45 +2,38 @@ import importlib
 import logging
 import os
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
+from pgpo_jax._extras import require_extra
 from pgpo_jax._version import __version__
-from pgpo_jax.errors import PGPOImportError
+from pgpo_jax.errors import PGPOError
 
 USAGE_ERROR = 2
 _INTERRUPTED = 130
 
 
 class Command(NamedTuple):
-    """Where a command's `main(argv)` lives, and what it does in a line."""
+    """Where a command's `main(argv)` lives, what it does in a line, and the extra that it needs."""
 
     module: str
     summary: str
+    extra: str | None = None
 
 
 # By name only, so that `pgpo --help` imports none of them.
 COMMANDS = {
-    "demo": Command("_demo", "train SDPO and PGPO from the shipped model and compare them"),
-    "train": Command("_train", "post-train a model on a task"),
-    "plan": Command("_plan", "tell what memory a run needs, without using it"),
-    "eval": Command("_eval", "measure a model: avg@n on a task"),
-    "sample": Command("_sample", "show a model's answers to questions"),
-    "export": Command("_export", "write a run's model as a Hugging Face folder"),
-    "report": Command("_report", "compare runs on one HTML page"),
-    "weak-order": Command("_weak_order", "measure how well an SDE follows an optimizer"),
+    "demo": Command("_demo", "train SDPO and PGPO from the shipped model, compare them", "train"),
+    "train": Command("_train", "post-train a model on a task", "train"),
+    "plan": Command("_plan", "tell what memory a run needs, without using it", "train"),
+    "eval": Command("_eval", "measure a model: avg@n on a task", "train"),
+    "sample": Command("_sample", "show a model's answers to questions", "train"),
+    "export": Command("_export", "write a run's model as a Hugging Face folder", "train"),
+    "report": Command("_report", "compare runs on one HTML page", "train"),
+    "weak-order": Command("_weak_order", "measure how well an SDE follows an optimizer", "sde"),
     "experiment": Command("_experiment", "run one of the experiments by name"),
 }
-
-# Distributions of the extra `train` by the name they are imported as.
-_TRAIN_MODULES = frozenset(
-    {"flax", "orbax", "transformers", "tokenizers", "safetensors", "huggingface_hub", "tyro"}
-    | {"tensorboardX", "tqdm", "matplotlib"}
-)
-_SDE_MODULES = frozenset({"diffrax", "equinox", "scipy"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     try:
         with _messages():
+            if command.extra is not None:
+                require_extra(command.extra)
             code = importlib.import_module(f"pgpo_jax.cli.{command.module}").main(args[1:])
     except KeyboardInterrupt:
         print("pgpo: interrupted", file=sys.stderr)
@@ -85,36 +80,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def explain(error: Exception) -> str | None:
     """One line for an error that is the user's to put right; `None` for a bug.
 
-    Raised by us, on purpose, is what our own code raises in its own lines: a `ValueError` from
-    within jax or numpy is a bug and keeps its traceback. Files may fail anywhere.
+    What is raised on purpose is a `PGPOError`: a `ValueError` from within jax or numpy is a bug
+    and keeps its traceback. Files may fail anywhere.
     """
-    if isinstance(error, ModuleNotFoundError):
-        missing = (error.name or "").partition(".")[0]
-        extra = {**dict.fromkeys(_TRAIN_MODULES, "train"), **dict.fromkeys(_SDE_MODULES, "sde")}
-        if missing not in extra:
-            return None
-        return f"this command needs {missing}: pip install 'pgpo-jax[{extra[missing]}]'"
-    text = " ".join(str(error).split())
-    if isinstance(error, PGPOImportError):
-        return text
-    if isinstance(error, OSError):
-        return text or type(error).__name__
-    deliberate = (ValueError, RuntimeError, FloatingPointError, TypeError)
-    return text if isinstance(error, deliberate) and _raised_by_us(error) else None
-
-
-def _raised_by_us(error: Exception) -> bool:
-    root = Path(__file__).resolve().parents[2]
-    frames = traceback.extract_tb(error.__traceback__)
-    if not frames:
-        return False
-    last = Path(frames[-1].filename).resolve()
-    if not last.is_relative_to(root):
-        return False
-    if last.relative_to(root).parts[0] not in ("pgpo_jax", "sde", "experiments"):
-        return False
-    # What the interpreter itself raises in our file is a bug: a deliberate error says `raise`.
-    return (frames[-1].line or "").lstrip().startswith("raise")
+    if isinstance(error, PGPOError | OSError):
+        return " ".join(str(error).split()) or type(error).__name__
+    return None
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from pgpo_jax.cli._defaults import starting_point
+from pgpo_jax.cli._defaults import expanded, starting_point
 from pgpo_jax.cli._overview import align
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
 from pgpo_jax.models import QWEN3_SHAPES, Qwen3Config
@@ -46,7 +46,9 @@ def main(argv: Sequence[str]) -> None:
         FileNotFoundError: if the model is neither there nor a known shape.
     """
     source, config = starting_point(argv, Path("runs/train"))
-    command = tyro.cli(PlanCommand, prog="pgpo plan", args=list(argv), default=PlanCommand(config))
+    command = tyro.cli(
+        PlanCommand, prog="pgpo plan", args=expanded(argv), default=PlanCommand(config)
+    )
     config, memory = command.config, parse_bytes(command.device_memory)
     shape = model_shape(config.model)
     if not _has_devices(config.mesh.size):

@@ -6,10 +6,11 @@ from typing import Literal
 import jax
 import tyro
 
-from pgpo_jax.cli._eval import first_questions
+from pgpo_jax.cli._defaults import expanded
+from pgpo_jax.cli._eval import first_questions, given_task
 from pgpo_jax.cli._overview import printable
 from pgpo_jax.errors import PGPOValueError
-from pgpo_jax.tasks import Question, grade
+from pgpo_jax.tasks import ColumnsConfig, Grade, GraderConfig, Question, grade_all
 from pgpo_jax.training import MeshConfig, RolloutConfig, load_policy, make_mesh
 from pgpo_jax.training.memory._search import refuse_too_large_to_sample
 
@@ -21,13 +22,15 @@ class SampleCommand:
     model: str = "tiny"
     """Folder of a Hugging Face Qwen3, a Hub id, or `tiny`."""
     task: str = "synthetic:all"
-    """synthetic:DOMAIN, or a SciKnowEval file."""
+    """What `pgpo train --task` takes."""
+    grader: GraderConfig = field(default_factory=GraderConfig)
+    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     prompt: str | None = None
     """Your own question instead; it is not graded."""
     system: str = ""
     """System message that goes with --prompt."""
     split: Literal["test", "train"] = "test"
-    """Of a synthetic task; a file is a split of its own."""
+    """Of a task that has both; a single file is a split of its own."""
     questions: int = 1
     """How many, from the first."""
     samples: int = 4
@@ -35,6 +38,10 @@ class SampleCommand:
     temperature: float = 1.0
     """0 is greedy."""
     top_p: float = 1.0
+    top_k: int | None = None
+    """Tokens that are sampled from; all by default."""
+    thinking: bool = False
+    """Let the model think first, where the chat template offers that."""
     max_prompt: int = 2048
     """In tokens; a longer question is an error."""
     max_response: int = 512
@@ -47,14 +54,16 @@ class SampleCommand:
 
 def main(argv: Sequence[str]) -> None:
     """Runs `pgpo sample`."""
-    command = tyro.cli(SampleCommand, prog="pgpo sample", args=list(argv))
+    command = tyro.cli(SampleCommand, prog="pgpo sample", args=expanded(argv))
     if command.questions < 1 or command.samples < 1:
         raise PGPOValueError(
             "--questions and --samples must be positive, "
             f"got {command.questions} and {command.samples}"
         )
+    task = None
     if command.prompt is None:
-        questions = first_questions(command.task, command.split, command.questions)
+        task = given_task(command.task, command.columns, command.grader)
+        questions = first_questions(task, command.split, command.questions)
     else:
         questions = [Question("prompt", "", command.system, command.prompt, "")]
     # The answers to a question are spread over the devices, each of which reads it for itself.
@@ -74,7 +83,7 @@ def main(argv: Sequence[str]) -> None:
     )
     key = jax.random.key(command.seed)
     for number, question in enumerate(questions):
-        ids = policy.encode_question(question)
+        ids = policy.encode_question(question, thinking=command.thinking)
         if len(ids) > command.max_prompt:
             raise PGPOValueError(
                 f"question {question.id} has {len(ids)} tokens: raise --max-prompt, "
@@ -88,26 +97,35 @@ def main(argv: Sequence[str]) -> None:
             max_new_tokens=rollout.max_response,
             temperature=command.temperature,
             top_p=command.top_p,
+            top_k=command.top_k,
             smallest_bucket=rollout.smallest_bucket,
             largest_prompt=rollout.max_prompt,
         )
         texts = responses.texts[: command.samples]
         lengths = responses.lengths[: command.samples].tolist()
-        _show(question, texts, lengths, graded=command.prompt is None)
+        grades = None
+        if task is not None:
+            asked, limit = [question] * len(texts), command.grader.timeout
+            grades = grade_all(task, asked, texts, timeout=limit)[0]
+        _show(question, texts, lengths, grades)
 
 
-def _show(question: Question, texts: list[str], lengths: list[int], *, graded: bool) -> None:
+def _show(
+    question: Question, texts: list[str], lengths: list[int], grades: list[Grade] | None
+) -> None:
     print(f"=== {printable(question.id)}")
-    if question.system:
-        print(f"[system] {printable(question.system)}")
+    for message in question.messages[:-1]:
+        print(f"[{message.role}] {printable(message.content)}")
     print(printable(question.prompt))
     for number, (text, length) in enumerate(zip(texts, lengths, strict=True), 1):
-        verdict = ""
-        if graded:
-            result = grade(text, question.answer)
-            # Without answer tags the whole text is the prediction.
-            got = textwrap.shorten(printable(result.prediction or "no answer"), 40)
-            verdict = f", {'right' if result.score == 1 else 'wrong'}: {got}"
+        verdict = "" if grades is None else _verdict(grades[number - 1])
         print(f"--- answer {number} ({length} tokens{verdict})\n{printable(text)}")
-    if graded:
+    if grades is not None:
         print(f"--- right answer: {printable(question.answer)}")
+
+
+def _verdict(grade: Grade) -> str:
+    # Without answer tags the whole text is the prediction.
+    got = textwrap.shorten(printable(grade.prediction or "no answer"), 40)
+    words = {1.0: "right", 0.0: "wrong"}.get(grade.score, f"score {grade.score:g}")
+    return f", {words}: {got}"

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from pgpo_jax.cli._defaults import starting_point
+from pgpo_jax.cli._defaults import expanded, starting_point
 from pgpo_jax.cli._overview import overview
 from pgpo_jax.reports import write_run_report
 from pgpo_jax.training import DistributedConfig, TrainConfig, connect, is_first, train
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> None:
     command = tyro.cli(
         TrainCommand,
         prog="pgpo train",
-        args=list(argv),
+        args=expanded(argv),
         default=TrainCommand(config),
     )
     connect(command.distributed)

@@ -1,5 +1,11 @@
 """Post-training from parts: a policy, a task, an objective and an optimizer, in one jitted step."""
 
+# ruff: noqa: E402
+from pgpo_jax._extras import require_extra
+
+# Before the modules that need it, so that all missing packages are named at once.
+require_extra("train")
+
 from pgpo_jax.training._train import (
     TrainResult as TrainResult,
     read_config as read_config,
