@@ -215,6 +215,20 @@ def test_who_ends_before_the_tests_has_not_passed(program, words):
     assert words in result.feedback
 
 
+def test_a_program_that_breaks_the_runner_has_not_passed():
+    result = run("import ast\nast.parse = lambda source: ast.Module([], [])")
+    assert result.score == 0.0
+    assert "before the tests were done" in result.feedback
+
+
+def test_an_assertion_of_the_program_is_not_one_of_the_test():
+    columns = {"tests": ["assert f(2) in (4, 5)"]}
+    program = "def f(x):\n    assert x == 3, 'mine'\n    return 4"
+    words = "Runtime Error\nAssertionError: mine\nLine 2 in f"
+    assert run(program, columns).feedback.startswith(words)
+    assert run("def f(x): return 3", columns).feedback.startswith("Wrong Answer\nTest\nassert f(2)")
+
+
 def test_a_script_may_exit_when_it_is_done():
     assert run(ADD + "\nimport sys\nsys.exit()", SUMS).score == 1.0
     assert run(ADD + "\nimport sys\nsys.exit(1)", SUMS).score == 0.0

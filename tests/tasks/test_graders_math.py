@@ -113,6 +113,22 @@ def test_a_worker_that_dies_is_replaced():
     assert not children() - before
 
 
+def test_an_interrupt_leaves_no_worker_that_would_answer_the_wrong_request(monkeypatch):
+    before = children()
+    with MathGrader(GraderConfig(workers=1)) as grader:
+        assert grader(question("3"), "$3$").score == 1.0
+
+        def interrupted(self, timeout):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("pgpo_jax.tasks.graders._workers.Worker._read_line", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                grader(question("3"), "$3$")
+        assert not children() - before
+        assert grader(question("3"), "$4$").score == 0.0
+
+
 def test_a_closed_grader_says_so():
     grader = MathGrader()
     grader.close()

@@ -1,6 +1,6 @@
 import logging
-import queue
 import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -103,38 +103,42 @@ def _in_a_thread(
     timeout: float,
 ) -> list[Grade]:
     """One thread for all rows, so that the limit of a row costs next to nothing."""
-    done: queue.SimpleQueue[Grade | BaseException] = queue.SimpleQueue()
-    stopped = threading.Event()
+    grades: list[Grade] = []
+    ended = threading.Event()
+    errors: list[BaseException] = []
+    began, given_up = time.monotonic(), False
 
     def work() -> None:
-        for question, response in zip(questions, responses, strict=True):
-            if stopped.is_set():
-                return
-            try:
-                done.put(as_grade(function(question, response)))
-            except Exception as error:
-                done.put(FailedGrade(0.0, "", _words(error)))
-            except BaseException as error:
-                # `sys.exit()` in a reward means the run, not this thread.
-                done.put(error)
-                return
+        nonlocal began
+        try:
+            for question, response in zip(questions, responses, strict=True):
+                if given_up:
+                    return
+                began = time.monotonic()
+                try:
+                    grades.append(as_grade(function(question, response)))
+                except Exception as error:
+                    grades.append(FailedGrade(0.0, "", _words(error)))
+        except BaseException as error:
+            # `sys.exit()` in a reward means the run, not this thread.
+            errors.append(error)
+        finally:
+            ended.set()
 
     threading.Thread(target=work, name="pgpo-grader", daemon=True).start()
-    grades: list[Grade] = []
     try:
-        while len(grades) < len(questions):
-            grade = done.get(timeout=timeout)
-            if isinstance(grade, BaseException):
-                raise grade
-            grades.append(grade)
-    except queue.Empty:
-        raise PGPORuntimeError(
-            f"the reward took longer than GraderConfig.timeout = {timeout:g} s on question "
-            f"{questions[len(grades)].id}; a Python function cannot be interrupted, so the run "
-            "stops"
-        ) from None
+        while not ended.wait(max(began + timeout - time.monotonic(), 0.0)):
+            late, row = time.monotonic() - began >= timeout, len(grades)
+            if late and row < len(questions):
+                raise PGPORuntimeError(
+                    f"the reward took longer than GraderConfig.timeout = {timeout:g} s on question "
+                    f"{questions[row].id}; a Python function cannot be interrupted, so the "
+                    "run stops"
+                )
     finally:
-        stopped.set()
+        given_up = True
+    if errors:
+        raise errors[0]
     return grades
 
 
