@@ -19,6 +19,7 @@ from pgpo_jax.models._lora import (
     with_lora as with_lora,
     zero_deltas as zero_deltas,
 )
+from pgpo_jax.models._muon import muon_dimension_numbers as muon_dimension_numbers
 from pgpo_jax.models._params import abstract_params as abstract_params, shardings as shardings
 from pgpo_jax.models._qwen3 import Qwen3 as Qwen3
 from pgpo_jax.models._sample import Samples as Samples, sample as sample

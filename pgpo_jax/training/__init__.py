@@ -86,6 +86,10 @@ from pgpo_jax.training.run._tracker import SilentTracker as SilentTracker, Track
 from pgpo_jax.training.run._trackers import TRACKERS as TRACKERS, make_trackers as make_trackers
 from pgpo_jax.training.run._trackio import TrackioTracker as TrackioTracker
 from pgpo_jax.training.run._wandb import WandbTracker as WandbTracker
+from pgpo_jax.training.update._named_optimizers import (
+    OPTIMIZERS as OPTIMIZERS,
+    named_optimizer as named_optimizer,
+)
 from pgpo_jax.training.update._optimizer import make_optimizer as make_optimizer
 from pgpo_jax.training.update._state import TrainState as TrainState, init_state as init_state
 from pgpo_jax.training.update._step import make_train_step as make_train_step

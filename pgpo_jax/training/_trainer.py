@@ -28,7 +28,11 @@ from pgpo_jax.training.rollout._stream import Batch, QuestionStream
 from pgpo_jax.training.rollout._texts import rollout_texts
 from pgpo_jax.training.run._callbacks import Callback
 from pgpo_jax.training.run._loop import FitSettings, fit
-from pgpo_jax.training.update._check_optimizer import check_optimizer
+from pgpo_jax.training.update._check_optimizer import (
+    check_orthogonalises,
+    check_takes_information,
+    with_extra_arguments,
+)
 from pgpo_jax.training.update._state import TrainState, init_state, student_weights
 from pgpo_jax.training.update._step import make_train_step
 
@@ -104,7 +108,7 @@ class Trainer:
         self.policy, params = policy
         self.mesh = self.policy.mesh
         self.task, self.objective = task, objective
-        self.optimizer = optax.with_extra_args_support(optimizer)
+        self.optimizer = with_extra_arguments(optimizer)
         self.rollout_settings, self.evaluation_settings = rollout, evaluation
         self.lora, self.seed, self.micro_batch = lora, seed, micro_batch
         self.grader_timeout, self.callbacks = grader_timeout, tuple(callbacks)
@@ -129,7 +133,8 @@ class Trainer:
         self.initial_state = init_state(
             params, self.optimizer, objective.teacher_settings, self.mesh, lora=lora, seed=seed
         )
-        check_optimizer(self.optimizer, self.initial_state.params, self.initial_state.opt_state)
+        check_takes_information(optimizer, self.initial_state.params)
+        check_orthogonalises(optimizer, self.initial_state.params)
         self._step = self._make_step()
         self._key = jax.random.key(seed)
 

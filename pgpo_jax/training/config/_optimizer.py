@@ -1,3 +1,4 @@
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,6 +9,9 @@ from pgpo_jax.training.config._rules import (
     positive,
     require,
 )
+
+# The fields that are AdamW's own arguments.
+_ADAMW = ("b1", "b2", "eps", "weight_decay")
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,20 @@ class OptimizerConfig:
         )
         if self.micro_batch is not None:
             positive(self, "micro_batch")
+        require(
+            self.name != "adamw" or not self.arguments,
+            "OptimizerConfig.arguments must be empty with name 'adamw', whose arguments are the "
+            "fields b1, b2, eps and weight_decay",
+            self.arguments,
+        )
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            require(
+                self.name == "adamw" or field.name not in _ADAMW or value == field.default,
+                f"OptimizerConfig.{field.name} is of adamw alone: with name {self.name!r} give it "
+                f"in arguments, as {field.name}=VALUE",
+                value,
+            )
         require(
             self.warmup_steps >= 0,
             "OptimizerConfig.warmup_steps must be at least 0",

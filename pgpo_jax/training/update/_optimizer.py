@@ -4,6 +4,8 @@ import optax
 
 from pgpo_jax import scale_by_information, scale_by_information_to_target
 from pgpo_jax.training.config import InformationConfig, OptimizerConfig
+from pgpo_jax.training.update._named_optimizers import named_optimizer
+from pgpo_jax.training.update._optimizer_arguments import Value, parse_arguments
 
 
 @functools.lru_cache(maxsize=64)
@@ -45,16 +47,16 @@ def make_optimizer(
         )
     return optax.chain(
         optax.clip_by_global_norm(settings.clip_norm),
-        optax.adamw(
-            _learning_rate(settings, steps),
-            b1=settings.b1,
-            b2=settings.b2,
-            eps=settings.eps,
-            weight_decay=settings.weight_decay,
-        ),
+        named_optimizer(settings.name, _learning_rate(settings, steps), _arguments(settings)),
         *([plateau] if settings.plateau else []),
         modulation,
     )
+
+
+def _arguments(settings: OptimizerConfig) -> dict[str, Value]:
+    if settings.name != "adamw":
+        return parse_arguments(settings.arguments)
+    return {name: getattr(settings, name) for name in ("b1", "b2", "eps", "weight_decay")}
 
 
 def _learning_rate(settings: OptimizerConfig, steps: int) -> float | optax.Schedule:

@@ -72,7 +72,7 @@ def init_state(
         step=jnp.zeros((), jnp.int32),
         params=params,
         teacher=copy,
-        opt_state=optimizer.init(params),
+        opt_state=_without(params, optimizer.init(params)),
         skipped=jnp.zeros((), jnp.int32),
         frozen=frozen,
     )
@@ -87,6 +87,13 @@ def init_state(
         return leaf if on_mesh else jax.device_put(leaf, NamedSharding(mesh, PartitionSpec()))
 
     return jax.tree.map(place, state)
+
+
+def _without(params: Any, opt_state: Any) -> Any:
+    """A state without arrays of `params`: some optimizers hold the first parameters as they came,
+    and the step donates its buffers, so that none may occur twice."""
+    shared = {id(leaf) for leaf in jax.tree.leaves(params)}
+    return jax.tree.map(lambda leaf: jnp.copy(leaf) if id(leaf) in shared else leaf, opt_state)
 
 
 def student_weights(params: Any, frozen: Any, lora: LoRAConfig) -> Any:
