@@ -8,6 +8,7 @@ require_extra("train")
 
 from pgpo_jax.training._train import (
     TrainResult as TrainResult,
+    make_trainer as make_trainer,
     read_config as read_config,
     train as train,
 )

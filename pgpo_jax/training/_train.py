@@ -17,6 +17,20 @@ class TrainResult(NamedTuple):
     state: TrainState
 
 
+def make_trainer(config: TrainConfig) -> Trainer:
+    """The trainer of a configuration.
+
+    Raises:
+        ValueError, FileNotFoundError: for a bad model, task, mesh or length, before any work.
+
+    >>> from pgpo_jax.training import PRESETS
+    >>> make_trainer(PRESETS["tiny"]).rollout_settings.samples
+    8
+    """
+    refuse_too_large(config)
+    return Trainer(*config.build(), **config.trainer_settings())
+
+
 def train(config: TrainConfig, folder: str | Path, *, resume: bool = False) -> TrainResult:
     """Runs a configuration: builds its parts and fits them.
 
@@ -41,8 +55,7 @@ def train(config: TrainConfig, folder: str | Path, *, resume: bool = False) -> T
     """
     # The model and the questions are checked before the folder is claimed: an error in them
     # must not leave a half-made run behind.
-    refuse_too_large(config)
-    trainer = Trainer(*config.build(), **config.trainer_settings())
+    trainer = make_trainer(config)
     settings = config.fit_settings()
 
     def today(values: dict[str, Any]) -> dict[str, Any]:

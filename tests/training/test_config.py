@@ -13,7 +13,9 @@ from pgpo_jax.training import (
     MeshConfig,
     OptimizerConfig,
     RolloutConfig,
+    SelectionConfig,
     TeacherConfig,
+    TextsConfig,
     TrainConfig,
 )
 
@@ -43,41 +45,13 @@ from pgpo_jax.training import (
         (lambda: TrainConfig(seed=2**32), r"seed must be in \[0, 2\*\*32\), got 4294967296"),
         (lambda: EvaluationConfig(questions=-1), r"questions must be at least 0, got -1"),
         (lambda: MeshConfig(fsdp=0), r"fsdp must be positive, got 0"),
-        (lambda: TeacherConfig(misleading=1.5), r"misleading must be in \[0, 1\], got 1.5"),
-        (
-            lambda: InformationConfig(replay=(0.1, float("nan"))),
-            r"replay must be finite, got .*nan",
-        ),
-        (lambda: InformationConfig(replay=(0.1,), flip=True), r"flip must be false with a replay"),
-        (
-            lambda: TrainConfig(steps=3, information=InformationConfig(replay=(0.1, 0.2))),
-            r"replay must hold a value for each step, that is 3 values, got 2",
-        ),
-        (
-            lambda: TrainConfig(method="sdpo", information=InformationConfig(flip=True)),
-            r"method must be 'pgpo' with .*flip.* got 'sdpo'",
-        ),
-        (
-            lambda: TrainConfig(
-                rollout=RolloutConfig(questions=1), information=InformationConfig(half="same")
-            ),
-            r"questions must be at least 2 with information.half, got 1",
-        ),
         (
             lambda: TrainConfig(information=InformationConfig(target_rho=2.0)),
             r"target_rho must be above 1 and below rho_max = 2.0, got 2.0",
         ),
         (
-            lambda: TrainConfig(method="sdpo", information=InformationConfig(target_rho=1.5)),
-            r"method must be 'pgpo' with .*target_rho.* got 'sdpo'",
-        ),
-        (
             lambda: TrainConfig(information=InformationConfig(target_rho=1.5, alpha=0.0)),
             r"alpha must be positive with target_rho.* got 0.0",
-        ),
-        (
-            lambda: TrainConfig(method="sdpo", loss=LossConfig(modulation="token")),
-            r"method must be 'pgpo' with loss.modulation 'token', got 'sdpo'",
         ),
         (
             lambda: TrainConfig(
@@ -87,32 +61,11 @@ from pgpo_jax.training import (
         ),
         (lambda: InformationConfig(estimator="oracle"), r"estimator must be one of .*'outcome'"),
         (
-            lambda: InformationConfig(estimator="outcome_contrast", rows="failures"),
-            r"rows must be 'all' with estimator 'outcome_contrast'.*, got 'failures'",
-        ),
-        (
-            lambda: TrainConfig(method="grpo"),
-            r"teacher.kind must be 'live' with method 'grpo'.*, got 'ema'",
-        ),
-        (
-            lambda: TrainConfig(method="grpo", teacher=TeacherConfig(kind="live", misleading=0.5)),
-            r"teacher.misleading and feedback must be 0 .* 'grpo'.*, got \(0.5, False\)",
-        ),
-        (
             lambda: TrainConfig(
-                method="grpo",
-                teacher=TeacherConfig(kind="live"),
-                information=InformationConfig(rows="failures"),
-            ),
-            r"half and rows must be 'none' and 'all' with method 'grpo'",
-        ),
-        (
-            lambda: TrainConfig(
-                method="grpo",
-                teacher=TeacherConfig(kind="live"),
+                objective="grpo",
                 optimizer=OptimizerConfig(plateau=True),
             ),
-            r"plateau must be False with method 'grpo'.*, got True",
+            r"plateau must be False with objective 'grpo'.*, got True",
         ),
         (
             lambda: TrainConfig(
@@ -123,18 +76,29 @@ from pgpo_jax.training import (
         ),
         (
             lambda: TrainConfig(
-                method="grpo",
-                teacher=TeacherConfig(kind="live", exclude_self=False),
+                objective="grpo",
                 rollout=RolloutConfig(samples=1),
             ),
-            r"samples must be at least 2 with method 'grpo'.*, got 1",
+            r"samples must be at least 2 with objective 'grpo'.*, got 1",
         ),
         (
-            lambda: TrainConfig(
-                information=InformationConfig(estimator="kl", target_rho=1.5, flip=True)
-            ),
-            r"flip must be False with target_rho and estimator 'kl'.*, got True",
+            lambda: TrainConfig(objective="grpo", teacher=TeacherConfig(feedback=True)),
+            r"teacher.feedback must be False with objective 'grpo'.*, got True",
         ),
+        (
+            lambda: TrainConfig(objective="grpo", loss=LossConfig(modulation="token")),
+            r"loss.modulation must be 'none' with objective 'grpo'.*, got 'token'",
+        ),
+        (lambda: TrainConfig(objective="rlhf"), r"objective must be one of sdpo, grpo.*'rlhf'"),
+        (lambda: RolloutConfig(top_k=0), r"RolloutConfig.top_k must be positive, got 0"),
+        (lambda: TextsConfig(rows=-1), r"TextsConfig.rows must be at least 0, got -1"),
+        (lambda: SelectionConfig(metric="loss"), r"metric must be a metric of the evaluations"),
+        (lambda: SelectionConfig(patience=0), r"patience must be positive, got 0"),
+        (
+            lambda: OptimizerConfig(arguments=("b1=0.5",)),
+            r"arguments must be empty with name 'adamw'.*got \('b1=0.5',\)",
+        ),
+        (lambda: OptimizerConfig(name="lion", b1=0.5), r"b1 is of adamw alone.*b1=VALUE, got 0.5"),
         (lambda: InformationConfig(alpha=-1.0), r"alpha must be a finite number >= 0, got -1.0"),
         (lambda: InformationConfig(decay=1.0), r"decay must be in \[0, 1\), got 1.0"),
         (lambda: OptimizerConfig(plateau_factor=1.0), r"plateau_factor must be in \(0, 1\)"),
@@ -161,11 +125,9 @@ def test_bad_settings_name_rule_and_value(make, message):
 @pytest.mark.parametrize(
     ("section", "name"),
     [
-        (TrainConfig, "method"),
         (TrainConfig, "attention"),
         (TeacherConfig, "kind"),
         (LossConfig, "modulation"),
-        (InformationConfig, "half"),
         (InformationConfig, "reduction"),
         (OptimizerConfig, "schedule"),
         (LoRAConfig, "base_dtype"),
@@ -194,23 +156,19 @@ def test_the_paper_preset_holds_the_published_values():
         0.5,
     )
     assert (config.teacher.kind, config.teacher.rate) == ("ema", 0.05)
-    assert dataclasses.astuple(config.optimizer)[:6] == (1e-5, 10, 0.9, 0.999, 1e-8, 0.01)
+    optimizer = ("adamw", (), 1e-5, 10, 0.9, 0.999, 1e-8, 0.01)
+    assert dataclasses.astuple(config.optimizer)[:8] == optimizer
     evaluation = config.evaluation
     assert (evaluation.samples, evaluation.temperature, evaluation.top_p) == (16, 0.6, 0.95)
 
 
-def test_sdpo_is_the_same_program_with_alpha_zero():
-    assert TrainConfig(method="pgpo").alpha == 1.0
-    assert TrainConfig(method="sdpo").alpha == 0.0
+def test_a_run_is_called_by_what_it_does():
+    assert TrainConfig().label == "pgpo"
+    assert TrainConfig(information=InformationConfig(alpha=0.0)).label == "sdpo"
+    assert TrainConfig(objective="grpo").label == "grpo"
+    # GRPO measures no information, so that there is nothing to multiply by.
+    assert TrainConfig(objective="grpo").alpha == 0.0
 
 
 def test_with_a_modulated_loss_the_step_has_no_multiplier_of_its_own():
     assert TrainConfig(loss=LossConfig(modulation="sequence")).alpha == 0.0
-
-
-def test_half_of_the_questions_are_those_of_even_number():
-    for questions, half in ((4, 2), (5, 3)):
-        rollout = RolloutConfig(questions=questions, samples=2, row_buckets=1)
-        config = TrainConfig(rollout=rollout, information=InformationConfig(half="other"))
-        assert config.loss_sequences == 2 * half
-        assert TrainConfig(rollout=rollout).loss_sequences == 2 * questions

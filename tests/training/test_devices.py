@@ -25,17 +25,15 @@ from pgpo_jax.training import (
     MeshConfig,
     connect,
     fetch_rows,
-    init_state,
     load_policy,
     make_mesh,
-    make_optimizer,
     process_local_rows,
     read_jsonl,
     shard_rows,
     train,
 )
 from pgpo_jax.training.memory._search import changed_flags
-from tests.training.conftest import REMATERIALISED, replaced
+from tests.training.conftest import REMATERIALISED, config_state, replaced
 
 
 def placed_state(model, config, sizes, *, scale=1.0):
@@ -44,7 +42,7 @@ def placed_state(model, config, sizes, *, scale=1.0):
     params = jax.tree.map(lambda x: x * scale, model[1])
     if mesh is not None:
         params = jax.device_put(params, shardings(params, mesh))
-    state = init_state(params, make_optimizer(config), config.teacher, mesh)
+    state = config_state(params, config, mesh=mesh)
     moments = jax.tree.map(lambda x: x + jnp.asarray(scale, x.dtype), state.opt_state)
     return state._replace(opt_state=moments, step=state.step + 3)
 
@@ -160,7 +158,7 @@ PAIR = replaced(
     PRESETS["tiny"],
     steps=2,
     checkpoint_every=100,
-    tensorboard=False,
+    trackers=(),
     rollout={"questions": 8, "samples": 2, "row_buckets": 1, "micro_batch": 4, "max_prompt": 64},
     evaluation={"every": 100, "questions": 4, "samples": 2, "batch": 4},
 )

@@ -3,84 +3,222 @@
 import logging
 import os
 import signal
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import pytest
 
-from pgpo_jax.training import SilentTracker, StepReport, Trainer, TrainState
-from pgpo_jax.training._train import _loop, _terminable
-from tests.training.test_train import SMALL, replaced
+from pgpo_jax.training import (
+    Callback,
+    EarlyStopping,
+    Evaluation,
+    SelectionConfig,
+    StepReport,
+    TextsConfig,
+    TrainState,
+    read_jsonl,
+)
+from pgpo_jax.training.run._loop import FitSettings, fit
+from pgpo_jax.training.run._signals import stop_requests
 
 TAUGHT = "self_distillation/reprompt_sample_fraction"
+SETTINGS = {
+    "checkpoint_every": 1000,
+    "keep_checkpoints": 100,
+    "trackers": (),
+    "max_skipped": 10,
+    "evaluate_every": 1,
+    "texts": TextsConfig(rows=0),
+    "selection": SelectionConfig(),
+}
 
 
-class Scripted(Trainer):
+class Scripted:
     """A trainer whose steps go as they are told to, one character each.
 
-    "+": a step; "n": its gradient is not finite; "0": nothing to learn from; "t": SIGTERM comes.
+    "+": a step; "n": its gradient is not finite; "0": nothing to learn from; "t": SIGTERM comes,
+    "i": SIGINT, "h": SIGHUP, "u": SIGUSR1. With `accuracies` there is an evaluation before the
+    first step and after each one.
     """
 
-    def __init__(self, script, **changes):
-        changes = {"steps": len(script), "checkpoint_every": 1000, **changes}
-        self.config, self.script = replaced(SMALL, **changes), script
-        self.held_out, self.evaluated, self.saved = (), [], []
+    signals = {"t": "SIGTERM", "i": "SIGINT", "h": "SIGHUP", "u": "SIGUSR1"}  # noqa: RUF012
+
+    def __init__(self, script, folder, accuracies=(), callbacks=(), **changes):
+        self.script, self.folder, self.accuracies = script, folder, accuracies
+        self.settings = FitSettings(steps=len(script), **{**SETTINGS, **changes})
+        self.held_out = [None] * len(accuracies)
+        self.objective = SimpleNamespace(learning_fraction=TAUGHT)
+        self.stream, self.callbacks = SimpleNamespace(dropped=0), tuple(callbacks)
+        self.rollout_settings = self.evaluation_settings = None
         number = jnp.zeros((), jnp.int32)
         self.initial_state = TrainState(number, None, None, None, number)
 
     def step(self, state):
         event = self.script[int(state.step)]
-        if event == "t":
-            os.kill(os.getpid(), signal.SIGTERM)
+        if event in self.signals:
+            os.kill(os.getpid(), getattr(signal, self.signals[event]))
         skipped = state.skipped + 1 if event == "n" else 0 * state.skipped
-        report = StepReport({"rollout/accuracy": 0.5, TAUGHT: float(event != "0")}, {})
+        metrics = {"rollout/accuracy": 0.5, TAUGHT: float(event != "0")}
+        report = StepReport(metrics, {}, None, None, {})
         return state._replace(step=state.step + 1, skipped=skipped), report
 
-    def save(self, state):
-        self.saved.append(int(state.step))
+    def evaluate(self, state):
+        accuracy = self.accuracies[int(state.step)]
+        return Evaluation({"q": accuracy}, accuracy, 0.0, 1.0, 0)
 
-    def run(self):
-        return _loop(self, self.initial_state, SilentTracker(), self.save)
+    def run(self, resume=False):
+        # Past the type checks of the suite: nothing here is a model.
+        loop = getattr(fit, "__wrapped__", fit)
+        return loop(self, self.folder, self.settings, {"a": 1}, resume=resume)
+
+    @property
+    def saved(self):
+        return sorted(int(path.name) for path in (self.folder / "checkpoints").iterdir())
 
 
-def test_checkpoints_at_their_steps_and_at_the_end():
-    trainer = Scripted("+++++", checkpoint_every=2)
+@pytest.fixture(autouse=True)
+def plain_questions(monkeypatch):
+    monkeypatch.setattr("pgpo_jax.training.run._loop.question_row", lambda question: {"id": "q"})
+
+
+def test_checkpoints_at_their_steps_and_at_the_end(tmp_path):
+    trainer = Scripted("+++++", tmp_path, checkpoint_every=2)
     assert int(trainer.run().step) == 5
     assert trainer.saved == [2, 4, 5]
 
 
-def test_gradients_that_are_not_finite_stop_a_run_after_so_many_in_a_row():
-    limit = {"optimizer": {"max_skipped": 3}}
-    trainer = Scripted("nn+nnn+", **limit)
+def test_gradients_that_are_not_finite_stop_a_run_after_so_many_in_a_row(tmp_path):
+    trainer = Scripted("nn+nnn+", tmp_path / "a", max_skipped=3)
     with pytest.raises(FloatingPointError, match=r"3 steps in a row.*from before them are saved"):
         trainer.run()
     assert trainer.saved == [6]
     # Negative control: as many that are not in a row do not.
-    assert int(Scripted("nn+nn+n", **limit).run().step) == 7
+    assert int(Scripted("nn+nn+n", tmp_path / "b", max_skipped=3).run().step) == 7
 
 
-def test_a_run_that_keeps_nothing_says_so_when_it_gives_up():
-    trainer = Scripted("nn", optimizer={"max_skipped": 2})
+def test_a_run_that_keeps_nothing_says_so_when_it_gives_up(tmp_path):
+    trainer = Scripted("nn", tmp_path, max_skipped=2, keep_checkpoints=0)
     with pytest.raises(FloatingPointError, match="not saved"):
-        _loop(trainer, trainer.initial_state, SilentTracker(), None)
+        trainer.run()
 
 
-def test_steps_with_nothing_to_learn_from_are_told_once_and_then_every_tenth(caplog):
+def test_steps_with_nothing_to_learn_from_are_told_once_and_then_every_tenth(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "pgpo_jax"):
-        Scripted("0" * 12 + "+" + "00").run()
+        Scripted("0" * 12 + "+" + "00", tmp_path).run()
     told = [record.getMessage().partition(":")[0] for record in caplog.records]
     assert told == ["step 1", "step 11", "step 14"]
 
 
-def test_the_first_sigterm_ends_the_run_after_its_step_and_the_second_at_once():
-    before = signal.getsignal(signal.SIGTERM)
-    trainer = Scripted("+t++")
+@pytest.mark.parametrize("letter", "tihu")
+def test_the_first_signal_ends_the_run_after_its_step_and_the_second_at_once(tmp_path, letter):
+    number = getattr(signal, Scripted.signals[letter])
+    before = signal.getsignal(number)
+    trainer = Scripted(f"+{letter}++", tmp_path)
     with pytest.raises(SystemExit) as end:
         trainer.run()
-    assert end.value.code == 143
+    assert end.value.code == 128 + number
     assert trainer.saved == [2]
-    assert signal.getsignal(signal.SIGTERM) is before
-    with _terminable() as terminated:
-        assert signal.getsignal(signal.SIGTERM) is not before
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert terminated.wait(10)
-        assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(number) is before
+    with stop_requests() as request:
+        assert signal.getsignal(number) is not before
+        os.kill(os.getpid(), number)
+        assert request.number == number
+        assert signal.getsignal(number) is before
+
+
+def test_a_signal_that_is_ignored_stays_ignored(tmp_path):
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert int(Scripted("+h+", tmp_path).run().step) == 3
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_signal_during_the_first_evaluation_ends_the_run_before_its_first_step(tmp_path):
+    class Interrupted(Scripted):
+        def evaluate(self, state):
+            if not int(state.step):
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().evaluate(state)
+
+    with pytest.raises(SystemExit) as end:
+        Interrupted("++", tmp_path, accuracies=(0.1, 0.2, 0.3)).run()
+    assert end.value.code == 143
+    resumed = Scripted("++", tmp_path, accuracies=(0.1, 0.2, 0.3))
+    assert int(resumed.run(resume=True).step) == 2
+    rows = read_jsonl(tmp_path / "metrics.jsonl")
+    assert [row["step"] for row in rows if "eval/accuracy" in row] == [0, 1, 2]
+
+
+class Told(Callback):
+    def __init__(self):
+        self.events = []
+
+    def on_start(self, run):
+        self.events.append(("start", len(run.history)))
+
+    def on_step(self, run, step, metrics):
+        self.events.append(("step", step, metrics["rollout/accuracy"]))
+
+    def on_evaluation(self, run, step, metrics, scores):
+        self.events.append(("evaluation", step, metrics["eval/accuracy"], scores))
+
+    def on_checkpoint(self, run, step):
+        self.events.append(("checkpoint", step, int(run.state.step)))
+
+    def on_end(self, run):
+        self.events.append(("end", int(run.state.step)))
+
+
+def test_callbacks_are_told_in_order(tmp_path):
+    told = Told()
+    settings = {"checkpoint_every": 2, "evaluate_every": 2, "accuracies": (0.1, 0.2, 0.3)}
+    Scripted("++", tmp_path, callbacks=[told], **settings).run()
+    assert told.events == [
+        ("start", 0),
+        ("evaluation", 0, 0.1, {"q": 0.1}),
+        ("step", 1, 0.5),
+        ("step", 2, 0.5),
+        ("evaluation", 2, 0.3, {"q": 0.3}),
+        ("checkpoint", 2, 2),
+        ("end", 2),
+    ]
+
+
+def test_the_end_is_told_of_a_run_that_fails(tmp_path):
+    told = Told()
+    with pytest.raises(FloatingPointError):
+        Scripted("n", tmp_path, callbacks=[told], max_skipped=1).run()
+    assert told.events[-1] == ("end", 1)
+
+
+# Best at step 2; then as good, worse, worse.
+CURVE = (0.1, 0.5, 0.7, 0.7, 0.2, 0.3, 0.9)
+
+
+def test_a_run_stops_early_when_it_does_not_get_better(tmp_path):
+    selection = SelectionConfig(patience=2, keep_best=True)
+    trainer = Scripted("++++++", tmp_path, accuracies=CURVE, selection=selection)
+    assert int(trainer.run().step) == 4
+    assert trainer.saved == [4]
+    assert [path.name for path in (tmp_path / "checkpoints-best").iterdir()] == ["2"]
+    # A run that is resumed remembers what it has seen, and stops where it was.
+    again = Scripted("++++++", tmp_path, accuracies=CURVE, selection=selection)
+    assert int(again.run(resume=True).step) == 4
+    # Negative control: with more patience it goes on.
+    patient = SelectionConfig(patience=3, keep_best=True)
+    trainer = Scripted("++++++", tmp_path, accuracies=CURVE, selection=patient)
+    assert int(trainer.run(resume=True).step) == 5
+
+
+def test_a_margin_and_the_smallest_value(tmp_path):
+    run = SimpleNamespace(history=[], reasons=[], folder=tmp_path, state=None)
+    run.stop = run.reasons.append
+    lengths = EarlyStopping(2, metric="eval/response_length", best="smallest", margin=0.5)
+    lengths.on_start(run)
+    for step, value in enumerate((9.0, 8.0, 7.8, 7.0, 6.9)):
+        lengths.on_evaluation(run, step, {"eval/response_length": value}, {})
+    assert not run.reasons
+    lengths.on_evaluation(run, 5, {"eval/response_length": float("nan")}, {})
+    assert run.reasons == ["eval/response_length has not become better for 2 evaluations"]

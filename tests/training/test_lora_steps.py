@@ -14,22 +14,24 @@ from pgpo_jax.training import (
     Checkpoints,
     LoRAConfig,
     TrainConfig,
-    init_state,
     load_policy,
-    make_optimizer,
-    make_train_step,
 )
 from pgpo_jax.training.run._run_folder import open_run_folder
 from pgpo_jax.training.update._state import student_weights, teacher_weights
-from tests.training.conftest import fresh, random_experience, replaced
+from tests.training.conftest import (
+    config_state,
+    config_step,
+    fresh,
+    random_experience,
+    replaced,
+)
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 LORA = {"rank": 2, "alpha": 3.0, "base_dtype": "float32"}
 
 
 def start(params, config):
-    optimizer = make_optimizer(config)
-    return init_state(fresh(params), optimizer, config.teacher, lora=config.lora)
+    return config_state(fresh(params), config)
 
 
 def student(state, config):
@@ -44,7 +46,7 @@ def test_steps_of_factors(small_model, small_config):
     graphdef, params = small_model
     full = replaced(small_config, loss={"support": "full"}, teacher={"rate": 0.3})
     config = replaced(full, lora=LORA)
-    step = make_train_step(graphdef, make_optimizer(config), config)
+    step = config_step(graphdef, config)
     state, wanted = start(params, config), params
     for seed in range(3):
         before = state
@@ -57,10 +59,10 @@ def test_steps_of_factors(small_model, small_config):
     assert_same(state.frozen, params, rtol=0)
     assert_same(merged(teacher_weights(state)), wanted, rtol=2e-6, atol=1e-6)
     assert float(jnp.abs(state.teacher["q_proj"].get_value()).max()) > 1e-3
-    assert step._cache_size() == 1
+    assert step.jitted._cache_size() == 1
     # The step's loss is that of the merged weights in the ordinary step.
     plain = start(student(before, config), full)._replace(teacher=merged(teacher_weights(before)))
-    ordinary = make_train_step(graphdef, make_optimizer(full), full)
+    ordinary = config_step(graphdef, full)
     _, expected = ordinary(plain, jax.tree.map(jnp.asarray, random_experience(2)))
     for name in ("loss", "pgpo/information", "self_distillation/teacher_entropy"):
         np.testing.assert_allclose(metrics[name], expected[name], rtol=2e-5, atol=2e-6)
@@ -68,12 +70,9 @@ def test_steps_of_factors(small_model, small_config):
 
 def test_factors_are_drawn_by_seed_and_by_no_key_of_the_trainer(small_model, small_config):
     config = replaced(small_config, lora=LORA)
-    optimizer = make_optimizer(config)
 
     def factors(seed):
-        state = init_state(
-            fresh(small_model[1]), optimizer, config.teacher, lora=config.lora, seed=seed
-        )
+        state = config_state(fresh(small_model[1]), replaced(config, seed=seed))
         return [target["a"].get_value() for target in state.params.values()]
 
     ours, others = factors(0), factors(1)
@@ -118,10 +117,12 @@ def test_export_merges(tmp_path):
     config = replaced(PRESETS["tiny"], lora={"rank": 2, "targets": ("q_proj",)})
     _, params = load_policy(config.model, param_dtype=config.param_dtype)
     assert params["layers"]["q_proj"].dtype == jnp.bfloat16
-    state = init_state(params, make_optimizer(config), config.teacher, lora=config.lora)
+    state = config_state(params, config)
     state = state._replace(params=jax.tree.map(lambda x: x + 0.1, state.params))
     with (
-        open_run_folder(tmp_path / "run", config, resume=False) as folder,
+        open_run_folder(
+            tmp_path / "run", config.to_json(), steps=config.steps, resume=False
+        ) as folder,
         Checkpoints(folder / "checkpoints") as checkpoints,
     ):
         checkpoints.save(state)

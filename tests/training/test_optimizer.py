@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from pgpo_jax.training import PRESETS, make_optimizer
+from pgpo_jax.training import PRESETS
 from tests.training.conftest import replaced
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -26,7 +26,7 @@ def steps(losses, signal=0.0, **changes):
         },
         **changes,
     )
-    optimizer = make_optimizer(config)
+    optimizer = config.make_optimizer()
     one = jnp.ones(1)
 
     def body(state, loss):

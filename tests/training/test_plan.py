@@ -18,21 +18,19 @@ from pgpo_jax.training import (
     PRESETS,
     MeshConfig,
     RolloutConfig,
-    Trainer,
     _fit,
     _plan,
-    init_state,
     make_mesh,
-    make_optimizer,
     shard_rows,
 )
+from pgpo_jax.training.memory import _estimate as _plan, _search as _fit
 from pgpo_jax.training.memory._estimate import (
     abstract_state,
     memory_plan,
     parse_bytes,
     sampling_plan,
 )
-from tests.training.conftest import SMALL_QWEN3, fresh, replaced
+from tests.training.conftest import SMALL_QWEN3, config_state, fresh, replaced
 
 PAPER = PRESETS["paper-qwen3-8b"]
 # Numbers of parameters as the published checkpoints have them.
@@ -89,7 +87,7 @@ def test_the_planned_state_is_the_real_one(small_model, small_config, lora):
     mesh = make_mesh(config.mesh)
     params = jax.tree.map(lambda x: x.astype(config.param_dtype), small_model[1])
     placed = jax.device_put(fresh(params), shardings(params, mesh))
-    real = init_state(placed, make_optimizer(config), config.teacher, mesh, lora=config.lora)
+    real = config_state(placed, config, mesh=mesh)
     planned = abstract_state(config, SMALL_QWEN3, mesh)
     assert jax.tree.structure(planned) == jax.tree.structure(real)
     for a, b in zip(jax.tree.leaves(planned), jax.tree.leaves(real), strict=True):
@@ -200,13 +198,13 @@ def test_a_run_that_cannot_fit_is_refused_before_anything_is_loaded(monkeypatch)
     def load(*_args, **_kw):
         raise AssertionError("loaded")
 
-    monkeypatch.setattr("pgpo_jax.training._trainer.load_policy", load)
+    monkeypatch.setattr("pgpo_jax.training.config._train_config.load_policy", load)
     with pytest.raises(ValueError, match=r"at least .* GB of each device, which has 0.01 GB: .*"):
-        Trainer(PRESETS["tiny"])
+        make_trainer(PRESETS["tiny"])
     # With more memory it gets as far as loading.
     monkeypatch.setattr(_fit, "device_memory", lambda: 10**10)
     with pytest.raises(AssertionError, match="loaded"):
-        Trainer(PRESETS["tiny"])
+        make_trainer(PRESETS["tiny"])
 
 
 @pytest.mark.parametrize("name", ["eval", "sample"])

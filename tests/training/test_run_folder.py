@@ -5,34 +5,44 @@ import json
 
 import pytest
 
-from pgpo_jax.cli._defaults import from_json
-from pgpo_jax.training import PRESETS, JSONLinesTracker, RolloutConfig, TrainConfig, read_jsonl
+from pgpo_jax.training import (
+    PRESETS,
+    JSONLinesTracker,
+    RolloutConfig,
+    TrainConfig,
+    from_json,
+    read_jsonl,
+)
 from pgpo_jax.training.run._run_folder import open_run_folder
 
 TINY = PRESETS["tiny"]
 
 
+def opened(folder, config, *, resume):
+    return open_run_folder(folder, config.to_json(), steps=config.steps, resume=resume)
+
+
 def test_a_folder_is_claimed_once(tmp_path):
     folder = tmp_path / "run"
-    with open_run_folder(folder, TINY, resume=False):
+    with opened(folder, TINY, resume=False):
         assert json.loads((folder / "config.json").read_text())["optimizer"]["eps"] == 1e-8
     with pytest.raises(FileExistsError, match="holds a run already"):
-        open_run_folder(folder, TINY, resume=False).__enter__()
+        opened(folder, TINY, resume=False).__enter__()
     longer = dataclasses.replace(TINY, steps=99)
-    with open_run_folder(folder, longer, resume=True):
+    with opened(folder, longer, resume=True):
         pass
     # Continued once more, by its file alone, the run is still the longer one.
     assert from_json(TrainConfig(), json.loads((folder / "config.json").read_text())) == longer
 
 
 def test_fewer_steps_than_were_made_are_refused_and_the_folder_is_left_as_it_is(tmp_path):
-    with open_run_folder(tmp_path, TINY, resume=False):
+    with opened(tmp_path, TINY, resume=False):
         (tmp_path / "metrics.jsonl").write_text('{"step": 6}\n{"step": 7}\n')
     before = (tmp_path / "config.json").read_text()
     with pytest.raises(ValueError, match=r"steps must be at least the 7 that the run in .*, got 6"):
-        open_run_folder(tmp_path, dataclasses.replace(TINY, steps=6), resume=True).__enter__()
+        opened(tmp_path, dataclasses.replace(TINY, steps=6), resume=True).__enter__()
     assert (tmp_path / "config.json").read_text() == before
-    with open_run_folder(tmp_path, dataclasses.replace(TINY, steps=7), resume=True):
+    with opened(tmp_path, dataclasses.replace(TINY, steps=7), resume=True):
         pass
 
 
@@ -40,32 +50,32 @@ def test_a_rate_that_falls_to_the_last_step_fixes_the_steps(tmp_path):
     falling = dataclasses.replace(
         TINY, optimizer=dataclasses.replace(TINY.optimizer, schedule="cosine")
     )
-    with open_run_folder(tmp_path, falling, resume=False):
+    with opened(tmp_path, falling, resume=False):
         pass
     with pytest.raises(ValueError, match=r"steps was 40, now 99"):
-        open_run_folder(tmp_path, dataclasses.replace(falling, steps=99), resume=True).__enter__()
+        opened(tmp_path, dataclasses.replace(falling, steps=99), resume=True).__enter__()
 
 
 def test_another_configuration_is_refused_by_field_and_values(tmp_path):
-    with open_run_folder(tmp_path, TINY, resume=False):
+    with opened(tmp_path, TINY, resume=False):
         pass
     other = dataclasses.replace(TINY, rollout=dataclasses.replace(TINY.rollout, top_p=0.5))
     with pytest.raises(ValueError, match=r"rollout.top_p was 1.0, now 0.5"):
-        open_run_folder(tmp_path, other, resume=True).__enter__()
+        opened(tmp_path, other, resume=True).__enter__()
 
 
 def test_nothing_to_resume(tmp_path):
     with pytest.raises(FileNotFoundError, match="nothing to resume"):
-        open_run_folder(tmp_path / "none", TINY, resume=True).__enter__()
+        opened(tmp_path / "none", TINY, resume=True).__enter__()
     assert not (tmp_path / "none").exists()
 
 
 def test_a_second_process_is_refused(tmp_path):
     with (
-        open_run_folder(tmp_path, TINY, resume=False),
+        opened(tmp_path, TINY, resume=False),
         pytest.raises(RuntimeError, match="in use by another process"),
     ):
-        open_run_folder(tmp_path, TINY, resume=True).__enter__()
+        opened(tmp_path, TINY, resume=True).__enter__()
 
 
 def test_resuming_drops_later_and_torn_lines(tmp_path):

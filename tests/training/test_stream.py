@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import pytest
 
 from pgpo_jax.cli._eval import first_questions
-from pgpo_jax.tasks import Question
+from pgpo_jax.tasks import Question, held_out_spec, load_task
 from pgpo_jax.training import EvaluationConfig, QuestionStream, TrainConfig
-from pgpo_jax.training.rollout._held_out import held_out_questions, held_out_task
+from pgpo_jax.training.rollout._held_out import held_out_questions
 
 
 def question(i: int) -> Question:
@@ -85,14 +85,14 @@ def test_the_held_out_file_lies_beside_the_training_file(tmp_path, monkeypatch, 
         config = TrainConfig(
             task=f"{folder}/train.json", evaluation=EvaluationConfig(questions=count)
         )
-        return [question.prompt[:6] for question in held_out_questions(config)]
+        return [question.prompt[:6] for question in held_out_questions(config.make_task(), config.evaluation)]
 
-    assert held_out_task(TrainConfig(task="elsewhere/train.json")) == "elsewhere/test.json"
-    assert held_out_task(TrainConfig(task=f"{folder}/test.json")) is None
+    assert held_out_spec("elsewhere/train.json") == "elsewhere/test.json"
+    assert held_out_spec(f"{folder}/test.json") is None
     assert held_out(2) == ["test 0", "test 1"]
     assert len(held_out(0)) == 3
     with pytest.raises(ValueError, match="questions must be at most 3, got 4"):
         held_out(4)
-    assert len(first_questions(f"{folder}/test.json", "test", 0)) == 3
+    assert len(first_questions(load_task(f"{folder}/test.json"), "test", 0)) == 3
     (tmp_path / folder / "test.json").unlink()
     assert held_out(0) == []

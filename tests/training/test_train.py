@@ -14,10 +14,8 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-import tyro
 
-from pgpo_jax.cli._defaults import starting_point
-from pgpo_jax.training import PRESETS, TrainConfig, Trainer, read_jsonl, train
+from pgpo_jax.training import PRESETS, Trainer, read_jsonl, train
 from tests.training.conftest import replaced
 
 SMALL = replaced(
@@ -72,35 +70,19 @@ def test_resuming_is_the_same_run(unbroken, tmp_path):
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(resumed.trainer.initial_state))
 
 
-def test_a_run_that_is_given_its_own_signals_is_the_same_run(unbroken, tmp_path):
-    """The replay survives `config.json`, the command line and a resumption, bit for bit."""
-    rows = [row for row in read_jsonl(unbroken[0] / "metrics.jsonl") if "pgpo/signal" in row]
-    signals = tuple(row["pgpo/signal"] for row in rows)
-    assert len(set(signals)) == 4
-    folder = tmp_path / "run"
-    train(replaced(SMALL, steps=2, information={"replay": signals}), folder)
-    config = starting_point(["--resume", "--output", str(folder)], folder)[1]
-    config = tyro.cli(TrainConfig, args=["--steps", "4"], default=config)
-    assert config.information.replay == signals
-    train(config, folder, resume=True)
-    assert contents(folder) == contents(unbroken[0])
-
-
 def test_a_run_without_checkpoints_is_the_same_run(unbroken, tmp_path):
     folder = tmp_path / "run"
-    train(replaced(SMALL, keep_checkpoints=0, tensorboard=False), folder)
+    train(replaced(SMALL, keep_checkpoints=0, trackers=()), folder)
     assert contents(folder) == contents(unbroken[0])
     assert not (folder / "checkpoints").exists()
     assert not (folder / "tensorboard").exists()
     with pytest.raises(ValueError, match=r"keep_checkpoints must be at least 1 to resume.*got 0"):
-        train(replaced(SMALL, keep_checkpoints=0, tensorboard=False), folder, resume=True)
+        train(replaced(SMALL, keep_checkpoints=0, trackers=()), folder, resume=True)
 
 
 @pytest.mark.usefixtures("unbroken")  # whose programs were compiled as those of this test will be
 def test_a_run_of_grpo_resumes_too(tmp_path):
-    config = replaced(
-        SMALL, method="grpo", steps=2, teacher={"kind": "live"}, evaluation={"every": 1}
-    )
+    config = replaced(SMALL, objective="grpo", steps=2, evaluation={"every": 1})
     train(replaced(config, steps=1), tmp_path / "run")
     train(config, tmp_path / "run", resume=True)
     train(config, tmp_path / "whole")
@@ -130,8 +112,8 @@ CHILD = """
     sys.path.insert(0, {root!r})
     from tests.training.test_train import SMALL
     from pgpo_jax.training import train
-    import pgpo_jax.training._train as loop
-    real = loop.Trainer.step
+    from pgpo_jax.training import Trainer
+    real = Trainer.step
     def slow(self, state):
         # Gives the parent time to strike between the second checkpoint's step and the end.
         out = real(self, state)
@@ -139,7 +121,7 @@ CHILD = """
         if int(out[0].step) == {pause}:
             time.sleep({seconds})
         return out
-    loop.Trainer.step = slow
+    Trainer.step = slow
     train(SMALL, {folder!r}, resume={resume})
 """
 
@@ -247,10 +229,17 @@ def test_checkpoints_of_another_model_are_refused(unbroken, tmp_path):
         checkpoints.restore(unbroken[1].trainer.initial_state)
 
 
-def test_resuming_needs_a_checkpoint(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps(SMALL.to_json()))
-    with pytest.raises(FileNotFoundError, match="no checkpoint"):
-        train(SMALL, tmp_path, resume=True)
+def test_a_run_that_ended_before_its_first_checkpoint_is_resumed_from_the_start(
+    unbroken, tmp_path, caplog
+):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(SMALL.to_json()))
+    # What its first evaluation left behind.
+    (folder / "metrics.jsonl").write_text(contents(unbroken[0])[0].split("\n")[0] + "\n")
+    train(SMALL, folder, resume=True)
+    assert "there is no checkpoint" in caplog.text
+    assert contents(folder) == contents(unbroken[0])
 
 
 @pytest.mark.parametrize(

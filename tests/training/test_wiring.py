@@ -16,13 +16,17 @@ from pgpo_jax.training import (
     Policy,
     Responses,
     RolloutConfig,
-    Trainer,
     evaluate,
-    init_state,
-    make_optimizer,
-    make_train_step,
+    make_trainer,
 )
-from tests.training.conftest import BagOfWords, fresh, random_experience, replaced
+from tests.training.conftest import (
+    BagOfWords,
+    config_state,
+    config_step,
+    fresh,
+    random_experience,
+    replaced,
+)
 from tests.training.test_train import SMALL
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -49,10 +53,10 @@ def step(bag, config, batch, teacher=1.5):
     """The metrics of a step of plain descent whose teacher is a multiple of the student."""
     graphdef, params = bag
     descent = optax.chain(optax.sgd(1.0), scale_by_information(0.0))
-    state = init_state(fresh(params), descent, config.teacher)
+    state = config_state(fresh(params), config, descent)
     if state.teacher is not None:
         state = state._replace(teacher=jax.tree.map(lambda p: teacher * p, state.teacher))
-    return make_train_step(graphdef, descent, config)(state, jax.tree.map(jnp.asarray, batch))[1]
+    return config_step(graphdef, config, descent)(state, jax.tree.map(jnp.asarray, batch))[1]
 
 
 def logits(bag, batch, prompt, mask, size=1.0):
@@ -76,7 +80,7 @@ def test_loss_and_signal(bag, batch, small_config, modulation):
         rollout={"temperature": TEMPERATURE},
         loss={
             **divergence,
-            "aggregation": "sequence_sum",
+            "reduction": "sequence_sum",
             "rollout_clip": CLIP,
             "modulation": modulation,
         },
@@ -150,13 +154,12 @@ def test_success_of_the_signal_is_that_of_the_settings(bag, batch, small_config,
 def test_policy_loss(bag, batch, small_config):
     config = replaced(
         small_config,
-        method="grpo",
-        teacher={"kind": "live"},
+        objective="grpo",
         rollout={"temperature": TEMPERATURE},
-        loss={"aggregation": "token_mean", "rollout_clip": CLIP},
+        loss={"reduction": "token_mean", "rollout_clip": CLIP},
     )
     advantage = np.linspace(-0.7, 0.5, 6, dtype=np.float32)
-    batch = batch._replace(advantage=advantage)
+    batch = batch._replace(columns={"advantage": advantage})
     logprobs = sampled(logits(bag, batch, batch.prompt, batch.prompt_mask), batch)
     ratio = jnp.exp(logprobs - batch.sampler_logprobs)
     per_token = -advantage[:, None] * jnp.minimum(ratio, CLIP)
@@ -209,15 +212,17 @@ def test_optimizer(small_config):
         average, weight = 0.6 * average + 0.4 * signal, 0.6 * weight + 0.4
     assert {0.8, 1.0, 1.5} < set(rhos)
     want = updates(plain)
-    np.testing.assert_allclose(updates(make_optimizer(replaced(config, method="sdpo"))), want)
+    np.testing.assert_allclose(
+        updates(replaced(config, information={"alpha": 0.0}).make_optimizer()), want
+    )
     want = want * np.array(rhos, np.float32)[:, None]
-    np.testing.assert_allclose(updates(make_optimizer(config)), want, rtol=1e-5)
+    np.testing.assert_allclose(updates(config.make_optimizer()), want, rtol=1e-5)
 
 
 class Respondent(Policy):
     """Answers each question as it is told to; keeps what it was asked with."""
 
-    def encode_question(self, question):
+    def encode_question(self, question, *, thinking=False):
         return [int(word) for word in question.prompt.split()]
 
     def respond(self, params, prompts, key, **settings):
@@ -259,6 +264,7 @@ def test_evaluation():
             "max_new_tokens": 4,
             "temperature": 0.3,
             "top_p": 0.8,
+            "top_k": None,
             "smallest_bucket": 2,
             "largest_prompt": 3,
         }
@@ -279,10 +285,10 @@ def test_rollouts_are_random_by_seed_and_step_and_evaluations_by_seed_alone(monk
     changes = {"temperature": 0.6, "top_p": 0.9, "max_response": 9, "micro_batch": 1}
     rollouts, evaluations = [], []
     for seed in (0, 1):
-        trainer = Trainer(replaced(SMALL, seed=seed, rollout=changes))
+        trainer = make_trainer(replaced(SMALL, seed=seed, rollout=changes))
         for number in (0, 1, 0):
             state = trainer.initial_state._replace(step=jnp.int32(number))
-            trainer.rollout(state)
+            trainer.respond(state)
             trainer.evaluate(state)
             rollouts.append(asked[-2])
             evaluations.append(asked[-1])

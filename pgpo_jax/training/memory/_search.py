@@ -78,6 +78,8 @@ def changed_flags(before: TrainConfig, after: TrainConfig) -> str:
         dotted = f"{section}." if section else ""
         if isinstance(value, bool):
             flags.append(f"--{dotted}{'' if value else 'no-'}{field}")
+        elif isinstance(value, tuple):
+            flags.append(" ".join([f"--{dotted}{field}", *map(str, value)]))
         else:
             flags.append(f"--{dotted}{field} {value}")
     return " ".join(flags)
