@@ -18,8 +18,6 @@ from pgpo_jax.training import (
     PRESETS,
     MeshConfig,
     RolloutConfig,
-    _fit,
-    _plan,
     make_mesh,
     shard_rows,
 )

@@ -85,7 +85,10 @@ def test_the_held_out_file_lies_beside_the_training_file(tmp_path, monkeypatch, 
         config = TrainConfig(
             task=f"{folder}/train.json", evaluation=EvaluationConfig(questions=count)
         )
-        return [question.prompt[:6] for question in held_out_questions(config.make_task(), config.evaluation)]
+        return [
+            question.prompt[:6]
+            for question in held_out_questions(config.make_task(), config.evaluation)
+        ]
 
     assert held_out_spec("elsewhere/train.json") == "elsewhere/test.json"
     assert held_out_spec(f"{folder}/test.json") is None
