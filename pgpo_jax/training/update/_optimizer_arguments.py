@@ -128,7 +128,9 @@ def _checked(name: str, parameter: inspect.Parameter, value: Any) -> Any:
             f"The argument {parameter.name!r} of the optimizer {name!r} must be {rule}, "
             f"got {value!r}."
         )
-    return float(value) if kind is float else jnp.dtype(value) if kind is jnp.dtype else value
+    if kind is jnp.dtype:
+        return jnp.dtype(str(value))
+    return float(value) if kind is float else value
 
 
 def _may_be_none(parameter: inspect.Parameter) -> bool:
