@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from pgpo_jax.training.config._sections import TeacherConfig
+from pgpo_jax.training.config import TeacherConfig
 
 import pgpo_jax as pgpo
 from pgpo_jax.errors import PGPOTypeError, PGPOValueError
