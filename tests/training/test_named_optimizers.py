@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from pgpo_jax.training.config._sections import TeacherConfig
 
 import pgpo_jax as pgpo
 from pgpo_jax.errors import PGPOTypeError, PGPOValueError
 from pgpo_jax.models import LORA_TARGETS, init_lora, muon_dimension_numbers
+from pgpo_jax.training.config import TeacherConfig
 from pgpo_jax.training.update import _named_optimizers, _optimizer_arguments
 from pgpo_jax.training.update._check_optimizer import (
     check_orthogonalises,

@@ -117,9 +117,7 @@ def _checked(name: str, parameter: inspect.Parameter, value: Any) -> Any:
     elif isinstance(kind, tuple):
         rule, holds = f"one of {', '.join(kind)}", value in kind
     elif kind is float:
-        rule = _PLAIN[kind]
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        holds = is_number and math.isfinite(value)
+        rule, holds = _PLAIN[kind], _is_finite_number(value)
     else:
         rule, holds = _PLAIN[kind], type(value) is kind
     if not holds or value is None:
@@ -128,11 +126,17 @@ def _checked(name: str, parameter: inspect.Parameter, value: Any) -> Any:
             f"The argument {parameter.name!r} of the optimizer {name!r} must be {rule}, "
             f"got {value!r}."
         )
-    return float(value) if kind is float else jnp.dtype(value) if kind is jnp.dtype else value
+    if kind is jnp.dtype:
+        return jnp.dtype(str(value))
+    return float(value) if kind is float else value
 
 
 def _may_be_none(parameter: inspect.Parameter) -> bool:
     return parameter.default is None or type(None) in get_args(parameter.annotation)
+
+
+def _is_finite_number(value: Value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_float_dtype(value: Value) -> bool:
