@@ -227,8 +227,8 @@ def every_row_kept(
 ) -> Callable[[], Samples]:
     """The same sampling as one program: no row can be left behind there."""
     graphdef, params = nnx.split(model, nnx.Param)
-    run = jax.jit(lambda params, tokens: sampler(nnx.merge(graphdef, params), args, tokens, **kw)())
-    return lambda: run(params, tokens)
+    run = jax.jit(lambda params: sampler(nnx.merge(graphdef, params), args, tokens, **kw)())
+    return lambda: run(params)
 
 
 def tail(model: Qwen3, args: argparse.Namespace, tokens: np.ndarray) -> dict[str, Any]:
