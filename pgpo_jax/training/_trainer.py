@@ -130,11 +130,14 @@ class Trainer:
             max_prompt=rollout.max_prompt,
             seed=seed,
         )
+        trained = jax.eval_shape(
+            lambda params: init_state(params, optax.identity(), None, lora=lora).params, params
+        )
+        check_takes_information(optimizer, trained)
+        check_orthogonalises(optimizer, trained)
         self.initial_state = init_state(
             params, self.optimizer, objective.teacher_settings, self.mesh, lora=lora, seed=seed
         )
-        check_takes_information(optimizer, self.initial_state.params)
-        check_orthogonalises(optimizer, self.initial_state.params)
         self._step = self._make_step()
         self._key = jax.random.key(seed)
 

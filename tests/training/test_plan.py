@@ -19,6 +19,7 @@ from pgpo_jax.training import (
     MeshConfig,
     RolloutConfig,
     make_mesh,
+    make_trainer,
     shard_rows,
 )
 from pgpo_jax.training.memory import _estimate as _plan, _search as _fit
