@@ -16,7 +16,7 @@ def trained(monkeypatch, tmp_path):
     def train(config, folder, *, resume=False):
         assert not resume
         seen.append(config)
-        shutil.copytree(DATA / config.method, folder)
+        shutil.copytree(DATA / config.label, folder)
 
     monkeypatch.setattr(_demo, "train", train)
     monkeypatch.chdir(tmp_path)
@@ -26,7 +26,7 @@ def trained(monkeypatch, tmp_path):
 def test_both_methods_get_the_same_questions_and_seed(trained, capsys):
     assert main(["demo", "--steps", "7", "--seed", "3", "--alpha", "2.5"]) == 0
     sdpo, pgpo = trained
-    assert (sdpo.method, pgpo.method) == ("sdpo", "pgpo")
+    assert (sdpo.label, pgpo.label) == ("sdpo", "pgpo")
     assert (sdpo.alpha, pgpo.alpha) == (0.0, 2.5)
     for config in trained:
         assert (config.steps, config.seed, config.model) == (7, 3, "tiny")

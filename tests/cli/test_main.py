@@ -1,3 +1,4 @@
+import importlib.util
 import logging
 import sys
 from types import ModuleType
@@ -88,17 +89,29 @@ def test_bugs_keep_their_traceback(failing, action, error):
         main(["failing"])
 
 
-def test_files_and_missing_extras_are_the_users_to_put_right(failing, tmp_path, capsys):
+def test_files_and_missing_extras_are_the_users_to_put_right(
+    failing, tmp_path, capsys, monkeypatch
+):
     failing(lambda: (tmp_path / "absent.json").read_text())
     assert main(["failing"]) == 2
     assert "absent.json" in capsys.readouterr().err
 
-    def without_flax():
-        raise ModuleNotFoundError("No module named 'flax'", name="flax.nnx")
-
-    failing(without_flax)
-    assert main(["failing"]) == 2
-    assert "pip install 'pgpo-jax[train]'" in capsys.readouterr().err
+    # Every command that needs an extra names all that is missing of it, before it is imported.
+    absent = {"flax", "tyro", "diffrax"}
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name in absent else find(name)
+    )
+    for name, command in _main.COMMANDS.items():
+        if command.extra is None:
+            continue
+        assert main([name]) == 2
+        message = capsys.readouterr().err
+        assert message.count("\n") == 1
+        assert f"pip install 'pgpo-jax[{command.extra}]'" in message
+        assert {part for part in absent if part in message} == (
+            {"flax", "tyro"} if command.extra == "train" else {"diffrax", "tyro"}
+        )
 
     def without_own_module():
         raise ModuleNotFoundError("No module named 'pgpo_jax.nonsense'", name="pgpo_jax.nonsense")

@@ -5,9 +5,7 @@ from pathlib import Path
 import pytest
 
 from pgpo_jax.cli import _train, main
-from pgpo_jax.cli._defaults import from_json
-from pgpo_jax.training import PRESETS, TrainConfig
-from pgpo_jax.training.rollout._policy import TINY
+from pgpo_jax.training import PRESETS, TrainConfig, from_json, model_folder
 
 DATA = Path(__file__).parents[1] / "reports" / "data"
 
@@ -20,7 +18,7 @@ def asked(monkeypatch, tmp_path):
     def train(config, folder, *, resume=False):
         seen.append((config, folder, resume))
         if not resume:
-            shutil.copytree(DATA / config.method, folder)
+            shutil.copytree(DATA / ("sdpo" if config.label == "grpo" else config.label), folder)
             (folder / "config.json").write_text(json.dumps(config.to_json()))
 
     monkeypatch.setattr(_train, "train", train)
@@ -41,7 +39,9 @@ def test_without_options_the_tiny_preset_runs(asked, capsys):
 
 
 def test_the_preset_suits_model_and_task(asked):
-    on_file = trained(asked, "--model", str(TINY), "--task", "x/train.json", "--output", "a")
+    on_file = trained(
+        asked, "--model", model_folder("tiny"), "--task", "x/train.json", "--output", "a"
+    )
     assert on_file.rollout.max_prompt == 2048
     assert on_file.dtype == "float32"
     assert trained(asked, "--model", "Qwen/Qwen3-8B", "--output", "b").rollout.questions == 32
@@ -52,12 +52,26 @@ def test_the_preset_suits_model_and_task(asked):
 def test_every_field_can_be_changed(asked):
     config = trained(
         asked,
-        *("--method", "sdpo", "--steps", "3", "--seed", "5", "--teacher.no-exclude-self"),
+        *("--objective", "grpo", "--steps", "3", "--seed", "5", "--teacher.no-exclude-self"),
         *("--rollout.max-prompt", "99", "--teacher.max-prompt=100", "--loss.rollout_clip", "None"),
         *("--information.estimator", "kl", "--optimizer.learning-rate", "1e-3"),
+        *(
+            "--grader",
+            "numeric",
+            "--grader.relative-tolerance",
+            "0.01",
+            "--columns.question",
+            "ask",
+        ),
+        *("--optimizer.name", "sgd", "--optimizer.arguments", "momentum=0.9", "--trackers"),
         *("--evaluation.questions", "7", "--mesh.data", "2", "--eval-task", "synthetic:physics"),
     )
-    assert (config.method, config.steps, config.seed) == ("sdpo", 3, 5)
+    assert (config.objective, config.steps, config.seed) == ("grpo", 3, 5)
+    assert config.grader.name == "numeric"
+    assert config.grader.relative_tolerance == 0.01
+    assert config.columns.question == "ask"
+    assert (config.optimizer.name, config.optimizer.arguments) == ("sgd", ("momentum=0.9",))
+    assert config.trackers == ()
     assert (config.rollout.max_prompt, config.teacher.max_prompt) == (99, 100)
     assert config.loss.rollout_clip is None
     assert not config.teacher.exclude_self
@@ -80,6 +94,7 @@ def test_resume_alone_continues_as_configured(asked):
     ("arguments", "named"),
     [
         (("--preset", "huge"), "'huge'"),
+        (("--objective", "dpo"), "objective must be one of sdpo, grpo or FILE.py:NAME, got 'dpo'"),
         (("--steps", "0"), "TrainConfig.steps must be positive, got 0"),
         (("--resume", "--output", "absent"), "nothing to resume: there is no run in absent"),
     ],
@@ -96,7 +111,7 @@ def test_bad_requests_are_one_line(asked, capsys, arguments, named):
     ("arguments", "named"),
     [
         (("--rollout.top-p", "2"), "RolloutConfig.top_p must be in (0, 1], got 2.0"),
-        (("--method", "dpo"), "dpo"),
+        (("--method", "sdpo"), "--method"),
         (("--rollout.maximum", "2"), "--rollout.maximum"),
     ],
 )
