@@ -19,8 +19,7 @@ import jax
 
 from benchmarks._record import add_json_flag, ratio, report
 from benchmarks.step_overhead import SHAPE
-from pgpo_jax.training import PRESETS
-from pgpo_jax.training.memory._estimate import abstract_step
+from pgpo_jax.training import PRESETS, abstract_step
 
 
 class Seconds(NamedTuple):

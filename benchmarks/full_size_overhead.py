@@ -25,8 +25,7 @@ import jax
 from benchmarks._record import add_json_flag, report
 from benchmarks.step_overhead import KINDS, kind_of_step
 from pgpo_jax.models import QWEN3_SHAPES, Qwen3Config, abstract_params
-from pgpo_jax.training import PRESETS
-from pgpo_jax.training.memory._estimate import abstract_step
+from pgpo_jax.training import PRESETS, abstract_step
 
 
 def compiled(kind: str, shape: Qwen3Config, *, one_chunk: bool) -> Any:

@@ -26,7 +26,6 @@ import argparse
 import statistics
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -35,17 +34,10 @@ import numpy as np
 from flax import nnx
 
 from benchmarks._batch import random_batch
+from benchmarks._config_step import first_state, jitted_step, without_multiplier
 from benchmarks._record import add_json_flag, in_turns, ratio, report
 from pgpo_jax.models import QWEN3_SHAPES, Qwen3, Qwen3Config, sample
-from pgpo_jax.training import (
-    LoRAConfig,
-    OptimizerConfig,
-    RolloutConfig,
-    TrainConfig,
-    init_state,
-    make_optimizer,
-    make_train_step,
-)
+from pgpo_jax.training import LoRAConfig, OptimizerConfig, RolloutConfig, TrainConfig
 
 # Dense bfloat16 FLOP/s and bytes/s, by the beginning of the device's name; NVIDIA's data sheets.
 PEAKS = {
@@ -210,19 +202,16 @@ def training(args: argparse.Namespace, model: Qwen3, peak: float) -> tuple[list[
     }
     batch = random_batch(model.config.vocab_size, **lengths)
     graphdef, params = nnx.split(model, nnx.Param)
-    optimizer = make_optimizer(config)
-    state = init_state(params, optimizer, config.teacher, lora=config.lora)
+    state = first_state(params, config)
     del params
-    steps = {}
-    for method in ("pgpo", "sdpo"):
-        of_method = replace(config, method=method)
-        steps[method] = make_train_step(graphdef, make_optimizer(of_method), of_method)
+    methods = {"pgpo": config, "sdpo": without_multiplier(config)}
+    steps = {method: jitted_step(graphdef, of_method) for method, of_method in methods.items()}
 
     def turn(method: str) -> Callable[[], Any]:
         def run() -> Any:
             nonlocal state
             # The state has one form whatever alpha is, and there is memory for one only.
-            state, metrics = steps[method](state, batch)
+            state, metrics, _ = steps[method](state, batch)
             return metrics
 
         return run

@@ -18,9 +18,7 @@ row to the end.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -32,6 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from benchmarks._child import Child
 from benchmarks._record import add_json_flag, in_turns, ratio, report
 from pgpo_jax.models import (
     LayerWeights,
@@ -72,19 +71,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-class HuggingFace:
+class HuggingFace(Child):
     """`generate` in a process of its own, asked over a pipe; it times itself."""
 
     def __init__(self, python: str, folder: str, dtype: str):
         script = Path(__file__).with_name("_hugging_face.py")
         device = "cuda" if jax.default_backend() == "gpu" else "cpu"
-        self.process = subprocess.Popen(
-            [python, str(script), folder, dtype, device],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.about = self._answer()
+        super().__init__([python, str(script), folder, dtype, device])
 
     @property
     def missing(self) -> str | None:
@@ -93,28 +86,15 @@ class HuggingFace:
 
     def generate(self, args: argparse.Namespace, tokens: np.ndarray) -> float:
         """Seconds of one call."""
-        assert self.process.stdin is not None
         request = {
             "tokens": tokens.tolist(),
             "new": args.new,
             "temperature": args.temperature,
             "top_p": args.top_p,
         }
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        answer = self._answer()
-        assert answer["shape"] == [len(tokens), args.prompt + args.new], answer
+        answer = self.ask(request)
+        assert answer.get("shape") == [len(tokens), args.prompt + args.new], answer
         return answer["seconds"]
-
-    def close(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
-
-    def _answer(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        return json.loads(line) if line else {"error": "the process ended; see its message above"}
 
 
 def random_model(args: argparse.Namespace) -> Qwen3:

@@ -26,6 +26,7 @@ import numpy as np
 from flax import nnx
 
 from benchmarks._batch import random_batch
+from benchmarks._config_step import first_state, jitted_step
 from benchmarks._record import add_json_flag, report
 from pgpo_jax.models import Qwen3, Qwen3Config, load_pretrained, save_pretrained
 from pgpo_jax.training import (
@@ -34,11 +35,8 @@ from pgpo_jax.training import (
     MeshConfig,
     TrainConfig,
     connect,
-    init_state,
     is_first,
     make_mesh,
-    make_optimizer,
-    make_train_step,
     process_local_rows,
     shard_rows,
 )
@@ -103,10 +101,9 @@ def work(layout: Layout, folder: Path, steps: int) -> dict[str, Any]:
     mesh = make_mesh(mesh_config)
     model = load_pretrained(folder, mesh=mesh, remat=True)
     graphdef, params = nnx.split(model, nnx.Param)
-    optimizer = make_optimizer(config)
-    state = init_state(params, optimizer, config.teacher, mesh)
+    state = first_state(params, config, mesh=mesh)
     placed = None if mesh is None else jax.tree.map(lambda leaf: leaf.sharding, state)
-    step: Any = make_train_step(graphdef, optimizer, config, layout=placed)
+    step = jitted_step(graphdef, config, layout=placed)
 
     def batch(seed: int) -> Any:
         whole = random_batch(
@@ -119,7 +116,7 @@ def work(layout: Layout, folder: Path, steps: int) -> dict[str, Any]:
     compiled = step.lower(state, batch(0)).compile()
     numbers = []
     for number in range(steps):
-        state, metrics = compiled(state, batch(number))
+        state, metrics, _ = compiled(state, batch(number))
         numbers.append([float(metrics[name]) for name in ("loss", "pgpo/information", "pgpo/rho")])
     return {
         "state_mb": held / 1e6,

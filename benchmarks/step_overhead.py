@@ -11,7 +11,6 @@ import argparse
 import statistics
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -20,17 +19,10 @@ import optax
 from flax import nnx
 
 from benchmarks._batch import random_batch
+from benchmarks._config_step import first_state, jitted_step, without_multiplier
 from benchmarks._record import add_json_flag, in_turns, ratio, report
 from pgpo_jax.models import Qwen3, Qwen3Config
-from pgpo_jax.training import (
-    PRESETS,
-    Experience,
-    TrainConfig,
-    TrainState,
-    init_state,
-    make_optimizer,
-    make_train_step,
-)
+from pgpo_jax.training import PRESETS, Experience, TrainConfig, TrainState
 
 SHAPE = Qwen3Config(
     vocab_size=832,
@@ -52,9 +44,9 @@ def kind_of_step(
     name: str, base: TrainConfig
 ) -> tuple[TrainConfig, optax.GradientTransformationExtraArgs, Callable[[Any], Any]]:
     """Configuration and optimizer of one kind of step, and what its jitted step is wrapped in."""
-    config = replace(base, method="pgpo" if name == "pgpo" else "sdpo")
+    config = base if name == "pgpo" else without_multiplier(base)
     if name != "bare":
-        return config, make_optimizer(config), lambda step: step
+        return config, config.make_optimizer(), lambda step: step
     settings = config.optimizer
     rate = optax.linear_schedule(0.0, settings.learning_rate, settings.warmup_steps)
     optimizer = optax.with_extra_args_support(
@@ -66,7 +58,7 @@ def kind_of_step(
 
     def with_loss_only(step: Any) -> Any:
         def only_loss(state: TrainState, batch: Experience) -> tuple[TrainState, jax.Array]:
-            state, metrics = step(state, batch)
+            state, metrics, _ = step(state, batch)
             return state, metrics["loss"]
 
         return jax.jit(only_loss, donate_argnums=0)
@@ -79,8 +71,8 @@ def make_step(
 ) -> tuple[Callable[..., Any], TrainState]:
     """The compiled step of one kind, and its first state."""
     config, optimizer, wrapped = kind_of_step(name, PRESETS["tiny"])
-    step = wrapped(make_train_step(graphdef, optimizer, config))
-    state = init_state(jax.tree.map(jnp.copy, params), optimizer, config.teacher)
+    step = wrapped(jitted_step(graphdef, config, optimizer))
+    state = first_state(jax.tree.map(jnp.copy, params), config, optimizer)
     return step.lower(state, batch).compile(), state
 
 
@@ -105,7 +97,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
 
     def turn(name: str) -> Callable[[], Any]:
         def run() -> Any:
-            states[name], out = steps[name](states[name], batch)
+            states[name], *out = steps[name](states[name], batch)
             return states[name], out
 
         return run

@@ -103,10 +103,11 @@ def with_information(
 
 
 class TunixQwen3(nnx.Module):
-    """Tunix's Qwen3 behind the two methods that `training.make_train_step` calls.
+    """Tunix's Qwen3 behind the two methods that the objectives `SDPO` and `GRPO` call.
 
     `graphdef, params = nnx.split(TunixQwen3(model), nnx.Param)` takes the place of our own model
-    there; the parameters stay Tunix's, so they can be written back into `model` with `nnx.update`.
+    in `training.make_train_step`; the parameters stay Tunix's, so they can be written back into
+    `model` with `nnx.update`.
 
     Args:
         model: a dense Qwen3 of Tunix.

@@ -9,8 +9,8 @@ from flax import nnx
 
 from benchmarks import gpu
 from benchmarks._batch import random_batch
+from benchmarks._config_step import first_state, jitted_step
 from pgpo_jax.models import Qwen3, Qwen3Config
-from pgpo_jax.training import init_state, make_optimizer, make_train_step
 
 SMOKE = (
     *("--shape", "smoke", "--rows", "2", "--prompt", "4", "--teacher-prompt", "6"),
@@ -58,11 +58,8 @@ def test_the_formula_counts_what_the_compiler_counts():
     graphdef, params = nnx.split(
         nnx.eval_shape(lambda: Qwen3(shape, rngs=nnx.Rngs(0), dtype=jax.numpy.bfloat16)), nnx.Param
     )
-    optimizer = make_optimizer(config)
-    state = jax.eval_shape(lambda params: init_state(params, optimizer, config.teacher), params)
-    lowered = make_train_step(graphdef, optimizer, config).lower(
-        state, random_batch(shape.vocab_size, **lengths)
-    )
+    state = jax.eval_shape(lambda params: first_state(params, config), params)
+    lowered = jitted_step(graphdef, config).lower(state, random_batch(shape.vocab_size, **lengths))
     counted = lowered.cost_analysis()["flops"]
     formula = gpu.step_flops(shape, **lengths)
     # Sorting out the likeliest words, softmax and optimizer are not products.

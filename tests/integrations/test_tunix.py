@@ -1,7 +1,6 @@
 """Our transform in Tunix's trainer and Tunix's Qwen3 in our step, where Tunix is installed."""
 
 import warnings
-from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,7 @@ from flax import nnx
 
 import pgpo_jax as pgpo
 from pgpo_jax.models import sample
-from pgpo_jax.training import PRESETS, Experience, init_state, make_train_step
+from pgpo_jax.training import PRESETS, SDPO, Experience, init_state, make_train_step
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -94,8 +93,7 @@ def test_their_model_takes_our_step(padded):
     """The same loss, signal and weights as our own model after one step."""
     tokens, mask = padded
     tiny = PRESETS["tiny"]
-    rollout = replace(tiny.rollout, questions=3, samples=1, row_buckets=1)
-    settings = replace(tiny, rollout=rollout)
+    objective = SDPO(tiny.teacher, tiny.loss, tiny.information)
     batch = Experience(
         tokens,
         mask,
@@ -113,8 +111,9 @@ def test_their_model_takes_our_step(padded):
     for wrapped in (bridge.TunixQwen3(theirs), bridge.to_pgpo(theirs)):
         graphdef, params = nnx.split(wrapped, nnx.Param)
         optimizer = pgpo.pgpo(optax.sgd(0.1))
-        state = init_state(jax.tree.map(jnp.copy, params), optimizer, settings.teacher)
-        state, metrics = make_train_step(graphdef, optimizer, settings)(state, batch)
+        state = init_state(jax.tree.map(jnp.copy, params), optimizer, tiny.teacher)
+        step = make_train_step(graphdef, optimizer, objective, sequences=3)
+        state, metrics, _ = step(state, batch)
         moved = nnx.merge(graphdef, state.params)
         results.append((metrics, moved.hidden_states(tokens, mask)))
     (one, after), (other, expected) = results
