@@ -21,8 +21,8 @@ not its control is a longer step.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from experiments._command import DoseConfig, run_experiment
-from experiments._report import (
+from experiments.sweeps._command import DoseConfig, run_experiment
+from experiments.sweeps._report import (
     OUTCOME,
     SETTLED,
     comparison_section,
@@ -37,9 +37,9 @@ from experiments._report import (
     share_over_seeds,
     write_results,
 )
-from experiments._settings import TRAINING, changed
-from experiments._statistics import compare, too_few
-from experiments._sweep import Arm, Finished, Sweep
+from experiments.sweeps._settings import TRAINING, changed
+from experiments.sweeps._statistics import compare, too_few
+from experiments.sweeps._sweep import Arm, Finished, Sweep
 from pgpo_jax.reports import Page
 from pgpo_jax.training import TrainConfig
 

@@ -35,8 +35,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments._command import DoseConfig, run_experiment
-from experiments._report import (
+from experiments.sweeps._command import DoseConfig, run_experiment
+from experiments.sweeps._report import (
     OUTCOME,
     SETTLED,
     Records,
@@ -52,9 +52,9 @@ from experiments._report import (
     share_over_seeds,
     write_results,
 )
-from experiments._settings import TRAINING, changed
-from experiments._statistics import Comparison, compare, too_few
-from experiments._sweep import Arm, Finished, Sweep
+from experiments.sweeps._settings import TRAINING, changed
+from experiments.sweeps._statistics import Comparison, compare, too_few
+from experiments.sweeps._sweep import Arm, Finished, Sweep
 from pgpo_jax.reports import Page, RunRecord
 from pgpo_jax.training import TrainConfig
 

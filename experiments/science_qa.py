@@ -30,8 +30,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from experiments._command import SweepConfig, run_experiment
-from experiments._report import (
+from experiments.sweeps._command import SweepConfig, run_experiment
+from experiments.sweeps._report import (
     comparison_section,
     finished_records,
     fixed_in_advance,
@@ -41,9 +41,9 @@ from experiments._report import (
     over_seeds,
     write_results,
 )
-from experiments._settings import TRAINING, changed
-from experiments._statistics import Comparison, compare, paired_bootstrap, too_few
-from experiments._sweep import Arm, Finished, Sweep
+from experiments.sweeps._settings import TRAINING, changed
+from experiments.sweeps._statistics import Comparison, compare, paired_bootstrap, too_few
+from experiments.sweeps._sweep import Arm, Finished, Sweep
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.reports import Cell, Interval, Page, RunRecord
 from pgpo_jax.training import TrainConfig

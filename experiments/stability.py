@@ -27,8 +27,8 @@ from typing import Literal
 
 import numpy as np
 
-from experiments._command import DoseConfig, run_experiment
-from experiments._report import (
+from experiments.sweeps._command import DoseConfig, run_experiment
+from experiments.sweeps._report import (
     Records,
     comparison_section,
     finished_records,
@@ -42,9 +42,9 @@ from experiments._report import (
     share_over_seeds,
     write_results,
 )
-from experiments._settings import TRAINING, changed
-from experiments._statistics import compare, too_few
-from experiments._sweep import Arm, Finished, Sweep
+from experiments.sweeps._settings import TRAINING, changed
+from experiments.sweeps._statistics import compare, too_few
+from experiments.sweeps._sweep import Arm, Finished, Sweep
 from pgpo_jax.reports import Cell, Page, RunRecord
 from pgpo_jax.training import TrainConfig
 

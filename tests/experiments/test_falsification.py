@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from experiments import _sweep, falsification
-from experiments._command import make_sweep, parse
-from experiments._report import SETTLED
-from experiments._settings import changed
-from experiments._statistics import compare
+from experiments.sweeps._command import make_sweep, parse
+from experiments.sweeps._report import SETTLED
+from experiments.sweeps._settings import changed
+from experiments.sweeps._statistics import compare
 from experiments.falsification import MATCHED, PAIRS, PRESETS, arms, decide, replacement
 from pgpo_jax.reports import RunRecord
 from tests.experiments.conftest import write_run

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from experiments import stability
-from experiments._settings import changed
+from experiments.sweeps._settings import changed
 from experiments.stability import PRESETS, Setting, arms, collapse_step, first_negative
 from pgpo_jax.reports import RunRecord, read_run
 from tests.experiments.conftest import write_run

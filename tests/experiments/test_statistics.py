@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments import _statistics
-from experiments._statistics import (
+from experiments.sweeps._statistics import (
     FEWEST_SEEDS,
     Variance,
     compare,

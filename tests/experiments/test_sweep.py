@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from experiments import _sweep
-from experiments._settings import TRAINING, changed
-from experiments._sweep import Arm, Sweep
+from experiments.sweeps._settings import TRAINING, changed
+from experiments.sweeps._sweep import Arm, Sweep
 from pgpo_jax.training import TrainConfig
 
 

@@ -2,8 +2,8 @@
 
     python -m experiments.pretrain_tiny --seed 0 --output pgpo_jax/assets/tiny
 
-The curriculum is in `_pretrain_stages.py`, the rows in `_pretrain_data.py`, the gate that the
-result has to pass in `_pretrain_gate.py`; docs/tiny.md tells why. A model that fails the gate is
+The curriculum is in `_stages.py`, the rows in `_data.py`, the gate that the
+result has to pass in `_gate.py`; docs/tiny.md tells why. A model that fails the gate is
 written to `<output>-rejected`, and the exit status is 1.
 """
 
@@ -21,11 +21,11 @@ import numpy as np
 import tyro
 from flax import nnx
 
-from experiments._pretrain_data import Corpus
-from experiments._pretrain_gate import GateReport, measure
-from experiments._pretrain_loop import Learner, tiny_config
-from experiments._pretrain_stages import CURRICULUM, MIX, Stage
-from experiments._pretrain_tokenizer import END, PAD, build_tokenizer, save_tokenizer
+from experiments.pretrain_tiny._data import Corpus
+from experiments.pretrain_tiny._gate import GateReport, measure
+from experiments.pretrain_tiny._loop import Learner, tiny_config
+from experiments.pretrain_tiny._stages import CURRICULUM, MIX, Stage
+from experiments.pretrain_tiny._tokenizer import END, PAD, build_tokenizer, save_tokenizer
 from pgpo_jax.models import Qwen3, save_pretrained
 
 _LOG_EVERY = 25
@@ -159,7 +159,3 @@ def main(argv: list[str] | None = None) -> int:
     save_tokenizer(build_tokenizer(), folder)
     log_path.replace(folder / "pretraining.jsonl")
     return 0 if report.passed else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

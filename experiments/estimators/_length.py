@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from jax.scipy.special import gammaln
 from jaxtyping import Array, Float, Key
 
-from experiments._estimators_joint import Joint
-from experiments._estimators_moments import FEEDBACK_ONLY, by_feedback
+from experiments.estimators._joint import Joint
+from experiments.estimators._moments import FEEDBACK_ONLY, by_feedback
 
 LAWS = ("paired", "rollouts")
 

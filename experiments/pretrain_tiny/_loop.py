@@ -11,7 +11,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from experiments._pretrain_data import Rows
+from experiments.pretrain_tiny._data import Rows
 from pgpo_jax.models import Qwen3, Qwen3Config
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from experiments._statistics import Comparison
-from experiments._sweep import Sweep
+from experiments.sweeps._statistics import Comparison
+from experiments.sweeps._sweep import Sweep
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.reports import Curve, Interval, Page, RunRecord, interval_figure, versions
 

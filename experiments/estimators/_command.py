@@ -43,17 +43,17 @@ from typing import Any, Literal
 import jax
 import tyro
 
-from experiments._estimators_advice import advise
-from experiments._estimators_discrete import (
+from experiments.estimators._advice import advise
+from experiments.estimators._discrete import (
     DiscreteConfig,
     study_batches,
     study_lengths,
     study_ranks,
 )
-from experiments._estimators_language import LanguageConfig, study_language
-from experiments._estimators_report import write_report
-from experiments._estimators_run import RunConfig, error_rows, record_run, run_rows
-from experiments._report import provenance
+from experiments.estimators._language import LanguageConfig, study_language
+from experiments.estimators._report import write_report
+from experiments.estimators._run import RunConfig, error_rows, record_run, run_rows
+from experiments.sweeps._report import provenance
 
 Part = Literal["discrete", "language", "runs"]
 
@@ -172,7 +172,3 @@ def main(argv: list[str] | None = None) -> int:
         print(f"recommended: {advice['recommended']}, at least {advice['batch']} pairs")
     print(f"written to {folder}")
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

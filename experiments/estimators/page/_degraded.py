@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from experiments._estimators_moments import FEEDBACK_ONLY
-from experiments._estimators_summary import label
+from experiments.estimators._moments import FEEDBACK_ONLY
+from experiments.estimators._summary import label
 from pgpo_jax.reports import Curve, Interval, Page
 
 Row = Mapping[str, Any]

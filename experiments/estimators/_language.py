@@ -9,8 +9,8 @@ import numpy as np
 from jax import numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from experiments._estimators_discrete import spearman_columns
-from experiments._estimators_enumerate import (
+from experiments.estimators._discrete import spearman_columns
+from experiments.estimators._enumerate import (
     MAX_RESPONSE,
     SETS,
     STUDENTS,
@@ -19,9 +19,9 @@ from experiments._estimators_enumerate import (
     enumerate_feedback,
     write_texts,
 )
-from experiments._estimators_length import LAWS
-from experiments._estimators_moments import FEEDBACK_ONLY
-from experiments._estimators_variants import variants
+from experiments.estimators._length import LAWS
+from experiments.estimators._moments import FEEDBACK_ONLY
+from experiments.estimators._variants import variants
 from pgpo_jax.training import load_policy
 
 Row = dict[str, Any]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from experiments._estimators_summary import by_estimator
+from experiments.estimators._summary import by_estimator
 from pgpo_jax.reports import Curve, Page
 
 Row = Mapping[str, Any]

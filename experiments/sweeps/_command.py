@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import tyro
 
-from experiments._report import mean_of
-from experiments._settings import TRAINING, Preset, changed
-from experiments._sweep import Arm, Sweep
+from experiments.sweeps._report import mean_of
+from experiments.sweeps._settings import TRAINING, Preset, changed
+from experiments.sweeps._sweep import Arm, Sweep
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.reports import RunRecord
 from pgpo_jax.training import TrainConfig

@@ -20,9 +20,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from experiments._estimators_length import LAWS
-from experiments._estimators_moments import FEEDBACK_ONLY
-from experiments._estimators_variants import Variant
+from experiments.estimators._length import LAWS
+from experiments.estimators._moments import FEEDBACK_ONLY
+from experiments.estimators._variants import Variant
 from pgpo_jax.information import ESTIMATORS
 from pgpo_jax.tasks import teacher_prompt
 from pgpo_jax.tasks.synthetic import OPENERS, SyntheticQuestions, solution_text

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from experiments._estimators_joint import Joint
+from experiments.estimators._joint import Joint
 from pgpo_jax.information import ESTIMATORS, pointwise_gain
 
 SIGNALS = {

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from experiments._estimators_moments import FEEDBACK_ONLY
+from experiments.estimators._moments import FEEDBACK_ONLY
 from pgpo_jax.distillation import on_support
 from pgpo_jax.information import ESTIMATORS
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments._estimators_advice import ERROR_LIMIT
-from experiments._estimators_moments import SIGNALS
-from experiments._estimators_summary import label
+from experiments.estimators._advice import ERROR_LIMIT
+from experiments.estimators._moments import SIGNALS
+from experiments.estimators._summary import label
 from pgpo_jax.reports import Curve, Interval, Page
 
 Row = Mapping[str, Any]

@@ -12,7 +12,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from tokenizers import Tokenizer
 
-from experiments._pretrain_tokenizer import END, START
+from experiments.pretrain_tiny._tokenizer import END, START
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.tasks import Question, teacher_prompt
 from pgpo_jax.tasks.synthetic import (

@@ -9,21 +9,21 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import binomtest, rankdata
 
-from experiments._estimators_joint import FAMILIES, Joint, draw_joint
-from experiments._estimators_length import (
+from experiments.estimators._joint import FAMILIES, Joint, draw_joint
+from experiments.estimators._length import (
     LAWS,
     drawn_sequences,
     enumerate_lengths,
     position_means,
 )
-from experiments._estimators_moments import (
+from experiments.estimators._moments import (
     FEEDBACK_ONLY,
     SIGNALS,
     drawn_estimates,
     exact_moments,
     mixture_estimates,
 )
-from experiments._estimators_variants import variants, varied_means
+from experiments.estimators._variants import variants, varied_means
 from pgpo_jax import multiplier
 
 Row = dict[str, Any]

@@ -4,7 +4,7 @@ import math
 from collections import defaultdict
 from typing import Any
 
-from experiments._estimators_moments import SIGNALS
+from experiments.estimators._moments import SIGNALS
 
 Row = dict[str, Any]
 

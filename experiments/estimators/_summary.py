@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from experiments._estimators_moments import SIGNALS
+from experiments.estimators._moments import SIGNALS
 
 Row = dict[str, Any]
 

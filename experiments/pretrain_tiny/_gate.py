@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from tokenizers import Tokenizer
 
-from experiments._pretrain_data import chat_ids
+from experiments.pretrain_tiny._data import chat_ids
 from pgpo_jax.models import Qwen3, sample
 from pgpo_jax.tasks import Question, grade, teacher_prompt
 from pgpo_jax.tasks.synthetic import SyntheticQuestions, solution_text

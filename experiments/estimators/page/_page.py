@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from experiments._estimators_advice import BIAS_LIMIT, ERROR_LIMIT
-from experiments._estimators_page_batches import batches_section
-from experiments._estimators_page_degraded import degraded_section, rho_section, words_section
-from experiments._estimators_page_language import language_section
-from experiments._estimators_page_runs import runs_section
-from experiments._estimators_summary import label
+from experiments.estimators._advice import BIAS_LIMIT, ERROR_LIMIT
+from experiments.estimators.page._batches import batches_section
+from experiments.estimators.page._degraded import degraded_section, rho_section, words_section
+from experiments.estimators.page._language import language_section
+from experiments.estimators.page._runs import runs_section
+from experiments.estimators._summary import label
 from pgpo_jax.reports import Page
 
 Row = Mapping[str, Any]
