@@ -18,7 +18,6 @@ KNOWN_PRIVATE_IMPORTS: set[tuple[str, str]] = {
     ("benchmarks/full_size_overhead.py", "pgpo_jax.training.memory._estimate"),
     ("benchmarks/sde_simulation.py", "sde._simulate_ensemble"),
     ("benchmarks/sde_simulation.py", "sde._simulate_equation"),
-    ("experiments/estimators/_run.py", "pgpo_jax.training.update._step"),
     ("experiments/_weak_order_kink.py", "sde._order_fit"),
     ("experiments/_weak_order_tables.py", "sde._order_fit"),
     ("experiments/weak_order.py", "sde._statements"),

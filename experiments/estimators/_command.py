@@ -53,7 +53,7 @@ from experiments.estimators._discrete import (
 from experiments.estimators._language import LanguageConfig, study_language
 from experiments.estimators._report import write_report
 from experiments.estimators._run import RunConfig, error_rows, record_run, run_rows
-from experiments.sweeps._report import provenance
+from experiments.sweeps import provenance
 
 Part = Literal["discrete", "language", "runs"]
 

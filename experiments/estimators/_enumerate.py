@@ -84,7 +84,7 @@ def write_texts(
     ]
     prompts = [policy.encode_question(question) for question in asked]
     taught = [
-        policy.encode(question.system, teacher_prompt(question, solution=text))
+        policy.encode(question.messages_with(teacher_prompt(question, solution=text)))
         for question, texts in zip(asked, shown, strict=True)
         for text in texts
     ]

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.estimators.page import build_page
 from experiments.estimators._summary import label, plain, summarize
+from experiments.estimators.page import build_page
 
 _README = """# Estimators of the information, against exact values
 

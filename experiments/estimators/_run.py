@@ -16,15 +16,15 @@ from jaxtyping import Array, Float
 from pgpo_jax import multiplier
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.information import REDUCTIONS, mean_over
+from pgpo_jax.information import REDUCTIONS, mean_over
 from pgpo_jax.training import (
     PRESETS,
+    SDPO,
     Experience,
-    TrainConfig,
+    Models,
     Trainer,
     TrainState,
-    make_experience,
 )
-from pgpo_jax.training.update._step import denominator, experience_loss
 
 Row = dict[str, Any]
 _PROBE_STEP = 1_000_000
@@ -68,9 +68,11 @@ class Recorded(NamedTuple):
 
 
 def record_run(config: RunConfig, seed: int) -> Recorded:
-    """Trains and records; the method is SDPO, so that no signal acts on the run."""
-    settings = dataclasses.replace(PRESETS["tiny"], method="sdpo", steps=config.steps, seed=seed)
-    trainer = Trainer(settings)
+    """Trains and records; alpha is 0, so that no signal acts on the run."""
+    preset = PRESETS["tiny"]
+    idle = dataclasses.replace(preset.information, alpha=0.0)
+    settings = dataclasses.replace(preset, information=idle, steps=config.steps, seed=seed)
+    trainer = Trainer(*settings.build(), **settings.trainer_settings())
     state = trainer.initial_state
     probe = _experience(trainer, state._replace(step=jnp.asarray(_PROBE_STEP, jnp.int32)))
     found = Recorded([], [], [], _mask(probe), [], [], [])
@@ -90,7 +92,8 @@ def record_run(config: RunConfig, seed: int) -> Recorded:
 
 
 def _experience(trainer: Trainer, state: TrainState) -> Experience:
-    return make_experience(trainer.policy, *trainer.rollout(state), trainer.config)[0]
+    rollout, _ = trainer.graded(state, *trainer.respond(state))
+    return trainer.packed(rollout, trainer.objective.prepare(rollout))[0]
 
 
 def _mask(batch: Experience) -> np.ndarray:
@@ -107,26 +110,29 @@ def _questions(batch: Experience) -> np.ndarray:
 def _signals(
     trainer: Trainer, state: TrainState, batch: Experience
 ) -> dict[str, Float[np.ndarray, "R T"]]:
-    values = _per_token(trainer.policy.graphdef, trainer.config, state, batch)
+    objective = trainer.objective
+    assert isinstance(objective, SDPO)
+    values = _per_token(
+        trainer.policy.graphdef,
+        objective,
+        trainer.rollout_settings.temperature,
+        (state.params, state.teacher),
+        batch,
+    )
     return {name: np.asarray(v, np.float64) for name, v in values.items()}
 
 
-@ft.partial(jax.jit, static_argnums=(0, 1))
+@ft.partial(jax.jit, static_argnums=(0, 1, 2))
 def _per_token(
-    graphdef: Any, config: TrainConfig, state: TrainState, batch: Experience
+    graphdef: Any, objective: SDPO, temperature: float, weights: tuple[Any, Any], batch: Experience
 ) -> dict[str, Float[Array, "R T"]]:
     """All four estimators, from the passes of the loss itself at its two weights."""
 
     def loss(weight: float) -> Any:
-        settings = dataclasses.replace(config.loss, teacher_weight=weight, support="full")
-        return experience_loss(
-            graphdef,
-            state.params,
-            state,
-            batch,
-            dataclasses.replace(config, loss=settings),
-            denominator(batch, config),
-        )
+        settings = dataclasses.replace(objective.loss, teacher_weight=weight, support="full")
+        varied = dataclasses.replace(objective, loss=settings)
+        models = Models(graphdef, *weights, temperature)
+        return varied.loss_of_rows(models, batch, varied.denominators(batch, len(batch.score)))
 
     kl, js = loss(0.0), loss(0.5)
     return {

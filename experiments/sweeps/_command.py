@@ -1,7 +1,6 @@
 """The command line that all sweeps share."""
 
 import argparse
-import math
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -11,12 +10,11 @@ from typing import Any, TypeVar
 
 import tyro
 
-from experiments.sweeps._report import mean_of
-from experiments.sweeps._settings import TRAINING, Preset, changed
+from experiments.sweeps._controlled_config import ControlledConfig
+from experiments.sweeps._results import Call
+from experiments.sweeps._settings import TRAINING, Preset
 from experiments.sweeps._sweep import Arm, Sweep
 from pgpo_jax.errors import PGPOValueError
-from pgpo_jax.reports import RunRecord
-from pgpo_jax.training import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,36 +36,12 @@ class SweepConfig:
     """Train nothing; report the seeds at which all arms are finished."""
     margin: float = 0.02
     """The smallest difference in accuracy that matters."""
-    training: TrainConfig = TRAINING["cpu"]
+    training: ControlledConfig = TRAINING["cpu"]
     """What all arms start from."""
 
     def __post_init__(self) -> None:
         if not 0 < self.margin < 1:
             raise PGPOValueError(f"margin must be in (0, 1), got {self.margin}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class DoseConfig(SweepConfig):
-    """A sweep whose multiplier is strong enough for its effect to be seen."""
-
-    alpha: float = 5.0
-    """Per nat. At the paper's 0.5 to 1.5 the shipped model's rho is within some per cent of 1."""
-    rho_max: float = 4.0
-    """The cap; the entropy gain of the shipped model stayed below it."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.alpha < math.inf:
-            raise PGPOValueError(f"alpha must be positive and finite, got {self.alpha}")
-
-    def with_signal(self, base: TrainConfig, **information: Any) -> TrainConfig:
-        """`base` with the multiplier, and with changes of what it is given."""
-        signal = {"alpha": self.alpha, "rho_max": self.rho_max, **information}
-        return changed(base, method="pgpo", information=signal)
-
-    def constant(self, run: RunRecord) -> tuple[float, ...]:
-        """The signal, in nats at every step, whose rho is the mean rho of `run`."""
-        return (math.log(mean_of(run, "pgpo/rho")) / self.alpha,) * self.training.steps
 
 
 Config = TypeVar("Config", bound=SweepConfig)
@@ -79,7 +53,7 @@ def run_experiment(
     name: str,
     presets: Mapping[str, Config],
     arms: Callable[[Config], Sequence[Arm]],
-    report: Callable[[Config, Sweep, str], str],
+    report: Callable[[Config, Sweep, Call], str],
     *,
     argv: Sequence[str] | None,
     description: str | None,
@@ -90,9 +64,9 @@ def run_experiment(
         name: of the experiment.
         presets: whole configurations.
         arms: makes the arms of a configuration.
-        report: writes into the sweep's folder, given the command line, and returns the verdict.
+        report: writes into the sweep's folder and returns the verdict.
         argv: the flags; by default those of the process.
-        description: for `--help`.
+        description: what was fixed in advance, for `--help` and the report.
 
     Returns:
         0, or 2 for a request that is refused.
@@ -108,7 +82,7 @@ def run_experiment(
         # Without the flag the same line trains, too.
         flags = [flag for flag in given if flag != "--report-only"]
         command = shlex.join(["python", "-m", f"experiments.{name}", *flags])
-        print(report(config, sweep, command))
+        print(report(config, sweep, Call(command, description or "")))
     except ValueError as refused:
         print(f"error: {refused}", file=sys.stderr)
         return 2

@@ -3,7 +3,8 @@
 import dataclasses
 from typing import Any, Literal, TypeVar
 
-from pgpo_jax.training import PRESETS, TrainConfig
+from experiments.sweeps._controlled_config import ControlledConfig
+from pgpo_jax.training import PRESETS
 
 Preset = Literal["smoke", "cpu", "gpu", "paper"]
 Config = TypeVar("Config")
@@ -18,12 +19,14 @@ def changed(config: Config, **changes: Any) -> Config:
     return dataclasses.replace(config, **values)  # pyright: ignore[reportArgumentType]
 
 
+_NO_TEXTS = {"rows": 0, "evaluation": 0}
 # The shipped model with widths that fit its questions (at most 53 tokens; 63 with a solution).
 _CPU = changed(
-    PRESETS["tiny"],
+    ControlledConfig.of(PRESETS["tiny"]),
     steps=24,
     keep_checkpoints=0,
-    tensorboard=False,
+    trackers=(),
+    texts=_NO_TEXTS,
     rollout={
         "max_prompt": 56,
         "max_response": 12,
@@ -33,7 +36,7 @@ _CPU = changed(
     },
     evaluation={"every": 4, "questions": 128, "samples": 2, "batch": 64},
 )
-TRAINING: dict[str, TrainConfig] = {
+TRAINING: dict[str, ControlledConfig] = {
     "smoke": changed(
         _CPU,
         steps=2,
@@ -43,16 +46,17 @@ TRAINING: dict[str, TrainConfig] = {
     "cpu": _CPU,
     # One GPU of 80 GB; written for it, not run.
     "gpu": changed(
-        TrainConfig(),
+        ControlledConfig(),
         model="Qwen/Qwen3-0.6B",
         task="data/sciknoweval/physics/train.json",
         steps=60,
         keep_checkpoints=0,
-        tensorboard=False,
+        trackers=(),
+        texts=_NO_TEXTS,
         rollout={"questions": 16, "max_prompt": 1024, "max_response": 1024},
         teacher={"max_prompt": 3072},
         evaluation={"every": 10, "samples": 4},
     ),
-    "paper": PRESETS["paper-qwen3-8b"],
+    "paper": ControlledConfig.of(PRESETS["paper-qwen3-8b"]),
 }
 """Base configurations. `smoke` ends in seconds and says nothing; `cpu` is what was run."""

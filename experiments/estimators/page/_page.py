@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from experiments.estimators._advice import BIAS_LIMIT, ERROR_LIMIT
+from experiments.estimators._summary import label
 from experiments.estimators.page._batches import batches_section
 from experiments.estimators.page._degraded import degraded_section, rho_section, words_section
 from experiments.estimators.page._language import language_section
 from experiments.estimators.page._runs import runs_section
-from experiments.estimators._summary import label
 from pgpo_jax.reports import Page
 
 Row = Mapping[str, Any]
