@@ -1,4 +1,4 @@
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,7 @@ class Models(NamedTuple):
     temperature: float
 
 
+@runtime_checkable
 class Objective(Protocol):
     """What a batch of responses teaches: which rows train, the loss, the signal, the metrics.
 

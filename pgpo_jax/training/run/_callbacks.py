@@ -4,12 +4,13 @@ import functools
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from pgpo_jax.training.run._checkpoint import Checkpoints
 from pgpo_jax.training.update._state import TrainState
 
 
+@runtime_checkable
 class Run(Protocol):
     """A run in progress, as a callback sees it."""
 

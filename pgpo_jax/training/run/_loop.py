@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from pgpo_jax.errors import PGPOFloatingPointError
 from pgpo_jax.training.config import EvaluationConfig, RolloutConfig, SelectionConfig, TextsConfig
@@ -52,6 +52,7 @@ class FitSettings:
         )
 
 
+@runtime_checkable
 class StepSource(Protocol):
     """What the loop asks of a trainer."""
 
