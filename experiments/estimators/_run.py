@@ -16,7 +16,6 @@ from jaxtyping import Array, Float
 from pgpo_jax import multiplier
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.information import REDUCTIONS, mean_over
-from pgpo_jax.information import REDUCTIONS, mean_over
 from pgpo_jax.training import (
     PRESETS,
     SDPO,

@@ -57,11 +57,12 @@ def controlled(
     Raises:
         ValueError: a replay that is shorter than the run, or that is to be flipped.
 
-    >>> import optax, pgpo_jax
-    >>> given = controlled(pgpo_jax.scale_by_information(1.0), replay=(0.5, 0.25), steps=2)
-    >>> state = given.init(1.0)
+    >>> from pgpo_jax import scale_by_information
+    >>> given = controlled(scale_by_information(1.0), replay=(0.5, 0.25), steps=2)
+    >>> update = jnp.ones(3)
+    >>> state = given.init(update)
     >>> for measured in (7.0, float("nan")):
-    ...     _, state = given.update(1.0, state, information=measured)
+    ...     _, state = given.update(update, state, information=measured)
     ...     print(state.inner.information)
     0.5
     0.25
