@@ -1,6 +1,5 @@
 import importlib
 import importlib.util
-import pkgutil
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,14 +24,16 @@ def main(argv: Sequence[str]) -> int | None:
 
 
 def experiments() -> list[str]:
-    """The experiments of this checkout.
+    """The experiments of this checkout: modules, and packages that can be run.
 
     Raises:
         PGPOImportError: this is not a checkout, or another package of that name comes first.
     """
     _check_package()
-    package = importlib.import_module("experiments")
-    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name[0] != "_")
+    folders = [Path(folder) for folder in importlib.import_module("experiments").__path__]
+    modules = {path.stem for folder in folders for path in folder.glob("[!_]*.py")}
+    packages = {path.parent.name for folder in folders for path in folder.glob("*/__main__.py")}
+    return sorted(modules | packages)
 
 
 def forward(name: str, argv: Sequence[str]) -> int | None:

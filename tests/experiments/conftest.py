@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import _statistics, _sweep
+from experiments.sweeps import _compare, _sweep
 
 
 def write_run(config, folder, accuracies, *, questions=None, rho=None, steps=None):
@@ -18,7 +18,7 @@ def write_run(config, folder, accuracies, *, questions=None, rho=None, steps=Non
     rng = np.random.default_rng([config.seed, len(accuracies)])
     questions = questions or [f"q{i:02d}" for i in range(16)]
     moves = rng.uniform(-0.05, 0.05, len(questions))
-    rho = rho or (1.0 if config.method == "sdpo" else float(np.exp(config.alpha * 0.1)))
+    rho = rho or float(np.exp(config.alpha * 0.1))
     with (
         (folder / "metrics.jsonl").open("w") as metrics,
         (folder / "evaluations.jsonl").open("w") as evaluations,
@@ -46,7 +46,7 @@ def write_run(config, folder, accuracies, *, questions=None, rho=None, steps=Non
 @pytest.fixture(autouse=True)
 def few_resamples(monkeypatch):
     """The experiments' million draws are for p-values near their limit."""
-    monkeypatch.setattr(_statistics, "_RESAMPLES", 4000)
+    monkeypatch.setattr(_compare, "_RESAMPLES", 4000)
 
 
 @pytest.fixture

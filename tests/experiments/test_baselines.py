@@ -5,10 +5,14 @@ import json
 import pytest
 
 from experiments import baselines
-from experiments.baselines import MULTIPLIERS, PAIRS, PRESETS, arms
+from experiments.sweeps.baselines import MULTIPLIERS, PAIRS, PRESETS, arms
 from pgpo_jax.reports import read_run
-from pgpo_jax.training._trainer import program_config
 from tests.experiments.conftest import write_run
+
+
+def program(config):
+    """What a compiled step is made of, beside settings that all arms share."""
+    return config.make_objective().program(), config.make_optimizer().update
 
 
 def test_arms_are_what_their_names_say(tmp_path):
@@ -19,21 +23,22 @@ def test_arms_are_what_their_names_say(tmp_path):
         for arm in arms(config)
     }
     assert {name for pair in PAIRS for name in pair} == set(built)
-    assert built["grpo"].method == "grpo"
+    assert built["grpo"].objective == "grpo"
     assert built["warmup"].optimizer.schedule == "cosine"
     assert built["token"].loss.modulation == "token"
-    assert built["failures"].information.rows == "failures"
+    assert built["failures"].control.rows == "failures"
     assert built["contrast"].information.estimator == "outcome_contrast"
     assert built["adaptive"].information.target_rho == 1.6
     # A control is plain PGPO that is given a constant, so all of them share one program.
-    programs = {program_config(built[f"{name}_matched"]) for name in MULTIPLIERS}
-    assert programs == {program_config(built["pgpo"])}
-    assert built["outcome_matched"].information.replay[0] == pytest.approx(0.0811, abs=1e-4)
+    programs = {program(built[f"{name}_matched"]) for name in MULTIPLIERS}
+    assert programs == {program(built["pgpo"])}
+    assert program(built["adaptive"]) not in programs
+    assert built["outcome_matched"].control.replay[0] == pytest.approx(0.0811, abs=1e-4)
 
 
 def test_a_longer_step_is_not_taken_for_a_better_signal(tmp_path, pretend):
     def accuracies(config):
-        gain = 0.1 if config.method == "pgpo" else 0.0
+        gain = 0.1 if config.label == "pgpo" else 0.0
         gain += 0.1 * (config.information.estimator == "outcome")
         return [0.5, 0.6 + gain, 0.6 + gain]
 

@@ -10,12 +10,12 @@ from scipy.special import rel_entr
 from scipy.stats import binom
 
 from experiments import estimators
-from experiments._estimators_advice import advise
-from experiments._estimators_discrete import DiscreteConfig, spearman_columns, study_batches
-from experiments._estimators_joint import FAMILIES, draw_joint, joint_of
-from experiments._estimators_length import enumerate_lengths, position_means
-from experiments._estimators_moments import exact_moments
-from experiments._estimators_variants import variants, varied_means
+from experiments.estimators._advice import advise
+from experiments.estimators._discrete import DiscreteConfig, spearman_columns, study_batches
+from experiments.estimators._joint import FAMILIES, draw_joint, joint_of
+from experiments.estimators._length import enumerate_lengths, position_means
+from experiments.estimators._moments import exact_moments
+from experiments.estimators._variants import variants, varied_means
 from pgpo_jax import information
 
 SMALL = DiscreteConfig(

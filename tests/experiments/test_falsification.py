@@ -6,12 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import _sweep, falsification
-from experiments._command import make_sweep, parse
-from experiments._report import SETTLED
-from experiments._settings import changed
-from experiments._statistics import compare
-from experiments.falsification import MATCHED, PAIRS, PRESETS, arms, decide, replacement
+from experiments import falsification
+from experiments.sweeps import SETTLED, _sweep, changed, compare, make_sweep, parse
+from experiments.sweeps.falsification import MATCHED, PAIRS, PRESETS, arms, decide, replacement
 from pgpo_jax.reports import RunRecord
 from tests.experiments.conftest import write_run
 
@@ -50,9 +47,9 @@ def test_arms_differ_in_the_signal_alone(real):
         made = arm.config(1, lambda name, seed: real)
         same = changed(
             made,
-            method=base.method,
             seed=base.seed,
             information=vars(base.information),
+            control=vars(base.control),
             optimizer={"learning_rate": base.optimizer.learning_rate},
         )
         assert same == base, arm.name
@@ -113,7 +110,7 @@ def test_the_outcome_is_the_one_that_was_fixed(tmp_path, pretend):
     assert SETTLED(range(0, 25, 4)) == [8, 12, 16, 20, 24]
 
     def accuracies(config):
-        real = config.method == "pgpo" and not config.information.replay
+        real = config.label == "pgpo" and not config.control.replay
         return [0.5, 0.9, 0.6, 0.6, 0.6, 0.6, 0.7] if real else [0.5, 0.5, 0.6, 0.6, 0.6, 0.6, 0.6]
 
     pretend(accuracies)

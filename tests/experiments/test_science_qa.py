@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments import science_qa
-from experiments.science_qa import PRESETS, arms, domain_of, methods, quote, selection
+from experiments.sweeps.science_qa import PRESETS, arms, domain_of, methods, quote, selection
 from pgpo_jax.reports import RunRecord
 
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from experiments import stability
-from experiments._settings import changed
-from experiments.stability import PRESETS, Setting, arms, collapse_step, first_negative
+from experiments.sweeps import changed
+from experiments.sweeps.stability import PRESETS, Setting, arms, collapse_step, first_negative
 from pgpo_jax.reports import RunRecord, read_run
 from tests.experiments.conftest import write_run
 
@@ -35,7 +35,7 @@ def test_a_run_that_was_stopped_collapsed_there(tmp_path):
 
 def test_a_run_that_was_stopped_is_not_judged_by_its_beginning(tmp_path, pretend):
     """The gradient of `pgpo` is not finite after the first of two steps."""
-    pretend(lambda config: [0.5, 0.6] if config.method == "pgpo" else [0.5, 0.6, 0.1])
+    pretend(lambda config: [0.5, 0.6] if config.label == "pgpo" else [0.5, 0.6, 0.1])
     flags = ["--preset", "smoke", "--part", "arms", "--output", str(tmp_path)]
     assert stability.main(flags) == 0
     accuracy = json.loads((tmp_path / "results.json").read_text())["accuracy"]
@@ -53,24 +53,24 @@ def test_the_grid_and_the_arms(tmp_path):
     screen = {arm.name: arm.config(1, None) for arm in arms(PRESETS["cpu"])}
     assert len(screen) == 16
     assert screen["0.0015-live-0.6"].teacher.kind == "live"
-    assert screen["0.0015-live-0.6"].teacher.misleading == 0.6
-    assert screen["0.0015-live-0.6"].method == "sdpo"
-    write_run(changed(BASE, method="pgpo"), tmp_path / "run", [0.5, 0.6], rho=1.5)
+    assert screen["0.0015-live-0.6"].control.misleading == 0.6
+    assert screen["0.0015-live-0.6"].label == "sdpo"
+    write_run(BASE, tmp_path / "run", [0.5, 0.6], rho=1.5)
     config = changed(PRESETS["cpu"], part="arms", setting=Setting(2e-3, "live", 0.3))
     built = {
         arm.name: arm.config(1, lambda name, seed: read_run(tmp_path / "run"))
         for arm in arms(config)
     }
     assert {c.optimizer.learning_rate for c in built.values()} == {2e-3}
-    assert {c.teacher.misleading for c in built.values()} == {0.3}
-    assert built["matched"].information.replay == pytest.approx([0.0811] * 40, abs=1e-4)
+    assert {c.control.misleading for c in built.values()} == {0.3}
+    assert built["matched"].control.replay == pytest.approx([0.0811] * 40, abs=1e-4)
     assert built["floor"].information.rho_min == 1
-    assert built["flipped"].information.flip
+    assert built["flipped"].control.flip
 
 
 def test_both_reports(tmp_path, pretend):
     def falls(config):
-        unstable = config.teacher.kind == "live" and not config.information.flip
+        unstable = config.teacher.kind == "live" and not config.control.flip
         return [0.5, 0.6, 0.1] if unstable else [0.5, 0.6, 0.7]
 
     pretend(falls)

@@ -6,10 +6,12 @@ import math
 import numpy as np
 import pytest
 
-from experiments import _statistics
-from experiments._statistics import (
+from experiments.sweeps import (
     FEWEST_SEEDS,
     Variance,
+    _bootstrap,
+    _compare,
+    _power,
     compare,
     detectable_difference,
     holm,
@@ -21,8 +23,9 @@ from experiments._statistics import (
 from pgpo_jax.reports import Interval
 
 
-def test_examples():
-    assert doctest.testmod(_statistics).failed == 0
+@pytest.mark.parametrize("module", [_bootstrap, _compare, _power])
+def test_examples(module):
+    assert doctest.testmod(module).failed == 0
 
 
 def test_holm_by_hand():

@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import _sweep
-from experiments._settings import TRAINING, changed
-from experiments._sweep import Arm, Sweep
+from experiments.sweeps import TRAINING, Arm, Sweep, _sweep, changed
 from pgpo_jax.training import TrainConfig
 
 
@@ -171,7 +169,7 @@ CHILD = """
     import sys, time
     sys.path.insert(0, {root!r})
     from pathlib import Path
-    from experiments import _sweep
+    from experiments.sweeps import _sweep
     from tests.experiments.test_sweep import sweep, write_run
     def train(config, folder):
         with open({log!r}, "a") as log:

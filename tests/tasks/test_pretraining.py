@@ -3,8 +3,7 @@
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from experiments._pretrain_data import Corpus
-from experiments._pretrain_tokenizer import build_tokenizer
+from experiments.pretrain_tiny import Corpus, build_tokenizer
 from pgpo_jax.tasks.synthetic import KINDS, MAX_VALUE, NAMES, held_out
 
 TOKENIZER = build_tokenizer()

@@ -21,8 +21,14 @@ class Run(Protocol):
 
     @property
     def state(self) -> TrainState:
-        """The newest state; the next step donates its arrays, so keep copies only."""
+        """The newest state; the next step donates its arrays, so keep copies only.
+
+        A callback may set it to a state of the same shapes.
+        """
         ...
+
+    @state.setter
+    def state(self, state: TrainState) -> None: ...
 
     @property
     def history(self) -> list[dict[str, Any]]:

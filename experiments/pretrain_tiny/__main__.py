@@ -1,0 +1,4 @@
+from experiments.pretrain_tiny import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())
