@@ -2,7 +2,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pgpo_jax.reports import Interval, read_run
-from pgpo_jax.reports._run_report import summary
+from pgpo_jax.reports._run_summary import summary
 
 
 def overview(runs: Mapping[str, Path]) -> str:
@@ -28,17 +28,6 @@ def align(rows: Sequence[Sequence[str]]) -> str:
         for row in rows
     ]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
-
-
-def printable(text: str) -> str:
-    """Model text for a terminal: control characters are shown, not obeyed.
-
-    >>> print(printable("a\\x1b[2Jb"))
-    a\\x1b[2Jb
-    """
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text
-    )
 
 
 def _text(cell: object) -> str:
