@@ -17,8 +17,14 @@ def table_html(
     *,
     caption: str,
     digits: int,
+    stacks: bool = True,
 ) -> str:
-    """Rows under column names; see `Page.table`."""
+    """Rows under column names; see `Page.table`.
+
+    Args:
+        columns, rows, caption, digits: as there.
+        stacks: whether a phone shows each row of a wide table as a list.
+    """
     for row in rows:
         if len(row) != len(columns):
             raise PGPOValueError(f"a row needs {len(columns)} cells, got {len(row)}: {row!r}")
@@ -42,8 +48,8 @@ def table_html(
         for row in rows
     )
     title = f'<p class="caption">{escape(caption)}</p>\n' if caption else ""
-    # A phone shows each row of a wide table as a list, so that nothing hides to the right.
-    kind = ' class="rows"' if len(columns) > 3 else ""
+    # As a list, nothing hides to the right.
+    kind = ' class="rows"' if stacks and len(columns) > 3 else ""
     return (
         f'{title}<div class="wide"><table{kind}><thead><tr>{head}</tr></thead>\n'
         f"<tbody>\n{body}\n</tbody></table></div>"

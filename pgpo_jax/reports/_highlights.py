@@ -13,6 +13,9 @@ LEVELS = (0.1, 0.3, 1.0)
 They are the same for all steps and runs, so that colours can be compared.
 """
 
+LEAST = 0.001
+"""Absolute information, in nats, below which a token is not listed."""
+
 
 def level(information: float | int) -> int:
     """The marking of a token, from -3 to 3; 0 for none, also for NaN.
@@ -40,9 +43,12 @@ def level_name(number: int) -> str:
 
 
 def most_informative(kept: KeptText, count: int) -> list[int]:
-    """The places of the tokens with the largest absolute information, the largest first."""
+    """The places of the tokens with the largest absolute information, the largest first.
+
+    Those below `LEAST` or without a number are left out.
+    """
     values = kept.numbers.get("information", ())
-    places = [place for place, value in enumerate(values) if not math.isnan(value)]
+    places = [place for place, value in enumerate(values) if abs(value) >= LEAST]
     return sorted(places, key=lambda place: (-abs(values[place]), place))[:count]
 
 

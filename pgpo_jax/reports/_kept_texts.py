@@ -75,6 +75,19 @@ def read_texts(folder: str | Path) -> KeptTexts:
     return KeptTexts(Path(folder) / "texts.jsonl")
 
 
+def answer_pairs(texts: KeptTexts) -> list[tuple[KeptText, KeptText]]:
+    """The kept answers of the first and of the last evaluation, by question."""
+    steps = texts.steps("test")
+    if len(steps) < 2:
+        return []
+    after = {kept.question.id: kept for kept in texts.rows(steps[-1], "test")}
+    return [
+        (kept, after[kept.question.id])
+        for kept in texts.rows(steps[0], "test")
+        if kept.question.id in after
+    ]
+
+
 def read_questions(folder: str | Path) -> dict[str, Question]:
     """The held-out questions of a run by id, from `questions.jsonl`; empty without that file.
 

@@ -8,7 +8,7 @@ from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.reports._page import Page
 from pgpo_jax.reports._run_curves import add_curves
 from pgpo_jax.reports._run_record import RunRecord, read_run
-from pgpo_jax.reports._run_summary import add_results
+from pgpo_jax.reports._run_results import add_results
 from pgpo_jax.reports._run_texts import add_answers, add_kinds, add_texts
 
 _PACKAGES = ("pgpo-jax", "jax", "jaxlib", "optax", "flax", "orbax-checkpoint", "transformers")

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from pgpo_jax.reports._cells import Cell
 from pgpo_jax.reports._interval import Interval, difference_interval
-from pgpo_jax.reports._page import Page
 from pgpo_jax.reports._run_record import RunRecord
 
 
@@ -33,7 +32,7 @@ def summary(records: Sequence[RunRecord]) -> tuple[list[str], list[list[Cell]]]:
             record.name,
             before,
             after,
-            _paired(record, record) if len(points) > 1 else None,
+            paired(record, record) if len(points) > 1 else None,
             record.mean("pgpo/information"),
             record.mean("pgpo/rho"),
         ]
@@ -43,36 +42,10 @@ def summary(records: Sequence[RunRecord]) -> tuple[list[str], list[list[Cell]]]:
     return columns, rows
 
 
-def _paired(record: RunRecord, other: RunRecord) -> Interval | None:
+def paired(record: RunRecord, other: RunRecord) -> Interval | None:
     """Last evaluation of `record` against the last of `other`, or its own first."""
     if not record.scores or not other.scores:
         return None
     after = record.scores[max(record.scores)]
     before = other.scores[min(other.scores) if record is other else max(other.scores)]
     return difference_interval(after, before) if after.keys() & before.keys() else None
-
-
-def add_results(page: Page, records: Sequence[RunRecord]) -> None:
-    columns, rows = summary(records)
-    samples = sorted({str(r.config.get("evaluation", {}).get("samples", "?")) for r in records})
-    page.table(
-        columns,
-        rows,
-        caption=f"Held-out accuracy is avg@{'/'.join(samples)}: the share of right answers among "
-        "that many samples of each question. Brackets: 95 % intervals over questions.",
-    )
-    if len(records) > 1:
-        first, others = records[0], records[1:]
-        differences: list[list[Cell]] = [
-            [f"{other.name} − {first.name}", _paired(other, first)] for other in others
-        ]
-        page.table(
-            ["after training", "difference in accuracy"],
-            differences,
-            caption="Paired by question, last evaluation of each run.",
-        )
-    page.text(
-        "The intervals say how far another set of questions could move a number. They do not "
-        "contain the spread between seeds of the training, which is often larger: a difference "
-        "between two single runs decides nothing about two methods."
-    )

@@ -5,8 +5,7 @@ from contextlib import contextmanager
 
 from pgpo_jax.reports._cells import Cell
 from pgpo_jax.reports._groups import by_kind
-from pgpo_jax.reports._kept_row import KeptText
-from pgpo_jax.reports._kept_texts import KeptTexts, read_questions, read_texts
+from pgpo_jax.reports._kept_texts import answer_pairs, read_questions, read_texts
 from pgpo_jax.reports._page import Page
 from pgpo_jax.reports._run_record import RunRecord
 
@@ -27,7 +26,8 @@ def add_kinds(page: Page, records: Sequence[RunRecord]) -> None:
         shown = sorted(groups, key=lambda group: (-group.questions, group.name))[:_GROUPS]
         left = len(groups) - len(shown)
         note = f" The {left} kinds with the fewest questions are left out." if left else ""
-        rows: list[list[Cell]] = [list(group) for group in sorted(shown)]
+        shown.sort(key=lambda group: group.name.casefold())
+        rows: list[list[Cell]] = [list(group) for group in shown]
         page.table(
             ["kind of question", "questions", "before", "after", "difference"],
             rows,
@@ -45,10 +45,10 @@ def add_texts(page: Page, records: Sequence[RunRecord]) -> None:
         return
     page.heading("Sampled responses")
     page.text(
-        "Each token is marked by its information I: how much surer the teacher is of this token's "
-        "place than the student, in nats. Blue with a solid line: the teacher is surer. Orange "
-        "with a dashed line: the student is. The pointer on a token shows its numbers. What only "
-        "the teacher was shown is marked in its prompt."
+        "Each token is marked by its information I: how much surer the teacher was of the next "
+        "token than the student at this place, in nats. Blue with a solid line: the teacher was "
+        "surer. Orange with a dashed line: the student was. The pointer on a token shows its "
+        "numbers. What only the teacher was shown is marked in its prompt."
     )
     page.token_legend()
     for record, texts in sources:
@@ -76,19 +76,6 @@ def add_answers(page: Page, records: Sequence[RunRecord]) -> None:
         with _of_run(page, record, records):
             for before, after in pairs[:_PAIRS]:
                 page.answers(before, after)
-
-
-def answer_pairs(texts: KeptTexts) -> list[tuple[KeptText, KeptText]]:
-    """The kept answers of the first and of the last evaluation, by question."""
-    steps = texts.steps("test")
-    if len(steps) < 2:
-        return []
-    after = {kept.question.id: kept for kept in texts.rows(steps[-1], "test")}
-    return [
-        (kept, after[kept.question.id])
-        for kept in texts.rows(steps[0], "test")
-        if kept.question.id in after
-    ]
 
 
 @contextmanager

@@ -57,7 +57,8 @@ summary { cursor: pointer; } details { margin: .4rem 0; }
   border-radius: .5rem; }
 .kept h3 { font-size: 1rem; margin: 0; }
 .kept h4 { font-size: .8rem; margin: .6rem 0 .15rem; color: var(--soft); font-weight: 600; }
-.kept p { margin: .1rem 0; }
+.kept p { margin: .1rem 0; } .kept .pair .caption { margin-top: .6rem; }
+.kept td:first-child { overflow-wrap: anywhere; min-width: 5rem; }
 .kept table { font-size: .85rem; margin: .2rem 0; } .kept th, .kept td { padding: .15rem .5rem; }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 0 1.5rem; }
 .pair > div { min-width: 0; }

@@ -5,6 +5,7 @@ from html import escape
 
 from pgpo_jax.reports._cells import table_html
 from pgpo_jax.reports._highlights import (
+    LEAST,
     LEVELS,
     level,
     level_name,
@@ -23,13 +24,8 @@ _TOKEN_WIDTH = 40
 
 def text_card(kept: KeptText) -> str:
     """A kept response beside what the teacher was shown."""
-    left = (
-        _turns(kept.question)
-        + f"<h4>Response</h4>\n{_response(kept)}\n"
-        + _feedback(kept)
-        + _token_table(kept)
-    )
-    right = f"<h4>What the teacher was shown</h4>\n{_teacher(kept)}"
+    left = _turns(kept.question) + f"<h4>Response</h4>\n{_response(kept)}\n" + _feedback(kept)
+    right = f"<h4>What the teacher was shown</h4>\n{_teacher(kept)}\n{_token_table(kept)}"
     return _card(f"Step {kept.step}, {_name(kept.question)}", _verdict(kept), left, right)
 
 
@@ -159,25 +155,28 @@ def _token_class(number: int) -> str:
 
 
 def _token_table(kept: KeptText) -> str:
-    places = most_informative(kept, _TABLE_ROWS)
-    if not places:
+    if "information" not in kept.numbers:
         note = "No token has an information: the response did not train."
         return f'<p class="caption">{note}</p>'
-    labels = {name: label for name, label in _LABELS.items() if name in kept.numbers}
+    places = most_informative(kept, _TABLE_ROWS)
+    if not places:
+        return f'<p class="caption">No token has |I| of at least {LEAST:g} nats.</p>'
+    names = [name for name in _COLUMNS if name in kept.numbers]
     rows = [
-        [
-            _quoted(kept.tokens[place]),
-            place + 1,
-            *(kept.numbers[name][place] for name in labels),
-        ]
+        [_quoted(kept.tokens[place]), place + 1, *(kept.numbers[name][place] for name in names)]
         for place in places
     ]
     return table_html(
-        ["token", "place", *labels.values()],
+        ["token", "#", *(_COLUMNS[name] for name in names)],
         rows,
-        caption="The tokens with the largest |I|, in nats",
+        caption="Tokens of the response with the largest |I|: place, I, divergence, and the "
+        "entropies of student and teacher, in nats",
         digits=3,
+        stacks=False,
     )
+
+
+_COLUMNS = _LABELS | {"student_entropy": "student", "teacher_entropy": "teacher"}
 
 
 def _quoted(token: str) -> str:
