@@ -1,44 +1,15 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
+from pgpo_jax.cli._terminal import align
 from pgpo_jax.reports import Interval, read_run
-from pgpo_jax.reports._run_report import summary
+from pgpo_jax.reports._run_summary import summary
 
 
 def overview(runs: Mapping[str, Path]) -> str:
     """The table of results of some runs, for the terminal."""
     columns, rows = summary([read_run(folder, name) for name, folder in runs.items()])
     return align([columns, *[[_text(cell) for cell in row] for row in rows]])
-
-
-def align(rows: Sequence[Sequence[str]]) -> str:
-    """Columns of text: the first to the left, the others to the right, a rule under the head.
-
-    >>> print(align([["run", "steps"], ["a", "40"]]))
-    run  steps
-    ---  -----
-    a       40
-    """
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
-
-
-def printable(text: str) -> str:
-    """Model text for a terminal: control characters are shown, not obeyed.
-
-    >>> print(printable("a\\x1b[2Jb"))
-    a\\x1b[2Jb
-    """
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text
-    )
 
 
 def _text(cell: object) -> str:

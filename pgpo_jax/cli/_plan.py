@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 
 from pgpo_jax.cli._defaults import expanded, starting_point
-from pgpo_jax.cli._overview import align
+from pgpo_jax.cli._terminal import align
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
 from pgpo_jax.models import QWEN3_SHAPES, Qwen3Config
 from pgpo_jax.training import TrainConfig, make_mesh, model_folder

@@ -8,8 +8,8 @@ import tyro
 
 from pgpo_jax.cli._defaults import expanded
 from pgpo_jax.cli._eval import first_questions, given_task
-from pgpo_jax.cli._overview import printable
 from pgpo_jax.errors import PGPOValueError
+from pgpo_jax.reports import printable
 from pgpo_jax.tasks import ColumnsConfig, Grade, GraderConfig, Question, grade_all
 from pgpo_jax.training import MeshConfig, RolloutConfig, load_policy, make_mesh
 from pgpo_jax.training.memory._search import refuse_too_large_to_sample

@@ -1,17 +1,15 @@
-import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 
-from pgpo_jax.errors import PGPOValueError
+from pgpo_jax.reports._cells import Cell, table_html
 from pgpo_jax.reports._curves import Curve, line_figure
-from pgpo_jax.reports._interval import Interval
+from pgpo_jax.reports._kept_row import KeptText
 from pgpo_jax.reports._style import STYLE
 from pgpo_jax.reports._svg import Figure, inline_svg
-
-Cell = str | int | float | Interval | None
-"""What a table holds: text to the left, numbers to the right, `None` as a dash."""
+from pgpo_jax.reports._text_cards import answers_card, text_card, token_legend
 
 # The browser itself then refuses scripts and anything from elsewhere, whatever text got in.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -66,36 +64,7 @@ class Page:
         Raises:
             ValueError: if a row has another length than `columns`.
         """
-        for row in rows:
-            if len(row) != len(columns):
-                raise PGPOValueError(f"a row needs {len(columns)} cells, got {len(row)}: {row!r}")
-        numeric = [
-            any(_is_number(row[i]) for row in rows)
-            and all(_is_number(row[i]) or row[i] is None for row in rows)
-            for i in range(len(columns))
-        ]
-        head = "".join(
-            f'<th scope="col"{_number_class(n)}>{escape(name)}</th>'
-            for name, n in zip(columns, numeric, strict=True)
-        )
-        body = "\n".join(
-            "<tr>"
-            + "".join(
-                f'<td{_number_class(n)} data-label="{escape(name)}">'
-                f"<div>{_cell(value, digits)}</div></td>"
-                for value, name, n in zip(row, columns, numeric, strict=True)
-            )
-            + "</tr>"
-            for row in rows
-        )
-        title = f'<p class="caption">{escape(caption)}</p>\n' if caption else ""
-        # A phone shows each row of a wide table as a list, so that nothing hides to the right.
-        kind = ' class="rows"' if len(columns) > 3 else ""
-        self._add(
-            "table",
-            f'{title}<div class="wide"><table{kind}><thead><tr>{head}</tr></thead>\n'
-            f"<tbody>\n{body}\n</tbody></table></div>",
-        )
+        self._add("table", table_html(columns, rows, caption=caption, digits=digits))
 
     def figure(
         self,
@@ -152,6 +121,26 @@ class Page:
         legend = [(curve.label, *curve.style(place)) for place, curve in enumerate(curves)]
         self.figure(drawn, title=title, caption=caption, legend=legend)
 
+    def kept_text(self, kept: KeptText) -> None:
+        """A response that a run kept: tokens marked by information, the teacher's prompt beside."""
+        self._add("text", text_card(kept))
+
+    def answers(self, before: KeptText, after: KeptText) -> None:
+        """The answers of two evaluations to one question, side by side."""
+        self._add("text", answers_card(before, after))
+
+    def token_legend(self) -> None:
+        """What the markings of tokens mean."""
+        self._add("text", token_legend())
+
+    @contextmanager
+    def fold(self, title: str, *, open: bool = False) -> Iterator[None]:
+        """Puts what is added inside the `with` behind a line that unfolds it."""
+        state = " open" if open else ""
+        self._add("text", f"<details{state}><summary>{escape(title)}</summary>")
+        yield
+        self._add("text", "</details>")
+
     def facts(self, facts: Mapping[str, object], *, fold: str = "") -> None:
         """Names and values, such as a configuration; `fold` is the line it unfolds from."""
         items = "\n".join(
@@ -198,31 +187,3 @@ class Page:
 
     def _add(self, kind: str, part: str) -> None:
         self._parts.append((kind, part))
-
-
-def _is_number(cell: Cell) -> bool:
-    return isinstance(cell, Interval | int | float)
-
-
-def _number_class(numeric: bool) -> str:
-    return ' class="number"' if numeric else ""
-
-
-def _cell(cell: Cell, digits: int) -> str:
-    if cell is None:
-        return "–"
-    if isinstance(cell, Interval):
-        ends = f"[{_number(cell.low, digits)}, {_number(cell.high, digits)}]"
-        return f'<span>{_number(cell.value, digits)}</span> <span class="ends">{ends}</span>'
-    if isinstance(cell, bool | str):
-        return escape(str(cell))
-    return f"<span>{_number(cell, digits)}</span>"
-
-
-def _number(value: float | int, digits: int) -> str:
-    if isinstance(value, int):
-        return str(value)
-    if not math.isfinite(value):
-        return "–" if math.isnan(value) else str(value)
-    # A true minus sign is as wide as a digit.
-    return f"{value:.{digits}f}".replace("-", "−")

@@ -4,11 +4,15 @@ STYLE = """
   --paper: #ffffff; --ink: #1d2430; --soft: #5a6472; --line: #d9dee5; --panel: #f6f8fa;
   --series-0: #0064b0; --series-1: #c2410c; --series-2: #15803d; --series-3: #8b3fb5;
   --series-4: #a16207; --series-5: #0e7490; --series-6: #be185d; --series-7: #52525b;
+  --up-1: #dcebfb; --up-2: #aad0f8; --up-3: #78b3f2; --down-1: #ffe8cf; --down-2: #ffcb92;
+  --down-3: #f9a84f; --added: #e3f3da;
 }
 @media (prefers-color-scheme: dark) { :root {
   --paper: #12161c; --ink: #e4e8ee; --soft: #9aa5b3; --line: #343c47; --panel: #1a2028;
   --series-0: #5eb1f5; --series-1: #fb9b63; --series-2: #63cf8b; --series-3: #cf9bf0;
   --series-4: #e2bb4f; --series-5: #58c9dc; --series-6: #f590bd; --series-7: #b4b6bd;
+  --up-1: #15304c; --up-2: #1b4a78; --up-3: #2464a6; --down-1: #442a10; --down-2: #67400f;
+  --down-3: #8f5411; --added: #24402a;
 } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1.5rem 1rem 3rem; max-width: 76rem; background: var(--paper);
@@ -49,6 +53,27 @@ dt { color: var(--soft); } dd { margin: 0; }
 pre { background: var(--panel); border: 1px solid var(--line); border-radius: .5rem;
   padding: .7rem; white-space: pre-wrap; font-size: .875rem; }
 summary { cursor: pointer; } details { margin: .4rem 0; }
+.kept { margin: 1rem 0; padding: .8rem; background: var(--panel); border: 1px solid var(--line);
+  border-radius: .5rem; }
+.kept h3 { font-size: 1rem; margin: 0; }
+.kept h4 { font-size: .8rem; margin: .6rem 0 .15rem; color: var(--soft); font-weight: 600; }
+.kept p { margin: .1rem 0; } .kept .pair .caption { margin-top: .6rem; }
+.kept td:first-child { overflow-wrap: anywhere; min-width: 5rem; }
+.kept table { font-size: .85rem; margin: .2rem 0; } .kept th, .kept td { padding: .15rem .5rem; }
+.pair { display: grid; grid-template-columns: 1fr 1fr; gap: 0 1.5rem; }
+.pair > div { min-width: 0; }
+.said { background: var(--paper); padding: .4rem .6rem; margin: 0; }
+mark { background: var(--added); color: inherit; }
+[class^="up-"], [class^="down-"] { text-decoration: underline; text-underline-offset: .2em;
+  text-decoration-skip-ink: none; }
+[class^="down-"] { text-decoration-style: dashed; }
+.up-1, .down-1 { text-decoration-thickness: 1px; }
+.up-2, .down-2 { text-decoration-thickness: 2px; }
+.up-3, .down-3 { text-decoration-thickness: 4px; }
+.up-1 { background: var(--up-1); } .up-2 { background: var(--up-2); }
+.up-3 { background: var(--up-3); } .down-1 { background: var(--down-1); }
+.down-2 { background: var(--down-2); } .down-3 { background: var(--down-3); }
+@media (max-width: 50rem) { .pair { grid-template-columns: 1fr; } }
 @media (max-width: 34rem) { th, td { padding: .3rem .35rem; } table { font-size: .85rem; }
   dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .4rem; }
   .rows, .rows tbody { display: block; } .rows thead { display: none; }
@@ -57,11 +82,14 @@ summary { cursor: pointer; } details { margin: .4rem 0; }
   .rows td::before { content: attr(data-label); color: var(--soft); text-align: left; }
   .rows td:first-child { font-weight: 600; } .rows td:first-child::before { content: ""; }
   .rows td:first-child { justify-content: flex-start; gap: 0; } .rows td div { min-width: 0; } }
-@media print { :root { color-scheme: light; --paper: #fff; --ink: #000; --soft: #444;
+@media print { mark, [class^="up-"], [class^="down-"] { print-color-adjust: exact; }
+  :root { color-scheme: light; --paper: #fff; --ink: #000; --soft: #444;
   --line: #bbb; --panel: #fff; --series-0: #0064b0; --series-1: #c2410c; --series-2: #15803d;
   --series-3: #8b3fb5; --series-4: #a16207; --series-5: #0e7490; --series-6: #be185d;
-  --series-7: #52525b; }
+  --series-7: #52525b;
+  --up-1: #dcebfb; --up-2: #aad0f8; --up-3: #78b3f2; --down-1: #ffe8cf; --down-2: #ffcb92;
+  --down-3: #f9a84f; --added: #e3f3da; }
   body { max-width: none; padding: 0; font-size: 11pt; }
-  figure, tr { break-inside: avoid; } h2 { break-after: avoid; }
+  figure, tr, .kept h3 { break-inside: avoid; } h2 { break-after: avoid; }
   .figures { grid-template-columns: 1fr 1fr; } }
 """

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from pgpo_jax.cli import main
-from pgpo_jax.cli._overview import printable
 from pgpo_jax.cli._report import short_names
+from pgpo_jax.reports import printable
 
 DATA = Path(__file__).parents[1] / "reports" / "data"
 

@@ -85,6 +85,7 @@ def test_a_question_shows_its_problem():
         }
         assert options[question.answer] == str(problem.answer)
         assert question.domain == problem.domain
+        assert question.kind == problem.kind
         numbers = {int(word.strip(",.%:")) for word in problem.text.split() if word[0].isdigit()}
         right = problem.methods[0]
         assert {right.left, right.right} <= numbers

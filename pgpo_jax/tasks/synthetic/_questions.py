@@ -96,6 +96,7 @@ class SyntheticQuestions(Sequence[Question]):
         return Question(
             id=f"synthetic-{self.form}:{self.domain}:{self.split}:{self.seed}:{index}",
             domain=problem.domain,
+            kind=problem.kind,
             system=SYSTEM[self.form],
             prompt=prompt_text(problem, self.form),
             answer=answer,

@@ -1,0 +1,84 @@
+"""Tables as HTML."""
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+from pgpo_jax.errors import PGPOValueError
+from pgpo_jax.reports._interval import Interval
+
+Cell = str | int | float | Interval | None
+"""What a table holds: text to the left, numbers to the right, `None` as a dash."""
+
+
+def table_html(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+    *,
+    caption: str,
+    digits: int,
+    stacks: bool = True,
+) -> str:
+    """Rows under column names; see `Page.table`.
+
+    Args:
+        columns, rows, caption, digits: as there.
+        stacks: whether a phone shows each row of a wide table as a list.
+    """
+    for row in rows:
+        if len(row) != len(columns):
+            raise PGPOValueError(f"a row needs {len(columns)} cells, got {len(row)}: {row!r}")
+    numeric = [
+        any(_is_number(row[i]) for row in rows)
+        and all(_is_number(row[i]) or row[i] is None for row in rows)
+        for i in range(len(columns))
+    ]
+    head = "".join(
+        f'<th scope="col"{_number_class(n)}>{escape(name)}</th>'
+        for name, n in zip(columns, numeric, strict=True)
+    )
+    body = "\n".join(
+        "<tr>"
+        + "".join(
+            f'<td{_number_class(n)} data-label="{escape(name)}">'
+            f"<div>{_cell(value, digits)}</div></td>"
+            for value, name, n in zip(row, columns, numeric, strict=True)
+        )
+        + "</tr>"
+        for row in rows
+    )
+    title = f'<p class="caption">{escape(caption)}</p>\n' if caption else ""
+    # As a list, nothing hides to the right.
+    kind = ' class="rows"' if stacks and len(columns) > 3 else ""
+    return (
+        f'{title}<div class="wide"><table{kind}><thead><tr>{head}</tr></thead>\n'
+        f"<tbody>\n{body}\n</tbody></table></div>"
+    )
+
+
+def _is_number(cell: Cell) -> bool:
+    return isinstance(cell, Interval | int | float)
+
+
+def _number_class(numeric: bool) -> str:
+    return ' class="number"' if numeric else ""
+
+
+def _cell(cell: Cell, digits: int) -> str:
+    if cell is None:
+        return "–"
+    if isinstance(cell, Interval):
+        ends = f"[{_number(cell.low, digits)}, {_number(cell.high, digits)}]"
+        return f'<span>{_number(cell.value, digits)}</span> <span class="ends">{ends}</span>'
+    if isinstance(cell, bool | str):
+        return escape(str(cell))
+    return f"<span>{_number(cell, digits)}</span>"
+
+
+def _number(value: float | int, digits: int) -> str:
+    if isinstance(value, int):
+        return str(value)
+    if not math.isfinite(value):
+        return "–" if math.isnan(value) else str(value)
+    # A true minus sign is as wide as a digit.
+    return f"{value:.{digits}f}".replace("-", "−")

@@ -1,0 +1,20 @@
+def printable(text: str) -> str:
+    """Text of unknown origin for a terminal or a page: control characters are shown, not obeyed.
+
+    Line breaks and tabs stay as they are.
+
+    >>> print(printable("a\\x1b[2Jb"))
+    a\\x1b[2Jb
+    """
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def printable_line(text: str) -> str:
+    """The same on one line: line breaks and tabs are shown, too.
+
+    >>> print(printable_line("a\\tb"))
+    a\\tb
+    """
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")

@@ -1,0 +1,98 @@
+"""Sections of a report on what was asked and answered; a run that keeps no texts has none."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from pgpo_jax.reports._cells import Cell
+from pgpo_jax.reports._groups import by_kind
+from pgpo_jax.reports._kept_texts import answer_pairs, read_questions, read_texts
+from pgpo_jax.reports._page import Page
+from pgpo_jax.reports._run_record import RunRecord
+
+_ROWS = 2
+_PAIRS = 4
+_GROUPS = 40
+
+
+def add_kinds(page: Page, records: Sequence[RunRecord]) -> None:
+    """Accuracy by kind of question before and after, of each run that has more than one kind."""
+    for record in records:
+        if len(record.scores) < 2:
+            continue
+        first, last = min(record.scores), max(record.scores)
+        groups = by_kind(read_questions(record.folder), record.scores[first], record.scores[last])
+        if not groups:
+            continue
+        shown = sorted(groups, key=lambda group: (-group.questions, group.name))[:_GROUPS]
+        left = len(groups) - len(shown)
+        note = f" The {left} kinds with the fewest questions are left out." if left else ""
+        shown.sort(key=lambda group: group.name.casefold())
+        rows: list[list[Cell]] = [list(group) for group in shown]
+        page.table(
+            ["kind of question", "questions", "before", "after", "difference"],
+            rows,
+            caption=f"{record.name}: held-out accuracy by kind of question, evaluations of steps "
+            f"{first} and {last}, with 95 % intervals over questions.{note}",
+            digits=2,
+        )
+
+
+def add_texts(page: Page, records: Sequence[RunRecord]) -> None:
+    """Some responses of the first, the middle and the last step, token by token."""
+    sources = [(record, read_texts(record.folder)) for record in records]
+    sources = [(record, texts) for record, texts in sources if texts.steps("train")]
+    if not sources:
+        return
+    page.heading("Sampled responses")
+    page.text(
+        "Each token is marked by its information I: how much surer the teacher was of the next "
+        "token than the student at this place, in nats. Blue with a solid line: the teacher was "
+        "surer. Orange with a dashed line: the student was. The pointer on a token shows its "
+        "numbers. What only the teacher was shown is marked in its prompt."
+    )
+    page.token_legend()
+    for record, texts in sources:
+        with _of_run(page, record, records):
+            for step in _few(texts.steps("train")):
+                kept = list(texts.rows(step, "train"))
+                for text in kept[:_ROWS]:
+                    page.kept_text(text)
+                if len(kept) > _ROWS:
+                    page.text(
+                        f"The run keeps {len(kept)} responses of step {step}: "
+                        f"pgpo inspect shows all of them."
+                    )
+
+
+def add_answers(page: Page, records: Sequence[RunRecord]) -> None:
+    """The answers of the first and of the last evaluation to the same questions."""
+    found = [(record, answer_pairs(read_texts(record.folder))) for record in records]
+    found = [(record, pairs) for record, pairs in found if pairs]
+    if not found:
+        return
+    page.heading("Answers before and after")
+    page.text("One sampled answer to each of some held-out questions, at two evaluations.")
+    for record, pairs in found:
+        with _of_run(page, record, records):
+            for before, after in pairs[:_PAIRS]:
+                page.answers(before, after)
+
+
+@contextmanager
+def _of_run(page: Page, record: RunRecord, records: Sequence[RunRecord]) -> Iterator[None]:
+    """What is about one run of several is folded under its name."""
+    if len(records) == 1:
+        yield
+        return
+    with page.fold(record.name, open=record is records[0]):
+        yield
+
+
+def _few(steps: Sequence[int]) -> list[int]:
+    """The first, the middle and the last one.
+
+    >>> _few([1, 2, 3, 4, 5]), _few([7])
+    ([1, 3, 5], [7])
+    """
+    places = sorted({0, (len(steps) - 1) // 2, len(steps) - 1})
+    return [steps[place] for place in places]
