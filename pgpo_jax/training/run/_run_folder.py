@@ -98,8 +98,9 @@ def write_questions(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         replace_file(folder / "questions.jsonl", text)
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
+def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
     """The complete lines of a file of JSON lines; a line cut off by a crash is left out."""
+    path = Path(path)
     if not path.is_file():
         return []
     lines = path.read_text().split("\n")[:-1]
