@@ -1,0 +1,166 @@
+"""A trainer from parts of one's own: what it is given, what it refuses, what it shows."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import pgpo_jax as pgpo
+from pgpo_jax.models import muon_dimension_numbers
+from pgpo_jax.tasks import Grade, Question
+from pgpo_jax.training import (
+    GRPO,
+    SDPO,
+    EvaluationConfig,
+    LoRAConfig,
+    Responses,
+    RolloutConfig,
+    TeacherConfig,
+    Trainer,
+    load_policy,
+)
+
+ROLLOUT = RolloutConfig(questions=2, samples=2, max_prompt=40, max_response=6, row_buckets=1)
+
+
+class Sums:
+    """Two digits to add; the reward is what the test says."""
+
+    def __init__(self, reward=None, count=4):
+        self.reward, self.count = reward, count
+
+    def questions(self, split, seed):
+        number = self.count if split == "train" else 1
+        return [Question(f"{split}{i}", "sums", "", f"{i} + 1?", str(i + 1)) for i in range(number)]
+
+    def grade(self, question, response):
+        if self.reward is not None:
+            return self.reward(question, response)
+        right = question.answer in response
+        return Grade(float(right), response, "" if right else "Count once more.")
+
+
+def make(task=None, objective=None, optimizer=None, **settings):
+    return Trainer(
+        load_policy("tiny"),
+        task or Sums(),
+        objective or SDPO(),
+        optimizer or pgpo.pgpo(optax.sgd(1.0)),
+        **{"rollout": ROLLOUT, **settings},
+    )
+
+
+def answered(trainer, texts):
+    """The responses of a step, as if the model had said these texts: the words are tokens."""
+    batch = trainer.stream.batch(0)
+    ids = [trainer.policy.tokenizer.encode(text, add_special_tokens=False)[:6] for text in texts]
+    tokens, mask = np.zeros((len(ids), 6), np.int32), np.zeros((len(ids), 6), bool)
+    for row, known in enumerate(ids):
+        tokens[row, : len(known)], mask[row, : len(known)] = known, True
+    return batch, Responses(tokens, mask, np.zeros(tokens.shape, np.float32), texts)
+
+
+@pytest.mark.parametrize(
+    ("parts", "error", "message"),
+    [
+        ({"task": Sums(count=0)}, ValueError, "a step needs 2 questions .* the task has 0"),
+        ({"optimizer": optax.contrib.muon(0.1)}, ValueError, "must be given dimension numbers"),
+        (
+            {"optimizer": optax.GradientTransformation(*pgpo.scale_by_information())},
+            TypeError,
+            "`information` does not reach it",
+        ),
+        ({"micro_batch": 3}, ValueError, r"micro_batch must divide .* = 4, got 3"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused_before_any_work(parts, error, message):
+    with pytest.raises(error, match=message):
+        make(**parts)
+
+
+def test_muon_with_its_numbers_is_taken_for_the_model_and_for_factors():
+    numbers = {"muon_weight_dimension_numbers": muon_dimension_numbers}
+    muon = pgpo.pgpo(optax.contrib.muon(0.1, **numbers))
+    for lora in (LoRAConfig(), LoRAConfig(rank=2)):
+        trainer = make(optimizer=muon, lora=lora)
+        momenta = optax.tree.get_all_with_path(trainer.initial_state.opt_state, "mu")
+        assert any("q_proj" in jax.tree_util.keystr(path) for path, _ in momenta) or momenta
+
+
+def test_rewards_that_fail_are_counted_and_the_run_goes_on(caplog):
+    def reward(question, response):
+        if "bad" in response:
+            raise ZeroDivisionError("no such thing")
+        return float("nan") if "odd" in response else 1.0
+
+    trainer = make(Sums(reward))
+    batch, responses = answered(trainer, ["1", "bad", "odd", "2"])
+    rollout, failures = trainer.graded(trainer.initial_state, batch, responses)
+    assert failures == 2
+    assert rollout.scores.tolist() == [1.0, 0.0, 0.0, 1.0]
+    assert "no such thing" in caplog.text
+    # Where nothing can be graded the reward is broken, and the run ends with its message.
+    batch, responses = answered(trainer, ["bad"] * 4)
+    with pytest.raises(RuntimeError, match=r"none of 4 responses could be graded.*no such thing"):
+        trainer.graded(trainer.initial_state, batch, responses)
+
+
+def test_the_teacher_is_shown_the_feedback_of_ones_own_reward():
+    trainer = make(objective=SDPO(TeacherConfig(feedback=True)))
+    batch, responses = answered(trainer, ["no", "no", "no", "no"])
+    rollout, _ = trainer.graded(trainer.initial_state, batch, responses)
+    lesson = trainer.objective.prepare(rollout)
+    assert lesson.kept.all()
+    assert all("Count once more." in text for text in lesson.teacher_texts.values())
+    # Negative control: without the setting there is nothing to show.
+    assert not SDPO().prepare(rollout).kept.any()
+
+
+def test_sampled_texts_show_what_was_seen():
+    trainer = make(objective=SDPO(TeacherConfig(feedback=True)))
+    batch, responses = answered(trainer, ["no", "2 1", "no", "no"])
+    responses.mask[2] = False  # a response without a token cannot be taught
+    rollout, _ = trainer.graded(trainer.initial_state, batch, responses)
+    lesson = trainer.objective.prepare(rollout)
+    kept = np.flatnonzero(lesson.kept)
+    tokens = {"information": jnp.arange(len(kept) * 6, dtype=jnp.float32).reshape(-1, 6) / 3}
+    from pgpo_jax.training.rollout._texts import rollout_texts
+
+    first, second = rollout_texts(rollout, lesson, tokens, 4)
+    assert json.loads(json.dumps(first)) == first
+    assert first["question"]["messages"][-1]["content"] == batch.questions[0].prompt
+    assert first["grade"]["feedback"] in ("Count once more.", "")
+    assert "Count once more." in second["teacher_prompt"]
+    # The second question's first response was not kept: its place among the rows is the next one.
+    place = kept.tolist().index(3)
+    wanted = np.asarray(tokens["information"][place][: responses.mask[3].sum()])
+    np.testing.assert_allclose(second["information"], wanted, rtol=1e-4)
+    assert len(second["tokens"]) == len(second["information"])
+    assert rollout_texts(rollout, lesson, tokens, 0) == []
+
+
+def test_runs_with_equal_parts_share_a_program_and_others_do_not():
+    optimizer = pgpo.pgpo(optax.sgd(1.0))
+    one, two = make(optimizer=optimizer), make(optimizer=optimizer, seed=5)
+    assert one._step is two._step
+    assert make(optimizer=optimizer, objective=GRPO())._step is not one._step
+    assert make(optimizer=pgpo.pgpo(optax.sgd(1.0)))._step is not one._step
+
+    class Own(SDPO):
+        __hash__ = None
+
+    assert make(optimizer=optimizer, objective=Own())._step is not one._step
+
+
+def test_a_task_without_a_test_split_is_not_evaluated():
+    class Alone(Sums):
+        def questions(self, split, seed):
+            return super().questions(split, seed) if split == "train" else []
+
+    assert make(Alone()).held_out == ()
+    assert [q.id for q in make().held_out] == ["test0"]
+    with pytest.raises(ValueError, match="questions must be at most 1, got 2"):
+        make(evaluation=EvaluationConfig(questions=2))
