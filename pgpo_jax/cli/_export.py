@@ -1,17 +1,14 @@
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import tyro
-from flax import nnx
 
-from pgpo_jax.errors import PGPOFileExistsError, PGPOValueError
-from pgpo_jax.models import merged, save_pretrained
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.training import BestCheckpoint, Checkpoints, init_state, load_policy, read_config
-from pgpo_jax.training.rollout._policy import model_folder
 from pgpo_jax.training.run._checkpoint import free_buffers
+from pgpo_jax.training.run._export import check_new_folder, export_model
 from pgpo_jax.training.run._run_folder import claimed_run_folder
 from pgpo_jax.training.update._state import student_weights, teacher_weights
 
@@ -43,10 +40,7 @@ def main(argv: Sequence[str]) -> None:
     """
     command = tyro.cli(ExportCommand, prog="pgpo export", args=list(argv))
     config = read_config(command.run)
-    if command.output.exists() and (
-        not command.output.is_dir() or next(command.output.iterdir(), None) is not None
-    ):
-        raise PGPOFileExistsError(f"{command.output} exists and is not an empty folder")
+    check_new_folder(command.output)
     teacher = config.make_objective().teacher_settings
     if command.weights == "teacher" and (teacher is None or teacher.kind == "live"):
         raise PGPOValueError(
@@ -61,14 +55,11 @@ def main(argv: Sequence[str]) -> None:
         Checkpoints(folder.resolve() / kept, keep=max(1, config.keep_checkpoints)) as checkpoints,
     ):
         state = checkpoints.restore(free_buffers(template))
-    chosen = merged(
+    student = command.weights == "student"
+    chosen = (
         student_weights(state.params, state.frozen, config.lora)
-        if command.weights == "student"
+        if student
         else teacher_weights(state)
     )
-    policy.tokenizer.save_pretrained(command.output)
-    endings = Path(model_folder(config.model)) / "generation_config.json"
-    if endings.is_file():
-        shutil.copy(endings, command.output)
-    save_pretrained(nnx.merge(policy.graphdef, chosen), command.output, dtype=command.dtype)
+    export_model(policy, chosen, command.output, dtype=command.dtype)
     print(f"{command.weights} after {int(state.step)} steps -> {command.output}")

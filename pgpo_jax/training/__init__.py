@@ -79,6 +79,7 @@ from pgpo_jax.training.run._callbacks import (
     Run as Run,
 )
 from pgpo_jax.training.run._checkpoint import Checkpoints as Checkpoints
+from pgpo_jax.training.run._export import export_model as export_model
 from pgpo_jax.training.run._guarded import GuardedTracker as GuardedTracker
 from pgpo_jax.training.run._json_lines import JSONLinesTracker as JSONLinesTracker
 from pgpo_jax.training.run._run_folder import read_jsonl as read_jsonl

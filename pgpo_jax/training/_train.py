@@ -81,4 +81,9 @@ def read_config(folder: str | Path) -> TrainConfig:
         raise PGPOValueError(f"{path} is not JSON: {error}") from None
     if not isinstance(values, dict):
         raise PGPOValueError(f"{path} must hold an object, got {values!r:.60}")
+    if values.get("made_by") == "Trainer":
+        raise PGPOValueError(
+            f"the run in {folder} was made by a Trainer in Python, whose parts are in no file: "
+            "call Trainer.fit with resume=True to continue it, and export_model for its weights"
+        )
     return from_json(TrainConfig(), values)

@@ -317,6 +317,7 @@ class Trainer:
     def _described(self) -> dict[str, Any]:
         """The parts in words, for a run that was made from Python."""
         return {
+            "made_by": "Trainer",
             "model": self.policy.name,
             "task": type(self.task).__name__,
             "objective": repr(self.objective),
