@@ -3,8 +3,8 @@
     python -m benchmarks.full_size_overhead [--json FILE] [--model Qwen3-8B]
 
 The step of `paper-qwen3-8b` (256 sequences, all at full length) is compiled on abstract arguments,
-as in `benchmarks.step_overhead`: `bare` is SDPO without multiplier, signal and metrics, `sdpo` is
-ours with alpha = 0, `pgpo` is ours. Each is compiled twice.
+as in `benchmarks.step_overhead`: `bare` is SDPO without multiplier, signal, metrics and numbers per
+token, `sdpo` is ours with alpha = 0, `pgpo` is ours. Each is compiled twice.
 
 For the operations the head takes all tokens in one chunk: the compiler counts what a loop does
 once, however often it runs, so all that PGPO adds is counted in full, but of the equal layers one,

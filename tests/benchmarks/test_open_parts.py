@@ -2,11 +2,12 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
 from benchmarks import open_parts
-from benchmarks.open_parts import Build
+from benchmarks.open_parts import Build, different_metrics
 
 # A trainer before it was made of parts, and after: what the benchmark asks of either, and no more.
 COMMON = """
@@ -16,10 +17,12 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 
+add = jax.jit(lambda x, number: x + np.float32(number), static_argnums=1)
+
 def steps(state):
     print("noise on standard output")
     # A new constant is a new program.
-    jax.jit(lambda x: x + np.float32(state * {recompiles}))(np.zeros(2, np.float32))
+    add(np.zeros(2, np.float32), state * {recompiles})
     if state == {fails_at}:
         raise RuntimeError("no more")
     time.sleep({seconds})
@@ -78,7 +81,7 @@ def made_build(folder, interface=NEW, **settings):
     (package / "__init__.py").write_text("")
     text = COMMON.format(**(SETTINGS | settings)) + interface
     (package / "training.py").write_text(text)
-    return Build(folder, sys.executable)
+    return Build(folder, Path(sys.executable))
 
 
 def measured(tmp_path, *, old, new=None, rounds=3):
@@ -105,7 +108,7 @@ def test_it_finds_the_slower_build(tmp_path):
 def test_it_finds_other_work_and_more_programs(tmp_path):
     rows, more = measured(tmp_path, old={"offset": 1e-12}, new={"recompiles": 1})
     assert more["different_metrics"] == ["loss"]
-    # Step k adds k: the first one of three that count adds 1.
+    # Step k adds k, and each of the three that count adds another number.
     assert [row["later_programs"] for row in rows] == [3, 0, 3]
 
 
@@ -137,12 +140,31 @@ def test_other_versions_are_refused(tmp_path, monkeypatch):
         open_parts.answers_in_turns(builds, 1)
 
 
-def test_the_real_trainer_against_itself(tmp_path, capsys):
+def test_it_writes_a_record(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(open_parts, "ROOT", made_build(tmp_path / "new").folder)
+    made_build(tmp_path / "old", OLD, offset=1.0)
     file = tmp_path / "record.json"
-    flags = ["--old", str(open_parts.ROOT), "--old-python", sys.executable, "--rounds", "1"]
+    flags = ["--old", str(tmp_path / "old"), "--old-python", sys.executable, "--rounds", "1"]
     open_parts.main([*flags, "--json", str(file)])
     record = json.loads(file.read_text())
-    new, old, again = record["rows"]
-    assert record["different_metrics"] == []
-    assert new["programs"] == old["programs"] == again["programs"] > new["step_programs"] >= 1
-    assert "different metrics: none" in capsys.readouterr().out
+    assert [row["build"] for row in record["rows"]] == ["new", "old", "again"]
+    assert record["ratios"]["new/old"]["median"] > 0
+    assert record["versions"]["jax"] == record["machine"]["jax"]
+    printed = capsys.readouterr().out
+    assert "new/old: time " in printed
+    assert "different metrics: loss" in printed
+
+
+def test_the_real_trainer_takes_steps(monkeypatch):
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")
+    real = Build(open_parts.ROOT, Path(sys.executable))
+    _, answers = open_parts.answers_in_turns({"new": real}, 1)
+    first, second = answers["new"]
+    row = open_parts.figures("new", answers["new"])
+    assert row["programs"] > row["step_programs"] >= 1
+    assert row["seconds"] >= row["update_s"] > 0
+    # Plain SDPO, and a step that trains: the second one answers other questions.
+    assert first["metrics"]["pgpo/alpha"] == 0 == first["metrics"]["pgpo/rho"] - 1
+    assert different_metrics([first], [first]) == []
+    assert "loss" in different_metrics([first], [second])
