@@ -23,13 +23,13 @@ class ReplayState(NamedTuple):
         inner: of the optimizer that is wrapped.
         gain: 1 gives the measured information, -1 its negative, 0 the replayed values.
         values: nats by step; NaN where there is none.
-        count: the steps so far, which is the place of the next value.
+        step: the steps so far, which is the place of the next value.
     """
 
     inner: Any
     gain: Float[Array, ""]
     values: Float[Array, " steps"]
-    count: Int[Array, ""]
+    step: Int[Array, ""]
 
 
 def controlled(
@@ -101,14 +101,14 @@ def _controlled_update(inner: Callable[..., Any]) -> Callable[..., Any]:
         **extra_args: Any,
     ) -> tuple[optax.Updates, ReplayState]:
         # NaN and not the last value where the replay has ended.
-        value = state.values.at[state.count].get(mode="fill", fill_value=jnp.nan)
+        value = state.values.at[state.step].get(mode="fill", fill_value=jnp.nan)
         replays = state.gain == 0
         # A replayed value is itself even where the information is not finite.
         measured = jnp.where(replays, 0.0, state.gain * jnp.asarray(information, jnp.float32))
         given = measured + jnp.where(replays, value, 0.0)
         updates, new = inner(updates, state.inner, params, information=given, **extra_args)
-        count = optax.safe_increment(state.count)
-        return updates, ReplayState(new, state.gain, state.values, count)
+        step = jnp.asarray(optax.safe_increment(state.step))
+        return updates, ReplayState(new, state.gain, state.values, step)
 
     return update
 
@@ -134,6 +134,6 @@ class FollowSteps(Callback):
         state = run.state
         number, controls = int(state.step), state.opt_state
         assert isinstance(controls, ReplayState)
-        if int(controls.count) != number:
-            count = jax.device_put(np.int32(number), controls.count.sharding)
-            run.state = state._replace(opt_state=controls._replace(count=count))
+        if int(controls.step) != number:
+            place = jax.device_put(np.int32(number), controls.step.sharding)
+            run.state = state._replace(opt_state=controls._replace(step=place))

@@ -126,7 +126,7 @@ def test_controls_change_what_the_multiplier_is_given_and_nothing_else(small_mod
         config = changed(small_config, control=control)
         state = config_state(fresh(small_model[1]), config)
         # The second step's: the first value must not be the only one that is read.
-        state = state._replace(opt_state=state.opt_state._replace(count=jnp.int32(1)))
+        state = state._replace(opt_state=state.opt_state._replace(step=jnp.int32(1)))
         return step(state, batch)[:2]
 
     real, measured = run()
