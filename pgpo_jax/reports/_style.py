@@ -74,7 +74,9 @@ mark { background: var(--added); color: inherit; }
 .up-3 { background: var(--up-3); } .down-1 { background: var(--down-1); }
 .down-2 { background: var(--down-2); } .down-3 { background: var(--down-3); }
 @media (max-width: 50rem) { .pair { grid-template-columns: 1fr; } }
-@media (max-width: 34rem) { th, td { padding: .3rem .35rem; } table { font-size: .85rem; }
+@media (max-width: 34rem) { .kept table { font-size: .75rem; }
+  .kept th, .kept td { padding: .15rem .2rem; }
+  th, td { padding: .3rem .35rem; } table { font-size: .85rem; }
   dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .4rem; }
   .rows, .rows tbody { display: block; } .rows thead { display: none; }
   .rows tr { display: block; padding: .5rem 0; border-bottom: 2px solid var(--line); }

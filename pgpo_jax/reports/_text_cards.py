@@ -169,14 +169,19 @@ def _token_table(kept: KeptText) -> str:
     return table_html(
         ["token", "#", *(_COLUMNS[name] for name in names)],
         rows,
-        caption="Tokens of the response with the largest |I|: place, I, divergence, and the "
-        "entropies of student and teacher, in nats",
+        caption="Tokens of the response with the largest |I|; #: place, D: divergence, H: entropy; "
+        "in nats",
         digits=3,
         stacks=False,
     )
 
 
-_COLUMNS = _LABELS | {"student_entropy": "student", "teacher_entropy": "teacher"}
+_COLUMNS = {
+    "information": "I",
+    "divergence": "D",
+    "student_entropy": "H student",
+    "teacher_entropy": "H teacher",
+}
 
 
 def _quoted(token: str) -> str:
