@@ -92,6 +92,7 @@ mark { background: var(--added); color: inherit; }
   --up-1: #dcebfb; --up-2: #aad0f8; --up-3: #78b3f2; --down-1: #ffe8cf; --down-2: #ffcb92;
   --down-3: #f9a84f; --added: #e3f3da; }
   body { max-width: none; padding: 0; font-size: 11pt; }
-  figure, tr, .kept h3 { break-inside: avoid; } h2 { break-after: avoid; }
+  figure, tr { break-inside: avoid; }
+  h2, .kept h3, .kept h4, .kept h3 + p { break-after: avoid; }
   .figures { grid-template-columns: 1fr 1fr; } }
 """
