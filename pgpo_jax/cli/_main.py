@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from pgpo_jax._extras import require_extra
+from pgpo_jax._printable import printable
 from pgpo_jax._version import __version__
 from pgpo_jax.errors import PGPOError
 
@@ -109,7 +110,8 @@ def _messages() -> Iterator[None]:
 
 
 def _fail(message: str) -> int:
-    print(f"pgpo: error: {message}", file=sys.stderr)
+    # It may name what a file holds, or a folder.
+    print(f"pgpo: error: {printable(message)}", file=sys.stderr)
     return USAGE_ERROR
 
 

@@ -1,6 +1,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from pgpo_jax._printable import printable_line
 from pgpo_jax.cli._terminal import align
 from pgpo_jax.reports import Interval, read_run
 from pgpo_jax.reports._run_summary import summary
@@ -17,4 +18,4 @@ def _text(cell: object) -> str:
         return "-"
     if isinstance(cell, Interval):
         return cell.text(2)
-    return f"{cell:.3f}" if isinstance(cell, float) else str(cell)
+    return f"{cell:.3f}" if isinstance(cell, float) else printable_line(str(cell))

@@ -96,7 +96,7 @@ def _pieces(line: list[Span], width: int) -> list[list[Span]]:
                 space = end
             end += 1
         if end == len(line):
-            return [*pieces, line[start:]]
+            return [*pieces, line[start:]] if start < end or not pieces else pieces
         if line[end][0] == " ":
             pieces.append(line[start:end])
             start = end + 1

@@ -4,6 +4,7 @@ import math
 import textwrap
 from collections.abc import Iterator, Sequence
 
+from pgpo_jax._printable import printable_line
 from pgpo_jax.cli._terminal import Span, Terminal, align, cells, wrap
 from pgpo_jax.reports import KeptText, printable
 from pgpo_jax.reports._highlights import (
@@ -14,7 +15,6 @@ from pgpo_jax.reports._highlights import (
     most_informative,
     teacher_parts,
 )
-from pgpo_jax.reports._printable import printable_line
 from pgpo_jax.tasks import Question
 
 _TABLE_ROWS = 8
@@ -46,10 +46,8 @@ class TextView:
                 [("{token|+1.00} is a token with a large |I|, and its I in nats", "")]
             )
         else:
-            numbers = [*range(-len(LEVELS), 0), *range(1, len(LEVELS) + 1)]
-            for some in (numbers[: len(LEVELS)], numbers[len(LEVELS) :]):
-                entries = [[(" token ", _MARKS[n]), (f" {level_name(n)}  ", "")] for n in some]
-                yield self._terminal.paint([span for entry in entries for span in entry])
+            yield from self._legend_of(range(-len(LEVELS), 0))
+            yield from self._legend_of(range(1, len(LEVELS) + 1))
         yield from self._said(
             [("I: how much surer the teacher is of the next token than the student, in nats", _DIM)]
         )
@@ -120,6 +118,17 @@ class TextView:
         ]
         head = ["token", "place", *(_COLUMNS[name] for name in names)]
         yield from align([head, *rows]).split("\n")
+
+    def _legend_of(self, levels: Sequence[int]) -> Iterator[str]:
+        """As many entries on a line as it has room for."""
+        line: list[Span] = []
+        for number in levels:
+            entry = [(" token ", _MARKS[number]), (f" {level_name(number)}  ", "")]
+            if line and cells("".join(text for text, _ in line + entry)) > self._terminal.width:
+                yield self._terminal.paint(line)
+                line = []
+            line += entry
+        yield self._terminal.paint(line)
 
     def _tokens(self, kept: KeptText) -> list[Span]:
         information = kept.numbers.get("information")

@@ -3,6 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from pgpo_jax._printable import printable as printable
 from pgpo_jax.reports._cells import Cell as Cell
 from pgpo_jax.reports._interval import (
     Interval as Interval,
@@ -15,7 +16,6 @@ from pgpo_jax.reports._kept_texts import (
     read_questions as read_questions,
     read_texts as read_texts,
 )
-from pgpo_jax.reports._printable import printable as printable
 from pgpo_jax.reports._run_record import RunRecord as RunRecord, read_run as read_run
 
 if TYPE_CHECKING:

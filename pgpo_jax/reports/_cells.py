@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from html import escape
 
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.reports._interval import Interval
+from pgpo_jax.reports._safe import safe
 
 Cell = str | int | float | Interval | None
 """What a table holds: text to the left, numbers to the right, `None` as a dash."""
@@ -34,20 +34,20 @@ def table_html(
         for i in range(len(columns))
     ]
     head = "".join(
-        f'<th scope="col"{_number_class(n)}>{escape(name)}</th>'
+        f'<th scope="col"{_number_class(n)}>{safe(name)}</th>'
         for name, n in zip(columns, numeric, strict=True)
     )
     body = "\n".join(
         "<tr>"
         + "".join(
-            f'<td{_number_class(n)} data-label="{escape(name)}">'
+            f'<td{_number_class(n)} data-label="{safe(name)}">'
             f"<div>{_cell(value, digits)}</div></td>"
             for value, name, n in zip(row, columns, numeric, strict=True)
         )
         + "</tr>"
         for row in rows
     )
-    title = f'<p class="caption">{escape(caption)}</p>\n' if caption else ""
+    title = f'<p class="caption">{safe(caption)}</p>\n' if caption else ""
     # As a list, nothing hides to the right.
     kind = ' class="rows"' if stacks and len(columns) > 3 else ""
     return (
@@ -71,7 +71,7 @@ def _cell(cell: Cell, digits: int) -> str:
         ends = f"[{_number(cell.low, digits)}, {_number(cell.high, digits)}]"
         return f'<span>{_number(cell.value, digits)}</span> <span class="ends">{ends}</span>'
     if isinstance(cell, bool | str):
-        return escape(str(cell))
+        return safe(str(cell))
     return f"<span>{_number(cell, digits)}</span>"
 
 

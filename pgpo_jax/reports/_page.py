@@ -1,12 +1,12 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from html import escape
 from pathlib import Path
 
 from pgpo_jax.reports._cells import Cell, table_html
 from pgpo_jax.reports._curves import Curve, line_figure
 from pgpo_jax.reports._kept_row import KeptText
+from pgpo_jax.reports._safe import safe
 from pgpo_jax.reports._style import STYLE
 from pgpo_jax.reports._svg import Figure, inline_svg
 from pgpo_jax.reports._text_cards import answers_card, text_card, token_legend
@@ -38,12 +38,12 @@ class Page:
 
     def heading(self, text: str) -> None:
         """Begins a section."""
-        self._add("heading", f"<h2>{escape(text)}</h2>")
+        self._add("heading", f"<h2>{safe(text)}</h2>")
 
     def text(self, text: str) -> None:
         """Paragraphs, parted by blank lines."""
         paragraphs = [part.strip() for part in text.split("\n\n") if part.strip()]
-        self._add("text", "\n".join(f"<p>{escape(part)}</p>" for part in paragraphs))
+        self._add("text", "\n".join(f"<p>{safe(part)}</p>" for part in paragraphs))
 
     def table(
         self,
@@ -83,17 +83,17 @@ class Page:
             legend: label, colour number and `stroke-dasharray` of each line.
         """
         self._figures += 1
-        label = escape(f"{title}. {caption}".strip(), quote=True)
+        label = safe(f"{title}. {caption}".strip())
         svg = inline_svg(figure, name=f"f{self._figures}", label=label)
         items = "".join(
             '<li><svg viewBox="0 0 28 10" aria-hidden="true"><line x1="0" y1="5" x2="28" y2="5"'
             f' stroke="var(--series-{colour})" stroke-width="3" stroke-dasharray="{dash}"/></svg>'
-            f"{escape(text)}</li>"
+            f"{safe(text)}</li>"
             for text, colour, dash in legend
         )
         key = f'<ul class="legend">{items}</ul>' if items else ""
-        note = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-        self._add("figure", f"<figure><h3>{escape(title)}</h3>{key}\n{svg}\n{note}</figure>")
+        note = f"<figcaption>{safe(caption)}</figcaption>" if caption else ""
+        self._add("figure", f"<figure><h3>{safe(title)}</h3>{key}\n{svg}\n{note}</figure>")
 
     def curves(
         self,
@@ -137,28 +137,28 @@ class Page:
     def fold(self, title: str, *, open: bool = False) -> Iterator[None]:
         """Puts what is added inside the `with` behind a line that unfolds it."""
         state = " open" if open else ""
-        self._add("text", f"<details{state}><summary>{escape(title)}</summary>")
+        self._add("text", f"<details{state}><summary>{safe(title)}</summary>")
         yield
         self._add("text", "</details>")
 
     def facts(self, facts: Mapping[str, object], *, fold: str = "") -> None:
         """Names and values, such as a configuration; `fold` is the line it unfolds from."""
         items = "\n".join(
-            f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items()
+            f"<dt>{safe(name)}</dt><dd>{safe(str(value))}</dd>" for name, value in facts.items()
         )
         body = f"<dl>\n{items}\n</dl>"
         if fold:
-            body = f"<details><summary>{escape(fold)}</summary>{body}</details>"
+            body = f"<details><summary>{safe(fold)}</summary>{body}</details>"
         self._add("facts", body)
 
     def command(self, command: str) -> None:
         """The line that made this."""
-        self._add("command", f"<pre><code>{escape(command)}</code></pre>")
+        self._add("command", f"<pre><code>{safe(command)}</code></pre>")
 
     def html(self) -> str:
         """The whole page."""
-        title, body = escape(self._title), []
-        lead = f'<p class="lead">{escape(self._lead)}</p>\n' if self._lead else ""
+        title, body = safe(self._title), []
+        lead = f'<p class="lead">{safe(self._lead)}</p>\n' if self._lead else ""
         for place, (kind, part) in enumerate(self._parts):
             before = self._parts[place - 1][0] if place else ""
             after = self._parts[place + 1][0] if place + 1 < len(self._parts) else ""

@@ -74,7 +74,9 @@ mark { background: var(--added); color: inherit; }
 .up-3 { background: var(--up-3); } .down-1 { background: var(--down-1); }
 .down-2 { background: var(--down-2); } .down-3 { background: var(--down-3); }
 @media (max-width: 50rem) { .pair { grid-template-columns: 1fr; } }
-@media (max-width: 34rem) { th, td { padding: .3rem .35rem; } table { font-size: .85rem; }
+@media (max-width: 34rem) { .kept table { font-size: .75rem; }
+  .kept th, .kept td { padding: .15rem .2rem; }
+  th, td { padding: .3rem .35rem; } table { font-size: .85rem; }
   dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .4rem; }
   .rows, .rows tbody { display: block; } .rows thead { display: none; }
   .rows tr { display: block; padding: .5rem 0; border-bottom: 2px solid var(--line); }
@@ -90,6 +92,7 @@ mark { background: var(--added); color: inherit; }
   --up-1: #dcebfb; --up-2: #aad0f8; --up-3: #78b3f2; --down-1: #ffe8cf; --down-2: #ffcb92;
   --down-3: #f9a84f; --added: #e3f3da; }
   body { max-width: none; padding: 0; font-size: 11pt; }
-  figure, tr, .kept h3 { break-inside: avoid; } h2 { break-after: avoid; }
+  figure, tr { break-inside: avoid; }
+  h2, .kept h3, .kept h4, .kept h3 + p { break-after: avoid; }
   .figures { grid-template-columns: 1fr 1fr; } }
 """

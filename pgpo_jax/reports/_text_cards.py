@@ -1,8 +1,8 @@
 """Kept texts as HTML: a question, the response by tokens, and what the teacher was shown."""
 
 import math
-from html import escape
 
+from pgpo_jax._printable import printable_line
 from pgpo_jax.reports._cells import table_html
 from pgpo_jax.reports._highlights import (
     LEAST,
@@ -13,7 +13,7 @@ from pgpo_jax.reports._highlights import (
     teacher_parts,
 )
 from pgpo_jax.reports._kept_row import KeptText
-from pgpo_jax.reports._printable import printable, printable_line
+from pgpo_jax.reports._safe import safe
 from pgpo_jax.tasks import Question
 
 _CHARACTERS = 6000
@@ -35,7 +35,7 @@ def answers_card(before: KeptText, after: KeptText) -> str:
     facts = [_kind(question), f"right answer {printable_line(question.answer)}"]
     sides = [
         f"<h4>Step {kept.step}</h4>\n{_response(kept)}\n"
-        f'<p class="caption">{escape(_graded(kept))}</p>{_feedback(kept)}'
+        f'<p class="caption">{safe(_graded(kept))}</p>{_feedback(kept)}'
         for kept in (before, after)
     ]
     return _card(_name(question), facts, *sides, above=_turns(question))
@@ -45,7 +45,7 @@ def token_legend() -> str:
     """What the markings of tokens mean."""
     numbers = [*range(-len(LEVELS), 0), *range(1, len(LEVELS) + 1)]
     items = "".join(
-        f'<li><span class="{_token_class(n)}">token</span> {escape(level_name(n))}</li>'
+        f'<li><span class="{_token_class(n)}">token</span> {safe(level_name(n))}</li>'
         for n in numbers
     )
     return f'<ul class="legend tokens">{items}</ul>'
@@ -54,7 +54,7 @@ def token_legend() -> str:
 def _card(title: str, facts: list[str], left: str, right: str, *, above: str = "") -> str:
     line = " · ".join(fact for fact in facts if fact)
     return (
-        f'<article class="kept"><h3>{escape(title)}</h3>\n<p class="caption">{escape(line)}</p>\n'
+        f'<article class="kept"><h3>{safe(title)}</h3>\n<p class="caption">{safe(line)}</p>\n'
         f'{above}<div class="pair"><div>{left}</div>\n<div>{right}</div></div></article>'
     )
 
@@ -84,7 +84,7 @@ def _feedback(kept: KeptText) -> str:
 
 def _turns(question: Question) -> str:
     return "".join(
-        f"<h4>{escape(turn.role.capitalize())}</h4>\n{_said([(turn.content, False)])}\n"
+        f"<h4>{safe(turn.role.capitalize())}</h4>\n{_said([(turn.content, False)])}\n"
         for turn in question.messages
     )
 
@@ -99,7 +99,7 @@ def _said(parts: list[tuple[str, bool]]) -> str:
     """Texts in a row, each marked or not, up to a length."""
     room, shown = _CHARACTERS, []
     for text, marked in parts:
-        piece = escape(printable(text[:room]))
+        piece = safe(text[:room])
         shown.append(f"<mark>{piece}</mark>" if marked else piece)
         room -= min(room, len(text))
     total = sum(len(text) for text, _ in parts)
@@ -128,7 +128,7 @@ def _pre(body: str, left: int, unit: str) -> str:
 
 def _token(kept: KeptText, place: int) -> str:
     # A line break has no colour of its own: a sign stands before it.
-    text = escape(printable(kept.tokens[place]).replace("\n", "↵\n"))
+    text = safe(kept.tokens[place].replace("\n", "↵\n"))
     known = [
         f"{label} {_nats(kept.numbers[name][place])}"
         for name, label in _LABELS.items()
@@ -139,7 +139,7 @@ def _token(kept: KeptText, place: int) -> str:
     value = kept.numbers.get("information", (math.nan,) * len(kept.tokens))[place]
     number = level(value)
     marking = f' class="{_token_class(number)}"' if number else ""
-    return f'<span{marking} title="{escape(", ".join(known))} (nats)">{text}</span>'
+    return f'<span{marking} title="{safe(", ".join(known))} (nats)">{text}</span>'
 
 
 _LABELS = {
@@ -169,14 +169,19 @@ def _token_table(kept: KeptText) -> str:
     return table_html(
         ["token", "#", *(_COLUMNS[name] for name in names)],
         rows,
-        caption="Tokens of the response with the largest |I|: place, I, divergence, and the "
-        "entropies of student and teacher, in nats",
+        caption="Tokens of the response with the largest |I|; #: place, D: divergence, H: entropy; "
+        "in nats",
         digits=3,
         stacks=False,
     )
 
 
-_COLUMNS = _LABELS | {"student_entropy": "student", "teacher_entropy": "teacher"}
+_COLUMNS = {
+    "information": "I",
+    "divergence": "D",
+    "student_entropy": "H student",
+    "teacher_entropy": "H teacher",
+}
 
 
 def _quoted(token: str) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from pgpo_jax import reports
 from pgpo_jax.reports import (
     Curve,
     Interval,
@@ -222,3 +223,10 @@ def test_intervals_need_rows_and_a_place_for_their_margin():
         interval_figure(
             [("a", Interval(0.0, 0.0, 0.0))], x_label="difference", reference=None, margin=0.1
         )
+
+
+def test_what_needs_matplotlib_is_found_by_name():
+    for name in reports._WITH_FIGURES:
+        assert getattr(reports, name).__module__.startswith(("pgpo_jax.reports", "matplotlib"))
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        _ = reports.nonsense

@@ -12,7 +12,6 @@ CURVES = (
     "Accuracy on the training questions",
     "Information I",
     "Step multiplier ρ",
-    "Viscosity 1/ρ",
     "Entropies",
     "Length of the answers",
     "Answers with a teacher signal",

@@ -1,14 +1,17 @@
+"""Text of unknown origin, made safe to show."""
+
+import unicodedata
+
+
 def printable(text: str) -> str:
     """Text of unknown origin for a terminal or a page: control characters are shown, not obeyed.
 
-    Line breaks and tabs stay as they are.
+    Line breaks, tabs and spaces of all widths stay as they are.
 
     >>> print(printable("a\\x1b[2Jb"))
     a\\x1b[2Jb
     """
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text
-    )
+    return "".join(c if _harmless(c) else c.encode("unicode_escape").decode() for c in text)
 
 
 def printable_line(text: str) -> str:
@@ -18,3 +21,7 @@ def printable_line(text: str) -> str:
     a\\tb
     """
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _harmless(character: str) -> bool:
+    return character.isprintable() or character in "\n\t" or unicodedata.category(character) == "Zs"
