@@ -18,7 +18,6 @@ SMOKE = (
 )
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.filterwarnings("ignore:Some donated buffers were not usable")
 def test_it_runs_from_end_to_end(tmp_path, capsys):
     file = tmp_path / "gpu.json"

@@ -11,8 +11,6 @@ import pytest
 from pgpo_jax.cli import main
 from pgpo_jax.training import Policy, read_jsonl
 
-pytestmark = pytest.mark.usefixtures("quick_module")
-
 SMALL = (
     *("--rollout.questions", "2", "--rollout.samples", "4", "--rollout.row-buckets", "1"),
     *("--evaluation.questions", "4", "--evaluation.samples", "2", "--evaluation.batch", "4"),
@@ -39,7 +37,7 @@ def questions_file(path: Path, count: int, words: int) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, quick_module):
+def run(tmp_path_factory):
     """Two steps, and a third by `--resume`."""
     folder = tmp_path_factory.mktemp("cli") / "run"
     assert main(["train", *SMALL, "--steps", "2", "--output", str(folder)]) == 0

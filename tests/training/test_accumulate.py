@@ -28,8 +28,6 @@ from tests.training.conftest import (
     replaced,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 # The update is -rho * gradient, so that the weights tell of both.
 DESCENT = optax.chain(optax.sgd(1.0), scale_by_information(5.0))
 

@@ -26,7 +26,6 @@ from tests.training.conftest import (
     replaced,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 LORA = {"rank": 2, "alpha": 3.0, "base_dtype": "float32"}
 
 

@@ -25,7 +25,6 @@ from pgpo_jax.training.update._named_optimizers import OPTIMIZERS, UNSUITABLE, n
 from pgpo_jax.training.update._optimizer_arguments import parse_arguments, settable
 from pgpo_jax.training.update._state import init_state
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 STEPS = 4
 MUON = {"muon_weight_dimension_numbers": muon_dimension_numbers}
 

@@ -8,7 +8,6 @@ from pgpo_jax.training import MeshConfig, make_trainer
 from tests.training.conftest import replaced
 from tests.training.test_train import SMALL
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 SHARED = replaced(SMALL, rollout={"share_prompts": True})
 
 

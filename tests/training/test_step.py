@@ -26,17 +26,14 @@ from tests.training.conftest import (
     replaced,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 _STEPS = {}
 
 
 def compiled(graphdef, config):
     """One program per configuration and shape in the whole file: compiling is what costs."""
-    key = config, jax.config.read("jax_disable_most_optimizations")
-    if key not in _STEPS:
-        _STEPS[key] = config_step(graphdef, config)
-    return _STEPS[key]
+    if config not in _STEPS:
+        _STEPS[config] = config_step(graphdef, config)
+    return _STEPS[config]
 
 
 def one_step(model, config, experience, state=None):
@@ -114,7 +111,7 @@ def test_the_step_is_the_plain_composition(small_model, small_config, method):
     )
 
 
-@pytest.mark.optimized  # to 1e-5, and it is Adam's first update, which magnifies rounding
+@pytest.mark.slow  # to 1e-5, and it is Adam's first update, which magnifies rounding
 def test_grpo_is_the_plain_policy_gradient(small_model, small_config):
     """In micro-batches, without a teacher: neither its prompts nor its weights are looked at."""
     graphdef, params = small_model
@@ -155,7 +152,7 @@ def test_grpo_is_the_plain_policy_gradient(small_model, small_config):
         np.testing.assert_allclose((new - p)[large], -1e-2 * jnp.sign(g)[large], rtol=0.05)
 
 
-@pytest.mark.optimized  # to 2e-5, and quick compilation rounds with the number of rows
+@pytest.mark.slow  # to 2e-5, and quick compilation rounds with the number of rows
 def test_dropping_rows_without_signal_is_exact(small_model, small_config):
     # Half the rows are masked; the step that never sees them must agree.
     full = random_experience(kept=4)

@@ -34,9 +34,6 @@ def contents(folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
-    # Programs that a test with quick compilation left in this process round otherwise than those of
-    # a process of its own.
-    jax.clear_caches()
     folder = tmp_path_factory.mktemp("runs") / "unbroken"
     return folder, train(SMALL, folder)
 

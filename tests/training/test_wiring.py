@@ -29,8 +29,6 @@ from tests.training.conftest import (
 )
 from tests.training.test_train import SMALL
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 TEMPERATURE, CLIP = 0.7, 1.3
 MULTIPLIER = {"alpha": 2.0, "rho_max": 1.4, "rho_min": 0.9}
 
