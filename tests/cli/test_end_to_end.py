@@ -82,6 +82,7 @@ def test_an_exported_model_is_a_model(run, tmp_path, capsys):
     ],
     ids=["eval", "sample"],
 )
+@pytest.mark.slow
 def test_a_mesh_answers_as_one_device(command, begins, capsys, monkeypatch):
     seen, respond = [], Policy.respond
 
@@ -133,6 +134,7 @@ def test_a_prompt_of_ones_own(capsys):
     assert "raise --max-prompt" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_file_of_long_questions(tmp_path, capsys):
     file = questions_file(tmp_path / "train.json", 4, words=100)
     questions_file(tmp_path / "test.json", 2, words=100)

@@ -133,6 +133,7 @@ def test_spearman():
                                [1, -1, 0])  # fmt: skip
 
 
+@pytest.mark.slow
 def test_smoke_run(tmp_path, capsys):
     code = estimators.main(
         [

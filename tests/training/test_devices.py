@@ -202,6 +202,7 @@ def start_pair(folder: Path, *commands: Sequence[str]) -> list[subprocess.Popen]
     return processes
 
 
+@pytest.mark.slow
 def test_two_processes_evaluate_and_train_as_one(tmp_path, capsys):
     alone = tmp_path / "alone"
     folder = tmp_path / "pair" / "run"

@@ -24,6 +24,7 @@ def rows_of(experience):
     ]
 
 
+@pytest.mark.slow
 def test_a_shared_prompt_gives_the_same_step(monkeypatch):
     import pgpo_jax.training._trainer as module
 
