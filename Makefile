@@ -6,11 +6,12 @@ STAMP := $(VENV)/.installed
 # Arguments for pgpo and pytest: `make demo ARGS="--steps 20"`, `make test ARGS=tests/core`.
 ARGS ?=
 
-.PHONY: help install demo test lint types format clean
+.PHONY: help install demo test test-slow lint types format clean
 
 help:
 	@echo "make demo      train SDPO and PGPO from the shipped model and write a report"
-	@echo "make test      run the tests on two processes"
+	@echo "make test      run the fast tests on two processes"
+	@echo "make test-slow run the others, compiled as in real use; .ci/run runs both"
 	@echo "make lint      ruff; make types: pyright; make format: ruff rewrites the files"
 	@echo "make install   what the others do first: create $(VENV) and install into it"
 	@echo "make clean     remove $(VENV)"
@@ -31,6 +32,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)
+
+test-slow: $(STAMP)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow $(ARGS)
 
 lint: $(STAMP)
 	@$(BIN)/ruff check --quiet .

@@ -1,10 +1,14 @@
-"""The strict regime of the whole suite: eight virtual CPU devices, strict dtype promotion."""
+"""The strict regime of the whole suite: eight virtual CPU devices, strict dtype promotion.
+
+One run of pytest compiles with one set of options, since these are no part of what jit remembers a
+program by. The fast tier compiles quickly: its programs are so small that compiling them takes
+nearly all the time. A run that may select slow tests compiles as products do.
+"""
 
 import atexit
 import os
 import shutil
 import tempfile
-from contextlib import contextmanager
 
 # Before jax is imported: shards can then be tested on any machine.
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -23,6 +27,23 @@ import pytest
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--backwards", action="store_true", help="the last test first")
+
+
+def pytest_configure(config):
+    quick = config.option.markexpr == "not slow"
+    # Child processes, xdist's among them, read the environment.
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(quick))
+    jax.config.update("jax_disable_most_optimizations", quick)
+
+
+def pytest_collection_modifyitems(config, items):
+    """No test may depend on what ran before it: `make test ARGS=--backwards` must pass too."""
+    if config.option.backwards:
+        items.reverse()
+
+
 @pytest.fixture
 def x64():
     """Double precision for tests that check maths rather than machine behaviour."""
@@ -33,28 +54,3 @@ def x64():
 @pytest.fixture
 def key():
     return jax.random.key(20260603)
-
-
-@contextmanager
-def _compiling(quickly):
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", quickly)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
-@pytest.fixture
-def quick_compilation(request):
-    """For programs so small that compiling them takes all the time: XLA need not try hard.
-
-    A test that is marked `optimized` gets what users get.
-    """
-    with _compiling(quickly="optimized" not in request.keywords):
-        yield
-
-
-@pytest.fixture(scope="module")
-def quick_module():
-    """The same for what the fixtures of a module compile."""
-    with _compiling(quickly=True):
-        yield

@@ -18,8 +18,8 @@ SMOKE = (
 )
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.filterwarnings("ignore:Some donated buffers were not usable")
+@pytest.mark.slow
 def test_it_runs_from_end_to_end(tmp_path, capsys):
     file = tmp_path / "gpu.json"
     gpu.main([*SMOKE, "--peak-flops", "1e3", "--bandwidth", "1e3", "--json", str(file)])

@@ -11,8 +11,6 @@ import pytest
 from pgpo_jax.cli import main
 from pgpo_jax.training import Policy, read_jsonl
 
-pytestmark = pytest.mark.usefixtures("quick_module")
-
 SMALL = (
     *("--rollout.questions", "2", "--rollout.samples", "4", "--rollout.row-buckets", "1"),
     *("--evaluation.questions", "4", "--evaluation.samples", "2", "--evaluation.batch", "4"),
@@ -39,7 +37,7 @@ def questions_file(path: Path, count: int, words: int) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, quick_module):
+def run(tmp_path_factory):
     """Two steps, and a third by `--resume`."""
     folder = tmp_path_factory.mktemp("cli") / "run"
     assert main(["train", *SMALL, "--steps", "2", "--output", str(folder)]) == 0
@@ -84,6 +82,7 @@ def test_an_exported_model_is_a_model(run, tmp_path, capsys):
     ],
     ids=["eval", "sample"],
 )
+@pytest.mark.slow
 def test_a_mesh_answers_as_one_device(command, begins, capsys, monkeypatch):
     seen, respond = [], Policy.respond
 
@@ -135,6 +134,7 @@ def test_a_prompt_of_ones_own(capsys):
     assert "raise --max-prompt" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_file_of_long_questions(tmp_path, capsys):
     file = questions_file(tmp_path / "train.json", 4, words=100)
     questions_file(tmp_path / "test.json", 2, words=100)

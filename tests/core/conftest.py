@@ -7,8 +7,3 @@ def lenient():
     """Standard dtype promotion, which optax's Adam and others need; ours needs no such leave."""
     with jax.numpy_dtype_promotion("standard"):
         yield
-
-
-@pytest.fixture(autouse=True)
-def quick(quick_compilation):
-    """All of these programs are tiny."""

@@ -2,7 +2,6 @@
 
 import json
 
-import jax
 import numpy as np
 import pytest
 import tyro
@@ -38,9 +37,6 @@ def column(folder, metric):
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
-    # Programs that a test with quick compilation left in this process round otherwise than those of
-    # a process of its own.
-    jax.clear_caches()
     folder = tmp_path_factory.mktemp("runs") / "unbroken"
     train(SMALL, folder)
     return folder

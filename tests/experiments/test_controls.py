@@ -37,8 +37,6 @@ from tests.training.conftest import (
     small_model as small_model,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 MULTIPLIED = optax.chain(optax.sgd(1.0), pgpo.scale_by_information(2.0, rho_max=100.0))
 
 

@@ -31,9 +31,6 @@ SMALL = DiscreteConfig(
 )
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 @pytest.mark.parametrize("flip", [0.01, 0.5])
 def test_binary_symmetric_channel(x64, flip):
     joint = joint_of(jnp.log(jnp.array([[1 - flip, flip], [flip, 1 - flip]])))
@@ -136,6 +133,7 @@ def test_spearman():
                                [1, -1, 0])  # fmt: skip
 
 
+@pytest.mark.slow
 def test_smoke_run(tmp_path, capsys):
     code = estimators.main(
         [

@@ -156,7 +156,7 @@ def test_flags_change_a_preset():
         parse(PRESETS, ["--preset", "big"], prog="x", text=None)
 
 
-@pytest.mark.usefixtures("quick_compilation")
+@pytest.mark.slow
 def test_the_whole_of_it_on_a_very_small_scale(tmp_path, capsys, monkeypatch):
     """Three arms are really trained at one seed; to compile the others would take minutes."""
     really, questions = _sweep.train, [f"synthetic-letters:all:test:0:{i}" for i in range(8)]

@@ -181,6 +181,7 @@ CHILD = """
 """
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_work(tmp_path):
     root = str(Path(__file__).resolve().parents[2])
     code = textwrap.dedent(CHILD).format(

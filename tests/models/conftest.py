@@ -18,11 +18,6 @@ TEMPLATE = (
 )
 
 
-@pytest.fixture(autouse=True)
-def quick(quick_compilation):
-    """All of these models are tiny."""
-
-
 @pytest.fixture(scope="session")
 def tiny_config():
     return Qwen3Config(

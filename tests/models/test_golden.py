@@ -22,7 +22,13 @@ def logits_error(model, golden):
     return np.abs(np.asarray(logits) - golden["logits"])[golden["mask"]].max()
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        case if case == "theta1e6_untied" else pytest.param(case, marks=pytest.mark.slow)
+        for case in CASES
+    ],
+)
 def test_logits_and_greedy_tokens_are_those_of_hugging_face(case):
     model = load_pretrained(GOLDEN / case)
     golden = np.load(GOLDEN / case / "golden.npz")
@@ -50,7 +56,13 @@ def with_config(model, **changes):
     return nnx.merge(nnx.split(other, nnx.Param)[0], params)
 
 
-@pytest.mark.parametrize("changes", [{"rope_theta": 1e5}, {"rms_norm_eps": 1e-2}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rope_theta": 1e5},
+        pytest.param({"rms_norm_eps": 1e-2}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_wrong_constant_fails_the_golden_check(changes):
     case = "theta1e6_untied"
     model = load_pretrained(GOLDEN / case)
@@ -73,6 +85,7 @@ def test_a_wrong_theta_in_config_json_fails_too(tmp_path):
         assert logits_error(load_pretrained(folder), golden) > 1e-3
 
 
+@pytest.mark.slow
 def test_bfloat16_computes_close_to_float32_from_the_same_weights():
     case = GOLDEN / "theta1e6_untied"
     golden = np.load(case / "golden.npz")

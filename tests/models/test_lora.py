@@ -40,32 +40,41 @@ def moved(factors, seed):
     )
 
 
-def test_the_model_and_the_sampler_see_the_merged_weights(parts, prompts, key):
-    graphdef, params, factors = parts
+@pytest.fixture(scope="module")
+def weights(parts):
+    """The frozen weights, adapted in three ways that are one."""
+    _, params, factors = parts
     adapted = with_lora(params, factors, SCALE)
     shifted = with_deltas(params, averaged_deltas(zero_deltas(params, factors), factors, SCALE, 1))
-    weights = {"none": params, "lora": adapted, "delta": shifted, "merged": merged(adapted)}
-    logits, tokens = {}, {}
+    return {"none": params, "lora": adapted, "delta": shifted, "merged": merged(adapted)}
+
+
+def test_the_model_sees_the_merged_weights(parts, weights, prompts):
     run = jax.jit(lambda g, p: nnx.merge(g, p)(*prompts), static_argnums=0)
-    for name, tree in weights.items():
-        logits[name] = run(graphdef, tree)
-        if name in ("lora", "merged"):
-            tokens[name] = sample(
-                nnx.merge(graphdef, tree), *prompts, key, max_new_tokens=5, eos_id=5, pad_id=0
-            )
+    logits = {name: run(parts[0], tree) for name, tree in weights.items()}
     for name in ("lora", "delta"):
         np.testing.assert_allclose(logits[name], logits["merged"], atol=2e-4)
-    np.testing.assert_array_equal(tokens["lora"].tokens, tokens["merged"].tokens)
-    np.testing.assert_allclose(tokens["lora"].logprobs, tokens["merged"].logprobs, atol=2e-4)
-    # A row alone is decoded with its kernels in halves, but for the adapted ones.
-    alone = (x[:1] for x in prompts)
-    adapted_model = nnx.merge(graphdef, adapted)
-    first = row_keys(key, np.zeros(1, np.uint32))
-    row = sample(adapted_model, *alone, first, max_new_tokens=5, eos_id=5, pad_id=0)
-    np.testing.assert_array_equal(row.tokens, tokens["lora"].tokens[:1])
     # Negative control: the addition is no trifle.
     assert np.abs(logits["none"] - logits["merged"]).max() > 0.1
-    assert merged(params)["layers"]["q_proj"] is not adapted["layers"]["q_proj"]
+    assert merged(weights["none"])["layers"]["q_proj"] is not weights["lora"]["layers"]["q_proj"]
+
+
+@pytest.mark.slow
+def test_the_sampler_sees_the_merged_weights(parts, weights, prompts, key):
+    def draw(tree, prompts, key):
+        return sample(
+            nnx.merge(parts[0], tree), *prompts, key, max_new_tokens=5, eos_id=5, pad_id=0
+        )
+
+    lora, whole = (draw(weights[name], prompts, key) for name in ("lora", "merged"))
+    np.testing.assert_array_equal(lora.tokens, whole.tokens)
+    np.testing.assert_allclose(lora.logprobs, whole.logprobs, atol=2e-4)
+    # A row alone is decoded with its kernels in halves, but for the adapted ones.
+    first = row_keys(key, np.zeros(1, np.uint32))
+    row = draw(weights["lora"], [x[:1] for x in prompts], first)
+    np.testing.assert_array_equal(row.tokens, lora.tokens[:1])
+    # Negative control: without the addition other tokens are drawn.
+    assert not np.array_equal(draw(weights["none"], prompts, key).tokens, lora.tokens)
 
 
 def test_accelerators_are_told_to_multiply_in_float32(parts):

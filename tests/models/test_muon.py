@@ -20,7 +20,6 @@ from pgpo_jax.models import (
     shardings,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 # No kernel is square: a random square matrix has singular values that five iterations leave small.
 CONFIG = Qwen3Config(
     vocab_size=48,

@@ -332,7 +332,7 @@ def test_prompts_are_read_once_for_all_their_samples(tiny_model, key):
     assert flops(2, 8) < 1.1 * flops(16, 1) / 8
 
 
-@pytest.mark.optimized  # it reads the program that users get
+@pytest.mark.slow  # it reads the program that users get
 @pytest.mark.parametrize("samples", [1, 4])
 def test_a_step_writes_its_cache_in_place(tiny_model, prompts, key, samples, monkeypatch):
     decode, made = module.decode, []

@@ -48,6 +48,7 @@ def test_every_weight_is_named_by_the_rules(tiny_model):
         assert set(param.axes) <= SHARDING_RULES.keys()
 
 
+@pytest.mark.slow
 def test_eight_devices_compute_what_one_does(build, tiny_config, prompts, mesh, tmp_path):
     tokens, mask = prompts
     alone = build(dataclasses.replace(tiny_config, tie_word_embeddings=False))
@@ -71,6 +72,7 @@ def test_eight_devices_compute_what_one_does(build, tiny_config, prompts, mesh, 
         np.testing.assert_allclose(a, b, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_sampling_on_eight_devices(
     build, tiny_config, prompts, mesh, tmp_path, key, capfd, monkeypatch
 ):
@@ -100,7 +102,7 @@ def test_sampling_on_eight_devices(
     assert "rematerialization" not in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("sizes", [(1, 4, 2), (2, 2, 2)])
+@pytest.mark.parametrize("sizes", [(2, 2, 2), pytest.param((1, 4, 2), marks=pytest.mark.slow)])
 def test_loading_holds_the_model_once(build, tiny_config, tmp_path, sizes):
     config = dataclasses.replace(tiny_config, num_hidden_layers=6, vocab_size=4096, hidden_size=64)
     save_pretrained(build(config), tmp_path)

@@ -124,6 +124,7 @@ def test_without_noise_there_is_no_ratio_of_variances():
     assert json.loads(report.to_json())["variance_ratio"] is None
 
 
+@pytest.mark.slow
 def test_monte_carlo_agrees_with_the_exact_engine_and_decides():
     etas = tuple(2.0**-k for k in range(3, 8))
     report = sde.measure_order(

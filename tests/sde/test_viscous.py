@@ -27,6 +27,7 @@ def test_noise_induced_drift_is_half_the_slope_of_the_diffusion_for_a_constant_k
     assert jnp.allclose(fluid.noise_induced_drift(x), 0.1 * jax.grad(fluid.mobility)(x), rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_light_particle_obeys_the_limit_with_the_noise_induced_drift_and_not_the_papers():
     limit, _ = overdamped_expectation(FLUID, "mean")
     paper, _ = overdamped_expectation(FLUID, "mean", noise_induced=False)
@@ -44,6 +45,7 @@ def test_a_light_particle_obeys_the_limit_with_the_noise_induced_drift_and_not_t
     assert abs(light - limit) < 0.6 * abs(heavy - limit) + 3 * error
 
 
+@pytest.mark.slow
 def test_freezing_the_viscosity_over_long_steps_gives_the_papers_equation():
     limit, _ = overdamped_expectation(FLUID, "mean")
     paper, _ = overdamped_expectation(FLUID, "mean", noise_induced=False)
@@ -59,6 +61,7 @@ def test_freezing_the_viscosity_over_long_steps_gives_the_papers_equation():
     assert abs(e.values[0] - paper) < abs(e.values[0] - limit)
 
 
+@pytest.mark.slow
 def test_another_langevin_solver_agrees():
     how = {"mass": 1 / 8, "paths": 4096, "key": KEY}
     a = particle_expectations(FLUID, ["mean"], **how)

@@ -59,6 +59,7 @@ def test_a_folder_that_cannot_be_filled_is_refused_before_anything_is_measured(
     assert (tmp_path / "full" / "results.json").read_text() == "[]"
 
 
+@pytest.mark.slow
 def test_what_no_exact_engine_covers_is_measured_all_the_same(tmp_path, capsys, monkeypatch):
     report = sde.measure_order("quadratic", "sgd", "ode", observables=("mean", "m2", "m3"))
     noisy = dataclasses.replace(

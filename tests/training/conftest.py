@@ -41,7 +41,8 @@ SMALL_QWEN3 = Qwen3Config(
 @pytest.fixture(scope="session")
 def small_model():
     """Structure and float32 weights of a random model of two layers."""
-    return nnx.split(Qwen3(SMALL_QWEN3, rngs=nnx.Rngs(0)), nnx.Param)
+    # Jitted: one program, and not one for each draw.
+    return nnx.split(nnx.jit(lambda: Qwen3(SMALL_QWEN3, rngs=nnx.Rngs(0)))(), nnx.Param)
 
 
 @pytest.fixture

@@ -202,7 +202,7 @@ def start_pair(folder: Path, *commands: Sequence[str]) -> list[subprocess.Popen]
     return processes
 
 
-@pytest.mark.usefixtures("quick_compilation")
+@pytest.mark.slow
 def test_two_processes_evaluate_and_train_as_one(tmp_path, capsys):
     alone = tmp_path / "alone"
     folder = tmp_path / "pair" / "run"

@@ -26,7 +26,6 @@ from tests.training.conftest import (
     replaced,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 LORA = {"rank": 2, "alpha": 3.0, "base_dtype": "float32"}
 
 
@@ -42,6 +41,7 @@ def assert_same(one, other, **tolerance):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), one, other)
 
 
+@pytest.mark.slow
 def test_steps_of_factors(small_model, small_config):
     graphdef, params = small_model
     full = replaced(small_config, loss={"support": "full"}, teacher={"rate": 0.3})

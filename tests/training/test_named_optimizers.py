@@ -25,7 +25,6 @@ from pgpo_jax.training.update._named_optimizers import OPTIMIZERS, UNSUITABLE, n
 from pgpo_jax.training.update._optimizer_arguments import parse_arguments, settable
 from pgpo_jax.training.update._state import init_state
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 STEPS = 4
 MUON = {"muon_weight_dimension_numbers": muon_dimension_numbers}
 
@@ -71,7 +70,14 @@ def shapes(tree):
     return jax.tree.map(lambda x: (x.shape, x.dtype.name), tree)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+# Of each way of being built one: moments, kernels by name, a constant rate, a rate of its own.
+FAST = {"adamw", "muon", "rprop", "prodigy"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in OPTIMIZERS],
+)
 def test_each_optimizer_trains_the_model_and_the_factors(name, params, factors):
     # One weight of each kind: each leaf more is compiled, too.
     layers = {key: params["layers"][key] for key in ("input_norm", "q_proj")}

@@ -9,7 +9,6 @@ import pytest
 from pgpo_jax.training import PRESETS
 from tests.training.conftest import replaced
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 RATE = 0.1
 
 

@@ -97,7 +97,6 @@ def test_the_planned_state_is_the_real_one(small_model, small_config, lora):
     assert told <= held < told + 100  # the counters
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_the_compiled_step_tells_its_work_space(small_config):
     config = replaced(
         small_config,
@@ -115,7 +114,6 @@ def test_the_compiled_step_tells_its_work_space(small_config):
     )
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (1, 4, 2)])
 def test_the_sampler_gathers_as_much_as_is_told(sizes, monkeypatch):
     shape = dataclasses.replace(

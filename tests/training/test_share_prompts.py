@@ -8,7 +8,6 @@ from pgpo_jax.training import MeshConfig, make_trainer
 from tests.training.conftest import replaced
 from tests.training.test_train import SMALL
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 SHARED = replaced(SMALL, rollout={"share_prompts": True})
 
 
@@ -25,6 +24,7 @@ def rows_of(experience):
     ]
 
 
+@pytest.mark.slow
 def test_a_shared_prompt_gives_the_same_step(monkeypatch):
     import pgpo_jax.training._trainer as module
 

@@ -34,9 +34,6 @@ def contents(folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
-    # Programs that a test with quick compilation left in this process round otherwise than those of
-    # a process of its own.
-    jax.clear_caches()
     folder = tmp_path_factory.mktemp("runs") / "unbroken"
     return folder, train(SMALL, folder)
 
@@ -81,6 +78,7 @@ def test_a_run_without_checkpoints_is_the_same_run(unbroken, tmp_path):
 
 
 @pytest.mark.usefixtures("unbroken")  # whose programs were compiled as those of this test will be
+@pytest.mark.slow
 def test_a_run_of_grpo_resumes_too(tmp_path):
     config = replaced(SMALL, objective="grpo", steps=2, evaluation={"every": 1})
     train(replaced(config, steps=1), tmp_path / "run")
@@ -145,6 +143,7 @@ def wait_for(folder, step, process, limit=240):
     raise TimeoutError
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_digit_for_digit(unbroken, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
@@ -157,6 +156,7 @@ def test_a_killed_run_resumes_digit_for_digit(unbroken, tmp_path):
     assert contents(folder) == contents(unbroken[0])
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_exits_with_143(unbroken, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
@@ -217,6 +217,7 @@ def test_a_damaged_checkpoint_is_named_and_the_older_one_offered(unbroken, tmp_p
     assert contents(folder) == contents(unbroken[0])
 
 
+@pytest.mark.slow
 def test_checkpoints_of_another_model_are_refused(unbroken, tmp_path):
     config = replaced(SMALL, steps=2, teacher={"kind": "live"})
     train(config, tmp_path / "run")

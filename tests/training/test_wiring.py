@@ -1,5 +1,6 @@
 """Every setting arrives where it acts: away from its default it gives the number it stands for."""
 
+import functools as ft
 import types
 
 import jax
@@ -28,8 +29,6 @@ from tests.training.conftest import (
     replaced,
 )
 from tests.training.test_train import SMALL
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 TEMPERATURE, CLIP = 0.7, 1.3
 MULTIPLIER = {"alpha": 2.0, "rho_max": 1.4, "rho_min": 0.9}
@@ -60,14 +59,19 @@ def step(bag, config, batch, teacher=1.5):
 
 
 def logits(bag, batch, prompt, mask, size=1.0):
-    graphdef, params = bag
+    tokens = np.concatenate([prompt, batch.response], 1)
+    mask = np.concatenate([mask, batch.response_mask], 1)
+    return _logits(*bag, tokens, mask, size)[:, prompt.shape[1] - 1 : -1]
+
+
+# Jitted, as is `sampled`: op by op, every op is compiled for itself.
+@ft.partial(jax.jit, static_argnums=0)
+def _logits(graphdef, params, tokens, mask, size):
     model = nnx.merge(graphdef, jax.tree.map(lambda p: size * p, params))
-    hidden = model.hidden_states(
-        np.concatenate([prompt, batch.response], 1), np.concatenate([mask, batch.response_mask], 1)
-    )
-    return hidden[:, prompt.shape[1] - 1 : -1] @ model.head() / TEMPERATURE
+    return model.hidden_states(tokens, mask) @ model.head() / TEMPERATURE
 
 
+@jax.jit
 def sampled(logits, batch):
     return jnp.take_along_axis(jax.nn.log_softmax(logits), batch.response[..., None], -1)[..., 0]
 
@@ -92,31 +96,28 @@ def test_loss_and_signal(bag, batch, small_config, modulation):
     mask = jnp.asarray(batch.response_mask)
     gains = sampled(teacher, batch) - sampled(student, batch)
     weights = distillation.modulation_weights(gains, mask, level=modulation, **MULTIPLIER)
-    ratio = jnp.exp(sampled(student, batch) - batch.sampler_logprobs)
-    per_token = distillation.divergence(student, teacher, **divergence)
+    ratio = np.exp(sampled(student, batch) - batch.sampler_logprobs)
+    per_token = jax.jit(ft.partial(distillation.divergence, **divergence))(student, teacher)
     loss = distillation.aggregate(
-        per_token * weights * jnp.minimum(ratio, CLIP),
+        per_token * weights * np.minimum(ratio, CLIP),
         mask,
         reduction="sequence_sum",
         num_sequences=8,
     )
     np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-5)
-    mean = lambda x: jnp.sum(jnp.where(mask, x, 0)) / mask.sum().astype(x.dtype)  # noqa: E731
+    entropy = jax.jit(lambda x: -jnp.sum(jax.nn.softmax(x) * jax.nn.log_softmax(x), -1))
     told = {
         "pgpo/information": gains,
         "self_distillation/divergence": per_token,
-        "self_distillation/student_entropy": -jnp.sum(
-            jax.nn.softmax(student) * jax.nn.log_softmax(student), -1
-        ),
-        "self_distillation/teacher_entropy": -jnp.sum(
-            jax.nn.softmax(teacher) * jax.nn.log_softmax(teacher), -1
-        ),
+        "self_distillation/student_entropy": entropy(student),
+        "self_distillation/teacher_entropy": entropy(teacher),
         "self_distillation/teacher_log_ratio": gains,
         "rollout/importance_ratio": ratio,
         **({} if modulation == "none" else {"pgpo/weight": weights}),
     }
     for name, value in told.items():
-        np.testing.assert_allclose(metrics[name], mean(value), rtol=2e-5, err_msg=name)
+        mean = np.asarray(value)[mask].mean()
+        np.testing.assert_allclose(metrics[name], mean, rtol=2e-5, err_msg=name)
     # The clip and both bounds of the weights are in use.
     assert 0 < (ratio > CLIP)[mask].sum() < mask.sum()
     if modulation == "token":
