@@ -122,6 +122,9 @@ class Trainer:
             row_shards=row_shards,
             devices=row_shards * shape.get("tensor", 1),
         )
+        self.policy.check_thinking(rollout.thinking, "rollout.thinking")
+        if objective.teacher_settings is not None:
+            self.policy.check_thinking(objective.teacher_settings.thinking, "teacher.thinking")
         self.held_out = held_out_questions(task, evaluation)
         self.stream = QuestionStream(
             task.questions("train", seed),

@@ -1,5 +1,6 @@
 """A trainer from parts of one's own: what it is given, what it refuses, what it shows."""
 
+import dataclasses
 import json
 
 import jax
@@ -72,6 +73,16 @@ def answered(trainer, texts):
             {"optimizer": optax.GradientTransformation(*pgpo.scale_by_information())},
             TypeError,
             "`information` does not reach it",
+        ),
+        (
+            {"rollout": dataclasses.replace(ROLLOUT, thinking=True)},
+            ValueError,
+            "rollout.thinking must be False with this model",
+        ),
+        (
+            {"objective": SDPO(TeacherConfig(thinking=True))},
+            ValueError,
+            "teacher.thinking must be False with this model",
         ),
         ({"micro_batch": 3}, ValueError, r"micro_batch must divide .* = 4, got 3"),
     ],

@@ -73,6 +73,23 @@ class Policy:
         """Token ids of the prompt that the student sees."""
         return self.encode(question.messages, thinking=thinking)
 
+    def check_thinking(self, asked: bool, setting: str) -> None:
+        """Refuses thinking where the chat template has no switch for it.
+
+        Args:
+            asked: whether the model is to think.
+            setting: the name of that setting, for the message.
+
+        Raises:
+            ValueError: if it is asked for and changes nothing.
+        """
+        probe = [Message("user", "1 + 1?")]
+        if asked and self.encode(probe, thinking=True) == self.encode(probe):
+            raise PGPOValueError(
+                f"{setting} must be False with this model, whose chat template has no switch "
+                "for thinking (enable_thinking), got True"
+            )
+
     def token_texts(self, ids: Sequence[int]) -> list[str]:
         """The text of each token by itself; what is half a character shows as U+FFFD."""
         return self.tokenizer.batch_decode([[id] for id in ids], clean_up_tokenization_spaces=False)

@@ -13,6 +13,7 @@ from pgpo_jax.training.config._rules import require
 # mesh: none beyond the order in which floats are added).
 FREE_FIELDS = frozenset(
     {"steps", "checkpoint_every", "keep_checkpoints", "trackers"}
+    | {"grader.timeout", "grader.workers"}
     | {"mesh.data", "mesh.fsdp", "mesh.tensor"}
     | {"texts.rows", "texts.every", "texts.evaluation"}
     | {"selection.metric", "selection.best", "selection.keep_best"}
