@@ -190,7 +190,7 @@ class RunInProgress:
         first, idle = int(self.state.step), 0
         progress = Progress(first, settings.steps, hidden=not is_first())
         try:
-            if self._evaluated is None and first == 0:
+            if self._evaluated is None and first == 0 and trainer.held_out:
                 progress.say("evaluating the initial model")
                 self._evaluate()
             for number in range(first + 1, settings.steps + 1):
