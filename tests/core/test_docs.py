@@ -23,7 +23,8 @@ def blocks(page):
 
 
 @pytest.mark.parametrize(
-    "page", ["../README.md", "transform.md", "information.md", "distillation.md", "training.md"]
+    "page",
+    ["../README.md", "transform.md", "information.md", "distillation.md", "data.md", "training.md"],
 )
 def test_page_runs(page, lenient):
     space = {"__name__": page}
