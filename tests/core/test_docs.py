@@ -23,7 +23,13 @@ def blocks(page):
 
 
 @pytest.mark.parametrize(
-    "page", ["../README.md", "transform.md", "information.md", "distillation.md", "training.md"]
+    "page",
+    [
+        *("../README.md", "transform.md", "information.md", "distillation.md"),
+        *("data.md", "extending.md"),
+        # It trains for two steps.
+        pytest.param("training.md", marks=pytest.mark.slow),
+    ],
 )
 def test_page_runs(page, lenient):
     space = {"__name__": page}
