@@ -184,7 +184,6 @@ def start_pair(folder: Path, *commands: Sequence[str]) -> list[subprocess.Popen]
         "JAX_NUM_CPU_DEVICES": "4",
         "JAX_COORDINATOR_ADDRESS": address,
         "JAX_NUM_PROCESSES": "2",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
     }
     command = [sys.executable, "-c", SEVERAL_COMMANDS, json.dumps(commands)]

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec as P
 
 import pgpo_jax as pgpo
 from pgpo_jax.models import Qwen3, shardings
@@ -253,6 +254,30 @@ def test_one_program_per_shape(model, small_config):
     # A new shape costs a program, a shape seen before does not.
     assert programs[1] == programs[2] == programs[4]
     assert programs[0] < programs[1]
+
+
+def test_rows_may_lie_on_several_devices(small_config):
+    """Weights on each device; `test_the_step_is_the_same_on_a_mesh` cuts them, too."""
+    graphdef, params = nnx.split(BagOfWords(nnx.Rngs(0)), nnx.Param)
+    config = replaced(small_config, mesh=MeshConfig(data=4))
+    mesh = make_mesh(config.mesh)
+    placed = jax.device_put(fresh(params), NamedSharding(mesh, P()))
+    state = config_state(placed, config, mesh=mesh)
+    step = config_step(graphdef, config, layout=jax.tree.map(lambda x: x.sharding, state))
+    alone = config_state(fresh(params), config)
+    for seed in range(2):
+        batch = random_experience(seed)
+        rows = shard_rows(batch, mesh)
+        assert len(rows.response.addressable_shards[0].data) == 2
+        state, many = step(state, rows)
+        alone, one = compiled(graphdef, small_config)(alone, jax.tree.map(jnp.asarray, batch))
+        for name in ("loss", "pgpo/information", "pgpo/rho"):
+            np.testing.assert_allclose(many[name], one[name], atol=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), state.params, alone.params
+    )
+    assert not unchanged(params, alone.params)
+    assert len(state.params["table"].get_value().devices()) == 4
 
 
 def on_a_mesh(params, config, sizes, optimizer):
