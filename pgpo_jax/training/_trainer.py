@@ -152,7 +152,7 @@ class Trainer:
         resume: bool = False,
         checkpoint_every: int = 50,
         keep_checkpoints: int = 2,
-        trackers: Sequence[str] = ("tensorboard",),
+        trackers: Sequence[Any] = ("tensorboard",),
         max_skipped: int = 10,
         texts: TextsConfig = TextsConfig(),
         selection: SelectionConfig = SelectionConfig(),
@@ -168,7 +168,8 @@ class Trainer:
                 of a run that was never interrupted.
             checkpoint_every: steps between checkpoints; the final state is always saved.
             keep_checkpoints: how many of the newest remain; 0: none is written.
-            trackers: where numbers go besides the JSON lines.
+            trackers: where numbers go besides the JSON lines: names, or trackers of your own; see
+                `make_trackers`.
             max_skipped: the run ends after this many non-finite gradients in a row.
             texts: which sampled texts are kept.
             selection: which checkpoint is the best one, and when the run stops early.

@@ -186,6 +186,21 @@ def test_callbacks_are_told_in_order(tmp_path):
     ]
 
 
+def test_a_callback_may_end_the_run_which_is_evaluated_and_saved(tmp_path):
+    class Enough(Callback):
+        def on_step(self, run, step, metrics):
+            if step == 2:
+                run.stop("two are enough")
+
+    told, curve = Told(), (0.1, 0.2, 0.3, 0.4, 0.5)
+    trainer = Scripted(
+        "++++", tmp_path, accuracies=curve, callbacks=[Enough(), told], evaluate_every=4
+    )
+    assert int(trainer.run().step) == 2
+    assert trainer.saved == [2]
+    assert [event[1] for event in told.events if event[0] == "evaluation"] == [0, 2]
+
+
 def test_the_end_is_told_of_a_run_that_fails(tmp_path):
     told = Told()
     with pytest.raises(FloatingPointError):

@@ -14,15 +14,18 @@ from pgpo_jax.models import muon_dimension_numbers
 from pgpo_jax.tasks import Grade, Question
 from pgpo_jax.training import (
     GRPO,
+    OBJECTIVES,
     SDPO,
     EvaluationConfig,
     LoRAConfig,
+    Models,
     Responses,
     RolloutConfig,
     TeacherConfig,
     Trainer,
     load_policy,
 )
+from tests.training.conftest import random_experience, replaced
 
 ROLLOUT = RolloutConfig(questions=2, samples=2, max_prompt=40, max_response=6, row_buckets=1)
 
@@ -151,6 +154,37 @@ def test_sampled_texts_show_what_was_seen():
     np.testing.assert_allclose(second["information"], wanted, rtol=1e-4)
     assert len(second["tokens"]) == len(second["information"])
     assert rollout_texts(rollout, lesson, tokens, 0) == []
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_objective_is_whole(name, small_model, small_config):
+    """What each objective must have, whatever it computes: shapes, and one program for equals."""
+    graphdef, params = small_model
+    config = replaced(small_config, objective=name)
+    objective = config.make_objective()
+    assert objective == config.make_objective()
+    assert hash(objective) == hash(config.make_objective())
+    assert objective.program().program() == objective.program()
+    batch = random_experience()._replace(
+        columns={column: np.ones(8, np.float32) for column in objective.columns} or None
+    )
+
+    def run(params, batch):
+        models = Models(graphdef, params, params, 1.0)
+        denominators = objective.denominators(batch, config.rollout.rows)
+        out = objective.combine(objective.loss_of_rows(models, batch, denominators))
+        signal = objective.signal(out, batch)
+        return out.loss, signal, objective.metrics(out, batch), objective.tokens(out)
+
+    loss, signal, metrics, tokens = jax.eval_shape(run, params, batch)
+    assert loss.shape == ()
+    assert signal is None or signal.shape == ()
+    assert metrics["loss"].shape == ()
+    assert {value.shape for value in metrics.values()} == {()}
+    assert {value.shape for value in tokens.values()} <= {batch.response.shape}
+    # Nothing that is not differentiable stands between the weights and the loss.
+    gradient = jax.eval_shape(jax.grad(lambda p, b: run(p, b)[0]), params, batch)
+    assert jax.tree.structure(gradient) == jax.tree.structure(params)
 
 
 def test_runs_with_equal_parts_share_a_program_and_others_do_not():

@@ -1,6 +1,13 @@
 """What a batch of responses teaches: one file per objective."""
 
-from pgpo_jax.training.objectives._base import Models as Models, Objective as Objective
+from pgpo_jax.training.objectives._base import (
+    Models as Models,
+    Objective as Objective,
+    mean_over_loss as mean_over_loss,
+    reduction_denominators as reduction_denominators,
+    student_states as student_states,
+    teacher_states as teacher_states,
+)
 from pgpo_jax.training.objectives._grpo import GRPO as GRPO
 from pgpo_jax.training.objectives._registry import (
     OBJECTIVES as OBJECTIVES,

@@ -36,7 +36,7 @@ class FitSettings:
     steps: int
     checkpoint_every: int
     keep_checkpoints: int
-    trackers: tuple[str, ...]
+    trackers: tuple[Any, ...]
     max_skipped: int
     evaluate_every: int
     texts: TextsConfig
@@ -209,6 +209,8 @@ class RunInProgress:
                 if last or number % settings.evaluate_every == 0:
                     self._evaluate()
                 ended = self._ended(number, progress)
+                if ended and self._request.number is None:
+                    self._evaluate()
                 if last or ended or number % settings.checkpoint_every == 0:
                     self._save(number)
                 if ended:
