@@ -161,7 +161,10 @@ def test_equals_the_plain_path(x64, name):
     compare(make(jnp.float64), 1e-9, **options(name, jnp.float64))
 
 
-@pytest.mark.parametrize("name", ["full", "tail", "topk", "sampled"])
+@pytest.mark.parametrize(
+    "name",
+    ["topk", *(pytest.param(x, marks=pytest.mark.slow) for x in ("full", "tail", "sampled"))],
+)
 def test_equals_the_plain_path_in_float32(name):
     compare(make(jnp.float32), 2e-5, **options(name, jnp.float32))
 
@@ -342,7 +345,10 @@ def test_states_and_head_of_different_precision(x64):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), got, want)
 
 
-@pytest.mark.parametrize("support", ["topk_tail", "full", "topk", "sampled"])
+@pytest.mark.parametrize(
+    "support",
+    ["topk_tail", *(pytest.param(x, marks=pytest.mark.slow) for x in ("full", "topk", "sampled"))],
+)
 def test_sharded_head(support):
     """Head over vocabulary, batch over sequences: one device's numbers, and no whole head."""
     mesh = jax.make_mesh((2, 4), ("data", "tensor"), axis_types=(jax.sharding.AxisType.Auto,) * 2)

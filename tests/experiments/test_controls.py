@@ -146,6 +146,7 @@ def test_controls_change_what_the_multiplier_is_given_and_nothing_else(small_mod
     assert step._cache_size() == 1
 
 
+@pytest.mark.slow
 def test_half_of_the_batch_and_the_signal_of_the_other(small_model, small_config):
     batch = random_experience(kept=8)
     even = np.arange(8) // 2 % 2 == 0

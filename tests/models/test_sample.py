@@ -171,7 +171,14 @@ def truncated(chance, top_k, top_p):
     return kept / kept.sum()
 
 
-@pytest.mark.parametrize(("top_k", "top_p"), [(5, 1.0), (8, 0.7), (31, 1.0)])
+@pytest.mark.parametrize(
+    ("top_k", "top_p"),
+    [
+        (8, 0.7),
+        pytest.param(5, 1.0, marks=pytest.mark.slow),
+        pytest.param(31, 1.0, marks=pytest.mark.slow),
+    ],
+)
 def test_top_k_draws_from_the_truncated_distribution(tiny_model, prompts, forward, top_k, top_p):
     tokens, mask = (x[:1] for x in prompts)
     count = 4000
@@ -234,6 +241,7 @@ def test_the_likeliest_and_their_equals_are_kept():
     assert np.isfinite(np.asarray(likeliest(jnp.asarray(logprobs[2:3]), 7))).sum() == 7
 
 
+@pytest.mark.slow
 def test_one_likeliest_token_is_greedy(tiny_model, prompts, key):
     greedy = draw(tiny_model, prompts, key, temperature=0.0)
     one = draw(tiny_model, prompts, key, top_k=1)
@@ -246,6 +254,7 @@ def test_one_likeliest_token_is_greedy(tiny_model, prompts, key):
     assert (draw(tiny_model, prompts, key, top_k=2).tokens != greedy.tokens).any()
 
 
+@pytest.mark.slow
 def test_top_k_of_the_whole_vocabulary_is_none(tiny_model, prompts, key):
     module.begin.clear_cache()
     for top_p in (1.0, 0.8):
@@ -355,7 +364,7 @@ def test_a_step_writes_its_cache_in_place(tiny_model, prompts, key, samples, mon
     assert others == writes
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_one_row_reads_every_kernel_in_halves(build, tiny_config, prompts, key, dtype, forward):
     # The feed-forward's second kernel has an odd number of inputs and stays whole.
     model = build(dataclasses.replace(tiny_config, intermediate_size=23), dtype=jnp.dtype(dtype))

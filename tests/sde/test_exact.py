@@ -254,13 +254,16 @@ def test_sliding_along_the_kink_costs_half_an_order_unless_the_diffusion_is_righ
     "change",
     [
         {"alpha": 2.0},
-        {"alpha": 1.0, "curvatures": (0.5,) * 4},
-        {
-            "alpha": 1.0,
-            "curvatures": (0.5, 1.0, 0.5, 1.0),
-            "tilts": (1.0, -1.0, 1.0, -1.0),
-            "noise": (1.0, 1.0, -1.0, -1.0),
-        },
+        pytest.param({"alpha": 1.0, "curvatures": (0.5,) * 4}, marks=pytest.mark.slow),
+        pytest.param(
+            {
+                "alpha": 1.0,
+                "curvatures": (0.5, 1.0, 0.5, 1.0),
+                "tilts": (1.0, -1.0, 1.0, -1.0),
+                "noise": (1.0, 1.0, -1.0, -1.0),
+            },
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_half_order_has_the_size_that_theory_predicts_whatever_the_parameters(change, equation):

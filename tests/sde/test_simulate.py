@@ -69,6 +69,7 @@ def test_the_standard_error_counts_what_the_regression_costs():
     assert abs(np.mean(np.abs(z) < stats.t.ppf(0.95, 6)) - 0.9) < 0.03
 
 
+@pytest.mark.slow
 def test_richardson_removes_the_bias_that_euler_has():
     how = {"chain": "sgd", "eta": 1 / 4, "paths": 8192, "key": KEY}
     exact = sde.exact_expectation("quadratic", "eq7", "m2", eta=1 / 4)
