@@ -88,6 +88,7 @@ def test_the_pair_of_the_extrapolation_sees_one_path():
     np.testing.assert_array_equal(coarse.evaluate(jnp.asarray(6.0), jnp.asarray(8.0)), total)
 
 
+@pytest.mark.slow
 def test_stratonovich_solvers_get_their_drift(monkeypatch):
     how = {"chain": "pgpo_minibatch", "eta": 1 / 8, "paths": 8192, "key": KEY, "substeps": 4}
     exact = sde.exact_expectation(

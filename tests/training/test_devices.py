@@ -47,6 +47,7 @@ def placed_state(model, config, sizes, *, scale=1.0):
     return state._replace(opt_state=moments, step=state.step + 3)
 
 
+@pytest.mark.slow
 def test_checkpoints_move_between_meshes(small_model, small_config, tmp_path):
     places = [(1, 4, 2), (1, 1, 1), (8, 1, 1), (1, 4, 2)]
     original = placed_state(small_model, small_config, places[0], scale=1.5)

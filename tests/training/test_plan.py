@@ -97,6 +97,7 @@ def test_the_planned_state_is_the_real_one(small_model, small_config, lora):
     assert told <= held < told + 100  # the counters
 
 
+@pytest.mark.slow
 def test_the_compiled_step_tells_its_work_space(small_config):
     config = replaced(
         small_config,
@@ -114,7 +115,7 @@ def test_the_compiled_step_tells_its_work_space(small_config):
     )
 
 
-@pytest.mark.parametrize("sizes", [(1, 1, 1), (1, 4, 2)])
+@pytest.mark.parametrize("sizes", [(1, 4, 2), pytest.param((1, 1, 1), marks=pytest.mark.slow)])
 def test_the_sampler_gathers_as_much_as_is_told(sizes, monkeypatch):
     shape = dataclasses.replace(
         SMALL_QWEN3, hidden_size=128, intermediate_size=512, num_hidden_layers=4
