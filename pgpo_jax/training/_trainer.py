@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import optax
 from jaxtyping import Array, Key
 
@@ -18,6 +19,7 @@ from pgpo_jax.training.config import (
 )
 from pgpo_jax.training.config._checks import check_rows
 from pgpo_jax.training.devices._mesh import process_local_rows, shard_rows
+from pgpo_jax.training.devices._processes import from_first
 from pgpo_jax.training.objectives._base import Objective
 from pgpo_jax.training.rollout._batch import pack, rollout_metrics
 from pgpo_jax.training.rollout._evaluate import Evaluation, evaluate
@@ -25,7 +27,7 @@ from pgpo_jax.training.rollout._held_out import held_out_questions
 from pgpo_jax.training.rollout._policy import LoadedPolicy, Responses
 from pgpo_jax.training.rollout._records import Lesson, Rollout
 from pgpo_jax.training.rollout._stream import Batch, QuestionStream
-from pgpo_jax.training.rollout._texts import rollout_texts
+from pgpo_jax.training.rollout._texts import chosen_responses, rollout_texts, shown_rows
 from pgpo_jax.training.run._callbacks import Callback
 from pgpo_jax.training.run._loop import FitSettings, fit
 from pgpo_jax.training.update._check_optimizer import (
@@ -47,18 +49,20 @@ class StepReport(NamedTuple):
         timings: seconds, tokens per second, and the number of compiled step programs.
         rollout: the graded responses.
         lesson: what the objective kept of them.
-        tokens: numbers per response token, on the devices.
+        chosen: the responses whose texts are kept.
+        tokens: numbers per token of these responses, on the devices.
     """
 
     metrics: dict[str, float]
     timings: dict[str, float]
     rollout: Rollout
     lesson: Lesson
+    chosen: list[int]
     tokens: dict[str, Any]
 
-    def texts(self, count: int) -> list[dict[str, Any]]:
+    def texts(self) -> list[dict[str, Any]]:
         """Some responses with all that is known of them; see docs/training.md."""
-        return rollout_texts(self.rollout, self.lesson, self.tokens, count)
+        return rollout_texts(self.rollout, self.lesson, self.chosen, self.tokens)
 
 
 class Trainer:
@@ -77,6 +81,7 @@ class Trainer:
         evaluation: how it is evaluated on the task's `test` split.
         lora: train low-rank factors instead, if its rank is not 0.
         seed: of questions, responses and factors.
+        texts: which sampled texts are kept.
         micro_batch: rows that go through the model at a time; `None`: all.
         grader_timeout: seconds that the grading of one response may take.
         callbacks: called after steps, evaluations and checkpoints.
@@ -100,6 +105,7 @@ class Trainer:
         evaluation: EvaluationConfig = EvaluationConfig(),
         lora: LoRAConfig = LoRAConfig(),
         seed: int = 0,
+        texts: TextsConfig = TextsConfig(),
         micro_batch: int | None = None,
         grader_timeout: float = 10.0,
         callbacks: Sequence[Callback] = (),
@@ -110,6 +116,7 @@ class Trainer:
         self.task, self.objective = task, objective
         self.optimizer = with_extra_arguments(optimizer)
         self.rollout_settings, self.evaluation_settings = rollout, evaluation
+        self.texts_settings = texts
         self.lora, self.seed, self.micro_batch = lora, seed, micro_batch
         self.grader_timeout, self.callbacks = grader_timeout, tuple(callbacks)
         self._constant_metrics = dict(constant_metrics or {})
@@ -154,7 +161,6 @@ class Trainer:
         keep_checkpoints: int = 2,
         trackers: Sequence[Any] = ("tensorboard",),
         max_skipped: int = 10,
-        texts: TextsConfig = TextsConfig(),
         selection: SelectionConfig = SelectionConfig(),
         config: Mapping[str, Any] | None = None,
         today: Callable[[dict[str, Any]], dict[str, Any]] = lambda values: values,
@@ -171,7 +177,6 @@ class Trainer:
             trackers: where numbers go besides the JSON lines: names, or trackers of your own; see
                 `make_trackers`.
             max_skipped: the run ends after this many non-finite gradients in a row.
-            texts: which sampled texts are kept.
             selection: which checkpoint is the best one, and when the run stops early.
             config: what `config.json` holds; by default a description of the parts. A run is
                 resumed only with an equal one.
@@ -192,7 +197,6 @@ class Trainer:
             trackers=tuple(trackers),
             max_skipped=max_skipped,
             evaluate_every=self.evaluation_settings.every,
-            texts=texts,
             selection=selection,
         )
         described = dict(config or self._described())
@@ -207,7 +211,8 @@ class Trainer:
         lesson = self.objective.prepare(rollout)
         experience, rows = self.packed(rollout, lesson)
         packed = time.perf_counter()
-        state, device_metrics, tokens = self._step(state, shard_rows(experience, self.mesh))
+        chosen, shown = self._shown(rollout, lesson, experience)
+        state, device_metrics, tokens = self._step(state, shard_rows(experience, self.mesh), shown)
         metrics = {
             **rollout_metrics(rows),
             "rollout/dropped_questions": float(batch.dropped),
@@ -230,7 +235,7 @@ class Trainer:
             "compilations/step": float(self._step._cache_size()),  # pyright: ignore[reportFunctionMemberAccess]
         }
         return state, StepReport(
-            metrics, {k: float(v) for k, v in timings.items()}, rollout, lesson, tokens
+            metrics, {k: float(v) for k, v in timings.items()}, rollout, lesson, chosen, tokens
         )
 
     def student(self, state: TrainState) -> Any:
@@ -297,6 +302,19 @@ class Trainer:
             grader=self.task,
             grader_timeout=self.grader_timeout,
         )
+
+    def _shown(
+        self, rollout: Rollout, lesson: Lesson, experience: Any
+    ) -> tuple[list[int], np.ndarray]:
+        """The responses whose texts are kept, and their rows of the batch, as many in each step.
+
+        They are those of the first process, which writes them.
+        """
+        count = self.texts_settings.rows
+        chosen = chosen_responses(lesson, rollout.samples, count)
+        held = len(experience.sequence_mask)
+        own = process_local_rows(held * rollout.total // len(rollout.places), self.mesh)
+        return chosen, from_first(shown_rows(chosen, lesson, own, count))
 
     def _make_step(self) -> Callable[..., Any]:
         settings = {

@@ -84,7 +84,7 @@ def test_what_the_trainer_writes_is_read_back(tmp_path):
     rollout = Rollout(0, 0, 2, 2, policy, [asked], [[1]], responses, grades)
     lesson = Lesson(np.array([True, False]), teacher_texts={0: "hé\ud800\nIt is 5."})
     numbers = {"information": jnp.array([[0.25, math.nan, 9.0]], jnp.float32)}
-    rows = rollout_texts(rollout, lesson, numbers, 1)
+    rows = rollout_texts(rollout, lesson, [0], numbers)
     answers = (Answer(asked, "two", grades[1]),)
     rows += evaluation_texts(Evaluation({"q": 1.0}, 1.0, 0.0, 3.0, 0, answers=answers), 1)
     rewrite(tmp_path, [{"step": 3, **row} for row in rows])

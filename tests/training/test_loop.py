@@ -28,7 +28,6 @@ SETTINGS = {
     "trackers": (),
     "max_skipped": 10,
     "evaluate_every": 1,
-    "texts": TextsConfig(rows=0),
     "selection": SelectionConfig(),
 }
 
@@ -50,6 +49,7 @@ class Scripted:
         self.objective = SimpleNamespace(learning_fraction=TAUGHT)
         self.stream, self.callbacks = SimpleNamespace(dropped=0), tuple(callbacks)
         self.rollout_settings = self.evaluation_settings = None
+        self.texts_settings = TextsConfig(rows=0)
         number = jnp.zeros((), jnp.int32)
         self.initial_state = TrainState(number, None, None, None, number)
 
@@ -59,7 +59,7 @@ class Scripted:
             os.kill(os.getpid(), getattr(signal, self.signals[event]))
         skipped = state.skipped + 1 if event == "n" else 0 * state.skipped
         metrics = {"rollout/accuracy": 0.5, TAUGHT: float(event != "0")}
-        report = StepReport(metrics, {}, None, None, {})
+        report = StepReport(metrics, {}, None, None, [], {})
         return state._replace(step=state.step + 1, skipped=skipped), report
 
     def evaluate(self, state):

@@ -4,7 +4,6 @@ import dataclasses
 import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -25,6 +24,7 @@ from pgpo_jax.training import (
     Trainer,
     load_policy,
 )
+from pgpo_jax.training.rollout._texts import chosen_responses, rollout_texts, shown_rows
 from tests.training.conftest import random_experience, replaced
 
 ROLLOUT = RolloutConfig(questions=2, samples=2, max_prompt=40, max_response=6, row_buckets=1)
@@ -140,20 +140,22 @@ def test_sampled_texts_show_what_was_seen():
     rollout, _ = trainer.graded(trainer.initial_state, batch, responses)
     lesson = trainer.objective.prepare(rollout)
     kept = np.flatnonzero(lesson.kept)
-    tokens = {"information": jnp.arange(len(kept) * 6, dtype=jnp.float32).reshape(-1, 6) / 3}
-    from pgpo_jax.training.rollout._texts import rollout_texts
-
-    first, second = rollout_texts(rollout, lesson, tokens, 4)
+    numbers = np.arange(len(kept) * 6, dtype=np.float32).reshape(-1, 6) / 3
+    chosen = chosen_responses(lesson, 2, 4)
+    rows = shown_rows(chosen, lesson, np.arange(4), 4)
+    first, second = rollout_texts(rollout, lesson, chosen, {"information": numbers[rows]})
     assert json.loads(json.dumps(first)) == first
     assert first["question"]["messages"][-1]["content"] == batch.questions[0].prompt
     assert first["grade"]["feedback"] in ("Count once more.", "")
     assert "Count once more." in second["teacher_prompt"]
     # The second question's first response was not kept: its place among the rows is the next one.
     place = kept.tolist().index(3)
-    wanted = np.asarray(tokens["information"][place][: responses.mask[3].sum()])
+    wanted = numbers[place][: responses.mask[3].sum()]
     np.testing.assert_allclose(second["information"], wanted, rtol=1e-4)
     assert len(second["tokens"]) == len(second["information"])
-    assert rollout_texts(rollout, lesson, tokens, 0) == []
+    assert chosen_responses(lesson, 2, 0) == []
+    # Of a process that holds other rows of the batch.
+    assert shown_rows([3], lesson, np.arange(8, 12), 1).tolist() == [8 + place]
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

@@ -178,6 +178,7 @@ class TrainConfig:
             "evaluation": self.evaluation,
             "lora": self.lora,
             "seed": self.seed,
+            "texts": self.texts,
             "micro_batch": self.optimizer.micro_batch,
             "grader_timeout": self.grader.timeout,
             "constant_metrics": {"pgpo/alpha": float(np.float32(self.alpha))},
@@ -191,7 +192,6 @@ class TrainConfig:
             "keep_checkpoints": self.keep_checkpoints,
             "trackers": self.trackers,
             "max_skipped": self.optimizer.max_skipped,
-            "texts": self.texts,
             "selection": self.selection,
         }
 

@@ -132,6 +132,13 @@ def any_process(flag: bool) -> bool:
     return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
 
 
+def from_first(array: np.ndarray) -> np.ndarray:
+    """The array of the first process, in all of them; all must ask."""
+    if jax.process_count() == 1:
+        return array
+    return np.asarray(multihost_utils.broadcast_one_to_all(array))
+
+
 @contextmanager
 def on_first(manager: AbstractContextManager[T]) -> Iterator[T | None]:
     """Enters a context in the first process only; if that fails there, it fails in all.

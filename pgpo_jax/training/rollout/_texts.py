@@ -1,41 +1,69 @@
 """Rows of sampled texts, as `texts.jsonl` holds them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from pgpo_jax.tasks import Grade, Question
-from pgpo_jax.training.devices._mesh import fetch_rows
 from pgpo_jax.training.rollout._evaluate import Evaluation
 from pgpo_jax.training.rollout._records import Lesson, Rollout
 
 _DIGITS = 5
 
 
+def chosen_responses(lesson: Lesson, samples: int, count: int) -> list[int]:
+    """The responses of a step whose texts are kept, each to another question.
+
+    Of each question the first response that trains is taken, or else its first response; the
+    questions are the first ones of this process.
+
+    Args:
+        lesson: what was kept of the responses.
+        samples: responses to each question.
+        count: responses that are wanted; fewer if there are fewer questions.
+    """
+    groups = lesson.kept.reshape(-1, samples)[:count]
+    return [i * samples + int(np.argmax(group)) for i, group in enumerate(groups)]
+
+
+def shown_rows(
+    chosen: Sequence[int], lesson: Lesson, own: Int[np.ndarray, " own"], count: int
+) -> Int[np.ndarray, " count"]:
+    """The rows of the batch that hold some responses; 0 stands for those that it does not hold.
+
+    Args:
+        chosen: responses.
+        lesson: what was kept of them: the first rows of this process, in their order.
+        own: the rows of the batch that this process holds.
+        count: of the result, at least as many as are chosen.
+    """
+    places = np.cumsum(lesson.kept) - 1
+    rows = np.zeros(count, np.int32)
+    for i, response in enumerate(chosen):
+        if lesson.kept[response]:
+            rows[i] = own[places[response]]
+    return rows
+
+
 def rollout_texts(
-    rollout: Rollout, lesson: Lesson, tokens: Mapping[str, Any], count: int
+    rollout: Rollout, lesson: Lesson, chosen: Sequence[int], tokens: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """Some responses of a step with all that is known of them.
-
-    The first response that trains is taken of each question, or else its first response; the
-    questions are the first ones of this process.
 
     Args:
         rollout: the graded responses of a process's own questions.
         lesson: what was kept of them.
-        tokens: numbers per response token, [R, T] each, in the order of the kept responses.
-        count: responses that are wanted.
+        chosen: the responses; see `chosen_responses`.
+        tokens: numbers per response token of these responses, in their order.
 
     Returns:
         One row per response: `question`, `response`, `grade`, `teacher_prompt` (the last user
         message that the teacher was shown, or `None`), `tokens` (the text of each token) and the
         numbers per token by name; these are missing for a response that does not train.
     """
-    chosen = _chosen(lesson.kept, rollout.samples, count)
-    places = {row: place for place, row in enumerate(np.flatnonzero(lesson.kept).tolist())}
-    numbers = {name: fetch_rows(values) for name, values in tokens.items()} if chosen else {}
+    numbers = {name: np.asarray(values) for name, values in tokens.items()}
     return [
         {
             "split": "train",
@@ -43,9 +71,9 @@ def rollout_texts(
             "response": rollout.responses.texts[row],
             "grade": _grade_row(rollout.grades[row]),
             "teacher_prompt": lesson.teacher_texts.get(row),
-            **_token_row(rollout, row, places.get(row), numbers),
+            **_token_row(rollout, row, place if lesson.kept[row] else None, numbers),
         }
-        for row in chosen
+        for place, row in enumerate(chosen)
     ]
 
 
@@ -73,17 +101,15 @@ def question_row(question: Question) -> dict[str, Any]:
     }
 
 
-def _chosen(kept: np.ndarray, samples: int, count: int) -> list[int]:
-    groups = kept.reshape(-1, samples)[:count]
-    return [i * samples + int(np.argmax(group)) for i, group in enumerate(groups)]
-
-
 def _grade_row(grade: Grade) -> dict[str, Any]:
     return {"score": grade.score, "prediction": grade.prediction, "feedback": grade.feedback}
 
 
 def _token_row(
-    rollout: Rollout, row: int, place: int | None, numbers: Mapping[str, Float[np.ndarray, "R T"]]
+    rollout: Rollout,
+    row: int,
+    place: int | None,
+    numbers: Mapping[str, Float[np.ndarray, "shown T"]],
 ) -> dict[str, Any]:
     responses = rollout.responses
     ids = responses.tokens[row][responses.mask[row]].tolist()

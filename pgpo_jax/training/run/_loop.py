@@ -39,7 +39,6 @@ class FitSettings:
     trackers: tuple[Any, ...]
     max_skipped: int
     evaluate_every: int
-    texts: TextsConfig
     selection: SelectionConfig
 
     def __post_init__(self) -> None:
@@ -63,6 +62,7 @@ class StepSource(Protocol):
     stream: QuestionStream
     rollout_settings: RolloutConfig
     evaluation_settings: EvaluationConfig
+    texts_settings: TextsConfig
 
     def step(self, state: TrainState) -> tuple[TrainState, Any]: ...
 
@@ -237,9 +237,9 @@ class RunInProgress:
             return
         self._tracker.log(number, report.metrics)
         self._tracker.log_timing(number, report.timings)
-        texts = self.settings.texts
+        texts = self.trainer.texts_settings
         if texts.rows and number % texts.every == 0:
-            self._tracker.log_texts(number, report.texts(texts.rows))
+            self._tracker.log_texts(number, report.texts())
 
     def _evaluate(self) -> None:
         step = int(self.state.step)
@@ -257,9 +257,8 @@ class RunInProgress:
         if self._tracker is not None:
             self._tracker.log(step, metrics)
             self._tracker.log_evaluation(step, result.scores)
-            if self.settings.texts.evaluation:
-                rows = evaluation_texts(result, self.settings.texts.evaluation)
-                self._tracker.log_texts(step, rows)
+            if kept := self.trainer.texts_settings.evaluation:
+                self._tracker.log_texts(step, evaluation_texts(result, kept))
         self.history.append({"step": step, **metrics})
         for callback in self.callbacks:
             callback.on_evaluation(self, step, metrics, result.scores)

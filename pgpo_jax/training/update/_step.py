@@ -4,7 +4,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from pgpo_jax import ScaleByInformationState
 from pgpo_jax.training.config import LoRAConfig
@@ -19,7 +19,7 @@ from pgpo_jax.training.update._state import (
 )
 
 Metrics = dict[str, Float[Array, ""]]
-Tokens = dict[str, Float[Array, "R T"]]
+Tokens = dict[str, Float[Array, "shown T"]]
 
 
 def make_train_step(
@@ -32,7 +32,7 @@ def make_train_step(
     lora: LoRAConfig = LoRAConfig(),
     micro_batch: int | None = None,
     layout: TrainState | None = None,
-) -> Callable[[TrainState, Experience], tuple[TrainState, Metrics, Tokens]]:
+) -> Callable[..., tuple[TrainState, Metrics, Tokens]]:
     """Builds the jitted step: the forward passes, the loss and the signal, and the update.
 
     The step is compiled once per shape of its `Experience`. Its state is donated. A gradient that
@@ -51,11 +51,14 @@ def make_train_step(
         layout: the sharding of every array of the state, if it lives on a mesh.
 
     Returns:
-        `step(state, experience) -> (state, metrics, tokens)`: metrics are float32 scalars, tokens
-        are the numbers per response token of `Objective.tokens`.
+        `step(state, experience, shown=None) -> (state, metrics, tokens)`: metrics are float32
+        scalars, tokens are the numbers per response token of `Objective.tokens`, of the rows that
+        `shown` (int32) names.
     """
 
-    def train_step(state: TrainState, batch: Experience) -> tuple[TrainState, Metrics, Tokens]:
+    def train_step(
+        state: TrainState, batch: Experience, shown: Int[Array, " shown"] | None = None
+    ) -> tuple[TrainState, Metrics, Tokens]:
         denominators = objective.denominators(batch, sequences)
 
         def loss_of(params: Any, rows: Experience) -> Any:
@@ -102,7 +105,10 @@ def make_train_step(
         }
         metrics |= _multiplier_metrics(measured, opt_state, new_state.opt_state, state.opt_state)
         scalars = {name: jnp.float32(value) for name, value in metrics.items()}
-        return new_state, scalars, objective.tokens(out)
+        # Only a few rows leave the device. Whole arrays as outputs would also change how XLA sums
+        # the means of the same numbers, and so their last digits.
+        tokens = {} if shown is None else objective.tokens(out)
+        return new_state, scalars, {name: x[shown] for name, x in tokens.items()}
 
     # Without a fixed layout XLA may choose another one for the output, and the second call would
     # compile anew.
