@@ -6,6 +6,7 @@ gradient with respect to that chunk's logits is taken at once, while they exist.
 done twice and no array over tokens and vocabulary outlives its chunk.
 """
 
+import functools as ft
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
-from pgpo_jax._precision import at_least_float32, wider
+from pgpo_jax._precision import at_least_float32, product_precision, wider
 from pgpo_jax.distillation._chunks import ChunkLayout
 
 Statistics = dict[str, Array]
@@ -23,12 +24,16 @@ Statistics = dict[str, Array]
 def head_logits(
     hidden: Float[Array, "*batch D"], head: Float[Array, "D V"]
 ) -> Float[Array, "*batch V"]:
-    """Logits accumulated in at least float32 whatever the inputs' dtype."""
+    """Logits accumulated in at least float32 whatever the inputs' dtype.
+
+    Inputs of which one is float32 are multiplied in float32 on every platform.
+    """
     dtype = wider(hidden.dtype, head.dtype)
     return jnp.einsum(
         "...d,dv->...v",
         hidden.astype(dtype),
         head.astype(dtype),
+        precision=product_precision(dtype),
         preferred_element_type=at_least_float32(dtype),
     )
 
@@ -43,11 +48,11 @@ def _head_gradients(
     wide = at_least_float32(dtype)
     # The products run in the dtype of the forward one: half-precision units stay in use.
     g = logit_gradient.astype(dtype)
-    to_hidden = jnp.einsum(
-        "...v,dv->...d", g, head.astype(dtype), preferred_element_type=wide
-    ).astype(hidden.dtype)
-    to_head = jnp.einsum("rld,rlv->dv", hidden.astype(dtype), g, preferred_element_type=wide)
-    return to_hidden, to_head
+    product = ft.partial(
+        jnp.einsum, precision=product_precision(dtype), preferred_element_type=wide
+    )
+    to_hidden = product("...v,dv->...d", g, head.astype(dtype)).astype(hidden.dtype)
+    return to_hidden, product("rld,rlv->dv", hidden.astype(dtype), g)
 
 
 def chunked_loss(

@@ -11,7 +11,7 @@ from jax.core import Tracer
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from pgpo_jax.models._sharding import constrain
+from pgpo_jax.models._sharding import constrain, target_platform
 
 # Keys are kept transposed: both products of attention then read their cache along rows.
 _KEYS = ("batch", "kv_heads", "head_dim", "length")
@@ -141,15 +141,16 @@ def _given_up(old: Array, new: Array) -> Array:
     return new
 
 
-def cache_dtype(dtype: Any) -> Any:
+def cache_dtype(dtype: Any, mesh: Mesh | None) -> Any:
     """The dtype in which keys and values are kept.
 
     XLA for CPU multiplies in float32 only and would widen a 16-bit cache at every step.
 
     Args:
         dtype: in which the model computes.
+        mesh: of the model, or None.
 
     Returns:
         The same, or float32 on a CPU.
     """
-    return jnp.float32 if jax.default_backend() == "cpu" else dtype
+    return jnp.float32 if target_platform(mesh) == "cpu" else dtype

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from pgpo_jax._precision import product_precision
 from pgpo_jax.models._cache import Cache, NewToken, Prompt, cache_dtype
 from pgpo_jax.models._layers import (
     LayerWeights,
@@ -39,11 +40,12 @@ def prefill(
     """
     allowed = attention_mask(mask)
     rope = rotary(positions(mask), model.config)
+    kept = cache_dtype(model.dtype, model.mesh)
 
     def layer(x: Array, weights: LayerWeights) -> tuple[Array, tuple[Array, Array]]:
         x, (k, v) = model.block(x, weights, rope, allowed)
         k, v = k.transpose(0, 2, 3, 1), v.transpose(0, 2, 1, 3)
-        return x, (k.astype(cache_dtype(k.dtype)), v.astype(cache_dtype(v.dtype)))
+        return x, (k.astype(kept), v.astype(kept))
 
     x, (keys, values) = jax.lax.scan(layer, model.embed(tokens), model.layers.weights())
     last = jnp.max(jnp.where(mask, jnp.arange(mask.shape[1], dtype=jnp.int32), 0), axis=1)
@@ -145,4 +147,10 @@ def _attend(
 
 
 def _product(spec: str, left: Array, right: Array) -> Array:
-    return jnp.einsum(spec, left, right, preferred_element_type=jnp.float32)
+    return jnp.einsum(
+        spec,
+        left,
+        right,
+        precision=product_precision(right.dtype),
+        preferred_element_type=jnp.float32,
+    )

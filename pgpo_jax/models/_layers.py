@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from pgpo_jax._precision import product_precision
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.models._config import Qwen3Config
 
@@ -144,13 +146,23 @@ def attend(
 ) -> Float[Array, "B T N H"]:
     """softmax(q k^T / sqrt(H)) v with grouped queries, over the allowed keys.
 
+    The softmax and all sums are float32. The two products, unless `implementation` is "cudnn":
+
+    | inputs | CPU | NVIDIA GPU | TPU |
+    |---|---|---|---|
+    | float32 | float32 | float32 | float32 |
+    | 16-bit | float32 | JAX's default (may be TF32) | JAX's default (bfloat16) |
+
+    The default leaves bfloat16 queries, keys and values as they are, and rounds what a softmax or
+    a gradient makes of them: the weights of the values, and cotangents.
+
     Args:
         q: queries.
         k: keys; each serves N/K queries.
         v: values.
         allowed: True where the query may see the key.
-        implementation: "xla" works in float32 whatever the inputs; "chunked" is the same, some
-            queries at a time; "cudnn" keeps 16-bit inputs.
+        implementation: "xla"; "chunked", the same some queries at a time; or "cudnn", whose
+            products take 16-bit inputs as they are.
 
     Returns:
         One value per query head, in the dtype of `q`.
@@ -163,9 +175,13 @@ def attend(
     # Mixed products are not an option: the gradient of jax.nn's 16-bit path promotes
     # implicitly, which strict dtype promotion forbids.
     q, k, v = (x.astype(jnp.float32) for x in (q, k, v))
-    if implementation == "chunked":
-        return attend_in_chunks(q, k, v, allowed).astype(dtype)
-    return jax.nn.dot_product_attention(q, k, v, mask=allowed, implementation="xla").astype(dtype)
+    # jax.nn's function takes no precision of its own. Its gradient inherits this one.
+    exact = product_precision(dtype) is not None
+    with jax.default_matmul_precision("highest") if exact else contextlib.nullcontext():
+        if implementation == "chunked":
+            return attend_in_chunks(q, k, v, allowed).astype(dtype)
+        heads = jax.nn.dot_product_attention(q, k, v, mask=allowed, implementation="xla")
+    return heads.astype(dtype)
 
 
 def to_even_lengths(

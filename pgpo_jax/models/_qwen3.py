@@ -12,6 +12,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from pgpo_jax._precision import product_precision
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.models._config import Qwen3Config
 from pgpo_jax.models._layers import (
@@ -75,12 +76,15 @@ class Qwen3(nnx.Module):
         config: the shape.
         rngs: source of the random weights (`nnx.Rngs(0)`).
         dtype: dtype of activations and products; norms, rotary angles and softmax are float32.
+            The products of attention and logits are float32 on every platform if this is. All
+            others have JAX's default precision, which is bfloat16 on a TPU and may be TF32 on an
+            NVIDIA GPU, also for float32: `jax.default_matmul_precision("highest")` changes that.
         param_dtype: dtype of the stored weights, cast to `dtype` as each layer is used.
         remat: recompute each layer in the backward pass: False, True (nothing saved), or the name
             of a policy in `jax.checkpoint_policies`.
-        attention: "xla", in float32 on any machine; "chunked", the same with the scores of 256
-            queries in memory at a time; or "cudnn": flash attention on NVIDIA GPUs, which needs a
-            16-bit `dtype`.
+        attention: "xla", on any machine; "chunked", the same with the scores of 256 queries in
+            memory at a time; or "cudnn": flash attention on NVIDIA GPUs, which needs a 16-bit
+            `dtype`. In all three the softmax is float32.
         mesh: activations are pinned to it by `SHARDING_RULES`; None for one device.
 
     Raises:
@@ -285,7 +289,10 @@ class Qwen3(nnx.Module):
             Logits; row t predicts token t + 1.
         """
         logits = jnp.matmul(
-            self.hidden_states(tokens, mask), self.head(), preferred_element_type=jnp.float32
+            self.hidden_states(tokens, mask),
+            self.head(),
+            precision=product_precision(self.dtype),
+            preferred_element_type=jnp.float32,
         )
         return constrain(logits, ("batch", "length", "vocab"), self.mesh)
 

@@ -133,6 +133,21 @@ def check_mesh(config: Qwen3Config, mesh: Mesh | AbstractMesh) -> None:
                 )
 
 
+def target_platform(mesh: Mesh | None) -> str:
+    """The platform that a program is compiled for, which need not be this machine's.
+
+    Args:
+        mesh: whose devices run the program, or None for JAX's default device.
+
+    Returns:
+        "cpu", "gpu" or "tpu", as devices call themselves.
+    """
+    if mesh is not None:
+        return mesh.devices.flat[0].platform
+    chosen = jax.config.jax_default_device
+    return jax.default_backend() if chosen is None else getattr(chosen, "platform", chosen)
+
+
 def axis_parts(name: str | None, mesh: Mesh | None) -> int:
     """Into how many parts the mesh cuts a logical axis; 1 without a mesh.
 

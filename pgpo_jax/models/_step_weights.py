@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from pgpo_jax._precision import product_precision
 from pgpo_jax.models._layers import LayerWeights, Rotary, rotary
 from pgpo_jax.models._qwen3 import Qwen3
+from pgpo_jax.models._sharding import target_platform
 
 
 @jax.tree_util.register_dataclass
@@ -47,7 +49,12 @@ class StepWeights(NamedTuple):
         """The product with the head, in float32."""
         if isinstance(self.head, HalvedKernel):
             return self.head.product(hidden)
-        return jnp.matmul(hidden, self.head, preferred_element_type=jnp.float32)
+        return jnp.matmul(
+            hidden,
+            self.head,
+            precision=product_precision(self.head.dtype),
+            preferred_element_type=jnp.float32,
+        )
 
 
 def step_weights(model: Qwen3, rows: int, length: int) -> StepWeights:
@@ -65,7 +72,7 @@ def step_weights(model: Qwen3, rows: int, length: int) -> StepWeights:
     rope = rotary(jnp.arange(length, dtype=jnp.int32)[None], model.config)
     weights = StepWeights(layers, model.head(), rope)
     one_device = model.mesh is None or model.mesh.size == 1
-    if rows > 1 or not one_device or jax.default_backend() != "cpu":
+    if rows > 1 or not one_device or target_platform(model.mesh) != "cpu":
         return weights
     halved = tuple(LayerWeights(*map(_halved, layer)) for layer in layers)
     return StepWeights(halved, _halved(weights.head), rope)

@@ -29,8 +29,9 @@ PRESETS: dict[str, TrainConfig] = {
             smallest_bucket=96,
             row_buckets=2,
         ),
-        # At the paper's .05 this small teacher loses its use of solutions within 40 steps.
-        teacher=TeacherConfig(rate=0.01),
+        # At the paper's .05 this small teacher loses its use of solutions within 40 steps. The
+        # longest prompt it is shown has some 75 tokens, which feedback may double.
+        teacher=TeacherConfig(rate=0.01, max_prompt=192),
         loss=LossConfig(support="full", chunk=2048),
         optimizer=OptimizerConfig(learning_rate=1.5e-4, warmup_steps=5),
         evaluation=EvaluationConfig(every=10, questions=64, samples=4, temperature=1.0, top_p=1.0),

@@ -11,7 +11,7 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.models import Qwen3, Qwen3Config, abstract_params, partition_spec
-from pgpo_jax.models._sharding import check_mesh
+from pgpo_jax.models._sharding import check_mesh, target_platform
 from pgpo_jax.tasks import held_out_spec
 from pgpo_jax.training.config import MeshConfig, RolloutConfig
 from pgpo_jax.training.config._train_config import TrainConfig
@@ -195,6 +195,10 @@ def abstract_step(
     Returns:
         The step, the state and the batch: `step.lower(state, batch)`.
     """
+    attention = config.attention
+    if attention == "cudnn" and target_platform(mesh) != "gpu":
+        # Other compilers do not know flash attention; this needs a little more than it.
+        attention = "chunked"
     model = nnx.eval_shape(
         lambda: Qwen3(
             shape,
@@ -202,8 +206,7 @@ def abstract_step(
             dtype=jnp.dtype(config.dtype),
             param_dtype=jnp.dtype(config.param_dtype),
             remat=config.remat and config.remat_policy,
-            # Flash attention compiles on NVIDIA GPUs only; this needs a little more than it.
-            attention="chunked" if config.attention == "cudnn" else config.attention,
+            attention=attention,
             mesh=mesh,
         )
     )
@@ -228,7 +231,7 @@ def step_workspace(config: TrainConfig, shape: Qwen3Config, mesh: Mesh | None) -
     step, *arguments = abstract_step(config, shape, mesh)
     # A CPU has no bfloat16 products: XLA would widen all layers' weights ahead of the loop over
     # them, which no accelerator does.
-    options = {"xla_disable_hlo_passes": _HOISTING} if jax.default_backend() == "cpu" else None
+    options = {"xla_disable_hlo_passes": _HOISTING} if target_platform(mesh) == "cpu" else None
     analysis = step.lower(*arguments).compile(compiler_options=options).memory_analysis()
     fresh = analysis.output_size_in_bytes - analysis.alias_size_in_bytes
     return analysis.temp_size_in_bytes + max(fresh, 0)
