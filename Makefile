@@ -3,10 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The compilers for TPU and NVIDIA GPU, apart: 1.2 GB, and no device is needed.
+AOT := .aot
+AOT_STAMP := $(AOT)/.installed
 # Arguments for pgpo and pytest: `make demo ARGS="--steps 20"`, `make test ARGS=tests/core`.
 ARGS ?=
 
-.PHONY: help install demo test test-slow lint types format clean
+.PHONY: help install demo test test-slow lint types format aot clean
 
 help:
 	@echo "make demo      train SDPO and PGPO from the shipped model and write a report"
@@ -14,7 +17,8 @@ help:
 	@echo "make test-slow run the others, compiled as in real use; .ci/run runs both"
 	@echo "make lint      ruff; make types: pyright; make format: ruff rewrites the files"
 	@echo "make install   what the others do first: create $(VENV) and install into it"
-	@echo "make clean     remove $(VENV)"
+	@echo "make aot       compile for TPU and NVIDIA GPU, without either, and check the programs"
+	@echo "make clean     remove $(VENV) and $(AOT)"
 
 # The stamp is written last: an interrupted installation is begun again.
 $(STAMP): pyproject.toml
@@ -47,5 +51,14 @@ format: $(STAMP)
 types: $(STAMP)
 	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
 
+$(AOT_STAMP): benchmarks/aot-requirements.txt
+	@echo "installing the compilers into $(AOT) (once; a few minutes)"
+	@test -x $(AOT)/bin/python || $(PYTHON) -m venv $(AOT) || { rm -rf $(AOT); exit 1; }
+	@$(AOT)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --no-warn-script-location --requirement $<
+	@touch $@
+
+aot: $(AOT_STAMP)
+	@$(AOT)/bin/python -m benchmarks.aot $(ARGS)
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(AOT)

@@ -94,6 +94,10 @@ def sdpo_head_loss(
     gradient with respect to `student_hidden` and `student_head` is exact; there is none to the
     teacher, the reference, or through any output but `loss`. First derivatives, reverse mode only.
 
+    On a mesh the top-k supports expect the vocabulary over axes called `tensor`, `model` or `tp`
+    and the tokens over all others; each shard of the vocabulary then sends its k candidates only.
+    Other layouts give the same numbers and move more between devices.
+
     Args:
         student_hidden: final hidden states at the positions that predict `tokens`.
         teacher_hidden: the same of the teacher, on its own prompt. With `trust_region_rate` these

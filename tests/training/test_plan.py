@@ -278,3 +278,43 @@ def test_memory_sizes(text):
     assert parse_bytes("0.5GiB") == 2**29
     with pytest.raises(ValueError, match="a memory size must be like 80GB or 16GiB, got"):
         parse_bytes(text)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+def test_the_compilers_options_are_those_of_the_meshs_devices(small_config, monkeypatch, platform):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(_plan, "target_platform", lambda mesh: platform)
+    asked = []
+    figures = types.SimpleNamespace(
+        output_size_in_bytes=5, alias_size_in_bytes=3, temp_size_in_bytes=7
+    )
+
+    class Program:
+        def compile(self, compiler_options):
+            asked.append(compiler_options)
+            return types.SimpleNamespace(memory_analysis=lambda: figures)
+
+    step = types.SimpleNamespace(lower=lambda *_: Program())
+    monkeypatch.setattr(_plan, "abstract_step", lambda *_: (step, None, None))
+    assert _plan.step_workspace(small_config, SMALL_QWEN3, None) == 9
+    assert [options is None for options in asked] == [platform != "cpu"]
+
+
+@pytest.mark.parametrize(("platform", "used"), [("gpu", "cudnn"), ("tpu", "chunked")])
+def test_flash_attention_is_planned_for_gpus(small_config, monkeypatch, platform, used):
+    monkeypatch.setattr(_plan, "target_platform", lambda mesh: platform)
+    asked = []
+    real = _plan.Qwen3
+    monkeypatch.setattr(
+        _plan, "Qwen3", lambda *a, **kw: asked.append(kw["attention"]) or real(*a, **kw)
+    )
+    config = replaced(small_config, dtype="bfloat16", attention="cudnn")
+    _plan.abstract_step(config, SMALL_QWEN3, None)
+    assert asked == [used]
+
+
+def test_the_largest_step_of_the_tiny_preset_is_small():
+    batch = _plan.abstract_experience(PRESETS["tiny"], None)
+    assert batch.teacher_prompt.shape[1] == 192
+    # What it is for: the shipped model's longest teacher prompt, in either case one rung of 96.
+    assert PRESETS["tiny"].rollout.smallest_bucket * 2 == 192
