@@ -10,6 +10,7 @@ change of ours can break. Nothing is run. Targets are `tpu:TOPOLOGY` and `cuda:h
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import re
 import sys
@@ -49,7 +50,7 @@ def devices_of(target: str) -> list[Any]:
     if kind == "tpu":
         found = topologies.get_topology_desc(platform="tpu", topology_name=name)
     elif target == "cuda:h200:8":
-        import jax_plugins.xla_cuda12  # noqa: F401  # registers the compiler
+        importlib.import_module("jax_plugins.xla_cuda12")  # registers the compiler
 
         config = Path(__file__).with_name("h200.txtpb").read_text()
         found = topologies.get_topology_desc(

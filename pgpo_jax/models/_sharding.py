@@ -144,7 +144,8 @@ def target_platform(mesh: Mesh | None) -> str:
     """
     if mesh is not None:
         return mesh.devices.flat[0].platform
-    chosen = jax.config.jax_default_device
+    # jax makes its options known at run time only.
+    chosen = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
     return jax.default_backend() if chosen is None else getattr(chosen, "platform", chosen)
 
 
