@@ -46,7 +46,7 @@ _SHAPE = re.compile(r"\w+\[([\d,]+)\]")
 
 def devices_of(target: str) -> list[Any]:
     """Eight devices that can be compiled for, of `tpu:TOPOLOGY` or `cuda:h200:8`."""
-    kind, name = target.split(":", 1)
+    kind, _, name = target.partition(":")
     if kind == "tpu":
         found = topologies.get_topology_desc(platform="tpu", topology_name=name)
     elif target == "cuda:h200:8":
