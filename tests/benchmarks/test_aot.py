@@ -7,8 +7,6 @@ from benchmarks import aot
 from pgpo_jax.distillation import _divergence
 from pgpo_jax.models import make_mesh
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(scope="module")
 def mesh():
