@@ -1,5 +1,6 @@
 """Whole runs of the shipped model: determinism, resuming, interruption, failing disks."""
 
+import gc
 import json
 import os
 import resource
@@ -202,6 +203,8 @@ def test_a_full_disk_leaves_the_older_checkpoint_whole(unbroken, tmp_path, monke
         (lambda data: data[: len(data) // 2], "cannot be read "),
     ],
 )
+# Orbax leaves its other reads behind when one fails; it is chance when they are collected.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_damaged_checkpoint_is_named_and_the_older_one_offered(unbroken, tmp_path, damage, told):
     """One bit of one weight, and a file that is cut; it is never passed over unasked."""
     folder = tmp_path / "run"
@@ -212,6 +215,7 @@ def test_a_damaged_checkpoint_is_named_and_the_older_one_offered(unbroken, tmp_p
     longer = replaced(SMALL, steps=5)
     with pytest.raises(ValueError, match=rf"checkpoint 4 in .* {told}.*goes on from step 2$"):
         train(longer, folder, resume=True)
+    gc.collect()
     shutil.rmtree(newest)
     train(SMALL, folder, resume=True)
     assert contents(folder) == contents(unbroken[0])

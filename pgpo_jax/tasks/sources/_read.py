@@ -80,8 +80,15 @@ def held_out_source(spec: str) -> str | None:
 
 
 def read_held_out(spec: str, columns: ColumnsConfig) -> list[Question]:
-    """The questions of `held_out_source`; none if there is no such source or split."""
-    source = held_out_source(spec)
+    """The questions of `held_out_source`; none if there is no such source or split.
+
+    Raises:
+        FileNotFoundError: naming `spec`, if it is a file that is absent and has none beside it.
+    """
+    source, path = held_out_source(spec), Path(spec)
+    beside = source is not None and _exists(Path(source), Path.exists)
+    if path.suffix.lower() in READERS and not beside and not _exists(path, Path.exists):
+        raise PGPOFileNotFoundError(f"no question file at {path}")
     if source is None:
         return []
     try:
