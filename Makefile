@@ -9,12 +9,13 @@ AOT_STAMP := $(AOT)/.installed
 # Arguments for pgpo and pytest: `make demo ARGS="--steps 20"`, `make test ARGS=tests/core`.
 ARGS ?=
 
-.PHONY: help install demo test test-slow lint types format aot clean
+.PHONY: help install demo test test-slow test-oldest lint types format aot clean
 
 help:
 	@echo "make demo      train SDPO and PGPO from the shipped model and write a report"
 	@echo "make test      run the fast tests on two processes"
 	@echo "make test-slow run the others, compiled as in real use; .ci/run runs both"
+	@echo "make test-oldest  the core's tests with jax 0.8, in an environment of their own"
 	@echo "make lint      ruff; make types: pyright; make format: ruff rewrites the files"
 	@echo "make install   what the others do first: create $(VENV) and install into it"
 	@echo "make aot       compile for TPU and NVIDIA GPU, without either, and check the programs"
@@ -40,6 +41,11 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow $(ARGS)
 
+# The core alone, with the oldest jax that it takes; in an environment of its own.
+test-oldest:
+	@test -x .venv-oldest/bin/pytest || { $(PYTHON) -m venv .venv-oldest && .venv-oldest/bin/python -m pip install --quiet --quiet --disable-pip-version-check "jax==0.8.0" "jaxlib==0.8.0" "optax==0.2.8" jaxtyping beartype hypothesis pytest; }
+	@.venv-oldest/bin/python -m pytest -q -p no:cacheprovider tests/core --ignore tests/core/test_docs.py --ignore tests/core/test_extras.py $(ARGS)
+
 lint: $(STAMP)
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
@@ -61,4 +67,4 @@ aot: $(AOT_STAMP)
 	@$(AOT)/bin/python -m benchmarks.aot $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(AOT)
+	rm -rf $(VENV) $(AOT) .venv-oldest
