@@ -91,7 +91,7 @@ def record_run(config: RunConfig, seed: int) -> Recorded:
 
 
 def _experience(trainer: Trainer, state: TrainState) -> Experience:
-    rollout, _ = trainer.graded(state, *trainer.respond(state))
+    rollout = trainer.graded(state, *trainer.respond(state))
     return trainer.packed(rollout, trainer.objective.prepare(rollout))[0]
 
 

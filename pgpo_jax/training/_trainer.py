@@ -207,7 +207,7 @@ class Trainer:
         start = time.perf_counter()
         batch, responses = self.respond(state)
         sampled = time.perf_counter()
-        rollout, failures = self.graded(state, batch, responses)
+        rollout = self.graded(state, batch, responses)
         lesson = self.objective.prepare(rollout)
         experience, rows = self.packed(rollout, lesson)
         packed = time.perf_counter()
@@ -216,7 +216,6 @@ class Trainer:
         metrics = {
             **rollout_metrics(rows),
             "rollout/dropped_questions": float(batch.dropped),
-            "rollout/grader_failures": float(failures),
             **self.objective.row_metrics(rows, rollout.samples),
             **self._constant_metrics,
             **{name: float(value) for name, value in jax.device_get(device_metrics).items()},
@@ -262,12 +261,12 @@ class Trainer:
         )
         return batch, responses
 
-    def graded(self, state: TrainState, batch: Batch, responses: Responses) -> tuple[Rollout, int]:
-        """The graded responses of the step after `state`, and on how many the grader failed."""
+    def graded(self, state: TrainState, batch: Batch, responses: Responses) -> Rollout:
+        """The graded responses of the step after `state`."""
         samples = self.rollout_settings.samples
         asked = [question for question in batch.questions for _ in range(samples)]
-        grades, failures = grade_all(self.task, asked, responses.texts, timeout=self.grader_timeout)
-        rollout = Rollout(
+        grades, _ = grade_all(self.task, asked, responses.texts, timeout=self.grader_timeout)
+        return Rollout(
             step=int(state.step),
             seed=self.seed,
             samples=samples,
@@ -278,7 +277,6 @@ class Trainer:
             responses=responses,
             grades=grades,
         )
-        return rollout, failures
 
     def packed(self, rollout: Rollout, lesson: Lesson) -> tuple[Any, dict[str, Any]]:
         """The arrays of a step, and numbers per response; see `pack`."""

@@ -24,6 +24,7 @@ from pgpo_jax.training import (
     Trainer,
     load_policy,
 )
+from pgpo_jax.training.rollout._batch import rollout_metrics
 from pgpo_jax.training.rollout._texts import chosen_responses, rollout_texts, shown_rows
 from tests.training.conftest import random_experience, replaced
 
@@ -112,8 +113,9 @@ def test_rewards_that_fail_are_counted_and_the_run_goes_on(caplog):
 
     trainer = make(Sums(reward))
     batch, responses = answered(trainer, ["1", "bad", "odd", "2"])
-    rollout, failures = trainer.graded(trainer.initial_state, batch, responses)
-    assert failures == 2
+    rollout = trainer.graded(trainer.initial_state, batch, responses)
+    rows = trainer.packed(rollout, trainer.objective.prepare(rollout))[1]
+    assert rollout_metrics(rows)["rollout/grader_failures"] == 2
     assert rollout.scores.tolist() == [1.0, 0.0, 0.0, 1.0]
     assert "no such thing" in caplog.text
     # Where nothing can be graded the reward is broken, and the run ends with its message.
@@ -125,7 +127,7 @@ def test_rewards_that_fail_are_counted_and_the_run_goes_on(caplog):
 def test_the_teacher_is_shown_the_feedback_of_ones_own_reward():
     trainer = make(objective=SDPO(TeacherConfig(feedback=True)))
     batch, responses = answered(trainer, ["no", "no", "no", "no"])
-    rollout, _ = trainer.graded(trainer.initial_state, batch, responses)
+    rollout = trainer.graded(trainer.initial_state, batch, responses)
     lesson = trainer.objective.prepare(rollout)
     assert lesson.kept.all()
     assert all("Count once more." in text for text in lesson.teacher_texts.values())
@@ -137,7 +139,7 @@ def test_sampled_texts_show_what_was_seen():
     trainer = make(objective=SDPO(TeacherConfig(feedback=True)))
     batch, responses = answered(trainer, ["no", "2 1", "no", "no"])
     responses.mask[2] = False  # a response without a token cannot be taught
-    rollout, _ = trainer.graded(trainer.initial_state, batch, responses)
+    rollout = trainer.graded(trainer.initial_state, batch, responses)
     lesson = trainer.objective.prepare(rollout)
     kept = np.flatnonzero(lesson.kept)
     numbers = np.arange(len(kept) * 6, dtype=np.float32).reshape(-1, 6) / 3

@@ -3,6 +3,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from pgpo_jax.tasks.graders import FailedGrade
 from pgpo_jax.training.config import RolloutConfig
 from pgpo_jax.training.devices._mesh import gather_rows, process_local_rows
 from pgpo_jax.training.rollout._buckets import bucket, pad
@@ -55,7 +56,8 @@ def pack(
 
     Returns:
         The arrays (on the host), and numbers per response of all processes: those of
-        `lesson.facts`, `score`, `kept`, `length`, `truncated` and `distinct`.
+        `lesson.facts`, `score`, `kept`, `failed` (the grader failed on it), `length`, `truncated`
+        and `distinct`.
     """
     policy, responses, owners = rollout.policy, rollout.responses, rollout.owners
     kept = np.flatnonzero(lesson.kept)
@@ -64,6 +66,7 @@ def pack(
             **lesson.facts,
             "score": rollout.scores,
             "kept": lesson.kept,
+            "failed": np.array([isinstance(grade, FailedGrade) for grade in rollout.grades]),
             "length": responses.lengths,
             "truncated": _truncated(policy, responses),
             "distinct": _distinct(responses.texts, rollout.samples),
@@ -89,6 +92,7 @@ def rollout_metrics(rows: dict[str, np.ndarray]) -> dict[str, float]:
         "rollout/truncated_fraction": float(rows["truncated"].mean()),
         "rollout/distinct_responses": float(rows["distinct"].mean()),
         "rollout/trained_tokens": float((rows["length"] * rows["kept"]).sum()),
+        "rollout/grader_failures": float(rows["failed"].sum()),
     }
 
 
