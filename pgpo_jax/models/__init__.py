@@ -27,6 +27,7 @@ from pgpo_jax.models._save import save_pretrained as save_pretrained
 from pgpo_jax.models._shapes import QWEN3_SHAPES as QWEN3_SHAPES
 from pgpo_jax.models._sharding import (
     SHARDING_RULES as SHARDING_RULES,
+    abstract_mesh as abstract_mesh,
     make_mesh as make_mesh,
     partition_spec as partition_spec,
 )

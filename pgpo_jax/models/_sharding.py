@@ -79,6 +79,23 @@ def make_mesh(
     return jax.make_mesh(shape, MESH_AXES, (AxisType.Auto,) * 3, devices=found)
 
 
+def abstract_mesh(data: int = 1, fsdp: int = 1, tensor: int = 1) -> AbstractMesh:
+    """The mesh of `make_mesh` without devices, for shapes and shardings.
+
+    Args:
+        data: as of `make_mesh`, as are the others.
+        fsdp: shards of the weights along the width.
+        tensor: shards of heads, feed-forward and vocabulary.
+
+    Returns:
+        The mesh. Its axes are automatic whatever JAX's default is, which has changed.
+
+    >>> abstract_mesh(fsdp=8).size
+    8
+    """
+    return AbstractMesh((data, fsdp, tensor), MESH_AXES, axis_types=(AxisType.Auto,) * 3)
+
+
 def partition_spec(axes: Sequence[str | None], mesh: Mesh | AbstractMesh) -> PartitionSpec:
     """Maps logical axis names to the mesh axes that `mesh` really has.
 

@@ -10,7 +10,7 @@ from flax import nnx
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from pgpo_jax.errors import PGPOValueError
-from pgpo_jax.models import Qwen3, Qwen3Config, abstract_params, partition_spec
+from pgpo_jax.models import Qwen3, Qwen3Config, abstract_mesh, abstract_params, partition_spec
 from pgpo_jax.models._sharding import check_mesh, target_platform
 from pgpo_jax.tasks import held_out_spec
 from pgpo_jax.training.config import MeshConfig, RolloutConfig
@@ -79,7 +79,7 @@ def memory_plan(
     Raises:
         ValueError: the mesh does not fit the model.
     """
-    axes = AbstractMesh(dataclasses.astuple(config.mesh), ("data", "fsdp", "tensor"))
+    axes = abstract_mesh(*dataclasses.astuple(config.mesh))
     check_mesh(shape, axes)
     state = abstract_state(config, shape, axes)
     moments = [
@@ -121,7 +121,7 @@ def sampling_plan(
     Raises:
         ValueError: the mesh does not fit the model.
     """
-    axes = AbstractMesh(dataclasses.astuple(mesh), ("data", "fsdp", "tensor"))
+    axes = abstract_mesh(*dataclasses.astuple(mesh))
     check_mesh(shape, axes)
     weights = _device_bytes(_abstract_weights(shape, dtype, axes))
     return MemoryPlan({"weights": weights}, {}, _sampling_bytes(shape, mesh, dtype, rollout), {})
@@ -277,7 +277,7 @@ def _sampling_bytes(
     tokens once, a response's for each."""
 
     def copy(fsdp: int) -> int:
-        axes = AbstractMesh((1, fsdp, mesh.tensor), ("data", "fsdp", "tensor"))
+        axes = abstract_mesh(1, fsdp, mesh.tensor)
         return _device_bytes(_abstract_weights(shape, dtype, axes))
 
     questions = rollout.micro_batch or rollout.questions
