@@ -56,6 +56,7 @@ def test_train_and_resume(run, capsys):
     assert "seed was 0, now 1" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_exported_model_is_a_model(run, tmp_path, capsys):
     folder = tmp_path / "model"
     assert main(["export", str(run), "--output", str(folder)]) == 0

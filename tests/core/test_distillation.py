@@ -191,7 +191,7 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float32", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("support", "weight"),
     [(s, w) for s in ("full", "topk_tail", "topk") for w in (0, 0.5, 1)] + [("sampled", 1)],

@@ -156,7 +156,14 @@ def options(name, dtype):
     return {"k": 4, **made, **arrays}
 
 
-@pytest.mark.parametrize("name", CASES)
+# Between them every option, once.
+FAST = {"tail", "topk", "sampled", "token_mean", "weights", "by_sequence", "trust_region"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in CASES],
+)
 def test_equals_the_plain_path(x64, name):
     compare(make(jnp.float64), 1e-9, **options(name, jnp.float64))
 
@@ -213,6 +220,7 @@ def test_only_the_loss_carries_a_gradient_and_only_to_the_student(x64):
     assert not any(g.any() for g in jax.jit(jax.grad(others, (0, 1, 2, 3)))(*at))
 
 
+@pytest.mark.slow
 def test_the_signal_may_come_from_other_sequences_than_the_loss(x64):
     inputs = make(jnp.float64)
     del inputs["sequence_mask"]
@@ -227,6 +235,7 @@ def test_the_signal_may_come_from_other_sequences_than_the_loss(x64):
     assert abs(one.information - two.information) > 1e-3  # negative control
 
 
+@pytest.mark.slow
 def test_gradient_of_one_side_only(x64):
     """A frozen head (LoRA) costs no head gradient, nor does a frozen trunk one for its states."""
     loss, at = loss_of(make(jnp.float64))
@@ -334,6 +343,7 @@ def test_half_precision():
         np.testing.assert_allclose(got.astype(jnp.float32), reference, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_states_and_head_of_different_precision(x64):
     """The gradient comes back in the type of each, summed over chunks in the wider one."""
     inputs = make(jnp.float64)

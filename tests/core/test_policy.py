@@ -104,7 +104,9 @@ def plain(inputs, old, sampler, reduction):
     return loss, (logprobs, entropy(log_probs(logits)))
 
 
-@pytest.mark.parametrize("reduction", ["sequence_mean", "token_mean"])
+@pytest.mark.parametrize(
+    "reduction", ["sequence_mean", pytest.param("token_mean", marks=pytest.mark.slow)]
+)
 def test_the_fused_head_is_the_plain_path(x64, reduction):
     inputs = make(jnp.float64)
     noise = lambda seed: 0.4 * jax.random.normal(jax.random.key(seed), (3, 5))  # noqa: E731

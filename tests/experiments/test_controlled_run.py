@@ -19,6 +19,9 @@ SMALL = changed(
     rollout={"questions": 2, "samples": 4, "row_buckets": 1},
     evaluation={"every": 2, "questions": 4, "samples": 2, "batch": 4},
 )
+# Whole runs; the fast tier has the controls and the objective alone.
+pytestmark = pytest.mark.slow
+
 FILES = ("metrics.jsonl", "evaluations.jsonl")
 REPLAY = (0.3, -0.2, 0.05, 0.4)
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 import pgpo_jax as pgpo
 from experiments.sweeps import (
@@ -30,6 +31,7 @@ from pgpo_jax.training import (
     make_train_step,
 )
 from tests.training.conftest import (
+    BagOfWords,
     config_state,
     fresh,
     random_experience,
@@ -115,14 +117,15 @@ def unchanged(before, after):
     return all(map(np.array_equal, jax.tree.leaves(before), jax.tree.leaves(after)))
 
 
-def test_controls_change_what_the_multiplier_is_given_and_nothing_else(small_model, small_config):
+def test_controls_change_what_the_multiplier_is_given_and_nothing_else(small_config):
+    model = nnx.split(BagOfWords(nnx.Rngs(0)), nnx.Param)
     batch = jax.tree.map(jnp.asarray, random_experience())
     small_config = changed(small_config, steps=2)
-    step = step_of(small_model, small_config)
+    step = step_of(model, small_config)
 
     def run(**control):
         config = changed(small_config, control=control)
-        state = config_state(fresh(small_model[1]), config)
+        state = config_state(fresh(model[1]), config)
         # The second step's: the first value must not be the only one that is read.
         state = state._replace(opt_state=state.opt_state._replace(step=jnp.int32(1)))
         return step(state, batch)[:2]

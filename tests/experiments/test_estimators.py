@@ -104,6 +104,7 @@ def test_drawn_batches_agree_with_enumeration_and_the_rule_follows(x64, key):
     assert advice["recommended"] == "kl"
 
 
+@pytest.mark.slow
 def test_a_wrong_estimator_is_caught(x64, key, monkeypatch):
     """Negative control: the divergence the other way round has another mean."""
     right = information.ESTIMATORS["kl"]

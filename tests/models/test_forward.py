@@ -56,6 +56,7 @@ def gradient(model, tokens, mask):
     return jax.jit(jax.value_and_grad(loss))(params)
 
 
+@pytest.mark.slow
 def test_gradients_are_finite_with_empty_rows_and_the_same_by_remat(build, tiny_config, prompts):
     tokens, mask = prompts
     mask = mask.at[0].set(False)
@@ -196,6 +197,7 @@ def test_attention_in_chunks_is_attention():
     assert "x7x9xf32" not in text
 
 
+@pytest.mark.slow
 def test_lengths_made_even_for_cudnn_change_nothing(key):
     keys = jax.random.split(key, 4)
     q, k, v = (

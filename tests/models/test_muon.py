@@ -123,6 +123,7 @@ def test_embedding_head_and_norms_are_updated_by_adam():
     )
 
 
+@pytest.mark.slow
 def test_on_a_mesh_the_update_is_the_same():
     params = model_params()
     optimizer = optax.contrib.muon(0.1, muon_weight_dimension_numbers=muon_dimension_numbers)

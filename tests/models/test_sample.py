@@ -320,11 +320,17 @@ def test_rows_that_ended_are_left_behind_unseen(tiny_model, prompts, key, monkey
     np.testing.assert_array_equal(dropped.tokens, kept.tokens)
     np.testing.assert_array_equal(dropped.mask, kept.mask)
     np.testing.assert_allclose(dropped.logprobs, kept.logprobs, atol=1e-5)
-    # Inside another program nothing can be left behind, and nothing else changes.
+
+
+@pytest.mark.slow
+def test_inside_another_program_no_row_is_left_behind(tiny_model, prompts, key):
+    settings = {"samples_per_prompt": 8, "max_new_tokens": 70, "eos_id": (3, EOS, 7, 11)}
+    kept = draw(tiny_model, prompts, key, **settings)
     inside = jax.jit(lambda *prompts: draw(tiny_model, prompts, key, **settings))(*prompts)
     np.testing.assert_array_equal(kept.tokens, inside.tokens)
 
 
+@pytest.mark.slow
 def test_prompts_are_read_once_for_all_their_samples(tiny_model, key):
     def flops(prompts, samples):
         graphdef, params = nnx.split(tiny_model, nnx.Param)
@@ -364,7 +370,8 @@ def test_a_step_writes_its_cache_in_place(tiny_model, prompts, key, samples, mon
     assert others == writes
 
 
-@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_one_row_reads_every_kernel_in_halves(build, tiny_config, prompts, key, dtype, forward):
     # The feed-forward's second kernel has an odd number of inputs and stays whole.
     model = build(dataclasses.replace(tiny_config, intermediate_size=23), dtype=jnp.dtype(dtype))
@@ -394,6 +401,7 @@ def test_a_product_in_halves_is_the_product():
     assert np.abs(turned - row @ kernel).max() > 0.1
 
 
+@pytest.mark.slow
 def test_bfloat16(build, tiny_config, prompts, key):
     out = draw(build(tiny_config, dtype=jnp.bfloat16), prompts, key)
     assert out.logprobs.dtype == jnp.float32

@@ -31,7 +31,14 @@ def brute_force(problem, batch_size, replace, theta):
     return steps.mean(axis=0), np.cov(steps.T, bias=True).reshape(theta.size, theta.size)
 
 
-@pytest.mark.parametrize(("size", "replace"), [(1, True), (3, True), (2, False), (4, False)])
+@pytest.mark.parametrize(
+    ("size", "replace"),
+    [
+        (3, True),
+        (2, False),
+        *(pytest.param(*x, marks=pytest.mark.slow) for x in ((1, True), (4, False))),
+    ],
+)
 @pytest.mark.parametrize("name", ["double_well", "torus"])
 def test_minibatch_drift_and_covariance_by_brute_force(name, size, replace):
     problem = sde.PROBLEMS[name]
@@ -98,6 +105,7 @@ def test_delayed_signal_keeps_the_stationary_points_and_the_same_minibatch_does_
     assert abs(float(sde.CHAINS["pgpo_minibatch"].drift(setting, moved)[0])) < 1e-8
 
 
+@pytest.mark.slow
 def test_averaged_covariance_is_that_of_a_long_run_of_steps():
     # The variance of the sum of n steps at frozen theta, per step, from the exact law of (J, sum).
     problem, beta, n = sde.PROBLEMS["quadratic"], 0.3, 400

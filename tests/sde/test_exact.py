@@ -184,7 +184,9 @@ def slopes(problem, chain, equation, etas=(1 / 32, 1 / 128), names=("mean", "m2"
         ("pgpo_minibatch", "jensen", 0),
         ("pgpo_minibatch", "corrected", 1),
         ("pgpo_minibatch", "second_order", 2),
-        ("pgpo_minibatch", "second_order_unchanged_diffusion", 1),
+        pytest.param(
+            "pgpo_minibatch", "second_order_unchanged_diffusion", 1, marks=pytest.mark.slow
+        ),
         ("pgpo_population", "thm2ii", 1),
     ],
 )
@@ -199,6 +201,7 @@ def test_literal_theorem_fails_and_the_mean_alone_would_not_tell():
     assert abs(seeing) < 0.05
 
 
+@pytest.mark.slow
 def test_order_two_in_two_dimensions_needs_the_right_correction():
     etas = (1 / 8, 1 / 16)
     names = ("mean",)
@@ -228,6 +231,7 @@ def test_the_slope_against_the_paper_under_a_running_mean_is_zero_on_fine_steps(
     assert abs(errors.largest[-1, 0] - floor) < 2e-4
 
 
+@pytest.mark.slow
 def test_slow_running_mean_needs_the_augmented_state():
     chain = dataclasses.replace(
         sde.CHAINS["pgpo_ema"], beta=None, rate=2.0, lagged=False, initial_information=0.3
@@ -287,6 +291,7 @@ def test_the_half_order_has_the_size_that_theory_predicts_whatever_the_parameter
     assert half_order(problem, "consistent") == 0.0
 
 
+@pytest.mark.slow
 def test_a_kink_that_is_crossed_costs_nothing():
     problem = dataclasses.replace(sde.PROBLEMS["double_well"], rho_max=1.04, transversal=True)
     etas = (1 / 64, 1 / 128)

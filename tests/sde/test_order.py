@@ -73,6 +73,7 @@ def test_the_mean_alone_confirms_nothing_but_may_refute():
     assert alone.verdict == "order 0"
 
 
+@pytest.mark.slow
 def test_euler_at_the_step_of_the_chain_verifies_nothing():
     report = sde.measure_order(
         "quadratic",

@@ -37,7 +37,13 @@ def test_chain_has_the_exact_moments():
     assert abs(raw.mean() - SGD_MEAN) < 4 * raw.std() / len(raw) ** 0.5
 
 
-@pytest.mark.parametrize("chain", ["pgpo_minibatch", "pgpo_ema", "pgpo_delayed"])
+@pytest.mark.parametrize(
+    "chain",
+    [
+        "pgpo_minibatch",
+        *(pytest.param(x, marks=pytest.mark.slow) for x in ("pgpo_ema", "pgpo_delayed")),
+    ],
+)
 def test_the_controls_leave_the_expectation_alone(chain):
     how = {"eta": 1 / 8, "paths": 8192, "key": KEY}
     with_ = sde.estimate_chain("quadratic", chain, ["mean", "m2"], **how)

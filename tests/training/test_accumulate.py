@@ -79,6 +79,7 @@ def test_micro_batches_are_the_batch(small_config, mode, monkeypatch):
         assert_same(whole, one_step(model, config, micro_batch=2))
 
 
+@pytest.mark.slow
 def test_a_contrast_of_classes_is_that_of_the_batch(small_config):
     """Rows are right and wrong unevenly, so that the contrasts of the micro-batches differ."""
     model = nnx.split(BagOfWords(nnx.Rngs(0)), nnx.Param)

@@ -232,6 +232,7 @@ def test_two_processes_evaluate_and_train_as_one(tmp_path, capsys):
     finally:
         for process in processes:
             process.kill()
+            process.wait()
     assert REMATERIALISED not in logs(folder)
     assert evaluated.startswith("avg@2 ")
     # The first speaks for both.

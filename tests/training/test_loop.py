@@ -126,6 +126,22 @@ def test_the_first_signal_ends_the_run_after_its_step_and_the_second_at_once(tmp
         assert signal.getsignal(number) is before
 
 
+def test_a_signal_to_another_process_ends_the_run_in_this_one_too(tmp_path, monkeypatch, caplog):
+    """Without an evaluation, which the process that got the signal would not make with us."""
+    steps = iter([0, 0, signal.SIGTERM])
+    monkeypatch.setattr(
+        "pgpo_jax.training.run._loop.largest", lambda own: max(own, int(next(steps)))
+    )
+    trainer = Scripted("++++", tmp_path, accuracies=(0.1,) * 5, evaluate_every=3)
+    with pytest.raises(SystemExit) as end, caplog.at_level(logging.WARNING, "pgpo_jax"):
+        trainer.run()
+    assert end.value.code == 143
+    assert trainer.saved == [2]
+    assert "step 2: stopped by SIGTERM, the state is saved" in caplog.text
+    rows = read_jsonl(tmp_path / "metrics.jsonl")
+    assert [row["step"] for row in rows if "eval/accuracy" in row] == [0]
+
+
 def test_a_signal_that_is_ignored_stays_ignored(tmp_path):
     """As under nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -71,7 +71,7 @@ def shapes(tree):
 
 
 # Of each way of being built one: moments, kernels by name, a constant rate, a rate of its own.
-FAST = {"adamw", "muon", "rprop", "prodigy"}
+FAST = {"lion", "muon", "rprop", "prodigy"}
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,8 @@ def test_the_compiled_step_tells_its_work_space(small_config):
     )
 
 
-@pytest.mark.parametrize("sizes", [(1, 4, 2), pytest.param((1, 1, 1), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (1, 4, 2)])
 def test_the_sampler_gathers_as_much_as_is_told(sizes, monkeypatch):
     shape = dataclasses.replace(
         SMALL_QWEN3, hidden_size=128, intermediate_size=512, num_hidden_layers=4

@@ -171,6 +171,7 @@ def test_sigterm_saves_and_exits_with_143(unbroken, tmp_path):
     assert contents(folder) == contents(unbroken[0])
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_older_checkpoint_whole(unbroken, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     train(replaced(SMALL, steps=2), folder)

@@ -76,7 +76,9 @@ def sampled(logits, batch):
     return jnp.take_along_axis(jax.nn.log_softmax(logits), batch.response[..., None], -1)[..., 0]
 
 
-@pytest.mark.parametrize("modulation", ["none", "token", "sequence"])
+@pytest.mark.parametrize(
+    "modulation", ["none", "token", pytest.param("sequence", marks=pytest.mark.slow)]
+)
 def test_loss_and_signal(bag, batch, small_config, modulation):
     divergence = {"teacher_weight": 0.3, "support": "topk", "k": 7}
     config = replaced(
@@ -124,7 +126,9 @@ def test_loss_and_signal(bag, batch, small_config, modulation):
         assert {0.9, 1.4} < {round(float(weight), 6) for weight in weights[mask]}
 
 
-@pytest.mark.parametrize("name", ["outcome", "outcome_contrast"])
+@pytest.mark.parametrize(
+    "name", ["outcome_contrast", pytest.param("outcome", marks=pytest.mark.slow)]
+)
 def test_success_of_the_signal_is_that_of_the_settings(bag, batch, small_config, name):
     batch = batch._replace(score=np.array([0.2, 0.6, 0.6, 0.2, 0.9, 0.0], np.float32))
     config = replaced(

@@ -132,6 +132,13 @@ def any_process(flag: bool) -> bool:
     return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
 
 
+def largest(number: int) -> int:
+    """The largest of the processes' numbers, in all of them; all must ask."""
+    if jax.process_count() == 1:
+        return number
+    return int(np.max(multihost_utils.process_allgather(np.asarray(number))))
+
+
 def from_first(array: np.ndarray) -> np.ndarray:
     """The array of the first process, in all of them; all must ask."""
     if jax.process_count() == 1:

@@ -1,6 +1,7 @@
 """The loop of a run: steps, evaluations, checkpoints, callbacks, and how it ends."""
 
 import logging
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -11,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 from pgpo_jax.errors import PGPOFloatingPointError
 from pgpo_jax.training.config import EvaluationConfig, RolloutConfig, SelectionConfig, TextsConfig
 from pgpo_jax.training.config._rules import require
-from pgpo_jax.training.devices._processes import any_process, is_first, on_first
+from pgpo_jax.training.devices._processes import any_process, is_first, largest, on_first
 from pgpo_jax.training.objectives._base import Objective
 from pgpo_jax.training.rollout._evaluate import Evaluation
 from pgpo_jax.training.rollout._stream import QuestionStream
@@ -131,6 +132,8 @@ class RunInProgress:
         self.history: list[dict[str, Any]] = []
         self.callbacks = (*_selection_callbacks(settings.selection), *trainer.callbacks)
         self._request, self._reason = request, ""
+        # What all processes have agreed to obey; a request is only this one's.
+        self._signal = 0
         self._checkpoints: Checkpoints | None = None
         self._tracker: Tracker | None = None
         self._evaluated: int | None = None
@@ -209,7 +212,7 @@ class RunInProgress:
                 if last or number % settings.evaluate_every == 0:
                     self._evaluate()
                 ended = self._ended(number, progress)
-                if ended and self._request.number is None:
+                if ended and not self._signal:
                     self._evaluate()
                 if last or ended or number % settings.checkpoint_every == 0:
                     self._save(number)
@@ -217,20 +220,21 @@ class RunInProgress:
                     break
         finally:
             progress.close()
-        if self._request.number is not None:
-            sys.exit(128 + self._request.number)
+        if number := self._signal or self._request.number:
+            sys.exit(128 + number)
         return self.state
 
     def _ended(self, number: int, progress: Progress) -> bool:
         """Whether a signal or a callback ends the run; all processes agree."""
-        stopped = any_process(self._request.number is not None)
+        self._signal = largest(self._request.number or 0)
         reasoned = any_process(bool(self._reason))
-        if stopped:
+        if self._signal:
+            name = signal.Signals(self._signal).name
             kept = "is saved" if self._checkpoints is not None else "is not saved"
-            _warn("step %d: stopped by %s, the state %s", number, self._request.name, kept)
+            _warn("step %d: stopped by %s, the state %s", number, name, kept)
         elif reasoned:
             progress.say("step %d: the run stops early, since %s", number, self._reason)
-        return stopped or reasoned
+        return bool(self._signal) or reasoned
 
     def _log(self, number: int, report: Any) -> None:
         if self._tracker is None:

@@ -14,11 +14,6 @@ class StopRequest:
 
     number: int | None = None
 
-    @property
-    def name(self) -> str:
-        """The signal's name."""
-        return "no signal" if self.number is None else signal.Signals(self.number).name
-
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
