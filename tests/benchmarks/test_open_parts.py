@@ -112,6 +112,7 @@ def test_it_finds_other_work_and_more_programs(tmp_path):
     assert [row["later_programs"] for row in rows] == [3, 0, 3]
 
 
+@pytest.mark.slow
 def test_a_build_that_cannot_be_measured_is_named(tmp_path):
     with pytest.raises(RuntimeError, match="the old build fails in a step: the process ended"):
         measured(tmp_path / "fails", old={"fails_at": 1})
@@ -155,6 +156,7 @@ def test_it_writes_a_record(tmp_path, capsys, monkeypatch):
     assert "different metrics: loss" in printed
 
 
+@pytest.mark.slow
 def test_the_real_trainer_takes_steps(monkeypatch):
     monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")

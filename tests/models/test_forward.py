@@ -69,6 +69,7 @@ def test_gradients_are_finite_with_empty_rows_and_the_same_by_remat(build, tiny_
             np.testing.assert_allclose(g, r, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_bfloat16_gradients_reach_float32_weights(build, tiny_config, prompts):
     tokens, mask = prompts
     mask = mask.at[0].set(False)

@@ -74,7 +74,9 @@ def singular_values(tree):
     }
 
 
-@pytest.mark.parametrize("tree", TREES)
+@pytest.mark.parametrize(
+    "tree", [x if x == "dict" else pytest.param(x, marks=pytest.mark.slow) for x in TREES]
+)
 def test_each_layer_of_each_kernel_is_orthogonalised(tree):
     params = TREES[tree]()
     optimizer = optax.contrib.muon(1.0, muon_weight_dimension_numbers=muon_dimension_numbers)

@@ -245,6 +245,7 @@ def test_delayed_signal_has_order_one():
     assert np.all(np.abs(slopes("quadratic", "pgpo_delayed", "thm2ii")) < 0.2)
 
 
+@pytest.mark.slow
 def test_sliding_along_the_kink_costs_half_an_order_unless_the_diffusion_is_right():
     etas = (1 / 128, 1 / 512)
     consistent = slopes("sliding_kink", "pgpo_population", "consistent", etas)
@@ -253,7 +254,7 @@ def test_sliding_along_the_kink_costs_half_an_order_unless_the_diffusion_is_righ
     np.testing.assert_allclose(unchanged, 0.5, atol=0.12)
 
 
-@pytest.mark.parametrize("equation", ["thm2ii", "ode"])
+@pytest.mark.parametrize("equation", ["ode", pytest.param("thm2ii", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "change",
     [

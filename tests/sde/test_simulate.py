@@ -118,6 +118,7 @@ def test_stratonovich_solvers_get_their_drift(monkeypatch):
     assert value > 0.02 + 4 * error
 
 
+@pytest.mark.slow
 def test_paths_are_distinct_and_reproducible():
     how = {"eta": 1 / 4, "paths": 50, "key": KEY, "chunk": 16}
     a = sde.simulate("student_teacher", "eq7", chain="sgd", **how)

@@ -84,6 +84,7 @@ def test_an_answer_that_is_no_formula_is_an_error_of_the_data(grader):
     assert ([grade.score for grade in grades], failures) == ([0.0, 1.0], 1)
 
 
+@pytest.mark.slow
 def test_a_row_that_takes_too_long_is_given_up_and_the_next_is_graded():
     before = children()
     with MathGrader(GraderConfig(timeout=2.0, workers=1)) as grader:

@@ -152,6 +152,7 @@ def test_the_sampler_gathers_as_much_as_is_told(sizes, monkeypatch):
     assert planned < told.value.args[0] < 1.1 * planned
 
 
+@pytest.mark.slow
 def test_what_has_to_change():
     shape = QWEN3_SHAPES["Qwen3-8B"]
     smaller = _fit.changes_to_fit(PAPER, shape, 141 * 10**9)
