@@ -45,6 +45,7 @@ def run(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_train_and_resume(run, capsys):
     rows = read_jsonl(run / "metrics.jsonl")
     assert [row["step"] for row in rows if "loss" in row] == [1, 2, 3]

@@ -64,6 +64,7 @@ def test_every_weight_and_support(x64, weight, support, temperature):
     np.testing.assert_allclose(got, want, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_gradients_agree_with_finite_differences(x64):
     z, u, _ = logits((2, 7))
     for support, weight in [("full", 0.3), ("topk_tail", 0.3), ("topk", 1), ("topk_tail", 0)]:
@@ -143,6 +144,7 @@ def test_ties_and_saturated_mass(x64):
         assert jnp.isfinite(gradient).all()
 
 
+@pytest.mark.slow
 @given(
     st.integers(0, 2**31),
     st.floats(0.001, 30),
@@ -191,6 +193,7 @@ ROWS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float32", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("support", "weight"),

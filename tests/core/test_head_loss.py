@@ -168,6 +168,7 @@ def test_equals_the_plain_path(x64, name):
     compare(make(jnp.float64), 1e-9, **options(name, jnp.float64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["topk", *(pytest.param(x, marks=pytest.mark.slow) for x in ("full", "tail", "sampled"))],
@@ -295,6 +296,7 @@ def test_nothing_counts():
         assert not gradient.any()
 
 
+@pytest.mark.slow
 def test_micro_batches_add_up_to_the_batch(x64):
     """Loss, gradient and signal of two halves, pooled with the batch's denominators."""
     inputs = make(jnp.float64, batch=4)
@@ -402,6 +404,7 @@ def test_top_k_over_any_number_of_batch_axes():
     np.testing.assert_allclose(batched[1], jax.jit(jax.grad(per_row))(z[1]), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_tokens():
     """Eight times the tokens: not even half again the memory; the plain path takes eight times."""
 

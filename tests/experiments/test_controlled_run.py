@@ -45,6 +45,7 @@ def unbroken(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_nothing_replaced_is_the_run_of_the_trainer(unbroken, tmp_path):
     plain = {k: v for k, v in SMALL.to_json().items() if k != "control"}
     train(from_json(PRESETS["tiny"], plain), tmp_path / "run")
@@ -105,6 +106,7 @@ class Spoiled:
         return self.task.grade(question, response)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("follows", [True, False])
 def test_a_step_that_is_not_applied_does_not_shift_the_replay(tmp_path, follows):
     """Nobody answers the second step right: nothing trains, and the optimizer stands still."""

@@ -141,6 +141,7 @@ def test_cudnn_takes_sixteen_bits(build, tiny_config, dtype):
     assert build(tiny_config, dtype=dtype, attention="cudnn").attention == "cudnn"
 
 
+@pytest.mark.slow
 def test_continuations_of_shared_prompts_are_the_whole_sequences(tiny_model, prompts):
     """States and gradients; two rows continue one prompt, and one prompt nobody."""
     tokens, mask = prompts

@@ -49,6 +49,7 @@ def weights(parts):
     return {"none": params, "lora": adapted, "delta": shifted, "merged": merged(adapted)}
 
 
+@pytest.mark.slow
 def test_the_model_sees_the_merged_weights(parts, weights, prompts):
     run = jax.jit(lambda g, p: nnx.merge(g, p)(*prompts), static_argnums=0)
     logits = {name: run(parts[0], tree) for name, tree in weights.items()}

@@ -300,6 +300,7 @@ def test_a_cache_that_grows_changes_nothing(tiny_model, prompts, key, monkeypatc
     np.testing.assert_allclose(once.logprobs, grown.logprobs, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_rows_that_ended_are_left_behind_unseen(tiny_model, prompts, key, monkeypatch):
     settings = {"samples_per_prompt": 8, "max_new_tokens": 70, "eos_id": (3, EOS, 7, 11)}
     widths = []

@@ -254,6 +254,7 @@ def test_sliding_along_the_kink_costs_half_an_order_unless_the_diffusion_is_righ
     np.testing.assert_allclose(unchanged, 0.5, atol=0.12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("equation", ["ode", pytest.param("thm2ii", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "change",
@@ -441,6 +442,7 @@ def test_the_floor_of_a_diffusion_of_ones_own_is_that_of_the_same_diffusion_in_t
     assert abs(sde.ode_floor("quadratic", "sgd", own, "m2") - floor) < 1e-12
 
 
+@pytest.mark.slow
 def test_answers_below_the_discretisation_error_are_refused():
     with pytest.raises(ValueError, match="discretisation error"):
         sde.exact_expectation("double_well", "thm2i_literal", "cos3x", eta=1 / 8, tolerance=1e-17)

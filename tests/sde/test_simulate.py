@@ -20,6 +20,7 @@ SGD_MEAN = 3225738019513 / 8796093022208
 SGD_M2 = 37824641993517449859835 / 151115727451828646838272
 
 
+@pytest.mark.slow
 def test_diffrax_and_a_plain_scan_take_the_same_steps():
     how = {"chain": "pgpo_minibatch", "eta": 1 / 8, "paths": 64, "key": KEY, "substeps": 2}
     a = sde.simulate("torus", "second_order", **how)
@@ -37,6 +38,7 @@ def test_chain_has_the_exact_moments():
     assert abs(raw.mean() - SGD_MEAN) < 4 * raw.std() / len(raw) ** 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "chain",
     [

@@ -212,6 +212,7 @@ def test_a_step_that_cannot_learn_changes_only_the_counters(model, small_config,
     assert not unchanged(copy.teacher, moved.teacher)
 
 
+@pytest.mark.slow
 def test_teachers(model, small_config):
     graphdef, params = model
     batch = random_experience()
