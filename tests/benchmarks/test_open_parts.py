@@ -105,6 +105,7 @@ def test_it_finds_the_slower_build(tmp_path):
     assert old["programs"] == again["programs"] > 0
 
 
+@pytest.mark.slow
 def test_it_finds_other_work_and_more_programs(tmp_path):
     rows, more = measured(tmp_path, old={"offset": 1e-12}, new={"recompiles": 1})
     assert more["different_metrics"] == ["loss"]
@@ -141,6 +142,7 @@ def test_other_versions_are_refused(tmp_path, monkeypatch):
         open_parts.answers_in_turns(builds, 1)
 
 
+@pytest.mark.slow
 def test_it_writes_a_record(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(open_parts, "ROOT", made_build(tmp_path / "new").folder)
     made_build(tmp_path / "old", OLD, offset=1.0)

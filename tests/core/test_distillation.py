@@ -65,6 +65,7 @@ def test_every_weight_and_support(x64, weight, support, temperature):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_gradients_agree_with_finite_differences(x64):
     z, u, _ = logits((2, 7))
     for support, weight in [("full", 0.3), ("topk_tail", 0.3), ("topk", 1), ("topk_tail", 0)]:

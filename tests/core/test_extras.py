@@ -83,6 +83,7 @@ def test_the_command_says_it_in_one_line():
     assert done.stderr == f"pgpo: error: {LINE}\n"
 
 
+@pytest.mark.slow
 def test_what_is_not_needed_may_be_missing():
     # `experiments` is not in the wheel, and the command is.
     code = "from pgpo_jax.cli import main\nraise SystemExit(main(['weak-order', '--help']))"

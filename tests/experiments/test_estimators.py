@@ -46,6 +46,7 @@ def test_binary_symmetric_channel(x64, flip):
     np.testing.assert_allclose(moments["pointwise_teacher"].sd, spread, atol=1e-14)
 
 
+@pytest.mark.slow
 def test_a_channel_without_noise_and_one_without_signal(x64):
     certain = jnp.where(jnp.eye(4, dtype=bool), 0.0, -jnp.inf)
     np.testing.assert_allclose(joint_of(certain).information, np.log(4), atol=1e-14)
@@ -61,6 +62,7 @@ def test_a_drawn_model_has_the_information_aimed_at(x64, key, family):
     np.testing.assert_allclose(joint.information, rel_entr(q, p).sum(1).mean(), atol=1e-14)
 
 
+@pytest.mark.slow
 def test_the_words_before_are_summed_over(x64, key):
     """The chain rule: all words together tell what their number of ones tells."""
     joint = draw_joint(key, "dense", 2, 4, jnp.float64(0.1))
@@ -76,6 +78,7 @@ def test_the_words_before_are_summed_over(x64, key):
     assert (rollouts["kl"][1:] > paired["kl"][1:] + 1e-4).all()
 
 
+@pytest.mark.slow
 def test_truncated_logits(x64, key):
     joint = draw_joint(key, "dense", 12, 4, jnp.float64(0.1))
     kinds = {(v.kind, v.setting): v for v in variants((), (3, 12))}

@@ -110,6 +110,7 @@ def test_a_layer_more_costs_no_more_to_compile(build, tiny_config, prompts):
     assert program(12) == program(3)
 
 
+@pytest.mark.slow
 def test_a_step_can_donate_the_parameters(build, tiny_config, prompts):
     graphdef, params = nnx.split(build(tiny_config), nnx.Param)
 

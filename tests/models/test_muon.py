@@ -94,6 +94,7 @@ def test_without_dimension_numbers_no_kernel_is_orthogonalised(tree):
     assert all(value.max() > 2.0 for value in values.values())
 
 
+@pytest.mark.slow
 def test_a_layer_gets_what_muon_gives_the_matrix_alone():
     params = model_params()
     optimizer = optax.contrib.muon(0.1, muon_weight_dimension_numbers=muon_dimension_numbers)

@@ -44,6 +44,7 @@ def test_logprobs_are_those_of_a_full_forward(tiny_model, prompts, key, forward)
     assert jnp.abs(jnp.where(out.mask, other - out.logprobs, 0.0)).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_greedy_takes_the_likeliest_and_reports_temperature_one(tiny_model, prompts, key, forward):
     out = draw(tiny_model, prompts, key, temperature=0.0, samples_per_prompt=1)
     tokens = jnp.concatenate([prompts[0], out.tokens], axis=1)

@@ -193,6 +193,7 @@ def test_order_two_needs_smoothness():
         sde.measure_order("sliding_kink", "pgpo_population", "second_order")
 
 
+@pytest.mark.slow
 def test_a_problem_of_ones_own():
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Cosine(sde.Problem):

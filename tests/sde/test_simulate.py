@@ -144,6 +144,7 @@ def test_chunks_are_even():
     assert even_chunks(5, 30) == 5
 
 
+@pytest.mark.slow
 def test_the_memory_of_the_signal_is_not_returned():
     chain = dataclasses.replace(sde.CHAINS["pgpo_ema"], beta=None, rate=2.0)
     x = sde.simulate("quadratic", "augmented", chain=chain, eta=1 / 4, paths=10, key=KEY)

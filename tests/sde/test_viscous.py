@@ -69,6 +69,7 @@ def test_another_langevin_solver_agrees():
     assert abs(a.values[0] - b.values[0]) < 5 * np.hypot(a.standard_errors[0], b.standard_errors[0])
 
 
+@pytest.mark.slow
 def test_samples():
     x = simulate_particle(FLUID, mass=1 / 4, paths=20, key=KEY, chunk=8)
     assert x.shape == (20,)

@@ -80,7 +80,7 @@ def test_bytes_of_the_papers_run():
     assert thin.resident["teacher"] == 4 * kernels
 
 
-@pytest.mark.parametrize("lora", [0, 2])
+@pytest.mark.parametrize("lora", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_planned_state_is_the_real_one(small_model, small_config, lora):
     config = replaced(small_config, mesh=MeshConfig(fsdp=4, tensor=2), lora={"rank": lora})
     mesh = make_mesh(config.mesh)

@@ -92,7 +92,7 @@ def perturbed(params, seed=3):
     return jax.tree.unflatten(structure, noisy)
 
 
-@pytest.mark.parametrize("method", ["pgpo", "sdpo"])
+@pytest.mark.parametrize("method", ["pgpo", pytest.param("sdpo", marks=pytest.mark.slow)])
 def test_the_step_is_the_plain_composition(model, small_config, method):
     graphdef, params = model
     config = replaced(small_config, information={"alpha": 5.0 if method == "pgpo" else 0.0})

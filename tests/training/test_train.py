@@ -68,6 +68,7 @@ def test_resuming_is_the_same_run(unbroken, tmp_path):
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(resumed.trainer.initial_state))
 
 
+@pytest.mark.slow
 def test_a_run_without_checkpoints_is_the_same_run(unbroken, tmp_path):
     folder = tmp_path / "run"
     train(replaced(SMALL, keep_checkpoints=0, trackers=()), folder)
@@ -98,6 +99,7 @@ def test_a_run_with_checkpoints_cannot_be_resumed_without(unbroken):
     assert (sorted(folder.rglob("*")), contents(folder)) == before
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_run(unbroken, tmp_path):
     train(replaced(SMALL, steps=2, seed=1), tmp_path / "seed")
     assert (
@@ -201,7 +203,9 @@ def test_a_full_disk_leaves_the_older_checkpoint_whole(unbroken, tmp_path, monke
     ("damage", "told"),
     [
         (lambda data: data[:9000] + bytes([data[9000] ^ 1]) + data[9001:], "has other bits in "),
-        (lambda data: data[: len(data) // 2], "cannot be read "),
+        pytest.param(
+            lambda data: data[: len(data) // 2], "cannot be read ", marks=pytest.mark.slow
+        ),
     ],
 )
 # Orbax leaves its other reads behind when one fails; it is chance when they are collected.
@@ -235,6 +239,7 @@ def test_checkpoints_of_another_model_are_refused(unbroken, tmp_path):
         checkpoints.restore(unbroken[1].trainer.initial_state)
 
 
+@pytest.mark.slow
 def test_a_run_that_ended_before_its_first_checkpoint_is_resumed_from_the_start(
     unbroken, tmp_path, caplog
 ):
