@@ -254,7 +254,6 @@ def test_sliding_along_the_kink_costs_half_an_order_unless_the_diffusion_is_righ
     np.testing.assert_allclose(unchanged, 0.5, atol=0.12)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("equation", ["ode", pytest.param("thm2ii", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "change",

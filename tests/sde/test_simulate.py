@@ -38,7 +38,6 @@ def test_chain_has_the_exact_moments():
     assert abs(raw.mean() - SGD_MEAN) < 4 * raw.std() / len(raw) ** 0.5
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "chain",
     [
