@@ -90,6 +90,7 @@ def measured(tmp_path, *, old, new=None, rounds=3):
     return open_parts.measure({"new": new, "old": old, "again": new}, rounds)
 
 
+@pytest.mark.slow
 def test_it_finds_the_slower_build(tmp_path):
     rows, more = measured(tmp_path, old={"seconds": 0.3, "own": "theirs"})
     new, old, again = rows

@@ -126,6 +126,7 @@ def test_narrow_computation_needs_no_wide_weights(command, monkeypatch):
         assert asked.value.args[0] == {dtype}
 
 
+@pytest.mark.slow
 def test_a_prompt_of_ones_own(capsys):
     ask = ["sample", "--prompt", "6 * 7", "--samples", "1", "--max-response", "8"]
     assert main(ask) == 0

@@ -166,6 +166,7 @@ def test_scan_equals_the_loop(make):
     close(carry, unrolled(tx))
 
 
+@pytest.mark.slow
 @table
 def test_cond_with_any_type_of_signal(make):
     """Both branches must agree in every shape and dtype, whatever the signal's."""
@@ -182,6 +183,7 @@ def test_cond_with_any_type_of_signal(make):
         assert jax.tree.map(jnp.shape, updates) == jax.tree.map(jnp.shape, GRADS)
 
 
+@pytest.mark.slow
 @table
 def test_vmap_over_runs(make):
     tx = make()

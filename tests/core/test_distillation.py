@@ -96,6 +96,7 @@ def test_k_at_least_v_is_full(x64):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), got, want)
 
 
+@pytest.mark.slow
 def test_tail_completes_the_vocabulary(x64):
     """With one word left over, the tail bucket is that word: the full divergence and gradient."""
     z, u, _ = map(jnp.asarray, logits())
@@ -193,6 +194,7 @@ ROWS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float32", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("support", "weight"),

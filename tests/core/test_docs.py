@@ -22,6 +22,7 @@ def blocks(page):
     return re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(), re.S | re.M)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page",
     [
@@ -45,6 +46,7 @@ def test_page_runs(page, lenient):
         assert abs(float(space["optimizer"].opt_state[-1].rho[...]) - 1.2214) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_examples_run(name, lenient):
     done = doctest.testmod(importlib.import_module(name))

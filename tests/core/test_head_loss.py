@@ -329,6 +329,7 @@ def test_micro_batches_add_up_to_the_batch(x64):
         np.testing.assert_allclose(pooled, whole.information, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_half_precision():
     """bfloat16 in: float32 statistics close to the plain path's, bfloat16 gradients out."""
     inputs = make(jnp.bfloat16)
@@ -357,6 +358,7 @@ def test_states_and_head_of_different_precision(x64):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), got, want)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "support",
     ["topk_tail", *(pytest.param(x, marks=pytest.mark.slow) for x in ("full", "topk", "sampled"))],

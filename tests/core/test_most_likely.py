@@ -135,6 +135,7 @@ def test_explicit_axes():
     np.testing.assert_array_equal(top(5)(placed), jax.lax.top_k(z, 5)[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("support", ["topk_tail", "topk"])
 def test_under_vmap_and_gradients(support):
     z = jnp.asarray(np.random.default_rng(1).normal(size=(2, 8, 64)), jnp.float32)

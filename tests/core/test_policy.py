@@ -104,6 +104,7 @@ def plain(inputs, old, sampler, reduction):
     return loss, (logprobs, entropy(log_probs(logits)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "reduction", ["sequence_mean", pytest.param("token_mean", marks=pytest.mark.slow)]
 )

@@ -93,6 +93,7 @@ def test_truncated_logits(x64, key):
     assert 0 < kl["top k and tail", "3"] < truth
 
 
+@pytest.mark.slow
 def test_drawn_batches_agree_with_enumeration_and_the_rule_follows(x64, key):
     rows = study_batches(SMALL, key)["moments"]
     assert max(abs(row["z"]) for row in rows) < 4.5

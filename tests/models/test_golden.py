@@ -22,6 +22,7 @@ def logits_error(model, golden):
     return np.abs(np.asarray(logits) - golden["logits"])[golden["mask"]].max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case",
     [

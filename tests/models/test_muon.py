@@ -110,6 +110,7 @@ def test_a_layer_gets_what_muon_gives_the_matrix_alone():
             np.testing.assert_allclose(got[name].get_value()[layer], wanted, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_embedding_head_and_norms_are_updated_by_adam():
     params = model_params()
     optimizer = optax.contrib.muon(0.1, muon_weight_dimension_numbers=muon_dimension_numbers)

@@ -81,6 +81,7 @@ def test_padding_side_does_not_matter(tiny_model, prompts, key):
     np.testing.assert_allclose(left.logprobs, right.logprobs, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_a_row_depends_on_its_own_key_only(tiny_model, prompts, key):
     tokens, mask = prompts
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(12))
@@ -102,6 +103,7 @@ def test_a_row_depends_on_its_own_key_only(tiny_model, prompts, key):
     assert len(np.unique(everything.tokens[6:9], axis=0)) == 3
 
 
+@pytest.mark.slow
 def test_samples_follow_the_distribution(tiny_model, prompts, forward):
     tokens, mask = (x[:1] for x in prompts)
     count = 4000

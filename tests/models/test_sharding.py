@@ -102,6 +102,7 @@ def test_sampling_on_eight_devices(
     assert "rematerialization" not in capfd.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(2, 2, 2), pytest.param((1, 4, 2), marks=pytest.mark.slow)])
 def test_loading_holds_the_model_once(build, tiny_config, tmp_path, sizes):
     config = dataclasses.replace(tiny_config, num_hidden_layers=6, vocab_size=4096, hidden_size=64)

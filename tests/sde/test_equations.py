@@ -63,6 +63,7 @@ def test_covariance_factor_is_that_of_the_enumeration():
     assert covariance_factor(5, 5, False) == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sgd", "pgpo_population", "pgpo_minibatch"])
 def test_one_step_of_the_chain_has_the_moments_it_says(name):
     problem, chain, eta = sde.PROBLEMS["torus"], sde.CHAINS[name], 0.1
@@ -142,6 +143,7 @@ def test_second_order_drift_by_hand_and_the_gradient_form_differs_in_two_dimensi
     assert np.max(np.abs(drifts["second_order"] - drifts["second_order_gradient_form"])) > 1e-4
 
 
+@pytest.mark.slow
 def test_diffusions_differ_as_their_formulas_say():
     problem, eta = sde.PROBLEMS["student_teacher"], 1 / 16
     chain = sde.CHAINS["pgpo_population"]

@@ -176,6 +176,7 @@ def slopes(problem, chain, equation, etas=(1 / 32, 1 / 128), names=("mean", "m2"
     return np.polyfit(np.log2(etas), np.log2(errors.largest), 1)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("chain", "equation", "order"),
     [
@@ -254,6 +255,7 @@ def test_sliding_along_the_kink_costs_half_an_order_unless_the_diffusion_is_righ
     np.testing.assert_allclose(unchanged, 0.5, atol=0.12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("equation", ["ode", pytest.param("thm2ii", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "change",
@@ -418,6 +420,7 @@ def test_gradients_that_look_affine_at_whole_numbers_are_not_taken_for_affine(pr
     assert abs(named - plain) < 1e-8
 
 
+@pytest.mark.slow
 def test_a_domain_that_the_process_leaves_is_refused_and_a_wide_one_changes_nothing():
     well = sde.PROBLEMS["double_well"]
     for process, inside in (("eq7", (-2.0, 2.5)), ("sgd", (-3.0, 3.0))):

@@ -29,6 +29,7 @@ def _of_minibatch(chain, setting, state):
     return GOOD.drift(sde.CHAINS["pgpo_minibatch"], setting, state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("swap", "chain", "verdict"),
     [

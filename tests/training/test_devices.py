@@ -67,6 +67,7 @@ def test_checkpoints_move_between_meshes(small_model, small_config, tmp_path):
     assert not np.array_equal(template.params["embedding"][...], state.params["embedding"][...])
 
 
+@pytest.mark.slow
 def test_another_model_is_refused_on_any_mesh(small_model, small_config, tmp_path):
     state = placed_state(small_model, small_config, (1, 4, 2))
     with Checkpoints(tmp_path) as checkpoints:

@@ -94,6 +94,7 @@ def test_a_teacher_that_is_the_initial_model_costs_no_memory(small_model, small_
         assert teacher_weights(state) is state.frozen
 
 
+@pytest.mark.slow
 def test_a_checkpoint_holds_what_changes(small_model, small_config, tmp_path):
     config = replaced(small_config, lora=LORA)
     state = start(small_model[1], config)

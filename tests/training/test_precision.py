@@ -15,6 +15,7 @@ from tests.training.conftest import (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remat", [True, "dots_saveable", "dots_with_no_batch_dims_saveable"])
 def test_weights_moments_and_teacher_stay_float32(small_config, remat):
     config = replaced(small_config, optimizer={"micro_batch": 2})

@@ -257,6 +257,7 @@ def test_one_program_per_shape(model, small_config):
     assert programs[0] < programs[1]
 
 
+@pytest.mark.slow
 def test_rows_may_lie_on_several_devices(small_config):
     """Weights on each device; `test_the_step_is_the_same_on_a_mesh` cuts them, too."""
     graphdef, params = nnx.split(BagOfWords(nnx.Rngs(0)), nnx.Param)

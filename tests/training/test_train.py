@@ -39,6 +39,7 @@ def unbroken(tmp_path_factory):
     return folder, train(SMALL, folder)
 
 
+@pytest.mark.slow
 def test_a_run_writes_what_it_promises(unbroken):
     folder, result = unbroken
     assert json.loads((folder / "config.json").read_text())["rollout"]["questions"] == 2
@@ -54,6 +55,7 @@ def test_a_run_writes_what_it_promises(unbroken):
     assert int(result.state.step) == 4
 
 
+@pytest.mark.slow
 def test_resuming_is_the_same_run(unbroken, tmp_path):
     whole, result = unbroken
     train(replaced(SMALL, steps=2), tmp_path / "run")
@@ -91,6 +93,7 @@ def test_a_run_of_grpo_resumes_too(tmp_path):
     assert [row["step"] for row in rows if "policy/mixed_group_fraction" in row] == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_run_with_checkpoints_cannot_be_resumed_without(unbroken):
     folder = unbroken[0]
     before = sorted(folder.rglob("*")), contents(folder)
@@ -209,6 +212,7 @@ def test_a_full_disk_leaves_the_older_checkpoint_whole(unbroken, tmp_path, monke
     ],
 )
 # Orbax leaves its other reads behind when one fails; it is chance when they are collected.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_damaged_checkpoint_is_named_and_the_older_one_offered(unbroken, tmp_path, damage, told):
     """One bit of one weight, and a file that is cut; it is never passed over unasked."""
