@@ -52,6 +52,8 @@ def write_teacher_prompts(
     ids: dict[int, list[int]] = {}
     texts: dict[int, str] = {}
     overlong = np.zeros(len(rollout.grades), bool)
+    # Most responses to a question are shown the same solution.
+    known: dict[tuple[int, str], list[int]] = {}
     answered = rollout.answered
     shown = {
         peer: _solution(rollout.responses.texts[peer], settings)
@@ -65,7 +67,11 @@ def write_teacher_prompts(
         if (solution is None and feedback is None) or not answered[row]:
             continue
         text = teacher_prompt(question, solution=solution, feedback=feedback)
-        encoded = rollout.policy.encode(question.messages_with(text), thinking=settings.thinking)
+        encoded = known.get((owner, text))
+        if encoded is None:
+            messages = question.messages_with(text)
+            encoded = rollout.policy.encode(messages, thinking=settings.thinking)
+            known[owner, text] = encoded
         if len(encoded) > settings.max_prompt:
             overlong[row] = True
         else:
