@@ -88,6 +88,7 @@ def test_each_layer_of_each_kernel_is_orthogonalised(tree):
         assert value.max() < 1.25, path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tree", TREES)
 def test_without_dimension_numbers_no_kernel_is_orthogonalised(tree):
     values = singular_values(updates_of(optax.contrib.muon(1.0), TREES[tree]()))

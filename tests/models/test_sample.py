@@ -33,6 +33,7 @@ def of_a_full_forward(forward, model, prompts, out, temperature=1.0):
     return jnp.take_along_axis(logprobs, out.tokens[..., None], axis=-1)[..., 0]
 
 
+@pytest.mark.slow
 def test_logprobs_are_those_of_a_full_forward(tiny_model, prompts, key, forward):
     for temperature, top_p in ((1.0, 1.0), (0.7, 1.0), (0.7, 0.5)):
         out = draw(tiny_model, prompts, key, temperature=temperature, top_p=top_p)
@@ -174,6 +175,7 @@ def truncated(chance, top_k, top_p):
     return kept / kept.sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("top_k", "top_p"),
     [

@@ -98,6 +98,7 @@ def test_answers_before_and_after_and_accuracy_by_kind(tmp_path):
     assert "<span>0.94</span>" in row
 
 
+@pytest.mark.slow
 def test_a_run_without_texts_has_no_such_sections(tmp_path):
     html = page([DATA / "pgpo"], tmp_path)
     for title in ("Sampled responses", "Answers before and after", "by kind of question"):

@@ -70,6 +70,7 @@ def test_known_moments(chain, equation, eta, expected):
         assert abs(got - value) < 1e-11
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("chain", "equation", "eta", "expected"), [row for row in KNOWN if row[1] != "thm2i_literal"]
 )

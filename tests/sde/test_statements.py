@@ -51,6 +51,7 @@ def test_rows_are_well_formed():
             row.equation.check(problem, row.chain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["sgd-ode", "delayed-signal", "ema-fixed-paper-inclusive", "ema-slow-reduced"]
 )

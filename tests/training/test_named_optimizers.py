@@ -74,6 +74,7 @@ def shapes(tree):
 FAST = {"lion", "muon", "rprop", "prodigy"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in OPTIMIZERS],

@@ -164,6 +164,7 @@ def test_grpo_is_the_plain_policy_gradient(model, small_config):
         np.testing.assert_allclose((new - p)[large], -1e-2 * jnp.sign(g)[large], rtol=0.05)
 
 
+@pytest.mark.slow
 def test_dropping_rows_without_signal_is_exact(model, small_config):
     # Half the rows are masked; the step that never sees them must agree.
     full = random_experience(kept=4)

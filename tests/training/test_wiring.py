@@ -76,6 +76,7 @@ def sampled(logits, batch):
     return jnp.take_along_axis(jax.nn.log_softmax(logits), batch.response[..., None], -1)[..., 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "modulation", ["none", "token", pytest.param("sequence", marks=pytest.mark.slow)]
 )
