@@ -53,7 +53,10 @@ def starting_point(argv: Sequence[str], folder: Path) -> tuple[str, TrainConfig]
     for name in ("preset", "output", "model", "task"):
         parser.add_argument(f"--{name}")
     parser.add_argument("--resume", action="store_true")
-    known, _ = parser.parse_known_args(list(argv))
+    try:
+        known, _ = parser.parse_known_args(list(argv))
+    except argparse.ArgumentError as error:
+        raise PGPOValueError(str(error)) from None
     if known.preset is not None:
         if known.preset not in CLI_PRESETS:
             raise PGPOValueError(

@@ -106,9 +106,12 @@ class TextView:
         yield self._head("tokens with the largest |I|, in nats; H: entropy")
         places = most_informative(kept, _TABLE_ROWS)
         if not places:
-            known = "information" in kept.numbers
-            none = f"no token has |I| of at least {LEAST:g} nats"
-            yield none if known else "there are no numbers: the response did not train"
+            if "information" in kept.numbers:
+                yield f"no token has |I| of at least {LEAST:g} nats"
+            elif kept.numbers:
+                yield "there is no information: this objective measures none"
+            else:
+                yield "there are no numbers: the response did not train"
             return
         names = [name for name in _COLUMNS if name in kept.numbers]
         rows = [

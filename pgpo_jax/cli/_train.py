@@ -21,8 +21,8 @@ class TrainCommand:
     `--preset` names the configuration to start from; every other option changes a field of it.
     Without it: `tiny` for the shipped model on synthetic questions, `tiny-file` for the shipped
     model on a file, `paper-qwen3-8b` for any other model. `--resume` alone continues the run in
-    the folder as it was configured; only `--steps`, the checkpoint options and the mesh may then
-    change.
+    the folder as it was configured; only `--steps`, checkpoints, trackers, texts, selection and
+    the mesh may then change.
     """
 
     config: Annotated[TrainConfig, tyro.conf.arg(name="")]

@@ -156,7 +156,8 @@ def _token_class(number: int) -> str:
 
 def _token_table(kept: KeptText) -> str:
     if "information" not in kept.numbers:
-        note = "No token has an information: the response did not train."
+        why = "this objective measures none" if kept.numbers else "the response did not train"
+        note = f"No token has an information: {why}."
         return f'<p class="caption">{note}</p>'
     places = most_informative(kept, _TABLE_ROWS)
     if not places:

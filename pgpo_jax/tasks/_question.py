@@ -2,7 +2,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pgpo_jax.errors import PGPOValueError
+from pgpo_jax.errors import PGPOTypeError, PGPOValueError
 
 _ROLES = ("system", "user", "assistant")
 
@@ -60,6 +60,12 @@ class Question:
     demonstration: str | None = None
     feedback: str | None = None
     columns: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        for name in ("id", "domain", "system", "prompt", "answer", "kind"):
+            value = getattr(self, name)
+            if not isinstance(value, str):
+                raise PGPOTypeError(f"Question.{name} must be a string, got {value!r}")
 
     @property
     def messages(self) -> tuple[Message, ...]:

@@ -72,6 +72,11 @@ class FileTask:
             return load_questions(self.eval_spec, split=split, columns=self.columns)
         return read_held_out(self.spec, self.columns)
 
+    @property
+    def grades_by_grader(self) -> bool:
+        """True: `grade` is what the grader says, and nothing else."""
+        return True
+
     def grade(self, question: Question, response: str) -> Grade:
         """What the grader says."""
         return self.grader(question, response)
@@ -114,6 +119,11 @@ class SyntheticTask:
             columns = None if is_synthetic(self.eval_spec) else self.columns
             return load_questions(self.eval_spec, split=split, seed=seed, columns=columns)
         return load_questions(self.spec, split=split, seed=seed)
+
+    @property
+    def grades_by_grader(self) -> bool:
+        """True: `grade` is what the grader says, and nothing else."""
+        return True
 
     def grade(self, question: Question, response: str) -> Grade:
         """What the grader says."""

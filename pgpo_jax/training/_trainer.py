@@ -194,7 +194,7 @@ class Trainer:
             steps=steps,
             checkpoint_every=checkpoint_every,
             keep_checkpoints=keep_checkpoints,
-            trackers=tuple(trackers),
+            trackers=trackers if isinstance(trackers, str) else tuple(trackers),
             max_skipped=max_skipped,
             evaluate_every=self.evaluation_settings.every,
             selection=selection,

@@ -10,7 +10,7 @@ import pytest
 
 import pgpo_jax as pgpo
 from pgpo_jax.models import muon_dimension_numbers
-from pgpo_jax.tasks import Grade, Question
+from pgpo_jax.tasks import Grade, Question, make_grader
 from pgpo_jax.training import (
     GRPO,
     OBJECTIVES,
@@ -20,6 +20,7 @@ from pgpo_jax.training import (
     Models,
     Responses,
     RolloutConfig,
+    SelectionConfig,
     TeacherConfig,
     Trainer,
     load_policy,
@@ -202,6 +203,62 @@ def test_runs_with_equal_parts_share_a_program_and_others_do_not():
         __hash__ = None
 
     assert make(optimizer=optimizer, objective=Own())._step is not one._step
+
+
+@pytest.mark.parametrize(
+    ("held_out", "error", "message"),
+    [
+        (
+            lambda: [Question("same", "", "", "1?", "1")] * 2,
+            ValueError,
+            "different ids, got 'same'",
+        ),
+        (lambda: None, TypeError, "must give a sequence of Question, .* got None"),
+        (lambda: ["1 + 1?"], TypeError, "must be of Question, got '1"),
+    ],
+)
+def test_a_test_split_that_is_none_is_refused(held_out, error, message):
+    class Own(Sums):
+        def questions(self, split, seed):
+            return super().questions(split, seed) if split == "train" else held_out()
+
+    with pytest.raises(error, match=message):
+        make(Own())
+
+
+def test_a_question_of_numbers_is_refused_when_it_is_made():
+    question = Question("q", "", "", "1?", "1")
+    # Past the type checks of the suite, which users do not have.
+    object.__setattr__(question, "answer", 1)
+    with pytest.raises(TypeError, match=r"Question\.answer must be a string, got 1"):
+        question.__post_init__()
+
+
+def test_a_task_that_has_a_grader_grades_by_itself():
+    class Halves(Sums):
+        grader = make_grader("exact=2.0")
+
+        def grade(self, question, response):
+            return Grade(0.5 * self.grader(question, response).score)
+
+    trainer = make(Halves())
+    batch, responses = answered(trainer, ["1", "1", "2", "2"])
+    rollout = trainer.graded(trainer.initial_state, batch, responses)
+    assert set(rollout.scores.tolist()) <= {0.0, 1.0}
+
+
+def test_a_selection_without_held_out_questions_is_refused(tmp_path):
+    class Alone(Sums):
+        def questions(self, split, seed):
+            return super().questions(split, seed) if split == "train" else []
+
+    with pytest.raises(ValueError, match=r"need held-out questions.*got \(False, 3\)"):
+        make(Alone()).fit(tmp_path / "run", selection=SelectionConfig(patience=3))
+    for trackers, message in (("tensorboard", "must be a sequence"), (["nope"], "got 'nope'")):
+        with pytest.raises((TypeError, ValueError), match=message):
+            make().fit(tmp_path / "run", trackers=trackers)
+    # Nothing was claimed, so that the corrected command can be given.
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_task_without_a_test_split_is_not_evaluated():

@@ -82,8 +82,11 @@ def grade_rows(
     grader: Task | Grader, questions: Sequence[Question], responses: Sequence[str], timeout: float
 ) -> list[Grade]:
     """As `grade_all`, but failed rows are neither logged nor counted."""
-    # A task of a file has its grader as a field.
-    many = getattr(getattr(grader, "grader", grader), "grade_many", None)
+    # Only our own tasks say that their grader alone grades; another task's `grade` is its own.
+    inner: Any = grader
+    if getattr(grader, "grades_by_grader", False):
+        inner = getattr(grader, "grader", grader)
+    many = getattr(inner, "grade_many", None)
     if many is not None:
         grades = list(map(as_grade, many(questions, responses)))
         if len(grades) != len(responses):

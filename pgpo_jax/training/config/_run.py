@@ -3,6 +3,15 @@ from typing import Literal
 
 from pgpo_jax.training.config._rules import one_of_its_choices, positive, require
 
+EVALUATION_METRICS = (
+    "eval/accuracy",
+    "eval/standard_error",
+    "eval/response_length",
+    "eval/dropped_questions",
+    "eval/grader_failures",
+)
+"""What each evaluation of a run logs."""
+
 
 @dataclass(frozen=True)
 class TextsConfig:
@@ -40,8 +49,8 @@ class SelectionConfig:
     def __post_init__(self) -> None:
         one_of_its_choices(self)
         require(
-            self.metric.startswith("eval/"),
-            "SelectionConfig.metric must be a metric of the evaluations, eval/...",
+            self.metric in EVALUATION_METRICS,
+            f"SelectionConfig.metric must be a metric of the evaluations {EVALUATION_METRICS}",
             self.metric,
         )
         require(self.margin >= 0, "SelectionConfig.margin must be at least 0", self.margin)

@@ -54,12 +54,20 @@ def make_objective(name: str, sections: ObjectiveSections) -> Objective:
         TypeError: what `FILE.py:NAME` gives is no objective.
     """
     if is_object_spec(name):
-        made: Any = load_object(name)(sections)
-        missing = [part for part in ("prepare", "loss_of_rows") if not hasattr(made, part)]
-        if missing:
+        make: Any = load_object(name)
+        if not callable(make):
             raise PGPOTypeError(
-                f"{name} must make an Objective, got {type(made).__name__} without {missing[0]}"
+                f"{name} must be a class or function that is called with the sections, got {make!r}"
             )
+        made: Any = make(sections)
+        if not isinstance(made, Objective):
+            raise PGPOTypeError(
+                f"{name} must make an Objective, which is easiest by inheriting from "
+                f"pgpo_jax.training.Objective, got {type(made).__name__}"
+            )
+        for part in ("prepare", "loss_of_rows"):
+            if getattr(type(made), part, None) is getattr(Objective, part):
+                raise PGPOTypeError(f"{name} must define {part}, which {type(made).__name__} lacks")
         return made
     if name not in OBJECTIVES:
         raise PGPOValueError(

@@ -8,6 +8,7 @@ from jaxtyping import Array, Key
 
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.tasks import Grade, Grader, Question, Task, exact, grade_all
+from pgpo_jax.tasks.graders import FailedGrade
 from pgpo_jax.training.config import EvaluationConfig, RolloutConfig
 from pgpo_jax.training.devices._mesh import gather_rows, process_local_rows
 from pgpo_jax.training.rollout._policy import Policy
@@ -102,17 +103,17 @@ def evaluate(
             smallest_bucket=rollout.smallest_bucket,
             largest_prompt=rollout.max_prompt,
         )
-        right, failed = np.zeros(len(own)), np.zeros(len(own))
-        for place, i in enumerate(own):
-            if i >= len(chunk):
-                continue
-            question, texts = chunk[i][0], responses.texts[place * settings.samples :]
-            texts = texts[: settings.samples]
-            grades, failed[place] = grade_all(
-                grader, [question] * len(texts), texts, timeout=grader_timeout
-            )
-            right[place] = np.mean([g.score for g in grades])
-            answers.append(Answer(question, texts[0], grades[0]))
+        right, failed, samples = np.zeros(len(own)), np.zeros(len(own)), settings.samples
+        places = [place for place, i in enumerate(own) if i < len(chunk)]
+        answered = [place * samples + k for place in places for k in range(samples)]
+        asked = [chunk[own[row // samples]][0] for row in answered]
+        texts = [responses.texts[row] for row in answered]
+        grades = grade_all(grader, asked, texts, timeout=grader_timeout)[0]
+        for number, place in enumerate(places):
+            own_grades = grades[number * samples : (number + 1) * samples]
+            right[place] = np.mean([grade.score for grade in own_grades])
+            failed[place] = sum(isinstance(grade, FailedGrade) for grade in own_grades)
+            answers.append(Answer(asked[number * samples], texts[number * samples], own_grades[0]))
         found = gather_rows(
             {
                 "right": right,

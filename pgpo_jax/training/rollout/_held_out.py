@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from pgpo_jax.errors import PGPOValueError
+from pgpo_jax.errors import PGPOTypeError, PGPOValueError
 from pgpo_jax.tasks import Question, Task
 from pgpo_jax.training.config import EvaluationConfig
 
@@ -18,9 +18,15 @@ def held_out_questions(task: Task, settings: EvaluationConfig) -> Sequence[Quest
 
     Raises:
         ValueError: if the task is endless and `evaluation.questions` is 0, or if it asks for more
-            than there are.
+            than there are; ids that are equal.
+        TypeError: if the task gives something else than questions.
     """
     questions, wanted = task.questions("test", 0), settings.questions
+    if not isinstance(questions, Sequence):
+        raise PGPOTypeError(
+            "questions('test', 0) of a task must give a sequence of Question, empty if there is "
+            f"no such split, got {questions!r:.60}"
+        )
     if len(questions) == sys.maxsize:
         if not wanted:
             raise PGPOValueError("evaluation.questions must be positive for an endless task, got 0")
@@ -29,4 +35,14 @@ def held_out_questions(task: Task, settings: EvaluationConfig) -> Sequence[Quest
         return ()
     if wanted > len(questions):
         raise PGPOValueError(f"evaluation.questions must be at most {len(questions)}, got {wanted}")
-    return questions[: wanted or len(questions)]
+    chosen = questions[: wanted or len(questions)]
+    known: set[str] = set()
+    for question in chosen:
+        if not isinstance(question, Question):
+            raise PGPOTypeError(f"held-out questions must be of Question, got {question!r:.60}")
+        if question.id in known:
+            raise PGPOValueError(
+                f"held-out questions must have different ids, got {question.id!r} twice"
+            )
+        known.add(question.id)
+    return chosen

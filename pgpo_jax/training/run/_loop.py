@@ -23,7 +23,7 @@ from pgpo_jax.training.run._progress import Progress
 from pgpo_jax.training.run._run_folder import open_run_folder, read_jsonl, write_questions
 from pgpo_jax.training.run._signals import StopRequest, stop_requests
 from pgpo_jax.training.run._tracker import Tracker
-from pgpo_jax.training.run._trackers import make_trackers
+from pgpo_jax.training.run._trackers import check_trackers, make_trackers
 from pgpo_jax.training.update._state import TrainState
 
 _log = logging.getLogger("pgpo_jax")
@@ -37,7 +37,7 @@ class FitSettings:
     steps: int
     checkpoint_every: int
     keep_checkpoints: int
-    trackers: tuple[Any, ...]
+    trackers: Any
     max_skipped: int
     evaluate_every: int
     selection: SelectionConfig
@@ -99,6 +99,14 @@ def fit(
             "checkpoint, and one that keeps none cannot be continued",
             settings.keep_checkpoints,
         )
+    chosen = settings.selection
+    require(
+        bool(trainer.held_out) or not (chosen.keep_best or chosen.patience),
+        "selection.keep_best and selection.patience need held-out questions, of which the task "
+        "has none",
+        (chosen.keep_best, chosen.patience),
+    )
+    check_trackers(settings.trackers)
     path = folder.resolve()
     with (
         stop_requests() as request,

@@ -85,6 +85,19 @@ def make_trackers(
     return _Trackers(made)
 
 
+def check_trackers(trackers: Sequence[Any]) -> None:
+    """Refuses trackers that cannot be made, before anything is written.
+
+    Raises:
+        ValueError: an unknown name.
+        TypeError: a string in place of a sequence, or an object that is no tracker.
+    """
+    if isinstance(trackers, str):
+        raise PGPOTypeError(f"trackers must be a sequence of trackers, got the string {trackers!r}")
+    for tracker in trackers:
+        _maker(tracker)
+
+
 def _maker(tracker: Any) -> Callable[..., Tracker]:
     if isinstance(tracker, str) and is_object_spec(tracker):
         return _own(tracker, load_object(tracker))
