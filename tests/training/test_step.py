@@ -33,9 +33,10 @@ _STEPS = {}
 
 def compiled(graphdef, config):
     """One program per configuration and shape in the whole file: compiling is what costs."""
-    if config not in _STEPS:
-        _STEPS[config] = config_step(graphdef, config)
-    return _STEPS[config]
+    key = graphdef, config
+    if key not in _STEPS:
+        _STEPS[key] = config_step(graphdef, config)
+    return _STEPS[key]
 
 
 def one_step(model, config, experience, state=None):
