@@ -58,6 +58,10 @@ def load_task(
         return task if grader is None else _GradedTask(task, grader)
     grader = grader or exact
     if is_synthetic(spec):
+        if columns != ColumnsConfig() and (eval_spec is None or is_synthetic(eval_spec)):
+            raise PGPOValueError(
+                f"columns must not be given for {spec!r}, which has none, got {columns}"
+            )
         return SyntheticTask(spec, grader, eval_spec=eval_spec, columns=columns)
     return FileTask(spec, eval_spec=eval_spec, columns=columns, grader=grader)
 

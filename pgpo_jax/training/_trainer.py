@@ -9,6 +9,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Key
 
+from pgpo_jax.errors import PGPORuntimeError
 from pgpo_jax.tasks import Task, grade_all
 from pgpo_jax.training.config import (
     EvaluationConfig,
@@ -90,6 +91,7 @@ class Trainer:
 
     Raises:
         ValueError, TypeError: parts that do not fit together, before any work.
+        RuntimeError: if the weights of the policy were trained already.
 
     >>> from pgpo_jax.training import Trainer  # examples/own_reward.py has a whole run
     """
@@ -112,6 +114,7 @@ class Trainer:
         constant_metrics: Mapping[str, float] | None = None,
     ):
         self.policy, params = policy
+        _check_alive(params, "the weights of the policy were given to an earlier trainer")
         self.mesh = self.policy.mesh
         self.task, self.objective = task, objective
         self.optimizer = with_extra_arguments(optimizer)
@@ -190,6 +193,10 @@ class Trainer:
                 fit the request.
             FloatingPointError: after `max_skipped` non-finite gradients in a row.
         """
+        _check_alive(
+            self.initial_state.params,
+            "the initial state of this trainer was given to an earlier fit",
+        )
         settings = FitSettings(
             steps=steps,
             checkpoint_every=checkpoint_every,
@@ -351,6 +358,14 @@ class Trainer:
 
     def _fold(self, purpose: int, number: int) -> Key[Array, ""]:
         return jax.random.fold_in(jax.random.fold_in(self._key, purpose), number)
+
+
+def _check_alive(weights: Any, what: str) -> None:
+    """Refuses arrays that training has taken the memory of."""
+    if any(isinstance(x, jax.Array) and x.is_deleted() for x in jax.tree.leaves(weights)):
+        raise PGPORuntimeError(
+            f"{what}, which took their memory: load the policy anew and make another Trainer"
+        )
 
 
 @functools.lru_cache(maxsize=32)

@@ -217,6 +217,28 @@ def test_a_callback_may_end_the_run_which_is_evaluated_and_saved(tmp_path):
     assert [event[1] for event in told.events if event[0] == "evaluation"] == [0, 2]
 
 
+def test_who_has_started_is_told_of_the_end_whatever_the_others_do(tmp_path):
+    class Broken(Callback):
+        def __init__(self, where):
+            self.where = where
+
+        def on_start(self, run):
+            if self.where == "start":
+                raise ZeroDivisionError("start")
+
+        def on_end(self, run):
+            if self.where == "end":
+                raise ZeroDivisionError("end")
+
+    for where, steps in (("start", 0), ("end", 1)):
+        first, last = Told(), Told()
+        callbacks = [first, Broken(where), last]
+        with pytest.raises(ZeroDivisionError, match=where):
+            Scripted("+", tmp_path / where, callbacks=callbacks).run()
+        assert first.events[-1] == ("end", steps)
+        assert last.events == ([] if where == "start" else [*last.events[:-1], ("end", 1)])
+
+
 def test_the_end_is_told_of_a_run_that_fails(tmp_path):
     told = Told()
     with pytest.raises(FloatingPointError):

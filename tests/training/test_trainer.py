@@ -261,6 +261,20 @@ def test_a_selection_without_held_out_questions_is_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_weights_that_were_trained_are_not_trained_again(tmp_path):
+    policy = load_policy("tiny")
+    parts = (policy, Sums(), SDPO(), pgpo.pgpo(optax.sgd(1.0)))
+    trainer = Trainer(*parts, rollout=ROLLOUT)
+    # What a fit does to its initial state.
+    jax.tree.map(lambda x: x.delete(), trainer.initial_state)
+    with pytest.raises(RuntimeError, match=r"was given to an earlier fit.*load the policy anew"):
+        trainer.fit(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    jax.tree.map(lambda x: x.is_deleted() or x.delete(), policy.params)
+    with pytest.raises(RuntimeError, match="were given to an earlier trainer"):
+        Trainer(*parts, rollout=ROLLOUT)
+
+
 def test_a_task_without_a_test_split_is_not_evaluated():
     class Alone(Sums):
         def questions(self, split, seed):

@@ -36,7 +36,10 @@ class Run(Protocol):
         ...
 
     def stop(self, reason: str) -> None:
-        """Ends the run after this step, with its last evaluation and checkpoint."""
+        """Ends the run after this step, with its last evaluation and checkpoint.
+
+        Before the first step there is nothing to save, and no step is made.
+        """
         ...
 
 
@@ -65,7 +68,7 @@ class Callback:
         """After each checkpoint that is complete on disk."""
 
     def on_end(self, run: Run) -> None:
-        """When the run ends, however it ends."""
+        """When a run that was started ends, however it ends; the last callback is told first."""
 
 
 class _Best:

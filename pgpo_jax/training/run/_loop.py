@@ -116,11 +116,11 @@ def fit(
         run = RunInProgress(trainer, path, settings, config, request)
         stack.callback(run.close)
         run.open(resume)
-        try:
-            return run.loop()
-        finally:
-            for callback in run.callbacks:
-                callback.on_end(run)
+        # Each callback that has begun is told of the end, whatever the others do.
+        for callback in run.callbacks:
+            callback.on_start(run)
+            stack.callback(callback.on_end, run)
+        return run.loop()
 
 
 class RunInProgress:
@@ -147,7 +147,10 @@ class RunInProgress:
         self._evaluated: int | None = None
 
     def stop(self, reason: str) -> None:
-        """Ends the run after this step, with its last evaluation and checkpoint."""
+        """Ends the run after this step, with its last evaluation and checkpoint.
+
+        Before the first step there is nothing to save, and no step is made.
+        """
         self._reason = self._reason or reason
 
     def open(self, resume: bool) -> None:
@@ -185,8 +188,6 @@ class RunInProgress:
         self.history = [row for row in rows if "eval/accuracy" in row and row["step"] <= first]
         if self.history:
             self._evaluated = self.history[-1]["step"]
-        for callback in self.callbacks:
-            callback.on_start(self)
 
     def close(self) -> None:
         """Closes trackers and checkpoints."""
