@@ -86,3 +86,23 @@ def test_a_field_that_never_was_is_refused_by_name():
     values["loss"]["aggregated"] = "sequence_mean"
     with pytest.raises(ValueError, match=r"no field loss\.aggregated"):
         from_json(TrainConfig(), values)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": "one"}, r"^steps must be of int, got 'one'"),
+        ({"steps": 1.5}, r"^steps must be of int, got 1.5"),
+        ({"steps": True}, r"^steps must be of int, got True"),
+        ({"steps": None}, r"^steps must not be null"),
+        ({"rollout": 3}, r"^rollout must be an object of fields, got 3"),
+        ({"loss": {"k": "ten"}}, r"^loss\.k must be of int, got 'ten'"),
+        ({"lora": {"targets": "q_proj"}}, r"^lora\.targets must be of tuple, got 'q_proj'"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_by_name(change, message):
+    with pytest.raises(ValueError, match=message):
+        from_json(TrainConfig(), change)
+    # What may be null, and whole numbers for others, are as they were.
+    kept = from_json(TrainConfig(), {"loss": {"rollout_clip": None}, "optimizer": {"eps": 1e-7}})
+    assert (kept.loss.rollout_clip, kept.optimizer.eps) == (None, 1e-7)

@@ -95,6 +95,17 @@ def test_resuming_drops_later_and_torn_lines(tmp_path):
     assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
 
 
+@pytest.mark.parametrize("line", ["{torn", "[1]", '{"loss": 1.0}'])
+def test_a_damaged_line_is_named(tmp_path, line):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f'{{"step": 1}}\n{line}\n{{"step": 2}}\n')
+    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 2 "):
+        read_jsonl(path)
+    # The last line alone may be cut off, as a crash leaves it.
+    path.write_text(f'{{"step": 1}}\n{line}')
+    assert read_jsonl(path) == [{"step": 1}]
+
+
 def test_buckets_and_padding():
     from pgpo_jax.training.rollout._buckets import bucket, pad
 

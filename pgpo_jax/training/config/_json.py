@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pgpo_jax.errors import PGPOValueError
 
@@ -29,23 +29,39 @@ def from_json(default: T, values: dict[str, Any], where: str = "") -> T:
         where: dotted name of the section, for messages.
 
     Raises:
-        ValueError: naming a field that there is not.
+        ValueError: naming a field that there is not, or that has a value of another kind.
     """
     assert dataclasses.is_dataclass(default)
     assert not isinstance(default, type)
     values = values if where else migrated(values)
-    known = {f.name for f in dataclasses.fields(default)}
+    known = {f.name: f.type for f in dataclasses.fields(default)}
     changes = {}
     for name, value in values.items():
         if name not in known:
             raise PGPOValueError(f"a configuration has no field {where}{name}")
         old = getattr(default, name)
-        if dataclasses.is_dataclass(old) and isinstance(value, dict):
+        if dataclasses.is_dataclass(old) and not isinstance(value, dict):
+            raise PGPOValueError(f"{where}{name} must be an object of fields, got {value!r:.60}")
+        if dataclasses.is_dataclass(old):
             changes[name] = from_json(old, value, f"{where}{name}.")
         else:
             # JSON knows no tuples.
             changes[name] = tuple(value) if isinstance(value, list) else value
+            _check_kind(where + name, known[name], old, changes[name])
     return dataclasses.replace(default, **changes)
+
+
+def _check_kind(name: str, declared: Any, old: Any, new: Any) -> None:
+    """Refuses a value of another kind than the default, where that has one."""
+    if new is None:
+        if type(None) not in get_args(declared):
+            raise PGPOValueError(f"{name} must not be null")
+        return
+    if old is None:
+        return
+    kind = (int, float) if isinstance(old, float) else type(old)
+    if not isinstance(new, kind) or isinstance(new, bool) != isinstance(old, bool):
+        raise PGPOValueError(f"{name} must be of {type(old).__name__}, got {new!r:.60}")
 
 
 def migrated(values: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pgpo_jax.errors import PGPOFileExistsError, PGPOFileNotFoundError, PGPORuntimeError
+from pgpo_jax.errors import (
+    PGPOFileExistsError,
+    PGPOFileNotFoundError,
+    PGPORuntimeError,
+    PGPOValueError,
+)
 from pgpo_jax.training.config._json import check_same_config
 from pgpo_jax.training.config._rules import require
 
@@ -100,12 +105,26 @@ def write_questions(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
-    """The complete lines of a file of JSON lines; a line cut off by a crash is left out."""
+    """The complete lines of a file of JSON lines; a line cut off by a crash is left out.
+
+    Raises:
+        ValueError: naming the line, if one is not an object with a step.
+    """
     path = Path(path)
     if not path.is_file():
         return []
-    lines = path.read_text().split("\n")[:-1]
-    return [json.loads(line) for line in lines if line]
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], 1):
+        if not line:
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise PGPOValueError(f"{path}, line {number} is not JSON: {error}") from None
+        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+            raise PGPOValueError(f"{path}, line {number} must be an object with a step")
+        rows.append(row)
+    return rows
 
 
 def cut_jsonl(path: Path, last_step: int) -> None:
