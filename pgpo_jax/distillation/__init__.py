@@ -3,6 +3,7 @@
 from pgpo_jax.distillation._aggregate import aggregate as aggregate
 from pgpo_jax.distillation._divergence import divergence as divergence, on_support as on_support
 from pgpo_jax.distillation._head import HeadLoss as HeadLoss, sdpo_head_loss as sdpo_head_loss
+from pgpo_jax.distillation._head_sharding import HeadSharding as HeadSharding
 from pgpo_jax.distillation._importance import (
     importance_ratio as importance_ratio,
     rollout_correction as rollout_correction,

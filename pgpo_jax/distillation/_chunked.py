@@ -17,32 +17,37 @@ from jaxtyping import Array, Float
 
 from pgpo_jax._precision import at_least_float32, product_precision, wider
 from pgpo_jax.distillation._chunks import ChunkLayout
+from pgpo_jax.distillation._head_sharding import HeadSharding
 
 Statistics = dict[str, Array]
 
 
 def head_logits(
-    hidden: Float[Array, "*batch D"], head: Float[Array, "D V"]
-) -> Float[Array, "*batch V"]:
+    hidden: Float[Array, "rows length D"],
+    head: Float[Array, "D V"],
+    sharding: HeadSharding | None = None,
+) -> Float[Array, "rows length V"]:
     """Logits accumulated in at least float32 whatever the inputs' dtype.
 
     Inputs of which one is float32 are multiplied in float32 on every platform.
     """
     dtype = wider(hidden.dtype, head.dtype)
-    return jnp.einsum(
+    logits = jnp.einsum(
         "...d,dv->...v",
-        hidden.astype(dtype),
+        hidden.astype(dtype) if sharding is None else sharding.gathered(hidden.astype(dtype)),
         head.astype(dtype),
         precision=product_precision(dtype),
         preferred_element_type=at_least_float32(dtype),
     )
+    return logits if sharding is None else sharding.logits(logits)
 
 
 def _head_gradients(
-    logit_gradient: Float[Array, "*batch V"],
-    hidden: Float[Array, "*batch D"],
+    logit_gradient: Float[Array, "rows length V"],
+    hidden: Float[Array, "rows length D"],
     head: Float[Array, "D V"],
-) -> tuple[Float[Array, "*batch D"], Float[Array, "D V"]]:
+    sharding: HeadSharding | None,
+) -> tuple[Float[Array, "rows length D"], Float[Array, "D V"]]:
     """The transpose of `head_logits`; accumulated, and the head's returned, in float32 or wider."""
     dtype = wider(hidden.dtype, head.dtype)
     wide = at_least_float32(dtype)
@@ -52,13 +57,18 @@ def _head_gradients(
         jnp.einsum, precision=product_precision(dtype), preferred_element_type=wide
     )
     to_hidden = product("...v,dv->...d", g, head.astype(dtype)).astype(hidden.dtype)
-    return to_hidden, product("rld,rlv->dv", hidden.astype(dtype), g)
+    hidden = hidden.astype(dtype)
+    if sharding is None:
+        return to_hidden, product("rld,rlv->dv", hidden, g)
+    to_head = product("rld,rlv->dv", sharding.gathered(hidden), g)
+    return sharding.scattered(to_hidden), sharding.head(to_head)
 
 
 def chunked_loss(
     on_logits: Callable[[Array, dict, Any], tuple[Array, Statistics]],
     layout: ChunkLayout,
     dtype: jnp.dtype,
+    sharding: HeadSharding | None = None,
 ) -> Callable[[Array, Array, dict, Any], tuple[Float[Array, ""], Statistics]]:
     """The sum over chunks of a loss on logits, and its statistics by chunk.
 
@@ -67,6 +77,7 @@ def chunked_loss(
             and a dictionary of numbers per token.
         layout: how the tokens are cut.
         dtype: of the loss.
+        sharding: of the products with the head; `None`: left to XLA.
 
     Returns:
         (hidden, head, fixed, heads) -> (loss, statistics stacked by chunk). `fixed` is a dictionary
@@ -77,7 +88,7 @@ def chunked_loss(
     @jax.custom_vjp
     def scanned(student_hidden, student_head, fixed, heads):
         def body(total, chunk):
-            student_logits = head_logits(chunk["student"], student_head)
+            student_logits = head_logits(chunk["student"], student_head, sharding)
             loss, statistics = on_logits(student_logits, chunk, heads)
             return total + loss, statistics
 
@@ -91,16 +102,19 @@ def chunked_loss(
 
         def body(carry, chunk):
             total, to_head_sum = carry
-            student_logits = head_logits(chunk["student"], student_head)
+            student_logits = head_logits(chunk["student"], student_head, sharding)
             (loss, statistics), logit_gradient = jax.value_and_grad(on_logits, has_aux=True)(
                 student_logits, chunk, heads
             )
-            to_hidden, to_head = _head_gradients(logit_gradient, chunk["student"], student_head)
+            to_hidden, to_head = _head_gradients(
+                logit_gradient, chunk["student"], student_head, sharding
+            )
             carry = total + loss, to_head_sum + to_head if wanted[1] else None
             return carry, (statistics, to_hidden if wanted[0] else None)
 
         wide = at_least_float32(wider(student_hidden.dtype, student_head.dtype))
         start = jnp.zeros(student_head.shape, wide)
+        start = start if sharding is None else sharding.head(start)
         chunks = jax.tree.map(layout.split, {"student": student_hidden, **fixed})
         (total, to_head), (statistics, to_hidden) = jax.lax.scan(
             body, (jnp.zeros([], dtype), start if wanted[1] else None), chunks

@@ -15,6 +15,7 @@ from pgpo_jax._categorical import (
 )
 from pgpo_jax._precision import at_least_float32
 from pgpo_jax._reduce import check_choice
+from pgpo_jax.distillation._head_sharding import HeadSharding
 from pgpo_jax.distillation._most_likely import most_likely
 from pgpo_jax.errors import PGPOValueError
 
@@ -68,6 +69,7 @@ def on_support(
     teacher_logits: Float[Array, "*batch V"],
     support: str,
     k: int,
+    sharding: HeadSharding | None = None,
 ) -> tuple[Float[Array, "*batch C"], Float[Array, "*batch C"]]:
     """Log-probabilities of student and teacher on the words that `divergence` compares.
 
@@ -77,6 +79,7 @@ def on_support(
         support: `"full"` vocabulary; `"topk_tail"`: the student's k most likely words, then one
             column with the rest; `"topk"`: those words, renormalised.
         k: words kept by the top-k supports; at or above V they equal `"full"`.
+        sharding: how the logits are cut over a mesh.
 
     Returns:
         Two arrays in nats, in float32 or wider; C is V, k + 1 or k. The lowest of equally likely
@@ -96,7 +99,7 @@ def on_support(
         raise PGPOValueError(f"k must be at least 1 for support={support!r}, got {k!r}.")
     if support == "full" or k >= student_logits.shape[-1]:
         return log_probs(student_logits), log_probs(teacher_logits)
-    indices = most_likely(student_logits, k)
+    indices = most_likely(student_logits, k, sharding)
 
     def gathered(logits: Float[Array, "*batch V"]) -> Float[Array, "*batch k"]:
         # Gather before normalising: no second array over the vocabulary.
@@ -116,6 +119,7 @@ def divergence(
     k: int = 100,
     tokens: Int[Array, "*batch"] | None = None,
     temperature: float | int = 1.0,
+    sharding: HeadSharding | None = None,
 ) -> Float[Array, "*batch"]:
     r"""Divergence of student p and teacher q at each token, in nats.
 
@@ -135,6 +139,8 @@ def divergence(
         k: words kept by the top-k supports; at or above V they equal `"full"`.
         tokens: sampled tokens, needed by `"sampled"`.
         temperature: divides both logits before anything else.
+        sharding: how the logits are cut over a mesh; otherwise the top-k supports expect the
+            vocabulary over axes called `tensor`, `model` or `tp`.
 
     Returns:
         Divergence per token; not negative, except for `"sampled"`.
@@ -162,5 +168,5 @@ def divergence(
         log_q = finite(token_log_probs(teacher_logits, tokens))
         return jax.lax.stop_gradient(log_p - log_q) * log_p
     return mixture_divergence(
-        *on_support(student_logits, teacher_logits, support, k), teacher_weight
+        *on_support(student_logits, teacher_logits, support, k, sharding), teacher_weight
     )

@@ -18,6 +18,7 @@ from pgpo_jax.distillation._aggregate import token_coefficients
 from pgpo_jax.distillation._chunked import chunked_loss, head_logits
 from pgpo_jax.distillation._chunks import chunk_layout
 from pgpo_jax.distillation._divergence import check_divergence, divergence, tempered
+from pgpo_jax.distillation._head_sharding import HeadSharding
 from pgpo_jax.distillation._importance import importance_ratio
 from pgpo_jax.distillation._modulation import check_modulation, modulation_weights
 from pgpo_jax.distillation._teacher import check_rate, trust_region_logits
@@ -86,6 +87,7 @@ def sdpo_head_loss(
     sampler_logprobs: Float[Array, "B T"] | None = None,
     rollout_clip: float | int | None = None,
     chunk_size: int = 512,
+    sharding: HeadSharding | None = None,
 ) -> HeadLoss:
     r"""Loss, information signal and token statistics in one pass over the vocabulary.
 
@@ -94,9 +96,10 @@ def sdpo_head_loss(
     gradient with respect to `student_hidden` and `student_head` is exact; there is none to the
     teacher, the reference, or through any output but `loss`. First derivatives, reverse mode only.
 
-    On a mesh the top-k supports expect the vocabulary over axes called `tensor`, `model` or `tp`
-    and the tokens over all others; each shard of the vocabulary then sends its k candidates only.
-    Other layouts give the same numbers and move more between devices.
+    On a mesh `sharding` cuts the products with the heads over the vocabulary, so that no device
+    holds a whole head. Without it the top-k supports expect the vocabulary over axes called
+    `tensor`, `model` or `tp` and the tokens over all others; each shard of the vocabulary then
+    sends its k candidates only. Other layouts give the same numbers and move more between devices.
 
     Args:
         student_hidden: final hidden states at the positions that predict `tokens`.
@@ -132,14 +135,17 @@ def sdpo_head_loss(
         sampler_logprobs: log-probabilities of `tokens` that the sampler recorded, nats; together
             with `rollout_clip`.
         rollout_clip: cap of the importance ratio to `sampler_logprobs`.
-        chunk_size: tokens per chunk; peak memory is a few times `chunk_size * V * 4` bytes.
+        chunk_size: tokens per chunk; peak memory is a few times `chunk_size * V * 4` bytes, over
+            all devices.
+        sharding: of the products with the heads, on a mesh.
 
     Returns:
         A `HeadLoss`.
 
     Raises:
         ValueError: an undefined divergence, reduction or modulation, an unknown estimator, a chunk
-            without a token, or half of a pair of arguments that belong together.
+            without a token, half of a pair of arguments that belong together, or a vocabulary
+            that does not divide over the mesh.
 
     >>> import jax, jax.numpy as jnp, pgpo_jax as pgpo
     >>> a, b, w = (jax.random.normal(jax.random.key(i), s) for i, s in
@@ -171,6 +177,10 @@ def sdpo_head_loss(
     if trust_region_rate is not None:
         check_rate(trust_region_rate)
 
+    if sharding is not None:
+        sharding.check(student_head.shape[1])
+        student_head, teacher_head = sharding.head(student_head), sharding.head(teacher_head)
+        reference_head = None if reference_head is None else sharding.head(reference_head)
     response = response_mask.astype(bool)
     layout = chunk_layout(response.shape[0], response.shape[1], chunk_size)
     dtype = at_least_float32(wider(student_hidden.dtype, student_head.dtype))
@@ -205,9 +215,9 @@ def sdpo_head_loss(
 
     def on_logits(student_logits: Array, chunk: dict, heads: dict) -> tuple[Array, dict]:
         """Weighted loss of a chunk, and its statistics."""
-        teacher_logits = head_logits(chunk["teacher"], heads["teacher"])
+        teacher_logits = head_logits(chunk["teacher"], heads["teacher"], sharding)
         if trust_region_rate is not None:
-            reference_logits = head_logits(chunk["reference"], heads["reference"])
+            reference_logits = head_logits(chunk["reference"], heads["reference"], sharding)
             teacher_logits = trust_region_logits(
                 reference_logits, teacher_logits, trust_region_rate
             )
@@ -220,6 +230,7 @@ def sdpo_head_loss(
             support=support,
             k=k,
             tokens=chunk["tokens"],
+            sharding=sharding,
         )
         frozen = jax.lax.stop_gradient(student_logits)
         student_logprobs = token_log_probs(frozen, chunk["tokens"])
@@ -243,7 +254,7 @@ def sdpo_head_loss(
         }
         return jnp.sum(weights * per_token), statistics
 
-    scanned = chunked_loss(on_logits, layout, dtype)
+    scanned = chunked_loss(on_logits, layout, dtype, sharding)
     if modulation == "sequence":
         frozen = jax.lax.stop_gradient((masked(student_hidden), student_head))
         gain = layout.join(scanned(*frozen, fixed, heads)[1]["gain"])

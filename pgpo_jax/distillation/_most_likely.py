@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jax.sharding import AbstractMesh, AxisType, Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int
 
+from pgpo_jax.distillation._head_sharding import HeadSharding
+
 # Mesh axes by which the vocabulary is cut: ours, and the names that other libraries use. All
 # other axes cut rows. Another name costs communication; the result is the same.
 _VOCABULARY_AXES = ("tensor", "model", "tp")
@@ -22,23 +24,27 @@ class _Cut(NamedTuple):
     vocabulary: tuple[str, ...]
 
 
-def most_likely(logits: Float[Array, "*batch V"], k: int) -> Int[Array, "*batch k"]:
+def most_likely(
+    logits: Float[Array, "*batch V"], k: int, sharding: HeadSharding | None = None
+) -> Int[Array, "*batch k"]:
     """Indices of the k largest logits of each row, the lowest among equals; no gradient."""
-    return _most_likely(jax.lax.stop_gradient(logits), k)
+    return _most_likely(jax.lax.stop_gradient(logits), k, sharding)
 
 
 # Only a traced array knows its mesh in the form that can be lowered for any devices.
-@ft.partial(jax.jit, static_argnums=1, inline=True)
-def _most_likely(logits: Float[Array, "*batch V"], k: int) -> Int[Array, "*batch k"]:
-    cut = _cut(logits)
+@ft.partial(jax.jit, static_argnums=(1, 2), inline=True)
+def _most_likely(
+    logits: Float[Array, "*batch V"], k: int, sharding: HeadSharding | None
+) -> Int[Array, "*batch k"]:
+    cut = _cut(logits, sharding)
     if cut is None:
         return jax.lax.top_k(logits, k)[1]
     rows = logits.reshape(-1, logits.shape[-1])
     return _over_shards(rows, k, cut).reshape(*logits.shape[:-1], k)
 
 
-def _cut(logits: Float[Array, "*batch V"]) -> _Cut | None:
-    """How the logits lie, as far as their type tells: it names the mesh, not the cut axes."""
+def _cut(logits: Float[Array, "*batch V"], sharding: HeadSharding | None) -> _Cut | None:
+    """How the logits lie, as far as is known: their type names the mesh, not the cut axes."""
     mesh = jax.typeof(logits).sharding.mesh
     # Inside another `shard_map` an array is already a device's own part, and explicit axes carry
     # JAX's own rules.
@@ -49,8 +55,9 @@ def _cut(logits: Float[Array, "*batch V"]) -> _Cut | None:
         return () if size % math.prod(mesh.shape[axis] for axis in axes) else axes
 
     names = [axis for axis in mesh.axis_names if mesh.shape[axis] > 1]
-    vocabulary = tuple(axis for axis in names if axis in _VOCABULARY_AXES)
-    rows = tuple(axis for axis in names if axis not in _VOCABULARY_AXES)
+    known = _VOCABULARY_AXES if sharding is None else sharding.vocabulary
+    vocabulary = tuple(axis for axis in known if axis in names)
+    rows = tuple(axis for axis in names if axis not in known)
     *batch, words = logits.shape
     return _Cut(mesh, dividing(rows, math.prod(batch)), dividing(vocabulary, words))
 

@@ -13,6 +13,7 @@ from pgpo_jax.distillation._aggregate import token_coefficients
 from pgpo_jax.distillation._chunked import chunked_loss
 from pgpo_jax.distillation._chunks import chunk_layout
 from pgpo_jax.distillation._divergence import check_temperature, tempered
+from pgpo_jax.distillation._head_sharding import HeadSharding
 from pgpo_jax.distillation._importance import importance_ratio
 from pgpo_jax.distillation._policy import check_clips, policy_loss
 
@@ -51,6 +52,7 @@ def policy_head_loss(
     num_sequences: ScalarLike | None = None,
     num_tokens: ScalarLike | None = None,
     chunk_size: int = 512,
+    sharding: HeadSharding | None = None,
 ) -> PolicyLoss:
     """`policy_loss` and the token statistics in one pass over the vocabulary.
 
@@ -74,13 +76,14 @@ def policy_head_loss(
         num_sequences: true N of the batch that this is a part of.
         num_tokens: true token count, for `reduction="token_mean"`.
         chunk_size: tokens per chunk.
+        sharding: of the products with the head, on a mesh.
 
     Returns:
         A `PolicyLoss`.
 
     Raises:
-        ValueError: a clip or temperature outside its range, an undefined reduction, or a chunk
-            without a token.
+        ValueError: a clip or temperature outside its range, an undefined reduction, a chunk
+            without a token, or a vocabulary that does not divide over the mesh.
 
     >>> import jax.numpy as jnp, pgpo_jax as pgpo
     >>> hidden, head = jnp.ones((2, 3, 4)), jnp.eye(4, 5)
@@ -91,6 +94,9 @@ def policy_head_loss(
     """
     check_clips(clip_low, clip_high, dual_clip)
     check_temperature(temperature)
+    if sharding is not None:
+        sharding.check(head.shape[1])
+        head = sharding.head(head)
     response = response_mask.astype(bool)
     layout = chunk_layout(response.shape[0], response.shape[1], chunk_size)
     dtype = at_least_float32(wider(hidden.dtype, head.dtype))
@@ -136,6 +142,6 @@ def policy_head_loss(
         }
         return jnp.sum(weights * per_token), statistics
 
-    loss, statistics = chunked_loss(on_logits, layout, dtype)(hidden, head, fixed, None)
+    loss, statistics = chunked_loss(on_logits, layout, dtype, sharding)(hidden, head, fixed, None)
     statistics = {name: jnp.where(response, layout.join(x), 0.0) for name, x in statistics.items()}
     return PolicyLoss(loss, **jax.lax.stop_gradient(statistics))

@@ -14,8 +14,11 @@ from jaxtyping import Array, Bool, Float, Int
 from pgpo_jax.models._sharding import constrain, target_platform
 
 # Keys are kept transposed: both products of attention then read their cache along rows.
-_KEYS = ("batch", "kv_heads", "head_dim", "length")
-_VALUES = ("batch", "kv_heads", "length", "head_dim")
+KEY_AXES = ("batch", "kv_heads", "head_dim", "length")
+VALUE_AXES = ("batch", "kv_heads", "length", "head_dim")
+
+# Numbers along a side of a tile, on TPU and GPU.
+_TILE = 128
 
 
 class Prompt(NamedTuple):
@@ -29,8 +32,8 @@ class Prompt(NamedTuple):
     def taken(self, index: Int[Array, " R"], mesh: Mesh | None) -> Prompt:
         """The prompts at `index`, with repetitions: one of its own for each of R rows."""
         return Prompt(
-            tuple(constrain(x[index], _KEYS, mesh) for x in self.keys),
-            tuple(constrain(x[index], _VALUES, mesh) for x in self.values),
+            tuple(constrain(x[index], KEY_AXES, mesh) for x in self.keys),
+            tuple(constrain(x[index], VALUE_AXES, mesh) for x in self.values),
             self.mask[index],
             self.length[index],
         )
@@ -58,13 +61,23 @@ class Cache(NamedTuple):
         written = jnp.broadcast_to(written, (self.prefix.shape[0], self.slots))
         return jnp.concatenate([self.prefix, written], axis=1)
 
+    def even_slots(self, slots: int, mesh: Mesh | None) -> int:
+        """`slots`, or on an accelerator the next number of them that fills whole tiles.
+
+        XLA for TPU gives an argument whose length is no multiple of a tile another layout than
+        the loop over it, and copies every cache before and after. Tensor cores want it even, too.
+        """
+        if target_platform(mesh) == "cpu":
+            return slots
+        return slots + -(self.prefix.shape[1] + slots) % _TILE
+
     def grown(self, slots: int, mesh: Mesh | None) -> Cache:
         """The same contents with room for `slots` tokens; the old arrays are given up one by one,
         so that there are never two whole caches."""
         more = slots - self.slots
         return self._replace(
-            keys=tuple(_given_up(x, _wider(x, more, 3, _KEYS, mesh)) for x in self.keys),
-            values=tuple(_given_up(x, _wider(x, more, 2, _VALUES, mesh)) for x in self.values),
+            keys=tuple(_given_up(x, _wider(x, more, 3, KEY_AXES, mesh)) for x in self.keys),
+            values=tuple(_given_up(x, _wider(x, more, 2, VALUE_AXES, mesh)) for x in self.values),
         )
 
     def written(self, new: NewToken, slot: Int[Array, ""], mesh: Mesh | None) -> Cache:
@@ -78,17 +91,17 @@ class Cache(NamedTuple):
             )
 
         return self._replace(
-            keys=tuple(write(*pair, 3, _KEYS) for pair in zip(self.keys, new.keys, strict=True)),
+            keys=tuple(write(*pair, 3, KEY_AXES) for pair in zip(self.keys, new.keys, strict=True)),
             values=tuple(
-                write(*pair, 2, _VALUES) for pair in zip(self.values, new.values, strict=True)
+                write(*pair, 2, VALUE_AXES) for pair in zip(self.values, new.values, strict=True)
             ),
         )
 
     def taken(self, index: Int[Array, " S"], mesh: Mesh | None) -> Cache:
         """The rows at `index`."""
         return Cache(
-            tuple(constrain(x[index], _KEYS, mesh) for x in self.keys),
-            tuple(constrain(x[index], _VALUES, mesh) for x in self.values),
+            tuple(constrain(x[index], KEY_AXES, mesh) for x in self.keys),
+            tuple(constrain(x[index], VALUE_AXES, mesh) for x in self.values),
             self.prefix[index],
         )
 

@@ -81,7 +81,7 @@ def decode_step(
     samples = tokens.shape[0] // prompt.mask.shape[0]
     position = jnp.repeat(prompt.length, samples)[:, None] + written
     rope = Rotary(*(table[0, position] for table in weights.rope))
-    x = model.embed(tokens[:, None])
+    x = weights.embed(model, tokens[:, None])
     # Added to the scores: choosing between two values for each would cost more.
     filled = jnp.where(cache.filled(written), 0.0, _BLOCKED)[:, None, None]
     theirs = jnp.where(prompt.mask, 0.0, _BLOCKED)[:, None, None]

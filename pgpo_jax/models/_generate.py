@@ -92,14 +92,15 @@ def generate(
     blind = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(state))
     whole, last = None, settings.steps - 1
     slots = filled = 0
-    while slots < last or filled < slots:
+    while filled < last:
         if filled == slots:
             slots = min(max(2 * slots, _FIRST_SLOTS, -(-settings.steps // 8)), last)
+            slots = state.cache.even_slots(slots, model.mesh)
             state = state._replace(cache=state.cache.grown(slots, model.mesh))
         fewer = 0 if blind else _fewer_rows(model, state)
         state = decode(*fixed, weights, state, jnp.int32(fewer))
         if blind:
-            filled = slots
+            filled = min(slots, last)
             continue
         step, going = jax.device_get((state.step, jnp.sum(~state.done)))
         if going == 0:
@@ -162,7 +163,8 @@ def begin(
 def decode(graphdef, settings, params, temperature, top_p, weights, state, fewer) -> State:
     """Steps until the cache is full, or no more than `fewer` rows go on (0: until all ended)."""
     model = nnx.merge(graphdef, params)
-    slots = state.cache.slots
+    # The last token is chosen, but never fed.
+    slots = min(state.cache.slots, settings.steps - 1)
 
     def goes_on(state: State) -> Array:
         going = jnp.sum(~state.done, dtype=jnp.int32)

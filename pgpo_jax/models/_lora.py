@@ -20,7 +20,7 @@ from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Float, Key
 
 from pgpo_jax.errors import PGPOValueError
-from pgpo_jax.models._sharding import partition_spec
+from pgpo_jax.models._sharding import constrain, partition_spec
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -41,6 +41,10 @@ class AdaptedKernel(abc.ABC):
     @abc.abstractmethod
     def __rmatmul__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
         """`x @ (base + addition)`."""
+
+    @abc.abstractmethod
+    def constrained(self, axes: tuple[str | None, ...], mesh: Mesh | None) -> AdaptedKernel:
+        """One layer's parts pinned to the mesh, by the logical axes of input and output."""
 
     def merged(self) -> Float[Array, "*layers in out"]:
         """The sum as one kernel, float32."""
@@ -73,6 +77,13 @@ class LowRank(AdaptedKernel):
     def __rmatmul__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
         return x @ self.base + (x @ self.a) @ self.b
 
+    def constrained(self, axes: tuple[str | None, ...], mesh: Mesh | None) -> LowRank:
+        return LowRank(
+            constrain(self.base, axes, mesh),
+            constrain(self.a, (axes[0], None), mesh),
+            constrain(self.b, (None, axes[1]), mesh),
+        )
+
 
 @ft.partial(_pytree, data_fields=["base", "delta"])
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +98,9 @@ class Shifted(AdaptedKernel):
 
     def __rmatmul__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
         return x @ self.base + x @ self.delta
+
+    def constrained(self, axes: tuple[str | None, ...], mesh: Mesh | None) -> Shifted:
+        return Shifted(constrain(self.base, axes, mesh), constrain(self.delta, axes, mesh))
 
 
 def init_lora(

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 from pgpo_jax._precision import product_precision
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.models._config import Qwen3Config
+from pgpo_jax.models._embed import look_up
 from pgpo_jax.models._layers import (
     LayerWeights,
     Rotary,
@@ -53,11 +54,11 @@ class Layers(nnx.Module):
         self.v_proj = kernel((width, keys), ("embed", "kv_heads"))
         self.q_norm = scale(config.head_dim, "head_dim")
         self.k_norm = scale(config.head_dim, "head_dim")
-        self.o_proj = kernel((queries, width), ("heads", "embed"))
+        self.o_proj = kernel((queries, width), ("heads_in", "width"))
         self.post_norm = scale(width, "width")
         self.gate_proj = kernel((width, mlp), ("embed", "mlp"))
         self.up_proj = kernel((width, mlp), ("embed", "mlp"))
-        self.down_proj = kernel((mlp, width), ("mlp", "embed"))
+        self.down_proj = kernel((mlp, width), ("mlp_in", "width"))
 
     def weights(self) -> LayerWeights:
         """The stacked arrays by name."""
@@ -145,19 +146,20 @@ class Qwen3(nnx.Module):
         Returns:
             The rows of the embedding.
         """
-        # The table is gathered over "fsdp" first: a look-up in a table cut along the width would
-        # leave the result cut along the width and XLA would rematerialise it to cut the batch.
-        table = constrain(self.embedding[...].astype(self.dtype), ("vocab", None), self.mesh)
-        return constrain(table[tokens], ("batch", "length", "width"), self.mesh)
+        return look_up(self.embedding[...].astype(self.dtype), jnp.asarray(tokens), self.mesh)
 
-    def head(self) -> Float[Array, "D V"]:
+    def head(self, vocabulary: str = "vocab") -> Float[Array, "D V"]:
         """The output head in the compute dtype: the embedding transposed when tied.
+
+        Args:
+            vocabulary: the logical axis of its columns: "vocab", or "loss_vocab" for a loss whose
+                products are cut as `pgpo_jax.distillation.HeadSharding` says.
 
         Returns:
             The matrix that turns final hidden states into logits.
         """
         weights = self.embedding[...].T if self.lm_head is None else self.lm_head[...]
-        return constrain(weights.astype(self.dtype), (None, "vocab"), self.mesh)
+        return constrain(weights.astype(self.dtype), (None, vocabulary), self.mesh)
 
     def hidden_states(
         self, tokens: Int[Array | np.ndarray, "B T"], mask: Shaped[Array | np.ndarray, "B T"]

@@ -15,8 +15,9 @@ from pgpo_jax.models._config import Qwen3Config
 
 MESH_AXES = ("data", "fsdp", "tensor")
 
-# Logical axis -> mesh axes. Weights are cut over "fsdp" along the width and over "tensor" along
-# heads, feed-forward and vocabulary; activations over "data" and "fsdp" along the batch.
+# Logical axis -> mesh axes. Weights are cut over "tensor" along heads, feed-forward and vocabulary,
+# and over "fsdp" along their first axis; the embedding, which is looked up, along the width.
+# Activations are cut over "data" and "fsdp" along the batch.
 SHARDING_RULES: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
     {
         "batch": ("data", "fsdp"),
@@ -25,12 +26,23 @@ SHARDING_RULES: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
         "kv_heads": ("tensor",),
         "mlp": ("tensor",),
         "vocab": ("tensor",),
+        # Inputs of the kernels whose outputs are the width. Cut there, a kernel is gathered as it
+        # lies; cut along the width, XLA for GPU would keep a transposed copy of all layers'.
+        "heads_in": ("tensor", "fsdp"),
+        "mlp_in": ("tensor", "fsdp"),
+        # Of the loss's products with the head: no device holds a whole head or its gradient.
+        "loss_vocab": ("tensor", "fsdp"),
         # Never cut: the scanned layer axis, a head's own width, positions, activations' width.
         "layers": (),
         "head_dim": (),
         "length": (),
         "width": (),
     }
+)
+
+# What a logical axis is once its weight is gathered over "fsdp".
+GATHERED: MappingProxyType[str | None, str | None] = MappingProxyType(
+    {"embed": None, "heads_in": "heads", "mlp_in": "mlp"}
 )
 
 # Mesh axis -> what of a model it must divide.
@@ -148,6 +160,16 @@ def check_mesh(config: Qwen3Config, mesh: Mesh | AbstractMesh) -> None:
                     f"The mesh axis {axis!r} of size {size} must divide {field}, "
                     f"got {getattr(config, field)}."
                 )
+    inputs = {
+        "heads_in": ("num_attention_heads x head_dim", config.num_attention_heads, config.head_dim),
+        "mlp_in": ("intermediate_size", config.intermediate_size),
+    }
+    for axis, (field, *sizes) in inputs.items():
+        size, parts = math.prod(sizes), axis_parts(axis, mesh)
+        if size % parts:
+            raise PGPOValueError(
+                f"The mesh axes 'tensor' x 'fsdp' of size {parts} must divide {field}, got {size}."
+            )
 
 
 def target_platform(mesh: Mesh | None) -> str:
@@ -166,7 +188,7 @@ def target_platform(mesh: Mesh | None) -> str:
     return jax.default_backend() if chosen is None else getattr(chosen, "platform", chosen)
 
 
-def axis_parts(name: str | None, mesh: Mesh | None) -> int:
+def axis_parts(name: str | None, mesh: Mesh | AbstractMesh | None) -> int:
     """Into how many parts the mesh cuts a logical axis; 1 without a mesh.
 
     Args:

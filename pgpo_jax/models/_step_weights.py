@@ -1,18 +1,21 @@
-"""The weights as a decoding step reads them: cut apart by layer and cast, once for all steps."""
+"""The weights as a decoding step reads them: whole over "fsdp", cut by layer and cast, once."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int
 
 from pgpo_jax._precision import product_precision
 from pgpo_jax.models._layers import LayerWeights, Rotary, rotary
+from pgpo_jax.models._lora import AdaptedKernel
 from pgpo_jax.models._qwen3 import Qwen3
-from pgpo_jax.models._sharding import target_platform
+from pgpo_jax.models._sharding import GATHERED, axis_parts, constrain, target_platform
 
 
 @jax.tree_util.register_dataclass
@@ -38,12 +41,22 @@ class HalvedKernel:
 
 
 class StepWeights(NamedTuple):
-    """What a step reads, every weight once."""
+    """What a step reads, every weight once.
 
+    On a mesh no weight is cut over "fsdp": a loop that gathered weights would do so for every
+    token, since the compilers for TPU and GPU leave such a gather inside the loop.
+    """
+
+    embedding: Float[Array, "V D"]
     layers: tuple[LayerWeights, ...]
     head: Float[Array, "D V"] | HalvedKernel
     rope: Rotary
     """The angles of every position there can be: [1, positions, H / 2]."""
+
+    def embed(self, model: Qwen3, tokens: Int[Array, "R 1"]) -> Float[Array, "R 1 D"]:
+        """The tokens' rows of the embedding, in the compute dtype."""
+        x = self.embedding[tokens].astype(model.dtype)
+        return constrain(x, ("batch", "length", "width"), model.mesh)
 
     def logits(self, hidden: Float[Array, "R D"]) -> Float[Array, "R V"]:
         """The product with the head, in float32."""
@@ -58,7 +71,7 @@ class StepWeights(NamedTuple):
 
 
 def step_weights(model: Qwen3, rows: int, length: int) -> StepWeights:
-    """Cut and cast once for all steps.
+    """Cut, cast and, on a mesh, gathered over "fsdp", once for all steps.
 
     Args:
         model: the model.
@@ -68,14 +81,32 @@ def step_weights(model: Qwen3, rows: int, length: int) -> StepWeights:
     Returns:
         The weights, in the compute dtype.
     """
-    layers = model.layers.weights().astype(model.dtype).by_layer(model.config.num_hidden_layers)
-    rope = rotary(jnp.arange(length, dtype=jnp.int32)[None], model.config)
-    weights = StepWeights(layers, model.head(), rope)
-    one_device = model.mesh is None or model.mesh.size == 1
-    if rows > 1 or not one_device or target_platform(model.mesh) != "cpu":
+    config, mesh = model.config, model.mesh
+    stacked = model.layers.weights().astype(model.dtype)
+    layers = stacked.by_layer(config.num_hidden_layers)
+    embedding = model.embedding[...]
+    if axis_parts("embed", mesh) > 1:
+        axes = [getattr(model.layers, name).axes[1:] for name in LayerWeights._fields]
+        layers = tuple(
+            LayerWeights(*(_whole(*pair, mesh) for pair in zip(layer, axes, strict=True)))
+            for layer in layers
+        )
+        embedding = constrain(embedding.astype(model.dtype), ("vocab", None), mesh)
+    rope = rotary(jnp.arange(length, dtype=jnp.int32)[None], config)
+    weights = StepWeights(embedding, layers, model.head(), rope)
+    one_device = mesh is None or mesh.size == 1
+    if rows > 1 or not one_device or target_platform(mesh) != "cpu":
         return weights
     halved = tuple(LayerWeights(*map(_halved, layer)) for layer in layers)
-    return StepWeights(halved, _halved(weights.head), rope)
+    return weights._replace(layers=halved, head=_halved(weights.head))
+
+
+def _whole(weight: Any, axes: Sequence[str | None], mesh: Mesh | None) -> Any:
+    """A weight of one layer, gathered over "fsdp" and cut as before over the other axes."""
+    axes = tuple(GATHERED.get(name, name) for name in axes)
+    if isinstance(weight, AdaptedKernel):
+        return weight.constrained(axes, mesh)
+    return constrain(weight, axes, mesh)
 
 
 def _halved(weight: Any) -> Any:

@@ -32,7 +32,7 @@ def test_specs_match_the_parameters(tiny_model, tiny_config, mesh):
         places = shardings(source, mesh)
         assert jax.tree.structure(places) == jax.tree.structure(params)
         assert places["layers"]["q_proj"].get_value().spec == P(None, "fsdp", "tensor")
-        assert places["layers"]["o_proj"].get_value().spec == P(None, "tensor", "fsdp")
+        assert places["layers"]["o_proj"].get_value().spec == P(None, ("tensor", "fsdp"), None)
         assert places["embedding"].get_value().spec == P("tensor", "fsdp")
         assert places["final_norm"].get_value().spec == P(None)
     assert partition_spec(("batch", "length"), mesh) == P(("data", "fsdp"), None)

@@ -142,7 +142,7 @@ def abstract_state(
         lambda params: init_state(params, optimizer, teacher, lora=config.lora), params
     )
 
-    return _placed(state, mesh)
+    return placed(state, mesh)
 
 
 def abstract_experience(config: TrainConfig, mesh: Mesh | None) -> Experience:
@@ -246,7 +246,7 @@ def _abstract(
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=NamedSharding(mesh, spec))
 
 
-def _placed(tree: Any, mesh: Mesh | AbstractMesh | None) -> Any:
+def placed(tree: Any, mesh: Mesh | AbstractMesh | None) -> Any:
     """The same shapes with the shardings of the rule table."""
 
     def place(leaf: Any) -> Any:
@@ -258,7 +258,7 @@ def _placed(tree: Any, mesh: Mesh | AbstractMesh | None) -> Any:
 
 
 def _abstract_weights(shape: Qwen3Config, dtype: str, mesh: AbstractMesh) -> Any:
-    return _placed(abstract_params(shape, jnp.dtype(dtype)), mesh)
+    return placed(abstract_params(shape, jnp.dtype(dtype)), mesh)
 
 
 def _device_bytes(tree: Any) -> int:

@@ -6,6 +6,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from pgpo_jax.distillation import HeadSharding
+from pgpo_jax.models import partition_spec
+from pgpo_jax.models._sharding import axis_parts
 from pgpo_jax.training.config import TeacherConfig
 from pgpo_jax.training.rollout._batch import Experience
 from pgpo_jax.training.rollout._records import Lesson, Rollout
@@ -26,6 +29,13 @@ class Models(NamedTuple):
     student: Any
     teacher: Any
     temperature: float
+
+    @property
+    def head_sharding(self) -> HeadSharding | None:
+        """How a loss cuts its products with the head, as the head losses of
+        `pgpo_jax.distillation` take it; `None` where the model's weights are not cut over "fsdp",
+        or its vocabulary cannot be cut over it."""
+        return _head_sharding(nnx.merge(self.graphdef, self.student))
 
 
 @runtime_checkable
@@ -174,18 +184,20 @@ def response_states(
     prompt_mask: Bool[Array, "U P"],
     owner: Array | None,
 ) -> tuple[Float[Array, "R T D"], Float[Array, "D V"]]:
-    """The hidden states that predict the responses behind some prompts, and the output head.
+    """The hidden states that predict the responses behind some prompts, and the output head, laid
+    out as `Models.head_sharding` says.
 
     Response token t is predicted from the hidden state one position before it.
     """
     model = nnx.merge(graphdef, weights)
+    head = model.head() if _head_sharding(model) is None else model.head("loss_vocab")
     own, own_mask = batch.response[:, :-1], batch.response_mask[:, :-1]
     if owner is not None:
         states = model.continuation_states(prompt, prompt_mask, owner, own, own_mask)
-        return states, model.head()
+        return states, head
     tokens = jnp.concatenate([prompt, own], axis=1)
     mask = jnp.concatenate([prompt_mask, own_mask], axis=1)
-    return model.hidden_states(tokens, mask)[:, prompt.shape[1] - 1 :], model.head()
+    return model.hidden_states(tokens, mask)[:, prompt.shape[1] - 1 :], head
 
 
 def student_states(
@@ -214,6 +226,17 @@ def teacher_states(
         batch.teacher_prompt_mask,
         batch.teacher_prompt_owner,
     )
+
+
+def _head_sharding(model: Any) -> HeadSharding | None:
+    mesh = getattr(model, "mesh", None)
+    if mesh is None or axis_parts("embed", mesh) == 1:
+        return None
+    if model.config.vocab_size % axis_parts("loss_vocab", mesh):
+        return None
+    axes = (partition_spec((name,), mesh)[0] for name in ("batch", "loss_vocab"))
+    rows, vocabulary = ((a,) if isinstance(a, str) else a for a in axes)
+    return HeadSharding(mesh, rows, vocabulary)
 
 
 def mean_over_loss(batch: Experience, per_token: Float[Array, "R T"]) -> Float[Array, ""]:

@@ -87,6 +87,7 @@ class GRPO(Objective):
             temperature=models.temperature,
             reduction=self.loss.reduction,
             chunk_size=self.loss.chunk,
+            sharding=models.head_sharding,
             **correction,
             **denominators,
         )

@@ -144,6 +144,7 @@ class SDPO(Objective):
             sampler_logprobs=None if clip is None else batch.sampler_logprobs,
             rollout_clip=clip,
             chunk_size=settings.chunk,
+            sharding=models.head_sharding,
             **denominators,
             **mix,
         )

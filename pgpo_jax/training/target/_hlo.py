@@ -1,0 +1,135 @@
+"""What a compiled program sends between devices, counted in its text."""
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import NamedTuple
+
+KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
+_BYTES: Mapping[str, int] = {
+    **dict.fromkeys(("pred", "s8", "u8", "f8e4m3fn", "f8e5m2"), 1),
+    **dict.fromkeys(("bf16", "f16", "s16", "u16"), 2),
+    **dict.fromkeys(("f32", "s32", "u32"), 4),
+    **dict.fromkeys(("f64", "s64", "u64"), 8),
+}
+_COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\) -> .* \{$")
+_INSTRUCTION = re.compile(
+    r"^\s+(?:ROOT )?%?([\w.\-]+) = (\(.*?\)(?=\s[a-z][\w\-]*\()|\S+) ([a-z][\w\-]*)\((.*)$"
+)
+_SHAPE = re.compile(rf"\b({'|'.join(_BYTES)})\[([\d,]*)\]")
+_CALLED = re.compile(r"(?:calls|body|condition|to_apply|computation)=%?([\w.\-]+)")
+_BRANCHES = re.compile(r"(?:branch_computations|called_computations)=\{([^}]*)\}")
+_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+
+
+class Instruction(NamedTuple):
+    """One line of a program.
+
+    Attributes:
+        name: its own.
+        shape: the text of its type.
+        kind: the operation.
+        rest: operands and attributes.
+        computation: in which it stands.
+    """
+
+    name: str
+    shape: str
+    kind: str
+    rest: str
+    computation: str
+
+
+class Collective(NamedTuple):
+    """A communication of a program.
+
+    Attributes:
+        kind: one of `KINDS`.
+        bytes: of its result on one device, each time.
+        times: how often it runs; a loop of unknown length counts once.
+        in_loop: whether it stands in a loop of unknown length, as that over tokens.
+        shape: of its result.
+    """
+
+    kind: str
+    bytes: int
+    times: int
+    in_loop: bool
+    shape: str
+
+
+class ProgramText:
+    """An optimized program, read once.
+
+    Args:
+        text: `compiled.as_text()`.
+    """
+
+    def __init__(self, text: str):
+        self.instructions: list[Instruction] = []
+        computation = ""
+        for line in text.splitlines():
+            if match := _COMPUTATION.match(line):
+                computation = match[1]
+            elif match := _INSTRUCTION.match(line):
+                self.instructions.append(Instruction(*match.groups(), computation))
+        self._constants = defaultdict(list)
+        for one in self.instructions:
+            number = one.rest.split(")")[0]
+            if one.kind == "constant" and one.shape.startswith("s32[]") and number.isdigit():
+                self._constants[one.computation].append(int(number))
+        # computation -> (who calls it, how often each time; 0: unknown)
+        self._callers: dict[str, list[tuple[str, int]]] = defaultdict(list)
+        for one in self.instructions:
+            called = _CALLED.findall(one.rest)
+            for group in _BRANCHES.findall(one.rest):
+                called += re.findall(r"%?([\w.\-]+)", group)
+            trips = self._trips(one) if one.kind == "while" else 1
+            for name in called:
+                self._callers[name].append((one.computation, trips))
+        self._known: dict[str, tuple[int, bool]] = {}
+
+    def _trips(self, loop: Instruction) -> int:
+        if known := _TRIPS.search(loop.rest):
+            return int(known[1])
+        # The TPU's compiler does not say it; its counted loops compare with one constant.
+        condition = re.search(r"condition=%?([\w.\-]+)", loop.rest)
+        numbers = self._constants[condition[1]] if condition else []
+        return numbers[0] if len(numbers) == 1 else 0
+
+    def runs(self, computation: str) -> tuple[int, bool]:
+        """How often a computation runs, and whether a loop of unknown length is around it."""
+        if computation not in self._known:
+            self._known[computation] = (1, False)  # Recursion does not occur in HLO.
+            callers = self._callers.get(computation)
+            if callers:
+                found = [(self.runs(name), trips) for name, trips in callers]
+                times = sum(outer * (trips or 1) for (outer, _), trips in found)
+                unknown = any(inside or not trips for (_, inside), trips in found)
+                self._known[computation] = (times, unknown)
+        return self._known[computation]
+
+    def collectives(self) -> list[Collective]:
+        """All that is sent, the largest sums first."""
+        found = []
+        for one in self.instructions:
+            kind = one.kind.removesuffix("-start")
+            if kind in KINDS:
+                shapes = _SHAPE.findall(one.shape)
+                # The start of a transfer has its operands and then its results.
+                results = shapes[len(shapes) // 2 :] if one.kind.endswith("-start") else shapes
+                if kind == "all-reduce":
+                    results = shapes
+                size = sum(array_bytes(*shape) for shape in results)
+                found.append(Collective(kind, size, *self.runs(one.computation), one.shape))
+        return sorted(found, key=lambda one: one.bytes * one.times, reverse=True)
+
+
+def array_bytes(dtype: str, sizes: str) -> int:
+    """Bytes of an array, of its type's name and the sizes between the brackets.
+
+    >>> array_bytes("bf16", "36,128")
+    9216
+    """
+    return _BYTES[dtype] * math.prod(int(size) for size in sizes.split(",") if size)

@@ -1,0 +1,119 @@
+"""The programs of a run, ready to be compiled for devices that need not be there."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from pgpo_jax.models import Qwen3, Qwen3Config, partition_spec
+from pgpo_jax.models._cache import KEY_AXES, VALUE_AXES, Cache
+from pgpo_jax.models._generate import Settings, begin, decode
+from pgpo_jax.training.config._train_config import TrainConfig
+from pgpo_jax.training.memory._estimate import abstract_step, placed
+
+
+class Program(NamedTuple):
+    """A program of a run.
+
+    Attributes:
+        name: "step", "prefill" or "decode".
+        compiled: by the compiler of the mesh's devices.
+    """
+
+    name: str
+    compiled: jax.stages.Compiled
+
+
+def compiled_programs(config: TrainConfig, shape: Qwen3Config, mesh: Mesh) -> Iterator[Program]:
+    """Compiles one program after the other, each for its largest arguments.
+
+    Args:
+        config: the run.
+        shape: of its model.
+        mesh: of devices or of their descriptions; nothing is run on them.
+
+    Yields:
+        The train step, the prefill of the prompts, and the decoding loop with its longest cache.
+    """
+    step, *arguments = abstract_step(config, shape, mesh)
+    yield Program("step", step.lower(*arguments).compile())
+    yield from sampler_programs(config, shape, mesh)
+
+
+def sampler_programs(config: TrainConfig, shape: Qwen3Config, mesh: Mesh) -> Iterator[Program]:
+    """Compiles the sampler of a run for the rows that it decodes at once.
+
+    Args:
+        config: the run.
+        shape: of its model.
+        mesh: as of `compiled_programs`.
+
+    Yields:
+        The prefill and the decoding loop.
+    """
+    rollout = config.rollout
+    model = nnx.eval_shape(
+        lambda: Qwen3(
+            shape,
+            rngs=nnx.Rngs(0),
+            dtype=jnp.dtype(config.dtype),
+            param_dtype=jnp.dtype(config.param_dtype),
+            attention=config.attention,
+            mesh=mesh,
+        )
+    )
+    graphdef, params = nnx.split(model, nnx.Param)
+    prompts = rollout.micro_batch or rollout.questions
+    settings = Settings(
+        steps=rollout.max_response,
+        samples=rollout.samples,
+        greedy=False,
+        filtered=rollout.top_p < 1,
+        eos=(0,),
+        pad=0,
+        top_k=rollout.top_k,
+    )
+
+    def array(shape: tuple[int, ...], dtype: Any, *axes: str | None) -> jax.ShapeDtypeStruct:
+        where = NamedSharding(mesh, partition_spec(axes, mesh) if axes else PartitionSpec())
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=where)
+
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), prompts * rollout.samples))
+    scalar = array((), jnp.float32)
+    tokens, mask = (
+        array((prompts, rollout.max_prompt), dtype, "batch") for dtype in (jnp.int32, jnp.bool_)
+    )
+    arguments = (placed(params, mesh), scalar, scalar)
+    prefill = begin.lower(
+        graphdef, settings, *arguments, tokens, mask, array(keys.shape, keys.dtype)
+    )
+    started = prefill.compile()
+    yield Program("prefill", started)
+
+    state, weights = jax.tree.map(
+        lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
+        prefill.out_info,
+        started.output_shardings,
+    )
+
+    def longest(cache: Cache) -> Cache:
+        return cache.grown(cache.even_slots(settings.steps - 1, mesh), mesh)
+
+    cache = jax.eval_shape(longest, state.cache)
+    cache = Cache(
+        tuple(array(x.shape, x.dtype, *KEY_AXES) for x in cache.keys),
+        tuple(array(x.shape, x.dtype, *VALUE_AXES) for x in cache.values),
+        state.cache.prefix,
+    )
+    lowered = decode.lower(
+        graphdef,
+        settings,
+        *arguments,
+        weights,
+        state._replace(cache=cache),
+        array((), jnp.int32),
+    )
+    yield Program("decode", lowered.compile())

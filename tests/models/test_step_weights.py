@@ -1,0 +1,76 @@
+"""What a decoding step reads on a mesh: every weight whole over "fsdp", ahead of the loop."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pgpo_jax.models import _cache, _step_weights, make_mesh, sample
+from pgpo_jax.training import PRESETS
+from pgpo_jax.training.target._hlo import ProgramText
+from pgpo_jax.training.target._programs import sampler_programs
+from tests.training.conftest import SMALL_QWEN3, replaced
+
+
+@pytest.mark.slow
+def test_no_weight_is_gathered_by_the_decoding_loop(monkeypatch):
+    config = replaced(
+        PRESETS["tiny"],
+        rollout={"questions": 8, "samples": 2, "max_prompt": 8, "max_response": 16},
+    )
+    mesh = make_mesh(fsdp=4, tensor=2)
+
+    def gathered(name):
+        programs = dict(sampler_programs(config, SMALL_QWEN3, mesh))
+        found = ProgramText(programs[name].as_text()).collectives()
+        return sum(one.bytes for one in found if one.kind == "all-gather")
+
+    kernel = SMALL_QWEN3.hidden_size * SMALL_QWEN3.intermediate_size * 4 // 2
+    # Tokens are, their rows' numbers, but not one kernel.
+    assert gathered("decode") < kernel / 2
+    # The weights are gathered once, by the prefill.
+    assert gathered("prefill") > 3 * SMALL_QWEN3.num_hidden_layers * kernel
+    # The control: weights that are left as they lie.
+    monkeypatch.setattr(_step_weights, "_whole", lambda weight, axes, mesh: weight)
+    assert gathered("decode") > kernel
+
+
+def test_slots_fill_whole_tiles_on_accelerators_only(monkeypatch):
+    def slots(platform, prefix, asked):
+        monkeypatch.setattr(_cache, "target_platform", lambda mesh: platform)
+        cache = _cache.Cache((), (), jnp.zeros((2, prefix), jnp.bool_))
+        return cache.even_slots(asked, None)
+
+    assert [slots("cpu", 5, n) for n in (1, 64, 8191)] == [1, 64, 8191]
+    for platform in ("tpu", "gpu"):
+        assert [slots(platform, 0, n) for n in (1, 64, 128, 8191)] == [128, 128, 128, 8192]
+        # Prompts of one row each lie in the same arrays.
+        assert [5 + slots(platform, 5, n) for n in (1, 123, 124)] == [128, 128, 256]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("samples", [1, 2])
+def test_more_slots_than_tokens_change_nothing(tiny_model, prompts, key, monkeypatch, samples):
+    def drawn():
+        settings = {"max_new_tokens": 6, "eos_id": 31, "pad_id": 0}
+        return sample(tiny_model, *prompts, key, samples_per_prompt=samples, **settings)
+
+    def rounded(self, slots, mesh):
+        return slots + -(self.prefix.shape[1] + slots) % 128
+
+    alone = drawn()
+    monkeypatch.setattr(_cache.Cache, "even_slots", rounded)
+    jax.clear_caches()
+    rows = drawn()
+    np.testing.assert_array_equal(alone.tokens, rows.tokens)
+    np.testing.assert_array_equal(alone.mask, rows.mask)
+    np.testing.assert_allclose(alone.logprobs, rows.logprobs, atol=2e-6)
+    assert alone.mask.sum() > 6
+
+
+def test_inputs_that_the_mesh_does_not_divide(build, tiny_config):
+    config = dataclasses.replace(tiny_config, intermediate_size=20, hidden_size=16)
+    with pytest.raises(ValueError, match="'tensor' x 'fsdp' of size 8 must divide intermediate_"):
+        build(config, mesh=make_mesh(1, 8, 1))
