@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from pgpo_jax._precision import product_precision
 from pgpo_jax.errors import PGPOValueError
+from pgpo_jax.models._accumulate_layers import Accumulated, through_layers
 from pgpo_jax.models._config import Qwen3Config
 from pgpo_jax.models._embed import look_up
 from pgpo_jax.models._layers import (
@@ -159,7 +160,9 @@ class Qwen3(nnx.Module):
             The matrix that turns final hidden states into logits.
         """
         weights = self.embedding[...].T if self.lm_head is None else self.lm_head[...]
-        return constrain(weights.astype(self.dtype), (None, vocabulary), self.mesh)
+        # Pinned twice: XLA would move the cast behind the transfer, and send twice the bytes.
+        weights = constrain(weights.astype(self.dtype), ("embed", "vocab"), self.mesh)
+        return constrain(weights, (None, vocabulary), self.mesh)
 
     def hidden_states(
         self, tokens: Int[Array | np.ndarray, "B T"], mask: Shaped[Array | np.ndarray, "B T"]
@@ -230,6 +233,10 @@ class Qwen3(nnx.Module):
     def _through_layers(self, layer: Callable[[Any, LayerWeights], Any], x: Any) -> Any:
         """Scans one layer after the other, each recomputed in the backward pass if `remat`."""
 
+        weights = self.layers.weights()
+        if isinstance(weights.input_norm, Accumulated):
+            return through_layers(layer, x, weights)
+
         def body(x: Any, weights: LayerWeights) -> tuple[Any, None]:
             return layer(x, weights), None
 
@@ -241,7 +248,7 @@ class Qwen3(nnx.Module):
             )
             # A scan already keeps XLA from merging the recomputation with the forward pass.
             body = jax.checkpoint(body, policy=policy, prevent_cse=False)
-        return jax.lax.scan(body, x, self.layers.weights())[0]
+        return jax.lax.scan(body, x, weights)[0]
 
     def block(
         self,

@@ -20,20 +20,22 @@ def test_no_weight_is_gathered_by_the_decoding_loop(monkeypatch):
         PRESETS["tiny"],
         rollout={"questions": 8, "samples": 2, "max_prompt": 8, "max_response": 16},
     )
+    shape = dataclasses.replace(SMALL_QWEN3, hidden_size=64, intermediate_size=128)
     mesh = make_mesh(fsdp=4, tensor=2)
 
     def gathered(name):
-        programs = dict(sampler_programs(config, SMALL_QWEN3, mesh))
+        programs = dict(sampler_programs(config, shape, mesh))
         found = ProgramText(programs[name].as_text()).collectives()
         return sum(one.bytes for one in found if one.kind == "all-gather")
 
-    kernel = SMALL_QWEN3.hidden_size * SMALL_QWEN3.intermediate_size * 4 // 2
+    kernel = shape.hidden_size * shape.intermediate_size * 4 // 2
     # Tokens are, their rows' numbers, but not one kernel.
-    assert gathered("decode") < kernel / 2
+    assert gathered("decode") < kernel / 4
     # The weights are gathered once, by the prefill.
-    assert gathered("prefill") > 3 * SMALL_QWEN3.num_hidden_layers * kernel
+    assert gathered("prefill") > 3 * shape.num_hidden_layers * kernel
     # The control: weights that are left as they lie.
     monkeypatch.setattr(_step_weights, "_whole", lambda weight, axes, mesh: weight)
+    jax.clear_caches()
     assert gathered("decode") > kernel
 
 

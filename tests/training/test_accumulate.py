@@ -1,5 +1,8 @@
 """A step in micro-batches is the step of the whole batch: loss, gradient, I_k and rho."""
 
+import dataclasses
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +21,7 @@ from pgpo_jax.training import (
     make_mesh,
 )
 from pgpo_jax.training.devices._mesh import shard_rows
+from pgpo_jax.training.update._accumulate import accumulated_gradient
 from tests.training.conftest import (
     SMALL_QWEN3,
     BagOfWords,
@@ -30,6 +34,10 @@ from tests.training.conftest import (
 
 # The update is -rho * gradient, so that the weights tell of both.
 DESCENT = optax.chain(optax.sgd(1.0), scale_by_information(5.0))
+
+
+class Loss(NamedTuple):
+    loss: jax.Array
 
 
 def one_step(model, config, batch=None, micro_batch=None):
@@ -142,3 +150,61 @@ def test_micro_batches_that_do_not_divide_are_refused(small_model, small_config)
     # Where only the arrays tell: a batch of six rows for a configuration of eight.
     with pytest.raises(ValueError, match="micro-batch of 4 rows must divide the 6 of a batch"):
         one_step(small_model, small_config, micro_batch=4)
+
+
+def remat_model():
+    model = Qwen3(SMALL_QWEN3, rngs=nnx.Rngs(0), remat="nothing_saveable")
+    return nnx.split(model, nnx.Param)
+
+
+def test_a_sum_in_place_is_the_sum(small_config):
+    config = replaced(small_config, loss={"support": "full"})
+    model = remat_model()
+    summed = one_step(model, config, micro_batch=2)
+    assert_same(one_step(model, config), summed)
+    # The control: micro-batches of which the second is left out are another step.
+    half = random_experience(rows=6, kept=5)
+    half = half._replace(sequence_mask=half.sequence_mask & (np.arange(6) < 4))
+    with pytest.raises(AssertionError):
+        assert_same(one_step(model, config, half), summed)
+
+
+def test_a_sum_in_place_holds_one_gradient_of_the_layers():
+    """The compiled step's temporaries, of many layers, with and without."""
+    shape = dataclasses.replace(SMALL_QWEN3, num_hidden_layers=16, intermediate_size=512)
+    model = nnx.eval_shape(lambda: Qwen3(shape, rngs=nnx.Rngs(0), remat="nothing_saveable"))
+    graphdef, params = nnx.split(model, nnx.Param)
+    batch = jax.tree.map(jnp.asarray, random_experience(rows=4, kept=4))
+
+    def temporaries(in_place):
+        def loss_of(params, rows):
+            states = nnx.merge(graphdef, params).hidden_states(rows.prompt, rows.prompt_mask)
+            return Loss(jnp.sum(states**2))
+
+        def summed(params):
+            return accumulated_gradient(loss_of, params, batch, 1, in_place=in_place)[0]
+
+        return jax.jit(summed).lower(params).compile().memory_analysis().temp_size_in_bytes
+
+    kernels = 16 * 3 * shape.hidden_size * shape.intermediate_size * 4
+    assert temporaries(False) - temporaries(True) > 0.9 * kernels
+
+
+def test_an_objective_that_passes_twice_is_summed_apart(small_config, monkeypatch):
+    """Added to the running sum in each pass, the sum would count twice."""
+
+    def twice(self, models, batch, denominators):
+        one, two = (of_rows(self, models, batch, denominators) for _ in range(2))
+        return one._replace(loss=one.loss + two.loss)
+
+    of_rows = SDPO.loss_of_rows
+    monkeypatch.setattr(SDPO, "loss_of_rows", twice)
+    config = replaced(small_config, loss={"support": "full"})
+    model = remat_model()
+    whole = one_step(model, config)
+    monkeypatch.setattr(SDPO, "one_pass", False)
+    assert_same(whole, one_step(model, config, micro_batch=2))
+    # The control: said to pass once, it is another step.
+    monkeypatch.setattr(SDPO, "one_pass", True)
+    with pytest.raises(AssertionError):
+        assert_same(whole, one_step(model, config, micro_batch=2))

@@ -60,6 +60,15 @@ class Objective(Protocol):
         return "optimizer/applied"
 
     @property
+    def one_pass(self) -> bool:
+        """Whether `loss_of_rows` differentiates through each of the student's layers once.
+
+        Micro-batches then need one array of gradients instead of two. A loss that passes them
+        twice, say for two prompts, must say False.
+        """
+        return False
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """The columns that `prepare` adds to the batch; float32, one number per row."""
         return ()

@@ -37,6 +37,11 @@ class GRPO(Objective):
     loss: LossConfig = LossConfig()
 
     @property
+    def one_pass(self) -> bool:
+        """True: the student answers one prompt."""
+        return True
+
+    @property
     def learning_fraction(self) -> str:
         """The share of groups whose scores differ."""
         return "policy/mixed_group_fraction"

@@ -62,6 +62,11 @@ class SDPO(Objective):
     information: InformationConfig = InformationConfig()
 
     @property
+    def one_pass(self) -> bool:
+        """True: the student answers one prompt."""
+        return True
+
+    @property
     def teacher_settings(self) -> TeacherConfig:
         """The teacher."""
         return self.teacher

@@ -7,6 +7,7 @@ from jaxtyping import Array
 
 from pgpo_jax._precision import at_least_float32
 from pgpo_jax.errors import PGPOValueError
+from pgpo_jax.models._accumulate_layers import with_totals
 from pgpo_jax.training.rollout._batch import Experience
 
 
@@ -16,6 +17,8 @@ def accumulated_gradient(
     batch: Experience,
     micro_batch: int | None,
     combine: Callable[[Any], Any] = lambda out: out,
+    *,
+    in_place: bool = False,
 ) -> tuple[Any, Any]:
     """The gradient of a batch's loss, taken a few rows at a time.
 
@@ -30,6 +33,9 @@ def accumulated_gradient(
         batch: R rows.
         micro_batch: rows at a time; `None`, or R: all at once.
         combine: repairs what is not a sum over micro-batches; see `Objective.combine`.
+        in_place: add a micro-batch's gradient to the sum layer by layer, see
+            `pgpo_jax.models.with_totals`; `params` are those of a model, each layer of which the
+            loss passes once.
 
     Returns:
         The gradient, and the loss with its statistics of the whole batch.
@@ -38,12 +44,14 @@ def accumulated_gradient(
         ValueError: if the micro-batches do not divide the rows, or rows share their prompts.
     """
 
-    def gradient(rows: Experience) -> tuple[Any, Any]:
-        def loss_fn(params: Any) -> tuple[Array, Any]:
-            out = loss_of(params, rows)
+    def gradient(rows: Experience, total: Any = None) -> tuple[Any, Any]:
+        """The gradient, added to `total` if that is given."""
+
+        def loss_fn(chosen: Any) -> tuple[Array, Any]:
+            out = loss_of(chosen if total is None else with_totals(params, chosen), rows)
             return out.loss, out
 
-        return jax.grad(loss_fn, has_aux=True)(params)
+        return jax.grad(loss_fn, has_aux=True)(params if total is None else total)
 
     count = batch.sequence_mask.shape[0]
     if micro_batch is None or micro_batch == count:
@@ -65,6 +73,8 @@ def accumulated_gradient(
         return x.swapaxes(0, 1).reshape(count, *x.shape[2:])
 
     def add(total: Any, rows: Experience) -> tuple[Any, Any]:
+        if in_place:
+            return gradient(rows, total)
         grads, out = gradient(rows)
         return jax.tree.map(lambda t, g: t + g.astype(t.dtype), total, grads), out
 

@@ -56,6 +56,9 @@ def make_train_step(
         `shown` (int32) names.
     """
 
+    # Nothing of a layer is stored anyway, and its gradient may be added up as it is made.
+    in_place = objective.one_pass and _static(graphdef, "remat") in (True, "nothing_saveable")
+
     def train_step(
         state: TrainState, batch: Experience, shown: Int[Array, " shown"] | None = None
     ) -> tuple[TrainState, Metrics, Tokens]:
@@ -71,8 +74,17 @@ def make_train_step(
             return objective.loss_of_rows(models, rows, denominators)
 
         grads, out = accumulated_gradient(
-            loss_of, state.params, batch, micro_batch, objective.combine
+            loss_of,
+            state.params,
+            batch,
+            micro_batch,
+            objective.combine,
+            in_place=in_place and state.frozen is None,
         )
+        if layout is not None:
+            # As the weights lie: otherwise the optimizer runs in the layout of the loss, and its
+            # moments travel.
+            grads = jax.lax.with_sharding_constraint(grads, layout.params)
         measured = objective.signal(out, batch)
         information = jnp.zeros([], jnp.float32) if measured is None else measured
         # optax's Adam mixes float32 with its int32 count, which a strict regime would refuse.
@@ -117,6 +129,12 @@ def make_train_step(
         donate_argnums=0,
         out_shardings=None if layout is None else (layout, None, None),
     )
+
+
+def _static(graphdef: Any, name: str) -> Any:
+    """A static attribute of a model, of its structure; `None` without one."""
+    found = dict(graphdef.attributes).get(name)
+    return getattr(found, "value", None)
 
 
 def _multiplier_metrics(

@@ -1,0 +1,129 @@
+"""The layers' gradient added to a running sum as it is made, one layer at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools as ft
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from pgpo_jax.models._layers import LayerWeights
+
+
+@ft.partial(jax.tree_util.register_dataclass, data_fields=["value", "total"], meta_fields=[])
+@dataclasses.dataclass(frozen=True)
+class Accumulated:
+    """A weight of all layers, and the sum of its gradients so far.
+
+    The gradient with respect to `total` is that sum with the gradient with respect to `value`
+    added to it, written into the same memory. So there is one array of gradients where a sum over
+    micro-batches would need two. It holds for weights that a loss reads in one differentiated pass
+    only: each further pass would add the sum once more.
+    """
+
+    value: Float[Array, "layers ..."]
+    total: Float[Array, "layers ..."]
+
+    def __getitem__(self, index: Any) -> Accumulated:
+        """A layer's part of it; `...` is the whole."""
+        return jax.tree.map(lambda part: part[index], self)
+
+
+def with_totals(params: Any, totals: Any) -> Any:
+    """The model's parameters, for a loss that is differentiated with respect to `totals`.
+
+    Args:
+        params: of the model, `nnx.split(model, nnx.Param)[1]`.
+        totals: sums of gradients, float32, of the same structure.
+
+    Returns:
+        Parameters for `nnx.merge`. The gradient of a loss with respect to `totals` is `totals`
+        and the gradient with respect to `params`, if each layer is passed once.
+    """
+
+    def adding(path: tuple[Any, ...], value: nnx.Variable, total: nnx.Variable) -> nnx.Variable:
+        pair = (value.get_value(), total.get_value())
+        in_layers = path[0] == jax.tree_util.DictKey("layers")
+        return value.replace(Accumulated(*pair) if in_layers else _adding(*pair))
+
+    return jax.tree.map_with_path(
+        adding, params, totals, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable)
+    )
+
+
+@jax.custom_vjp
+def _adding(value: Array, total: Array) -> Array:
+    del total
+    return value
+
+
+def _forward(value: Array, total: Array) -> tuple[Array, Array]:
+    return value, total
+
+
+def _backward(total: Array, gradient: Array) -> tuple[None, Array]:
+    return None, total + gradient.astype(total.dtype)
+
+
+_adding.defvjp(_forward, _backward)
+
+
+def through_layers(
+    layer: Callable[[Array, LayerWeights], Array], x: Array, weights: LayerWeights
+) -> Array:
+    """One layer after the other, nothing but their inputs stored for the backward pass.
+
+    Args:
+        layer: (stream, one layer's weights) -> stream.
+        x: the stream before the first layer.
+        weights: of all layers, each `Accumulated`.
+
+    Returns:
+        The stream after the last layer; its gradient is that of `Accumulated`.
+    """
+    values, totals = (
+        LayerWeights(*(getattr(weight, part) for weight in weights)) for part in ("value", "total")
+    )
+
+    depth = values.input_norm.shape[0]
+
+    @jax.custom_vjp
+    def scanned(values: LayerWeights, totals: LayerWeights, x: Array) -> Array:
+        del totals
+        return jax.lax.scan(lambda x, w: (layer(x, w), None), x, values)[0]
+
+    def forward(values: LayerWeights, totals: LayerWeights, x: Array) -> tuple[Array, Any]:
+        x, inputs = jax.lax.scan(lambda x, w: (layer(x, w), x), x, values)
+        return x, (values, totals, inputs)
+
+    def backward(kept: Any, cotangent: Array) -> tuple[None, LayerWeights, Array]:
+        values, totals, inputs = kept
+
+        def one(step: Array, carry: tuple[Array, LayerWeights]) -> tuple[Array, LayerWeights]:
+            cotangent, totals = carry
+            at = depth - 1 - step
+
+            def here(stacked: Array) -> Array:
+                return jax.lax.dynamic_index_in_dim(stacked, at, keepdims=False)
+
+            own, x = jax.tree.map(here, (values, inputs))
+            to_x, to_weights = jax.vjp(layer, x, own)[1](cotangent)
+
+            def add(total: Array, gradient: Array) -> Array:
+                after = here(total) + gradient.astype(total.dtype)
+                return jax.lax.dynamic_update_index_in_dim(total, after, at, 0)
+
+            return to_x, jax.tree.map(add, totals, to_weights)
+
+        cotangent, totals = jax.lax.fori_loop(
+            jnp.int32(0), jnp.int32(depth), one, (cotangent, totals)
+        )
+        return None, totals, cotangent
+
+    scanned.defvjp(forward, backward)
+    return scanned(values, totals, x)
