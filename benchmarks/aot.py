@@ -1,70 +1,99 @@
 """What the compilers for TPU and NVIDIA GPU say of our programs, on a machine that has neither.
 
     make aot                                      # an environment of its own, then all checks
-    make aot ARGS="--target tpu:v5e:2x4"          # one target
+    make aot ARGS="--target tpu:v5p:2x2x2"        # one target
+    make aot ARGS="--program sampler"             # one program
 
-Each check compiles a program of eight devices, on a mesh of fsdp 4 x tensor 2, and asserts what a
-change of ours can break. Nothing is run. Targets are `tpu:TOPOLOGY` and `cuda:h200:8`.
+Each check compiles a program for all devices of a target, cut over fsdp and, by two, over tensor,
+and asserts what a change of ours can break. Nothing is run. Targets are named as for
+`pgpo plan --target`.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import re
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 
 from benchmarks._record import add_json_flag, report
-from pgpo_jax.distillation import sdpo_head_loss
+from benchmarks.step_overhead import kind_of_step
+from pgpo_jax.distillation import HeadSharding, sdpo_head_loss
 from pgpo_jax.models import Qwen3Config, make_mesh
-from pgpo_jax.training import PRESETS, MeshConfig, abstract_step, model_folder
+from pgpo_jax.training import (
+    PRESETS,
+    LoRAConfig,
+    MeshConfig,
+    TrainConfig,
+    abstract_step,
+)
+from pgpo_jax.training.target import (
+    ENVIRONMENT,
+    ProgramText,
+    parse_target,
+    sampler_programs,
+    target_devices,
+)
 
-# Read as the compilers are loaded. The CUDA compiler would measure kernels on a device.
-ENVIRONMENT = {
-    "TPU_SKIP_MDS_QUERY": "1",
-    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-    "XLA_FLAGS": "--xla_gpu_enable_triton_gemm=false --xla_gpu_autotune_level=0",
-}
-TARGETS = ("tpu:v5e:2x4", "cuda:h200:8")
-FSDP, TENSOR = 4, 2
-_MOVED = re.compile(r"= (.*?) (?:all-gather|all-to-all|collective-permute)(?:-start)?\(")
-_SHAPE = re.compile(r"\w+\[([\d,]+)\]")
+TARGETS = (
+    "tpu:v5e:2x4",
+    "tpu:v5e:8x8",
+    "tpu:v5p:2x2x2",
+    "tpu:v5p:4x4x4",
+    "tpu:v6e:8x8",
+    "cuda:h200:8",
+)
+TENSOR = 2
+# Small enough to compile in a minute, large enough to tell a head from a kernel.
+SHAPE = Qwen3Config(
+    vocab_size=16_384,
+    hidden_size=512,
+    intermediate_size=1024,
+    num_hidden_layers=2,
+    num_attention_heads=8,
+    num_key_value_heads=4,
+    head_dim=64,
+    tie_word_embeddings=False,
+)
+CHUNK = 512
+_MOVED = ("all-gather", "all-to-all", "collective-permute")
+_MOST_OVERHEAD_MB = 50.0
 
 
-def devices_of(target: str) -> list[Any]:
-    """Eight devices that can be compiled for, of `tpu:TOPOLOGY` or `cuda:h200:8`."""
-    kind, _, name = target.partition(":")
-    if kind == "tpu":
-        found = topologies.get_topology_desc(platform="tpu", topology_name=name)
-    elif target == "cuda:h200:8":
-        importlib.import_module("jax_plugins.xla_cuda12")  # registers the compiler
-
-        config = Path(__file__).with_name("h200.txtpb").read_text()
-        found = topologies.get_topology_desc(
-            platform="cuda", topology_name="", topology="1x1x8", target_config=config
-        )
-    else:
-        raise SystemExit(f"--target must be tpu:TOPOLOGY or cuda:h200:8, got {target!r}")
-    return list(found.devices)[: FSDP * TENSOR]
+def mesh_of(target: str) -> Mesh:
+    """All devices of a target, two of them along "tensor"."""
+    found = parse_target(target)
+    devices = target_devices(found)
+    return make_mesh(fsdp=found.size // TENSOR, tensor=TENSOR, devices=devices)
 
 
-def largest_moved(program: str) -> int:
-    """Numbers in the largest array that is gathered or passed on between devices."""
-    shapes = (shape for found in _MOVED.findall(program) for shape in _SHAPE.findall(found))
-    return max((int(np.prod([int(n) for n in shape.split(",")])) for shape in shapes), default=0)
+def settings(mesh: Mesh, **changes: Any) -> TrainConfig:
+    """A run of the small shape, in bfloat16 and in two micro-batches."""
+    base, rows = PRESETS["tiny"], mesh.shape["fsdp"]
+    config = replace(
+        base,
+        dtype="bfloat16",
+        remat=True,
+        mesh=MeshConfig(fsdp=rows, tensor=mesh.shape["tensor"]),
+        rollout=replace(
+            base.rollout, questions=rows, samples=2, row_buckets=1, max_prompt=64, max_response=128
+        ),
+        loss=replace(base.loss, support="topk_tail", chunk=CHUNK),
+        optimizer=replace(base.optimizer, micro_batch=rows),
+    )
+    return replace(config, **changes)
 
 
 def gathered_logits(mesh: Mesh, rows: int = 512, words: int = 151_936) -> dict[str, Any]:
@@ -72,93 +101,175 @@ def gathered_logits(mesh: Mesh, rows: int = 512, words: int = 151_936) -> dict[s
     where = NamedSharding(mesh, P("fsdp", "tensor"))
     logits = jax.ShapeDtypeStruct((rows, words), jnp.float32, sharding=where)
     gather = jax.jit(lambda z: 2 * z, out_shardings=NamedSharding(mesh, P()))
-    return _facts(gather.lower(logits).compile()) | {"least_moved": rows * words // mesh.size + 1}
+    facts = _facts(gather.lower(logits).compile())
+    return facts | {"least_moved_mb": 4e-6 * rows * words / mesh.size}
 
 
-def head_loss(mesh: Mesh, chunk: int = 512, words: int = 151_936) -> dict[str, Any]:
-    """Loss and gradients with the default support, vocabulary over tensor, rows over fsdp."""
+def head_loss(mesh: Mesh, chunk: int = CHUNK, words: int = 151_936) -> dict[str, Any]:
+    """Loss and gradients with the default support, at a real vocabulary."""
 
     def array(dtype: Any, spec: P, *shape: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, spec))
 
-    rows, columns = P("fsdp"), P(None, "tensor")
-    hidden = array(jnp.bfloat16, rows, 8, 128, 64)
-    head = array(jnp.bfloat16, columns, 64, words)
-    numbers = array(jnp.int32, rows, 8, 128)
+    rows, width = mesh.shape["fsdp"], 64
+    hidden = array(jnp.bfloat16, P("fsdp"), rows, 128, width)
+    head = array(jnp.bfloat16, P(None, "tensor"), width, words)
+    numbers = array(jnp.int32, P("fsdp"), rows, 128)
+    # 151,936 words divide over 64 devices, not over 256.
+    sharding = HeadSharding(mesh, ("fsdp",), ("tensor", "fsdp"))
 
     def loss(student: jax.Array, head: jax.Array, teacher: jax.Array, tokens: jax.Array) -> Any:
-        out = sdpo_head_loss(student, teacher, head, head, tokens, tokens, chunk_size=chunk)
+        out = sdpo_head_loss(
+            student, teacher, head, head, tokens, tokens, chunk_size=chunk, sharding=sharding
+        )
         return out.loss
 
     step = jax.jit(jax.value_and_grad(loss, (0, 1)))
-    compiled = step.lower(hidden, head, hidden, numbers).compile()
-    return _facts(compiled) | {"most_moved": chunk * words // mesh.size - 1}
+    facts = _facts(step.lower(hidden, head, hidden, numbers).compile())
+    return facts | {"most_moved_mb": 4e-6 * (chunk * words // mesh.size - 1)}
 
 
-def tiny_step(mesh: Mesh) -> dict[str, Any]:
-    """The train step of the shipped model with the default loss, in bfloat16."""
-    base = PRESETS["tiny"]
-    config = replace(
-        base,
-        dtype="bfloat16",
-        remat=True,
-        mesh=MeshConfig(fsdp=FSDP, tensor=TENSOR),
-        loss=replace(base.loss, support="topk_tail"),
-    )
-    shape = Qwen3Config.from_folder(Path(model_folder("tiny")))
-    step, state, batch = abstract_step(config, shape, mesh)
-    compiled = step.lower(state, batch).compile()
-    chunk = min(config.loss.chunk, config.rollout.rows * config.rollout.max_response)
+def step(mesh: Mesh, **changes: Any) -> dict[str, Any]:
+    """The train step: donated arrays are reused, and no head or gradient of one travels whole."""
+    train_step, state, batch = abstract_step(settings(mesh, **changes), SHAPE, mesh)
+    compiled = train_step.lower(state, batch).compile()
     aliased = re.search(r"input_output_alias=\{(.*?)\}, entry", compiled.as_text())
+    table = 2e-6 * SHAPE.hidden_size * SHAPE.vocab_size / TENSOR
     return _facts(compiled) | {
-        "most_moved": chunk * shape.vocab_size // mesh.size - 1,
+        "most_moved_mb": 0.9 * table,
+        "most_summed_mb": 0.9 * table,
         "donated": len(jax.tree.leaves(state)),
         "aliased": 0 if aliased is None else aliased[1].count("alias"),
+    }
+
+
+def multiplier(mesh: Mesh) -> dict[str, Any]:
+    """What PGPO needs beside the step of the optimizer alone, without signal and statistics."""
+    peaks = []
+    for name in ("bare", "pgpo"):
+        config, optimizer, wrapped = kind_of_step(name, settings(mesh))
+        train_step, state, batch = abstract_step(config, SHAPE, mesh, optimizer=optimizer)
+        train_step = wrapped(train_step)
+        compiled = train_step.lower(state, batch).compile()
+        peaks.append(compiled.memory_analysis().peak_memory_in_bytes / 1e6)
+    return {"peak_mb": peaks[1], "overhead_mb": peaks[1] - peaks[0]}
+
+
+def sampler(mesh: Mesh) -> dict[str, Any]:
+    """The decoding loop: no weight is gathered for a token, and no cache is copied."""
+    config = settings(mesh)
+    *_, decode = sampler_programs(config, SHAPE, mesh)
+    text = ProgramText(decode.compiled.as_text())
+    gathered = [one.bytes for one in text.collectives() if one.kind == "all-gather"]
+    rows = config.rollout.rows // mesh.shape["fsdp"]
+    cache = rows * SHAPE.num_key_value_heads // TENSOR * SHAPE.head_dim * 128 * 2
+    # The choice of a token gathers its own logits, which are less than the largest kernel.
+    kernel = SHAPE.hidden_size * SHAPE.intermediate_size * 2 // TENSOR
+    return _facts(decode.compiled) | {
+        "gathered_mb": max(gathered, default=0) / 1e6,
+        "most_gathered_mb": 0.9e-6 * kernel,
+        "cache_copies": text.copies(cache),
     }
 
 
 CHECKS: Mapping[str, Callable[[Mesh], dict[str, Any]]] = {
     "control": gathered_logits,
     "head loss": head_loss,
-    "tiny step": tiny_step,
+    "step": step,
+    "step, LoRA": lambda mesh: step(mesh, lora=LoRAConfig(rank=8)),
+    "step, GRPO": lambda mesh: step(mesh, objective="grpo"),
+    "step, cudnn": lambda mesh: step(mesh, attention="cudnn"),
+    "multiplier": multiplier,
+    "sampler": sampler,
 }
 
 
 def _facts(compiled: Any) -> dict[str, Any]:
     memory = compiled.memory_analysis()
+    sent = ProgramText(compiled.as_text()).collectives()
+
+    def largest(*kinds: str) -> float:
+        return max((one.bytes for one in sent if one.kind in kinds), default=0) / 1e6
+
     return {
-        "peak_mb": round(memory.peak_memory_in_bytes / 1e6, 3),
-        "temp_mb": round(memory.temp_size_in_bytes / 1e6, 3),
-        "moved": largest_moved(compiled.as_text()),
+        "peak_mb": memory.peak_memory_in_bytes / 1e6,
+        "temp_mb": memory.temp_size_in_bytes / 1e6,
+        "moved_mb": largest(*_MOVED),
+        "summed_mb": largest("all-reduce"),
     }
 
 
 def faults(row: Mapping[str, Any]) -> list[str]:
     """What a compiled program does that it must not."""
     found = []
-    if row["moved"] > row.get("most_moved", row["moved"]):
-        found.append(f"moves {row['moved']} numbers at once, as many as a device's chunk of logits")
-    if row["moved"] < row.get("least_moved", 0):
+    for what, verb in (("moved", "moves"), ("summed", "sums"), ("gathered", "gathers")):
+        most = row.get(f"most_{what}_mb")
+        if most is not None and row[f"{what}_mb"] > most:
+            found.append(f"{verb} {row[f'{what}_mb']:.3g} MB at once, allowed are {most:.3g}")
+    if row.get("moved_mb", np.inf) < row.get("least_moved_mb", 0):
         found.append("the control's gathered logits are not seen")
     if row.get("donated", 0) != row.get("aliased", 0):
         found.append(f"only {row['aliased']} of {row['donated']} donated arrays are reused")
+    if row.get("cache_copies", 0):
+        found.append(f"copies a whole cache {row['cache_copies']} times")
+    if row.get("overhead_mb", 0.0) > _MOST_OVERHEAD_MB:
+        found.append(f"the multiplier needs {row['overhead_mb']:.3g} MB, allowed are 50")
+    if row.get("rematerialised", 0):
+        found.append(f"XLA rematerialises {row['rematerialised']} arrays that it should cut")
     return found
+
+
+@contextmanager
+def rematerialised() -> Iterator[dict[str, int]]:
+    """Counts what the compilers complain of on stderr, which is written from C++."""
+    counted: dict[str, int] = {}
+    with tempfile.TemporaryFile() as log:
+        kept = os.dup(2)
+        os.dup2(log.fileno(), 2)
+        try:
+            yield counted
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            log.seek(0)
+            counted["rematerialised"] = log.read().count(b"nvoluntary full rematerialization")
+
+
+def has_cudnn() -> bool:
+    """Whether cuDNN is installed, which the CUDA compiler asks for its attention."""
+    try:
+        return metadata.version("nvidia-cudnn-cu12") is not None
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def checks_of(target: str, only: str | None) -> Iterator[str]:
+    """The checks of a target: cuDNN's attention is for NVIDIA GPUs only."""
+    for name in CHECKS:
+        if only not in (None, name):
+            continue
+        if name == "step, cudnn" and not (target.startswith("cuda:") and has_cudnn()):
+            continue
+        yield name
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--target", action="append", help=f"by default {' and '.join(TARGETS)}")
+    parser.add_argument("--target", action="append", help=f"by default {', '.join(TARGETS)}")
+    parser.add_argument("--program", choices=sorted(CHECKS), help="by default all")
     add_json_flag(parser)
     arguments = parser.parse_args(argv)
     os.environ.update(ENVIRONMENT)
     jax.config.update("jax_platforms", "cpu")
     rows = []
     for target in arguments.target or TARGETS:
-        mesh = make_mesh(fsdp=FSDP, tensor=TENSOR, devices=devices_of(target))
-        for name, check in CHECKS.items():
+        mesh = mesh_of(target)
+        for name in checks_of(target, arguments.program):
             start = time.perf_counter()
-            row = {"target": target, "program": name, **check(mesh)}
-            row["seconds"] = round(time.perf_counter() - start, 1)
+            with rematerialised() as counted:
+                row = {"target": target, "program": name, **CHECKS[name](mesh)}
+            row |= counted | {"seconds": time.perf_counter() - start}
+            row = {k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}
             rows.append(row | {"faults": faults(row)})
             print(rows[-1], flush=True)
     command = sys.argv[1:] if argv is None else argv

@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from pgpo_jax.cli._defaults import expanded, starting_point
+from pgpo_jax.cli._plan_target import plan_for_target
 from pgpo_jax.cli._terminal import align
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
 from pgpo_jax.models import QWEN3_SHAPES, Qwen3Config
@@ -28,14 +29,18 @@ class PlanCommand:
     Takes the settings of a run as `pgpo train` does. `--model` may be a folder, a config.json, or
     the name of a published shape: Qwen3-0.6B, Qwen3-1.7B, Qwen3-8B. Weights, moments, teacher and
     cache follow from shapes; the rest is the compiler's figure for the real step on abstract
-    arrays, on as many virtual devices as the mesh asks for.
+    arrays, on as many virtual devices as the mesh asks for. With `--target` the compiler of a TPU
+    or GPU says it, and what the programs send between devices.
     """
 
     config: Annotated[TrainConfig, tyro.conf.arg(name="")]
     preset: str | None = None
     """As of `pgpo train`."""
     device_memory: str = "80GB"
-    """Of one device, in GB or GiB."""
+    """Of one device, in GB or GiB. Not read with a target, whose memory is known."""
+    target: str | None = None
+    """Compile step, prefill and decoding for it: tpu:v5p:2x2x2, tpu:v5e:8x8, tpu:v6e:2x4,
+    cuda:h200:8. Takes minutes and the target's compiler, but no such device."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -51,6 +56,9 @@ def main(argv: Sequence[str]) -> None:
     )
     config, memory = command.config, parse_bytes(command.device_memory)
     shape = model_shape(config.model)
+    if command.target is not None:
+        plan_for_target(command.target, config, shape, source, argv)
+        return
     if not _has_devices(config.mesh.size):
         _on_virtual_devices(config.mesh.size, argv)
         return

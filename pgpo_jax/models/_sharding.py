@@ -158,7 +158,7 @@ def check_mesh(config: Qwen3Config, mesh: Mesh | AbstractMesh) -> None:
             if getattr(config, field) % size:
                 raise PGPOValueError(
                     f"The mesh axis {axis!r} of size {size} must divide {field}, "
-                    f"got {getattr(config, field)}."
+                    f"got {getattr(config, field)}{_nearest(size, getattr(config, field))}."
                 )
     inputs = {
         "heads_in": ("num_attention_heads x head_dim", config.num_attention_heads, config.head_dim),
@@ -168,8 +168,17 @@ def check_mesh(config: Qwen3Config, mesh: Mesh | AbstractMesh) -> None:
         size, parts = math.prod(sizes), axis_parts(axis, mesh)
         if size % parts:
             raise PGPOValueError(
-                f"The mesh axes 'tensor' x 'fsdp' of size {parts} must divide {field}, got {size}."
+                f"The mesh axes 'tensor' x 'fsdp' of size {parts} must divide {field}, got "
+                f"{size}{_nearest(parts, size)}."
             )
+
+
+def _nearest(parts: int, size: int) -> str:
+    """The numbers next to `parts` that divide `size`, for a message."""
+    divisors = [n for n in range(1, size + 1) if size % n == 0]
+    below = [n for n in divisors if n < parts][-1:]
+    near = below + [n for n in divisors if n > parts][:1]
+    return f" ({' and '.join(map(str, near))} {'do' if len(near) > 1 else 'does'})"
 
 
 def target_platform(mesh: Mesh | None) -> str:

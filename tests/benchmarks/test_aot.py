@@ -1,5 +1,8 @@
 """The checks of `benchmarks.aot`, on virtual CPU devices in place of TPUs and GPUs."""
 
+import os
+import sys
+
 import jax
 import pytest
 
@@ -10,7 +13,7 @@ from pgpo_jax.models import make_mesh
 
 @pytest.fixture(scope="module")
 def mesh():
-    return make_mesh(fsdp=aot.FSDP, tensor=aot.TENSOR)
+    return make_mesh(fsdp=4, tensor=aot.TENSOR)
 
 
 def test_the_head_loss_passes_and_the_control_is_seen(mesh):
@@ -19,35 +22,41 @@ def test_the_head_loss_passes_and_the_control_is_seen(mesh):
 
 
 def test_a_plain_top_k_is_a_fault(mesh, monkeypatch):
-    monkeypatch.setattr(_divergence, "most_likely", lambda z, k: jax.lax.top_k(z, k)[1])
+    monkeypatch.setattr(_divergence, "most_likely", lambda z, k, sharding: jax.lax.top_k(z, k)[1])
     (fault,) = aot.faults(aot.head_loss(mesh, chunk=256, words=4096))
-    assert "a device's chunk of logits" in fault
+    assert fault.startswith("moves ")
 
 
 def test_what_else_is_a_fault():
-    fine = {"moved": 5, "most_moved": 5, "donated": 3, "aliased": 3}
+    fine = {
+        "moved_mb": 5.0, "most_moved_mb": 5.0, "summed_mb": 1.0, "most_summed_mb": 1.0,
+        "gathered_mb": 0.1, "most_gathered_mb": 0.1, "donated": 3, "aliased": 3,
+        "cache_copies": 0, "overhead_mb": 50.0, "rematerialised": 0,
+    }  # fmt: skip
     assert aot.faults(fine) == []
-    assert aot.faults(fine | {"aliased": 2}) == ["only 2 of 3 donated arrays are reused"]
-    assert aot.faults({"moved": 5, "least_moved": 6}) == [
-        "the control's gathered logits are not seen"
-    ]
+    for changed, told in (
+        ({"aliased": 2}, "only 2 of 3 donated arrays are reused"),
+        ({"summed_mb": 2.5}, "sums 2.5 MB at once, allowed are 1"),
+        ({"gathered_mb": 0.2}, "gathers 0.2 MB at once, allowed are 0.1"),
+        ({"cache_copies": 16}, "copies a whole cache 16 times"),
+        ({"overhead_mb": 51.0}, "the multiplier needs 51 MB, allowed are 50"),
+        ({"rematerialised": 1}, "XLA rematerialises 1 arrays that it should cut"),
+        ({"least_moved_mb": 6.0}, "the control's gathered logits are not seen"),
+    ):
+        assert aot.faults(fine | changed) == [told]
 
 
-@pytest.mark.parametrize(
-    ("line", "numbers"),
-    [
-        ("%g = f32[32,200]{0,1} all-gather(%x), channel_id=1", 6400),
-        ("%g = f32[2,100,32]{1,2,0:T(8,128)S(1)} all-gather(%x)", 6400),
-        ("%g = ((f32[2]{0}, s32[3]{0}), (f32[4]{0}, s32[6]{0})) all-gather-start(%x, %y)", 6),
-        ("%g = (bf16[7,2]{1,0}, bf16[7,2]{1,0}, u32[]) collective-permute-start(%x)", 14),
-        ("%g = f32[9]{0} all-reduce(%x), to_apply=%add", 0),
-    ],
-)
-def test_what_is_moved(line, numbers):
-    assert aot.largest_moved(f"  {line}\n") == numbers
+def test_complaints_of_the_compiler_are_counted():
+    with aot.rematerialised() as counted:
+        os.write(2, b"W1 Involuntary full rematerialization. The compiler cannot ...\n")
+    assert counted == {"rematerialised": 1}
+    with aot.rematerialised() as counted:
+        print("nothing of the kind", file=sys.stderr)
+    assert counted == {"rematerialised": 0}
 
 
-@pytest.mark.parametrize("target", ["cuda:h100:8", "tpus"])
-def test_an_unknown_target(target):
-    with pytest.raises(SystemExit, match=f"tpu:TOPOLOGY or cuda:h200:8, got '{target}'"):
-        aot.devices_of(target)
+def test_cudnn_is_for_nvidia_gpus(monkeypatch):
+    monkeypatch.setattr(aot, "has_cudnn", lambda: True)
+    assert "step, cudnn" in list(aot.checks_of("cuda:h200:8", None))
+    assert "step, cudnn" not in list(aot.checks_of("tpu:v5e:2x4", None))
+    assert list(aot.checks_of("tpu:v5e:2x4", "sampler")) == ["sampler"]

@@ -1,0 +1,15 @@
+"""What a run needs of accelerators that are not there: its programs, compiled for them."""
+
+from pgpo_jax.training.target._chips import CHIPS as CHIPS, Chip as Chip
+from pgpo_jax.training.target._hlo import Collective as Collective, ProgramText as ProgramText
+from pgpo_jax.training.target._programs import (
+    Program as Program,
+    compiled_programs as compiled_programs,
+    sampler_programs as sampler_programs,
+)
+from pgpo_jax.training.target._targets import (
+    ENVIRONMENT as ENVIRONMENT,
+    Target as Target,
+    parse_target as parse_target,
+    target_devices as target_devices,
+)

@@ -117,13 +117,21 @@ class ProgramText:
             kind = one.kind.removesuffix("-start")
             if kind in KINDS:
                 shapes = _SHAPE.findall(one.shape)
-                # The start of a transfer has its operands and then its results.
-                results = shapes[len(shapes) // 2 :] if one.kind.endswith("-start") else shapes
-                if kind == "all-reduce":
-                    results = shapes
-                size = sum(array_bytes(*shape) for shape in results)
+                if one.kind.endswith("-start") and kind != "all-reduce":
+                    # Operands, as many results, and counters of the transfer.
+                    shapes = [shape for shape in shapes if shape != ("u32", "")]
+                    shapes = shapes[len(shapes) // 2 :]
+                size = sum(array_bytes(*shape) for shape in shapes)
                 found.append(Collective(kind, size, *self.runs(one.computation), one.shape))
         return sorted(found, key=lambda one: one.bytes * one.times, reverse=True)
+
+    def copies(self, least: int) -> int:
+        """How many instructions copy an array of at least so many bytes."""
+        return sum(
+            sum(array_bytes(*shape) for shape in _SHAPE.findall(one.shape)[:1]) >= least
+            for one in self.instructions
+            if one.kind in ("copy", "copy-start", "transpose")
+        )
 
 
 def array_bytes(dtype: str, sizes: str) -> int:

@@ -1,0 +1,138 @@
+"""What a target's compiler says of a run, program by program, with an estimate of its time."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+from jax.sharding import Mesh
+
+from pgpo_jax.models import Qwen3Config
+from pgpo_jax.training.config._train_config import TrainConfig
+from pgpo_jax.training.memory._estimate import GIGABYTE, sampling_plan
+from pgpo_jax.training.target._chips import Chip
+from pgpo_jax.training.target._hlo import KINDS, ProgramText
+from pgpo_jax.training.target._programs import Program, compiled_programs
+from pgpo_jax.training.target._work import Times, Work, least_times, step_flops
+
+
+class ProgramReport(NamedTuple):
+    """Of one program, per device.
+
+    Attributes:
+        name: "step", "prefill" or "decode".
+        peak: bytes at most at a time, arguments included.
+        arguments: bytes of those.
+        sent: bytes of the results of its collectives by kind, loops multiplied out. Of the
+            decoding loop: for one token.
+    """
+
+    name: str
+    peak: int
+    arguments: int
+    sent: dict[str, int]
+
+
+def report_program(program: Program, tokens: int) -> ProgramReport:
+    """Reads one compiled program.
+
+    Args:
+        program: to be read.
+        tokens: decoding steps of a rollout.
+
+    Returns:
+        The report.
+    """
+    memory = program.compiled.memory_analysis()
+    sent = dict.fromkeys(KINDS, 0)
+    for one in ProgramText(program.compiled.as_text()).collectives():
+        total = one.bytes * one.times
+        if program.name == "decode":
+            # A loop of known length has it multiplied in; what stands outside runs once a rollout.
+            total = one.bytes if one.in_loop else total // max(tokens, 1)
+        sent[one.kind] += total
+    return ProgramReport(
+        program.name, memory.peak_memory_in_bytes, memory.argument_size_in_bytes, sent
+    )
+
+
+def report_run(config: TrainConfig, shape: Qwen3Config, mesh: Mesh) -> Iterator[ProgramReport]:
+    """Compiles and reads the programs of a run, one after the other.
+
+    Args:
+        config: the run.
+        shape: of its model.
+        mesh: of the target's devices.
+
+    Yields:
+        A report as soon as its program is compiled.
+    """
+    for program in compiled_programs(config, shape, mesh):
+        yield report_program(program, config.rollout.max_response - 1)
+
+
+def work_of(config: TrainConfig, shape: Qwen3Config, reports: list[ProgramReport]) -> Work:
+    """The arithmetic and the traffic of a run on one device.
+
+    Args:
+        config: the run.
+        shape: of its model.
+        reports: of all its programs.
+
+    Returns:
+        The work.
+    """
+    sent = {report.name: sum(report.sent.values()) for report in reports}
+    rollout = config.rollout
+    held = sampling_plan(shape, config.mesh, config.dtype, rollout).rollout
+    calls = rollout.questions // (rollout.micro_batch or rollout.questions)
+    return Work(
+        flops=step_flops(config, shape) / config.mesh.size,
+        sent=sent["step"],
+        weights=held["sampler's weights"],
+        cache=held["key-value cache"] // 2,
+        sent_per_token=sent["decode"],
+        tokens=calls * (rollout.max_response - 1),
+    )
+
+
+def report_rows(reports: list[ProgramReport]) -> list[list[str]]:
+    """The reports as a table with a head."""
+    kinds = [kind for kind in KINDS if any(report.sent[kind] for report in reports)]
+    head = ["per device", "peak GB", "arguments GB", *(f"{kind} GB" for kind in kinds)]
+
+    def figure(count: int) -> str:
+        return f"{count / GIGABYTE:.3f}" if count < GIGABYTE else f"{count / GIGABYTE:.2f}"
+
+    return [
+        head,
+        *(
+            [
+                report.name + (", a token" if report.name == "decode" else ""),
+                figure(report.peak),
+                figure(report.arguments),
+                *(figure(report.sent[kind]) for kind in kinds),
+            ]
+            for report in reports
+        ),
+    ]
+
+
+def estimated_times(
+    config: TrainConfig, shape: Qwen3Config, reports: list[ProgramReport], chip: Chip
+) -> tuple[Work, Times]:
+    """The work of a run and the least time that it takes; see `least_times`."""
+    work = work_of(config, shape, reports)
+    return work, least_times(work, chip)
+
+
+def versions() -> str:
+    """Of what compiled, for the reader of the figures."""
+    from importlib import metadata
+
+    found = [f"jax {jax.__version__}"]
+    for name in ("libtpu", "jax-cuda12-plugin"):
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return ", ".join(found)

@@ -1,0 +1,130 @@
+"""Devices that can be compiled for on a machine that has none of them."""
+
+import importlib
+import importlib.util
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import jax
+from jax.experimental import topologies
+
+from pgpo_jax.errors import PGPOImportError, PGPOValueError
+from pgpo_jax.training.target._chips import CHIPS, Chip
+
+# Axes of a topology, by chip.
+_AXES: Mapping[str, int] = MappingProxyType({"v5e": 2, "v5p": 3, "v6e": 2})
+ENVIRONMENT: Mapping[str, str] = MappingProxyType(
+    {
+        "JAX_PLATFORMS": "cpu",
+        # Nothing is asked of a cloud's metadata server, and several processes may compile.
+        "TPU_SKIP_MDS_QUERY": "1",
+        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+        "TPU_MIN_LOG_LEVEL": "3",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        # The CUDA compiler would measure kernels on a device.
+        "XLA_FLAGS": "--xla_gpu_enable_triton_gemm=false --xla_gpu_autotune_level=0",
+    }
+)
+"""Environment variables of a process that compiles; they are read as the compilers are loaded."""
+
+
+class Target(NamedTuple):
+    """Accelerators to compile for.
+
+    Attributes:
+        name: as it is given, for example `tpu:v5e:2x4`.
+        kind: "tpu" or "cuda".
+        topology: as the compiler takes it.
+        size: number of devices.
+        chip: their figures.
+    """
+
+    name: str
+    kind: str
+    topology: str
+    size: int
+    chip: Chip
+
+
+def parse_target(text: str) -> Target:
+    """Reads the name of a target.
+
+    Args:
+        text: `tpu:CHIP:TOPOLOGY`, or `cuda:h200:DEVICES` for those of one machine.
+
+    Returns:
+        The target.
+
+    Raises:
+        ValueError: an unknown kind, chip or topology.
+
+    >>> parse_target("tpu:v5p:2x2x2").size, parse_target("cuda:h200:8").topology
+    (8, '1x1x8')
+    """
+    kind, _, rest = text.partition(":")
+    chip, _, size = rest.partition(":")
+    known = {"tpu": tuple(_AXES), "cuda": ("h200",)}
+    if kind not in known or chip not in known[kind]:
+        raise PGPOValueError(
+            f"a target must be tpu:{'|'.join(known['tpu'])}:TOPOLOGY or cuda:h200:DEVICES, "
+            f"got {text!r}"
+        )
+    if kind == "cuda":
+        if not re.fullmatch(r"[1-8]", size):
+            raise PGPOValueError(f"a machine has 1 to 8 H200, so cuda:h200:1 to :8, got {text!r}")
+        return Target(text, kind, f"1x1x{size}", int(size), CHIPS[chip])
+    axes = _AXES[chip]
+    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", size) or size.count("x") != axes - 1:
+        example = "x".join(["4"] * axes)
+        raise PGPOValueError(
+            f"a topology of {chip} has {axes} sizes, as in tpu:{chip}:{example}, got {text!r}"
+        )
+    number = math.prod(int(one) for one in size.split("x"))
+    return Target(text, kind, f"{chip}:{size}", number, CHIPS[chip])
+
+
+def target_devices(target: Target) -> list[Any]:
+    """The descriptions of a target's devices, for a mesh whose programs are compiled only.
+
+    Args:
+        target: of `parse_target`.
+
+    Returns:
+        As many as the target has.
+
+    Raises:
+        ImportError: its compiler is not installed; the message says what brings it.
+        ValueError: the compiler does not know the topology.
+    """
+    package, extra = {
+        "tpu": ("libtpu", "tpu"),
+        "cuda": ("jax_plugins.xla_cuda12", "aot-cuda"),
+    }[target.kind]
+    try:
+        missing = importlib.util.find_spec(package) is None
+    except ModuleNotFoundError:
+        missing = True
+    if missing:
+        raise PGPOImportError(
+            f"--target {target.name} needs {package.rpartition('.')[2]}: "
+            f"pip install 'pgpo-jax[{extra}]'"
+        )
+    options: dict[str, Any] = {"platform": target.kind, "topology_name": target.topology}
+    if target.kind == "cuda":
+        importlib.import_module(package)  # Registers the compiler.
+        config = Path(__file__).with_name("h200.txtpb").read_text(encoding="utf-8")
+        options |= {"topology_name": "", "topology": target.topology, "target_config": config}
+    try:
+        devices = list(topologies.get_topology_desc(**options).devices)
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise PGPOValueError(
+            f"the compiler does not know the topology of {target.name}: {reason}"
+        ) from error
+    if len(devices) != target.size:
+        raise PGPOValueError(f"{target.name} has {len(devices)} devices, not {target.size}")
+    return devices

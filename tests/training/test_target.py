@@ -1,0 +1,167 @@
+"""Plans for accelerators that are not there: names, program texts, arithmetic, the command."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec as P
+
+from pgpo_jax.cli._plan_target import plan_for_target
+from pgpo_jax.errors import PGPOImportError, PGPOValueError
+from pgpo_jax.models import QWEN3_SHAPES, Qwen3Config, make_mesh
+from pgpo_jax.training import PRESETS
+from pgpo_jax.training.target import CHIPS, ProgramText, parse_target, target_devices
+from pgpo_jax.training.target._report import ProgramReport, report_rows
+from pgpo_jax.training.target._work import Work, least_times, step_flops
+from tests.training.conftest import replaced
+
+PAPER = PRESETS["paper-qwen3-8b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("tpu:v5e:8x8", 64), ("tpu:v5p:4x4x4", 64), ("cuda:h200:8", 8)]
+)
+def test_targets_by_name(text, size):
+    target = parse_target(text)
+    assert (target.name, target.size) == (text, size)
+    assert target.chip == CHIPS[text.split(":")[1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("tpu:v7x:2x2", "tpu:v5e|v5p|v6e:TOPOLOGY or cuda:h200:DEVICES, got 'tpu:v7x:2x2'"),
+        ("gpu:h200:8", "got 'gpu:h200:8'"),
+        ("tpu:v5e:2x2x2", "a topology of v5e has 2 sizes, as in tpu:v5e:4x4"),
+        ("tpu:v5p:8", "a topology of v5p has 3 sizes"),
+        ("tpu:v5e:0x8", "has 2 sizes"),
+        ("cuda:h200:9", "1 to 8 H200"),
+    ],
+)
+def test_what_is_no_target(text, match):
+    with pytest.raises(PGPOValueError) as caught:
+        parse_target(text)
+    assert match in str(caught.value)
+
+
+def test_a_compiler_that_is_not_installed(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(PGPOImportError, match=r"needs libtpu: pip install 'pgpo-jax\[tpu\]'"):
+        target_devices(parse_target("tpu:v5e:2x4"))
+
+
+def test_a_mesh_that_is_not_the_target_is_refused_before_any_compile():
+    shape = QWEN3_SHAPES["Qwen3-8B"]
+    with pytest.raises(PGPOValueError, match=r"has 8 devices, .* = 1: set --mesh.fsdp 8"):
+        plan_for_target("tpu:v5e:2x4", PAPER, shape, "", [])
+    uneven = replaced(PAPER, mesh={"fsdp": 4, "tensor": 3})
+    rule = r"'tensor' of size 3 must divide num_attention_heads, got 32 \(2 and 4 do\)"
+    with pytest.raises(PGPOValueError, match=rule):
+        plan_for_target("tpu:v5e:3x4", uneven, shape, "", [])
+
+
+def test_collectives_of_a_real_program():
+    """A loop of 5 rounds that sums 64 numbers over 8 devices, and a gather outside it."""
+    mesh = make_mesh(1, 8, 1)
+    cut, whole = NamedSharding(mesh, P("fsdp")), NamedSharding(mesh, P())
+
+    @jax.jit
+    def program(x):
+        def one(total, _):
+            rows = jax.lax.with_sharding_constraint(x * total[0], cut)
+            return jax.lax.with_sharding_constraint(rows.sum(0), whole), None
+
+        total, _ = jax.lax.scan(one, jnp.ones(64), length=5)
+        return jax.lax.with_sharding_constraint(x, whole), total
+
+    x = jax.ShapeDtypeStruct((8, 64), jnp.float32, sharding=cut)
+    found = ProgramText(program.lower(x).compile().as_text()).collectives()
+    summed = [one for one in found if one.kind == "all-reduce"]
+    gathered = [one for one in found if one.kind == "all-gather"]
+    assert sum(one.bytes * one.times for one in summed) == 5 * 64 * 4
+    assert [(one.bytes, one.times) for one in gathered] == [(8 * 64 * 4, 1)]
+    assert not any(one.in_loop for one in found)
+
+
+LOOP = """
+%body (p: (f32[4])) -> (f32[4]) {
+  %g = ((bf16[2,8]{1,0}), (bf16[4,8]{1,0})) all-gather-start(%p), dimensions={0}
+  %c = (bf16[7,2]{1,0}, bf16[7,2]{1,0}, u32[]{:S(2)}, u32[]{:S(2)}) collective-permute-start(%p)
+  ROOT %r = f32[9]{0} all-reduce(%p), to_apply=%add
+}
+%condition (p: (f32[4])) -> pred[] {
+  %n = s32[]{:T(128)} constant(12)
+  ROOT %l = pred[] compare(%p, %n), direction=LT
+}
+ENTRY %main (p: f32[4]) -> f32[4] {
+  ROOT %w = (f32[4]{0}) while(%p), condition=%condition, body=%body
+}
+"""
+
+
+def test_forms_that_only_accelerators_have():
+    found = {one.kind: one for one in ProgramText(LOOP).collectives()}
+    assert {kind: one.bytes for kind, one in found.items()} == {
+        "all-gather": 4 * 8 * 2,
+        "collective-permute": 7 * 2 * 2,
+        "all-reduce": 9 * 4,
+    }
+    assert {one.times for one in found.values()} == {12}
+    assert not any(one.in_loop for one in found.values())
+    # A loop whose end is no constant: over tokens, say.
+    unknown = ProgramText(LOOP.replace("constant(12)", "parameter(1)")).collectives()
+    assert {(one.times, one.in_loop) for one in unknown} == {(1, True)}
+
+
+def test_flops_of_a_step_are_those_of_its_products():
+    """Against XLA's own count of a forward pass without attention's share."""
+    shape = dataclasses.replace(
+        QWEN3_SHAPES["Qwen3-0.6B"], num_hidden_layers=2, vocab_size=512, hidden_size=128,
+        intermediate_size=256, num_attention_heads=4, num_key_value_heads=4, head_dim=32,
+    )  # fmt: skip
+    config = replaced(
+        PAPER,
+        remat=False,
+        rollout={
+            "questions": 1,
+            "samples": 1,
+            "max_prompt": 1,
+            "max_response": 16,
+            "row_buckets": 1,
+        },
+        teacher={"max_prompt": 1, "kind": "ema"},
+    )
+    flops = step_flops(config, shape)
+    kernels = 2 * (4 * 128 * 128 + 3 * 128 * 256)
+    forward = 16 * (2 * kernels + 2 * 2 * 128 * 16)
+    head = 2 * 16 * 128 * 512
+    assert flops == 3 * forward + 3 * head + forward + head
+    # Computing the layers again is one forward pass more, freezing them one less.
+    assert step_flops(replaced(config, remat=True), shape) - flops == forward
+    assert flops - step_flops(replaced(config, lora={"rank": 4}), shape) == forward
+    # The paper's step on the paper's model, 256 rows.
+    assert 2e17 < step_flops(PAPER, QWEN3_SHAPES["Qwen3-8B"]) < 4e17
+
+
+def test_least_times():
+    work = Work(flops=197e12, sent=400 * 10**9, weights=819 * 10**8, cache=0, sent_per_token=0,
+                tokens=10)  # fmt: skip
+    times = least_times(work, CHIPS["v5e"])
+    np.testing.assert_allclose(times, (1.0, 2.0, 2.0, 1.0))
+
+
+def test_rows_show_the_kinds_that_occur():
+    kinds = dict.fromkeys(("all-gather", "all-reduce", "reduce-scatter"), 0)
+    kinds |= dict.fromkeys(("all-to-all", "collective-permute"), 0)
+    reports = [ProgramReport("decode", 2 * 10**9, 10**6, kinds | {"all-reduce": 5 * 10**6})]
+    head, row = report_rows(reports)
+    assert head == ["per device", "peak GB", "arguments GB", "all-reduce GB"]
+    assert row == ["decode, a token", "2.00", "0.001", "0.005"]
+
+
+def test_every_published_shape_can_be_counted():
+    for shape in QWEN3_SHAPES.values():
+        assert isinstance(shape, Qwen3Config)
+        assert step_flops(PAPER, shape) > 1e15
