@@ -17,13 +17,13 @@ def mesh():
 
 
 def test_the_head_loss_passes_and_the_control_is_seen(mesh):
-    assert aot.faults(aot.head_loss(mesh, chunk=256, words=4096)) == []
+    assert aot.faults(aot.head_loss(mesh, chunk=256, words=16384)) == []
     assert aot.faults(aot.gathered_logits(mesh, rows=64, words=4096)) == []
 
 
 def test_a_plain_top_k_is_a_fault(mesh, monkeypatch):
     monkeypatch.setattr(_divergence, "most_likely", lambda z, k, sharding: jax.lax.top_k(z, k)[1])
-    (fault,) = aot.faults(aot.head_loss(mesh, chunk=256, words=4096))
+    (fault,) = aot.faults(aot.head_loss(mesh, chunk=256, words=16384))
     assert fault.startswith("moves ")
 
 

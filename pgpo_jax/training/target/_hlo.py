@@ -6,7 +6,15 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import NamedTuple
 
-KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
+from pgpo_jax.errors import PGPORuntimeError
+
+KINDS: tuple[str, ...] = (
+    "all-gather",
+    "all-reduce",
+    "reduce-scatter",
+    "all-to-all",
+    "collective-permute",
+)
 _BYTES: Mapping[str, int] = {
     **dict.fromkeys(("pred", "s8", "u8", "f8e4m3fn", "f8e5m2"), 1),
     **dict.fromkeys(("bf16", "f16", "s16", "u16"), 2),
@@ -64,16 +72,22 @@ class ProgramText:
 
     Args:
         text: `compiled.as_text()`.
+
+    Raises:
+        RuntimeError: if that is `None`.
     """
 
-    def __init__(self, text: str):
+    def __init__(self, text: str | None):
+        if text is None:
+            raise PGPORuntimeError("the compiler does not show the program that it made")
         self.instructions: list[Instruction] = []
         computation = ""
         for line in text.splitlines():
             if match := _COMPUTATION.match(line):
                 computation = match[1]
             elif match := _INSTRUCTION.match(line):
-                self.instructions.append(Instruction(*match.groups(), computation))
+                name, shape, kind, rest = match.groups()
+                self.instructions.append(Instruction(name, shape, kind, rest, computation))
         self._constants = defaultdict(list)
         for one in self.instructions:
             number = one.rest.split(")")[0]

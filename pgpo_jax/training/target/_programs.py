@@ -102,11 +102,11 @@ def sampler_programs(config: TrainConfig, shape: Qwen3Config, mesh: Mesh) -> Ite
     def longest(cache: Cache) -> Cache:
         return cache.grown(cache.even_slots(settings.steps - 1, mesh), mesh)
 
-    cache = jax.eval_shape(longest, state.cache)
-    cache = Cache(
-        tuple(array(x.shape, x.dtype, *KEY_AXES) for x in cache.keys),
-        tuple(array(x.shape, x.dtype, *VALUE_AXES) for x in cache.values),
-        state.cache.prefix,
+    cache: Any = jax.eval_shape(longest, state.cache)
+    cache = cache._replace(
+        keys=tuple(array(x.shape, x.dtype, *KEY_AXES) for x in cache.keys),
+        values=tuple(array(x.shape, x.dtype, *VALUE_AXES) for x in cache.values),
+        prefix=state.cache.prefix,
     )
     lowered = decode.lower(
         graphdef,

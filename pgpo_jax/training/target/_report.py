@@ -1,11 +1,13 @@
 """What a target's compiler says of a run, program by program, with an estimate of its time."""
 
 from collections.abc import Iterator
+from importlib import metadata
 from typing import NamedTuple
 
 import jax
 from jax.sharding import Mesh
 
+from pgpo_jax.errors import PGPORuntimeError
 from pgpo_jax.models import Qwen3Config
 from pgpo_jax.training.config._train_config import TrainConfig
 from pgpo_jax.training.memory._estimate import GIGABYTE, sampling_plan
@@ -41,9 +43,14 @@ def report_program(program: Program, tokens: int) -> ProgramReport:
 
     Returns:
         The report.
+
+    Raises:
+        RuntimeError: the compiler has no figures of memory.
     """
     memory = program.compiled.memory_analysis()
-    sent = dict.fromkeys(KINDS, 0)
+    if memory is None:
+        raise PGPORuntimeError(f"the compiler says nothing of the memory of {program.name}")
+    sent: dict[str, int] = dict.fromkeys(KINDS, 0)
     for one in ProgramText(program.compiled.as_text()).collectives():
         total = one.bytes * one.times
         if program.name == "decode":
@@ -127,8 +134,6 @@ def estimated_times(
 
 def versions() -> str:
     """Of what compiled, for the reader of the figures."""
-    from importlib import metadata
-
     found = [f"jax {jax.__version__}"]
     for name in ("libtpu", "jax-cuda12-plugin"):
         try:
