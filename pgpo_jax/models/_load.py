@@ -59,8 +59,8 @@ def load_pretrained(
     Raises:
         FileNotFoundError: no such folder or file; or a Hub id that could not be fetched.
         ValueError: another architecture; missing, unexpected, repeated, misshapen, wrongly typed or
-            truncated tensors (named, with the nearest matches); an index that points out of the
-            folder; a mesh that the model cannot be cut over.
+            truncated tensors (named, with the nearest matches); a tensor with NaN or infinity; an
+            index that points out of the folder; a mesh that the model cannot be cut over.
     """
     path = find_folder(folder)
     config = Qwen3Config.from_folder(path)
@@ -226,13 +226,22 @@ class _Files:
             stored = self._slice(name)[inner]
             return stored.T if source.transposed else stored
 
+        def finite(array: np.ndarray, name: str) -> np.ndarray:
+            if not np.isfinite(array).all():
+                raise PGPOValueError(
+                    f"{name} in {self.folder / self._where[name]} has NaN or infinity, read as "
+                    f"{dtype.name}: such weights answer nothing and cannot be trained."
+                )
+            return array
+
         first = part(names[0])
         if not source.stacked:
-            return np.ascontiguousarray(first, dtype)
+            return finite(np.ascontiguousarray(first, dtype), names[0])
         # Filled layer by layer: a list of the layers and their stack would be twice the weight.
         whole = np.empty((len(names), *first.shape), dtype)
         for layer, name in enumerate(names):
             whole[layer] = first if layer == 0 else part(name)
+            finite(whole[layer], name)
         return whole
 
 
