@@ -9,7 +9,7 @@ from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.training import BestCheckpoint, Checkpoints, init_state, load_policy, read_config
 from pgpo_jax.training.run._checkpoint import free_buffers
 from pgpo_jax.training.run._export import check_new_folder, export_model
-from pgpo_jax.training.run._run_folder import claimed_run_folder
+from pgpo_jax.training.run._lock import claimed_run_folder
 from pgpo_jax.training.update._state import student_weights, teacher_weights
 
 

@@ -84,7 +84,7 @@ class Checkpoints:
         """
         step = self._newest()
         with self._readable(step):
-            record = self._checkpointer.checkpointables_metadata(step).custom_metadata or {}
+            record = _record(self._checkpointer.checkpointables_metadata(step))
         return record.get("inputs") or None
 
     def restore(self, template: TrainState) -> TrainState:
@@ -103,7 +103,7 @@ class Checkpoints:
         step = self._newest()
         with self._readable(step):
             metadata = self._checkpointer.checkpointables_metadata(step)
-            record = metadata.custom_metadata or {}
+            record = _record(metadata)
             saved = metadata.metadata.get(_ITEM)
         if saved is None:
             raise self._damaged(step, f"cannot be read ({self._broken_file(step)})")
@@ -173,6 +173,12 @@ class Checkpoints:
             want = (wanted[name].shape, wanted[name].dtype)
             if got != want:
                 raise PGPOValueError(f"{where}: {name} is {got}, this run's state has {want}")
+
+
+def _record(metadata: Any) -> dict[str, Any]:
+    """What `save` wrote beside the arrays; empty if a former version wrote the checkpoint."""
+    held = metadata.custom_metadata
+    return held if isinstance(held, dict) else {}
 
 
 def _changed(loaded: dict[str, Array], step: int, recorded: dict[str, str] | None) -> str | None:

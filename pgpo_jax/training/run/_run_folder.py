@@ -1,4 +1,3 @@
-import fcntl
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -8,11 +7,11 @@ from typing import Any
 from pgpo_jax.errors import (
     PGPOFileExistsError,
     PGPOFileNotFoundError,
-    PGPORuntimeError,
     PGPOValueError,
 )
 from pgpo_jax.training.config._json import check_same_config
 from pgpo_jax.training.config._rules import require
+from pgpo_jax.training.run._lock import claimed_run_folder
 
 # What may differ between a run and its continuation: it changes no number of a step (another
 # mesh: none beyond the order in which floats are added).
@@ -79,21 +78,6 @@ def open_run_folder(
         text = json.dumps(wanted, indent=2) + "\n"
         if not path.exists() or path.read_text() != text:
             replace_file(path, text)
-        yield folder
-
-
-@contextmanager
-def claimed_run_folder(folder: Path) -> Iterator[Path]:
-    """Keeps other processes from using a run folder that is there.
-
-    Raises:
-        RuntimeError: if another process is using it.
-    """
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise PGPORuntimeError(f"{folder} is in use by another process") from None
         yield folder
 
 
