@@ -6,6 +6,7 @@ from typing import Literal
 import tyro
 
 from pgpo_jax.errors import PGPOValueError
+from pgpo_jax.paths import with_local_paths
 from pgpo_jax.training import BestCheckpoint, Checkpoints, init_state, load_policy, read_config
 from pgpo_jax.training.run._checkpoint import free_buffers
 from pgpo_jax.training.run._export import check_new_folder, export_model
@@ -38,7 +39,7 @@ def main(argv: Sequence[str]) -> None:
         FileExistsError: if the output holds something.
         ValueError: if the run has no teacher weights of its own, or its model has changed.
     """
-    command = tyro.cli(ExportCommand, prog="pgpo export", args=list(argv))
+    command = with_local_paths(tyro.cli(ExportCommand, prog="pgpo export", args=list(argv)))
     config = read_config(command.run)
     check_new_folder(command.output)
     teacher = config.make_objective().teacher_settings

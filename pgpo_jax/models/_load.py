@@ -22,6 +22,7 @@ from pgpo_jax.models._config import Qwen3Config
 from pgpo_jax.models._names import Source, by_path, sources
 from pgpo_jax.models._params import shardings
 from pgpo_jax.models._qwen3 import Qwen3
+from pgpo_jax.paths import local_path
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -107,7 +108,7 @@ def find_folder(folder: str | os.PathLike[str]) -> Path:
     Raises:
         FileNotFoundError: neither a folder here nor a repository that could be fetched.
     """
-    path = Path(folder)
+    path = local_path(folder, "a model")
     if path.is_dir():
         return path
     name = os.fspath(folder)

@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, Key
 
 from pgpo_jax.errors import PGPORuntimeError
+from pgpo_jax.paths import local_path
 from pgpo_jax.tasks import Task, grade_all
 from pgpo_jax.training.config import (
     EvaluationConfig,
@@ -193,6 +194,7 @@ class Trainer:
                 fit the request.
             FloatingPointError: after `max_skipped` non-finite gradients in a row.
         """
+        folder = local_path(folder, "a run folder")
         _check_alive(
             self.initial_state.params,
             "the initial state of this trainer was given to an earlier fit",
@@ -207,7 +209,7 @@ class Trainer:
             selection=selection,
         )
         described = dict(config or self._described())
-        return fit(self, Path(folder), settings, described, resume=resume, today=today)
+        return fit(self, folder, settings, described, resume=resume, today=today)
 
     def step(self, state: TrainState) -> tuple[TrainState, StepReport]:
         """Rollouts, grading, teacher prompts and one update. Donates `state`."""

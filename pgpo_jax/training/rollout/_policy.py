@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.models import decode, load_pretrained, load_tokenizer, render_messages, sample
 from pgpo_jax.models._sample import row_keys
+from pgpo_jax.paths import local_path
 from pgpo_jax.tasks import Message, Question
 from pgpo_jax.training.devices._mesh import (
     fetch_rows,
@@ -181,8 +182,12 @@ TINY = Path(__file__).resolve().parents[2] / "assets" / "tiny"
 
 
 def model_folder(name: str) -> str:
-    """The folder or Hub id behind a model name; `tiny` is the model shipped with the package."""
-    return str(TINY) if name == "tiny" else name
+    """The folder or Hub id behind a model name; `tiny` is the model shipped with the package.
+
+    Raises:
+        ValueError: an address such as `https://...`.
+    """
+    return str(TINY if name == "tiny" else local_path(name, "a model"))
 
 
 class LoadedPolicy(NamedTuple):

@@ -6,6 +6,7 @@ from flax import nnx
 
 from pgpo_jax.errors import PGPOFileExistsError
 from pgpo_jax.models import merged, save_pretrained
+from pgpo_jax.paths import local_path
 from pgpo_jax.training.rollout._policy import Policy, model_folder
 
 
@@ -24,7 +25,7 @@ def export_model(
         FileExistsError: if the folder holds something.
         ValueError: a dtype that cannot hold a weight.
     """
-    folder = Path(folder)
+    folder = local_path(folder, "the folder of a model")
     check_new_folder(folder)
     policy.tokenizer.save_pretrained(folder)
     endings = Path(model_folder(policy.name)) / "generation_config.json"

@@ -9,6 +9,7 @@ from pgpo_jax.errors import (
     PGPOFileNotFoundError,
     PGPOValueError,
 )
+from pgpo_jax.paths import local_path
 from pgpo_jax.training.config._json import check_same_config
 from pgpo_jax.training.config._rules import require
 from pgpo_jax.training.run._lock import claimed_run_folder
@@ -94,7 +95,7 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
     Raises:
         ValueError: naming the line, if one is not an object with a step.
     """
-    path = Path(path)
+    path = local_path(path)
     if not path.is_file():
         return []
     rows = []
