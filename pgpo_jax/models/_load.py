@@ -133,6 +133,21 @@ def find_folder(folder: str | os.PathLike[str]) -> Path:
     return Path(fetched)
 
 
+def absolute_model(name: str) -> str:
+    """The same model by a name that does not depend on the current folder.
+
+    Args:
+        name: a folder, which gets an absolute path, or a Hub id, which stays.
+
+    Raises:
+        ValueError: as `local_path`.
+    """
+    path = local_path(name, "a model")
+    if not path.exists() and _HUB_ID.fullmatch(name):
+        return name
+    return str(path.resolve())
+
+
 class _Files:
     """The safetensors files of one folder, opened lazily, read by slices."""
 

@@ -110,6 +110,15 @@ def is_source(spec: str) -> bool:
     return path or is_hub_id(spec) or _exists(_local(spec), Path.exists)
 
 
+def is_data_set(spec: str) -> bool:
+    """Whether a spec reads as an id on the Hub, and not as a file of a kind that is read.
+
+    >>> is_data_set("org/name"), is_data_set("data/train.json")
+    (True, False)
+    """
+    return is_hub_id(spec) and Path(spec).suffix.lower() not in READERS
+
+
 def _table(spec: str, split: str) -> Table:
     if not spec.strip():
         raise PGPOValueError(f"a task must be a name or path, got {spec!r}")
