@@ -61,9 +61,10 @@ def same(state, other):
     return all(np.array_equal(a, b) for a, b in leaves)
 
 
-def rewrite(folder, change, *, digest=None):
+def rewrite(folder, change, *, digest=None, record=None):
     """Writes the arrays of step 12 anew with a change, and their former record beside them."""
-    record = json.loads((folder / "12" / RECORD).read_text())["custom_metadata"]
+    if record is None:
+        record = json.loads((folder / "12" / RECORD).read_text())["custom_metadata"]
     with ocp.training.Checkpointer(folder) as checkpointer:
         abstract = checkpointer.checkpointables_metadata(12).metadata["state"]
         single = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -188,6 +189,16 @@ def test_a_former_digest_still_finds_a_changed_bit(folder):
     rewrite(folder, no_flag, digest=changed)
     with pytest.raises(ValueError, match=r"other bits in params/kernel"):
         restored_former(folder)
+
+
+def test_a_checkpoint_of_a_version_without_digests_is_restored_with_a_warning(folder, caplog):
+    rewrite(folder, lambda arrays: None, record={})
+    assert same(restored(folder), state_of(12))
+    assert caplog.text.count("was made by a version that wrote no digests") == 1
+    # Negative control: one that had them, and lost them.
+    rewrite(folder, lambda arrays: None, record={"inputs": {}})
+    with pytest.raises(ValueError, match=r"lacks its digests"):
+        restored(folder)
 
 
 def test_a_folder_that_was_renamed_is_refused(folder):

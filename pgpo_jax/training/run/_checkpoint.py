@@ -1,3 +1,5 @@
+import json
+import logging
 import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,9 +14,11 @@ from jaxtyping import Array
 from orbax.checkpoint import v1 as ocp
 
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
+from pgpo_jax.training.devices._processes import is_first
 from pgpo_jax.training.run._digest import digests, former_digest
 from pgpo_jax.training.update._state import TrainState
 
+_log = logging.getLogger("pgpo_jax")
 _ITEM = "state"
 # The JSON file of a checkpoint that holds the digests of its arrays and the inputs of its run.
 _RECORD = "_CHECKPOINT_METADATA"
@@ -108,9 +112,10 @@ class Checkpoints:
         if saved is None:
             raise self._damaged(step, f"cannot be read ({self._broken_file(step)})")
         wanted = _named(template)
-        former = _FORMER in saved
-        if not former and not isinstance(record.get("arrays"), dict):
-            raise self._damaged(step, f"lacks its digests, which are in the file {_RECORD}")
+        former, recorded = _FORMER in saved, record.get("arrays")
+        if not former and not isinstance(recorded, dict):
+            self._check_without_digests(step)
+            recorded = {}
         if former:
             wanted[_FORMER] = _no_digest(template)
         self._compare(wanted, saved, step)
@@ -123,7 +128,7 @@ class Checkpoints:
         held = int(loaded["step"])
         if held != step:
             raise self._damaged(step, f"holds the state of step {held}: its folder was renamed")
-        name = _changed(loaded, step, record.get("arrays"))
+        name = _changed(loaded, step, None if former else recorded)
         if name is not None:
             raise self._damaged(step, f"has other bits in {name} than were saved")
         leaves = [loaded[name] for name in _named(template)]
@@ -145,9 +150,30 @@ class Checkpoints:
             cause = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
             raise self._damaged(step, f"cannot be read ({cause})") from error
 
+    def _check_without_digests(self, step: int) -> None:
+        """Passes the checkpoint of a version that wrote none; refuses one that has lost them."""
+        path = self._path(step) / _RECORD
+        try:
+            # That of such a version is whole, and has nothing of ours.
+            whole = json.loads(path.read_text(encoding="utf-8"))["custom_metadata"] in (None, {})
+        except (OSError, ValueError, KeyError, TypeError):
+            whole = False
+        if not whole:
+            raise self._damaged(step, f"lacks its digests, which are in the file {_RECORD}")
+        if is_first():
+            _log.warning(
+                "checkpoint %d in %s was made by a version that wrote no digests: whether its "
+                "numbers are those that were saved cannot be told",
+                step,
+                self._checkpointer.directory,
+            )
+
+    def _path(self, step: int) -> Path:
+        return Path(str(self._checkpointer.directory)) / str(step)
+
     def _broken_file(self, step: int) -> str:
         """Words for why orbax gives no description of the arrays."""
-        folder = Path(str(self._checkpointer.directory)) / str(step) / _ITEM
+        folder = self._path(step) / _ITEM
         for name in ("", "_METADATA", "manifest.ocdbt", "d"):
             if not (folder / name).exists():
                 return f"{folder / name} is missing"
@@ -182,12 +208,15 @@ def _record(metadata: Any) -> dict[str, Any]:
 
 
 def _changed(loaded: dict[str, Array], step: int, recorded: dict[str, str] | None) -> str | None:
-    """The first array that is not as it was saved; a former digest is taken out of `loaded`."""
+    """The first array that is not as it was saved; a former digest is taken out of `loaded`.
+
+    Without any digest, `recorded` being empty, nothing is known to have changed.
+    """
     if recorded is None:
         kept = np.asarray(loaded.pop(_FORMER))
         same = kept == np.asarray(former_digest(loaded))
         return next((name for name, ok in zip(sorted(loaded), same, strict=True) if not ok), None)
-    found = digests(loaded, purpose=_purpose(step))
+    found = digests(loaded, purpose=_purpose(step)) if recorded else {}
     return next((name for name in found if found[name] != recorded.get(name)), None)
 
 

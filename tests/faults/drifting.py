@@ -1,0 +1,111 @@
+"""A cheap run whose numbers tell whether it went on rightly, and a harness that kills it.
+
+    python tests/faults/drifting.py FOLDER KILLS SEED
+
+The run of FOLDER is started, and killed at KILLS random moments; each time it is begun again, with
+`resume` if it has a `config.json`, and at last it may end. Prints how many kills met a run in
+progress. Each run is a fork of this process, which has imported everything and computed nothing.
+"""
+
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from pgpo_jax.training import Evaluation, SelectionConfig, StepReport, TextsConfig, TrainState
+from pgpo_jax.training.run import _loop
+from pgpo_jax.training.run._loop import FitSettings, fit
+
+STEPS = 60
+FILES = ("metrics.jsonl", "evaluations.jsonl")
+
+
+class Drifting:
+    """A trainer whose weights wander: each step follows from all before it, to the last digit."""
+
+    callbacks = ()
+    objective = SimpleNamespace(learning_fraction="taught")
+    held_out: ClassVar = [None]
+    stream = SimpleNamespace(dropped=0)
+    rollout_settings = evaluation_settings = None
+    texts_settings = TextsConfig(rows=0, evaluation=0)
+
+    def __init__(self, folder, *, steps=STEPS, size=512, every=2, keep=2):
+        self.folder = folder
+        self.settings = FitSettings(
+            steps=steps,
+            checkpoint_every=every,
+            keep_checkpoints=keep,
+            trackers=(),
+            max_skipped=10,
+            evaluate_every=5,
+            selection=SelectionConfig(keep_best=True),
+        )
+        # Put where it is, as the trainer does: what a checkpoint restores is committed.
+        weights = jax.device_put(jnp.sin(jnp.arange(float(size))), jax.devices()[0])
+        number = jax.device_put(jnp.zeros((), jnp.int32), jax.devices()[0])
+        self.initial_state = TrainState(number, {"w": weights}, None, None, number)
+
+    def inputs(self):
+        return {"weights": "0123"}
+
+    def step(self, state):
+        # Chaotic: an error doubles in each step.
+        weights = 1 - 1.99 * state.params["w"] ** 2
+        metrics = {"loss": float(weights.mean()), "taught": 1.0}
+        report = StepReport(metrics, {}, None, None, [], {})
+        return state._replace(step=state.step + 1, params={"w": weights}), report
+
+    def evaluate(self, state):
+        value = float(abs(state.params["w"][0]))
+        return Evaluation({"q": value}, value, 0.0, 1.0, 0)
+
+    def run(self, *, resume):
+        # Nothing here is a model or a question.
+        _loop.question_row = lambda question: {"id": "q"}
+        loop = getattr(fit, "__wrapped__", fit)
+        return loop(self, self.folder, self.settings, {"a": 1}, resume=resume)
+
+
+def contents(folder):
+    return [(folder / name).read_text() for name in FILES]
+
+
+def start(folder):
+    """A process that begins, or goes on with, the run of a folder."""
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        Drifting(folder).run(resume=(folder / "config.json").is_file())
+        code = 0
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def main(folder, kills, seed):
+    moments, met = random.Random(seed), 0
+    for _ in range(kills):
+        child = start(folder)
+        time.sleep(moments.uniform(0.0, 2.0))
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        if not os.WIFSIGNALED(status) and os.waitstatus_to_exitcode(status):
+            return 1
+        met += os.WIFSIGNALED(status)
+    _, status = os.waitpid(start(folder), 0)
+    print(met)
+    return os.waitstatus_to_exitcode(status)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
