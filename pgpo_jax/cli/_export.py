@@ -20,9 +20,10 @@ from pgpo_jax.training import (
     load_policy,
     read_config,
 )
+from pgpo_jax.training.run._check_inputs import check_inputs
 from pgpo_jax.training.run._checkpoint import free_buffers
 from pgpo_jax.training.run._export import check_new_folder, export_model
-from pgpo_jax.training.run._inputs import check_inputs, model_inputs, run_inputs
+from pgpo_jax.training.run._inputs import model_inputs, run_inputs
 from pgpo_jax.training.run._lock import claimed_run_folder
 from pgpo_jax.training.run._run_folder import free_fields
 from pgpo_jax.training.update._state import student_weights, teacher_weights

@@ -1,10 +1,12 @@
-"""A cheap run whose numbers tell whether it went on rightly, and a harness that kills it.
+"""A cheap run whose numbers tell whether it went on rightly, and a harness that stops it.
 
-    python tests/faults/drifting.py FOLDER KILLS SEED
+    python tests/faults/drifting.py FOLDER kill COUNT SEED
+    python tests/faults/drifting.py FOLDER signal SIGTERM SIGINT ...
 
-The run of FOLDER is started, and killed at KILLS random moments; each time it is begun again, with
-`resume` if it has a `config.json`, and at last it may end. Prints how many kills met a run in
-progress. Each run is a fork of this process, which has imported everything and computed nothing.
+The run of FOLDER is started and killed at random moments, or stopped by one signal after the other
+in the middle of its steps. Each time it is begun again, with `resume` if it has a `config.json`.
+At last it may end. Prints the exit codes; that of a kill is -9. Each run is a fork of this process,
+which has imported everything and computed nothing.
 """
 
 import os
@@ -87,25 +89,49 @@ def start(folder):
     try:
         Drifting(folder).run(resume=(folder / "config.json").is_file())
         code = 0
+    except SystemExit as error:
+        code = error.code
     finally:
         sys.stderr.flush()
         os._exit(code)
 
 
-def main(folder, kills, seed):
-    moments, met = random.Random(seed), 0
-    for _ in range(kills):
+def ended(child):
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def killed(folder, count, seed):
+    moments = random.Random(seed)
+    for _ in range(count):
         child = start(folder)
         time.sleep(moments.uniform(0.0, 2.0))
         os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        if not os.WIFSIGNALED(status) and os.waitstatus_to_exitcode(status):
-            return 1
-        met += os.WIFSIGNALED(status)
-    _, status = os.waitpid(start(folder), 0)
-    print(met)
-    return os.waitstatus_to_exitcode(status)
+        yield ended(child)
+
+
+def signalled(folder, names):
+    for place, name in enumerate(names, 1):
+        child = start(folder)
+        # Until it has made some steps more.
+        while len(lines(folder)) < 10 * place:
+            time.sleep(0.01)
+        os.kill(child, getattr(signal, name))
+        yield ended(child)
+
+
+def lines(folder):
+    path = folder / "metrics.jsonl"
+    return path.read_text().splitlines() if path.is_file() else []
+
+
+def main(folder, how, *arguments):
+    if how == "kill":
+        codes = list(killed(folder, *map(int, arguments)))
+    else:
+        codes = list(signalled(folder, arguments))
+    codes.append(ended(start(folder)))
+    print(*codes)
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
+    main(Path(sys.argv[1]), *sys.argv[2:])

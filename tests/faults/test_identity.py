@@ -21,8 +21,8 @@ from pgpo_jax.tasks import (
 )
 from pgpo_jax.training import LoRAConfig, TrainConfig, load_policy, model_folder, read_jsonl, train
 from pgpo_jax.training.config._places import with_absolute_paths
+from pgpo_jax.training.run._check_inputs import check_inputs
 from pgpo_jax.training.run._inputs import (
-    check_inputs,
     model_inputs,
     question_inputs,
     run_inputs,

@@ -1,31 +1,25 @@
-"""What a run is made from, as plain values for the record of a checkpoint, and their comparison."""
+"""What a run is made from, as plain values for the record of a checkpoint."""
 
 import dataclasses
 import hashlib
 import importlib.metadata
 import json
-import logging
 import os
 import platform
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from pgpo_jax._version import __version__
-from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.paths import local_path
 from pgpo_jax.tasks import Question, is_object_spec
-from pgpo_jax.training.config._json import differences
-from pgpo_jax.training.config._places import same_but_for_place
-from pgpo_jax.training.devices._processes import is_first
 from pgpo_jax.training.run._digest import combined, digests
 
-_log = logging.getLogger("pgpo_jax")
 # Records of another format are not compared.
-_FORMAT = 1
+FORMAT = 1
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "tokenizers")
 _MODEL_FILES = (
     "config.json",
@@ -81,99 +75,18 @@ def run_inputs(config: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[str,
     """
     plain = json.loads(json.dumps(config))
     versions = {"pgpo-jax": __version__, "python": platform.python_version()}
-    versions |= {name: importlib.metadata.version(name) for name in _PACKAGES}
+    versions |= {name: _version(name) for name in _PACKAGES}
     device = jax.devices()[0]
     machine: dict[str, Any] = {"device": device.device_kind}
     if device.platform == "cpu":
         machine["cores"] = _cores()
     return {
-        "format": _FORMAT,
+        "format": FORMAT,
         "config": plain,
         **parts,
         "code": _code(plain),
         "versions": versions | machine,
     }
-
-
-def check_inputs(
-    saved: Mapping[str, Any],
-    now: Mapping[str, Any],
-    where: str,
-    *,
-    free: Collection[str] = (),
-) -> None:
-    """Refuses to go on with what would be another run; warns where only its circumstances differ.
-
-    Args:
-        saved: the record of a checkpoint, its configuration under today's names.
-        now: what is at hand; what it lacks is not compared.
-        where: the checkpoint, for messages.
-        free: dotted names of fields of the configuration that may differ.
-
-    Raises:
-        ValueError: naming what differs: a field of the configuration, weights, a file of the model,
-            or questions.
-    """
-    if saved.get("format") != _FORMAT:
-        _warn("%s has a record of another version: what it was made from is not compared", where)
-        return
-    changed = differences(
-        saved.get("config", {}), now["config"], free=free, same=same_but_for_place
-    )
-    for name, was, value in changed:
-        raise PGPOValueError(
-            f"{where} was made with another configuration: {name} was {was!r}, now {value!r}. "
-            "If config.json was edited, put the former value back, or begin a new run"
-        )
-    _check_model(saved, now, where)
-    for key, flag in (("questions", "--task"), ("held_out_questions", "--eval-task")):
-        if key in saved and key in now and saved[key] != now[key]:
-            what = "questions" if key == "questions" else "held-out questions"
-            raise PGPOValueError(
-                f"{where} was made with other {what} than those of the task "
-                f"{now['config'].get('task')!r}: there were {_told(saved[key])}, now "
-                f"{_told(now[key])}. Give the former ones ({flag})"
-            )
-    _warn_of(saved, now, where)
-
-
-def _check_model(saved: Mapping[str, Any], now: Mapping[str, Any], where: str) -> None:
-    model, both = now["config"].get("model"), saved.keys() & now.keys()
-    if "weights" in both and saved["weights"] != now["weights"]:
-        raise PGPOValueError(
-            f"{where} was made from other weights than those of {model!r}: their digest was "
-            f"{saved['weights']}, now {now['weights']}. Give the former model (--model)"
-        )
-    if "model_files" in both:
-        for name in sorted(saved["model_files"].keys() | now["model_files"].keys()):
-            if saved["model_files"].get(name) != now["model_files"].get(name):
-                raise PGPOValueError(
-                    f"{where} was made with another {name} than that of {model!r}. Give the former "
-                    "model (--model)"
-                )
-    if "end_tokens" in both and saved["end_tokens"] != now["end_tokens"]:
-        raise PGPOValueError(
-            f"{where} was made with other end tokens of {model!r}: they were "
-            f"{saved['end_tokens']}, now {now['end_tokens']}"
-        )
-
-
-def _warn_of(saved: Mapping[str, Any], now: Mapping[str, Any], where: str) -> None:
-    for name, digest in saved.get("code", {}).items():
-        if name in now.get("code", {}) and now["code"][name] != digest:
-            _warn("%s was made with another content of %s", where, name)
-    changed = [
-        f"{name} {saved.get('versions', {}).get(name)} (now {value})"
-        for name, value in now.get("versions", {}).items()
-        if saved.get("versions", {}).get(name) != value
-    ]
-    if changed:
-        _warn(
-            "%s was made with %s: the next steps may differ in their last digits from those of an "
-            "unbroken run",
-            where,
-            ", ".join(changed),
-        )
 
 
 def _questions(questions: Sequence[Question]) -> dict[str, Any]:
@@ -201,10 +114,6 @@ def _line(question: Question) -> str:
     said["history"] = [(turn.role, turn.content) for turn in question.history]
     said["columns"] = {str(name): value for name, value in question.columns.items()}
     return json.dumps(said, sort_keys=True, default=lambda value: type(value).__name__)
-
-
-def _told(questions: Mapping[str, Any]) -> str:
-    return f"{questions['count']} (digest {questions['digest']})"
 
 
 def _code(config: Mapping[str, Any]) -> dict[str, str]:
@@ -237,12 +146,15 @@ def _file_digest(path: Path) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    # It can be imported, but was not installed as a package.
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
 def _cores() -> int | None:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count()
-
-
-def _warn(message: str, *values: object) -> None:
-    if is_first():
-        _log.warning(message, *values)

@@ -21,8 +21,9 @@ from pgpo_jax.training.rollout._evaluate import Evaluation
 from pgpo_jax.training.rollout._stream import QuestionStream
 from pgpo_jax.training.rollout._texts import evaluation_texts, question_row
 from pgpo_jax.training.run._callbacks import BestCheckpoint, Callback, EarlyStopping
+from pgpo_jax.training.run._check_inputs import check_inputs
 from pgpo_jax.training.run._checkpoint import Checkpoints, free_buffers
-from pgpo_jax.training.run._inputs import check_inputs, run_inputs
+from pgpo_jax.training.run._inputs import run_inputs
 from pgpo_jax.training.run._progress import Progress
 from pgpo_jax.training.run._run_folder import (
     free_fields,
