@@ -1,5 +1,7 @@
 """Paths that users give: addresses of remote storage, and the home folder."""
 
+import doctest
+import importlib
 import json
 from pathlib import Path
 
@@ -69,6 +71,8 @@ def test_addresses_are_refused_before_any_work(arguments, capsys, monkeypatch):
         tasks.load_sciknoweval,
         reports.read_run,
         reports.read_texts,
+        lambda path: reports.Page("A page").write(f"{path}/a.html"),
+        lambda path: training.Checkpoints(Path(path)),
         lambda path: tasks.load_object(f"{path}/rewards.py:brevity"),
     ],
 )
@@ -99,6 +103,15 @@ def test_models_and_tasks_in_the_home_folder_are_found(home):
     (home / "model").symlink_to(training.model_folder("tiny"))
     assert models.load_tokenizer("~/model").is_fast
     assert training.model_folder("~/model") == str(home / "model")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["paths", "tasks._absolute", "training.config._places", "training.run._lock"],
+)
+def test_the_examples_run(name):
+    result = doctest.testmod(importlib.import_module(f"pgpo_jax.{name}"))
+    assert (result.failed, result.attempted > 0) == (0, True)
 
 
 def test_names_are_no_addresses():

@@ -14,6 +14,7 @@ from jaxtyping import Array
 from orbax.checkpoint import v1 as ocp
 
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
+from pgpo_jax.paths import local_path
 from pgpo_jax.training.devices._processes import is_first
 from pgpo_jax.training.run._digest import digests, former_digest
 from pgpo_jax.training.update._state import TrainState
@@ -45,7 +46,7 @@ class Checkpoints:
         self._inputs = dict(inputs)
         training = ocp.training
         self._checkpointer = training.Checkpointer(
-            folder,  # pyright: ignore[reportArgumentType]  (orbax's own PathLike)
+            local_path(folder, "the folder of checkpoints"),  # pyright: ignore[reportArgumentType]
             preservation_policy=training.preservation_policies.LatestN(keep),  # pyright: ignore[reportArgumentType]
             # What a killed process left half-written is never a checkpoint.
             cleanup_tmp_directories=True,
