@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec as P
 from orbax.checkpoint import v1 as ocp
 
 from pgpo_jax.training import Checkpoints, TrainState
+from pgpo_jax.training.run._digest import digests
 
 # Orbax leaves its other reads behind when one fails; it is chance when they are collected.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -143,6 +145,43 @@ def test_numbers_in_another_order_are_found(folder, change):
     rewrite(folder, change)
     with pytest.raises(ValueError, match=r"checkpoint 12 in .* other bits in params/kernel than"):
         restored(folder)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["bool", "int8", "uint16", "bfloat16", "float16", "int32", "float32", "float64"]
+)
+def test_a_digest_sees_every_bit_of_every_type_and_all_else(dtype, x64):
+    zeros = jnp.zeros((2, 3), dtype)
+    raw = np.zeros(6 * zeros.dtype.itemsize, np.uint8)
+    seen = [digests({"a": zeros}, purpose="")["a"]]
+    for place in range(len(raw)):
+        raw[place] ^= 1
+        array = jnp.asarray(raw.view(zeros.dtype).reshape(2, 3))
+        seen.append(digests({"a": array}, purpose="")["a"])
+        raw[place] ^= 1
+    # Name, shape and purpose.
+    seen.append(digests({"b": zeros}, purpose="")["b"])
+    seen.append(digests({"a": zeros.reshape(3, 2)}, purpose="")["a"])
+    seen.append(digests({"a": zeros}, purpose="of step 1")["a"])
+    assert len(set(seen)) == len(seen) == len(raw) + 4
+    assert digests({"a": zeros}, purpose="")["a"] == seen[0]
+
+
+def test_a_digest_is_the_same_on_any_mesh():
+    array = jnp.arange(64.0).reshape(8, 8)
+    mesh = jax.make_mesh((4, 2), ("x", "y"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+    found = {
+        digests({"a": jax.device_put(array, NamedSharding(mesh, P(*axes)))}, purpose="")["a"]
+        for axes in ((), ("x",), ("y", "x"), (None, ("x", "y")))
+    }
+    assert found == {digests({"a": array}, purpose="")["a"]}
+    # Negative control: one number is another one.
+    assert digests({"a": array.at[7, 7].add(1)}, purpose="")["a"] not in found
+
+
+def test_a_key_has_a_digest():
+    keys = [{"key": jax.random.key(seed)} for seed in (0, 1)]
+    assert digests(keys[0], purpose="") != digests(keys[1], purpose="")
 
 
 def test_a_checkpoint_that_was_rewritten_as_it_was_is_restored(folder):
