@@ -22,7 +22,8 @@ class ScaleByInformationToTargetState(NamedTuple):
 
     Attributes:
         alpha: sensitivity of the next update, per nat.
-        mean_information: running mean of the finite signals in nats, from 0; only its sign is used.
+        mean_information: running mean of the believed signals in nats, from 0; only its sign
+            is used.
         inner: of `scale_by_information`: the last signal and multiplier, and the counters.
     """
 
@@ -41,6 +42,7 @@ def scale_by_information_to_target(
     rho_min: ScalarLike = 0.0,
     decay: ScalarLike = 0.0,
     delay: ScalarLike = 0,
+    signal_bound: ScalarLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""`scale_by_information` with the alpha that makes the mean multiplier a given number.
 
@@ -56,7 +58,8 @@ def scale_by_information_to_target(
     no longer a matter of the signal, so a learning rate multiplied by the target is the control.
 
     No alpha >= 0 reaches a target above 1 while the signal is negative on average: then alpha is
-    held. So it is at an update whose signal or multiplier is not finite, which has rho = 1.
+    held. So it is at an update whose signal is not believed or whose multiplier is not finite: such
+    an update has rho = 1.
 
     Args:
         target: mean multiplier, above 1 and below `rho_max`.
@@ -67,6 +70,7 @@ def scale_by_information_to_target(
         rho_min: see `scale_by_information`, as are `decay` and `delay`.
         decay: of the mean of the signal that the multiplier sees.
         delay: 1 to use the signal of the step before.
+        signal_bound: largest size of a signal that is believed, in nats.
 
     Returns:
         A transform whose `update` requires the keyword `information`, a scalar in nats; its state
@@ -96,7 +100,14 @@ def scale_by_information_to_target(
     check_number("alpha", alpha, f"at most alpha_max = {most}", lambda x: x <= most)
 
     def scaling(sensitivity: ScalarLike) -> optax.GradientTransformationExtraArgs:
-        return scale_by_information(sensitivity, rho_max, rho_min=rho_min, decay=decay, delay=delay)
+        return scale_by_information(
+            sensitivity,
+            rho_max,
+            rho_min=rho_min,
+            decay=decay,
+            delay=delay,
+            signal_bound=signal_bound,
+        )
 
     start = scaling(alpha)
 

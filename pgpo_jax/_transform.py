@@ -12,6 +12,9 @@ from pgpo_jax._multiplier import check_hyperparameters, check_number, multiplier
 from pgpo_jax._precision import at_least_float32
 from pgpo_jax.errors import PGPOTypeError, PGPOValueError
 
+# Nats. Even the sum over a batch is smaller: 80,000 tokens of at most 12 nats each.
+SIGNAL_BOUND = 1e6
+
 
 class ScaleByInformationState(NamedTuple):
     """What `scale_by_information` remembers; every field is a scalar of fixed dtype.
@@ -21,8 +24,9 @@ class ScaleByInformationState(NamedTuple):
         information: the signal of the last update in nats, as it was given (even if not finite).
         rho: the multiplier of the last update.
         clipped_count: updates whose multiplier was cut to `rho_max`.
-        nonfinite_count: updates with a signal (or multiplier) that was not finite; they had rho=1.
-        average: decayed sum of the finite signals, in nats.
+        nonfinite_count: updates whose signal (or multiplier) was not finite, or whose signal was
+            beyond the bound; they had rho=1.
+        average: decayed sum of the other signals, in nats.
         weight: decayed sum of ones; `average / weight` is the bias-corrected mean.
     """
 
@@ -75,6 +79,7 @@ def scale_by_information(
     rho_min: ScalarLike = 0.0,
     decay: ScalarLike = 0.0,
     delay: ScalarLike = 0,
+    signal_bound: ScalarLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Scale the update by the information that this step's feedback carried.
 
@@ -82,8 +87,9 @@ def scale_by_information(
       \rho(I) = \max\{\rho_{\min}, \min(e^{\alpha I}, \rho_{\max})\}$$
 
     (Eq. 9 and Alg. 1). Put it last in the chain, so that the moments of an adaptive optimizer never
-    see the multiplier; `pgpo` does so. A signal that is not finite gives rho = 1 and is counted,
-    and neither the mean nor the delayed signal takes note of it.
+    see the multiplier; `pgpo` does so. A signal that is not finite, or larger in size than
+    `signal_bound`, gives rho = 1 and is counted. Neither the mean nor the delayed signal takes note
+    of it: one wrong number would stay in the mean for many updates.
 
     Args:
         alpha: sensitivity per nat, >= 0, or an optax schedule of the update count.
@@ -95,6 +101,10 @@ def scale_by_information(
         delay: 0, or 1 to use the signal (or mean) as it was before this update. The multiplier is
             then independent of this minibatch, which removes the covariance of rho and gradient
             that biases the drift. The first update has rho = 1.
+        signal_bound: largest size of a signal that is believed, in nats, positive; `None`: 1e6. An
+            entropy per token is at most log(vocabulary size), about 12. A sum over tokens is at
+            most that times their number, and 1e6 leaves room for 80,000 tokens. `inf` believes
+            every finite signal.
 
     Returns:
         A transform whose `update` requires the keyword `information`, a scalar in nats.
@@ -115,6 +125,8 @@ def scale_by_information(
     check_hyperparameters(0.0 if callable(alpha) else alpha, rho_max, rho_min)
     check_number("decay", decay, "a number in [0, 1)", lambda x: (x >= 0) & (x < 1))
     check_number("delay", delay, "0 or 1", lambda x: (x == 0) | (x == 1))
+    most = SIGNAL_BOUND if signal_bound is None else signal_bound
+    check_number("signal_bound", most, "a number > 0", lambda x: x > 0)
 
     def init_fn(params: optax.Params) -> ScaleByInformationState:
         del params
@@ -142,9 +154,9 @@ def scale_by_information(
         sensitivity = jnp.asarray(alpha(state.count) if callable(alpha) else alpha, jnp.float32)
         cap = jnp.asarray(rho_max, jnp.float32)
 
-        finite = jnp.isfinite(signal)
-        average = jnp.where(finite, keep * state.average + (1 - keep) * signal, state.average)
-        weight = jnp.where(finite, keep * state.weight + (1 - keep), state.weight)
+        believed = jnp.isfinite(signal) & (jnp.abs(signal) <= jnp.asarray(most, jnp.float32))
+        average = jnp.where(believed, keep * state.average + (1 - keep) * signal, state.average)
+        weight = jnp.where(believed, keep * state.weight + (1 - keep), state.weight)
 
         delayed = jnp.asarray(delay) == 1
         numerator = jnp.where(delayed, state.average, average)
@@ -153,7 +165,7 @@ def scale_by_information(
         effective = jnp.where(known, numerator / jnp.where(known, denominator, 1.0), 0.0)
 
         rho = multiplier(effective, sensitivity, cap, jnp.asarray(rho_min, jnp.float32))
-        usable = finite & jnp.isfinite(rho)
+        usable = believed & jnp.isfinite(rho)
         rho = jnp.where(usable & known, rho, 1.0)
         clipped = usable & known & (sensitivity * effective > jnp.log(cap))
         new_state = ScaleByInformationState(
@@ -179,6 +191,7 @@ def pgpo(
     rho_min: ScalarLike = 0.0,
     decay: ScalarLike = 0.0,
     delay: ScalarLike = 0,
+    signal_bound: ScalarLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Any optax optimizer, its final update scaled by `scale_by_information` (Alg. 1).
 
@@ -191,6 +204,7 @@ def pgpo(
         rho_min: smallest multiplier.
         decay: of the mean of the signal.
         delay: 1 to use the signal of the step before.
+        signal_bound: largest size of a signal that is believed, in nats.
 
     Returns:
         `optax.chain(optimizer, scale_by_information(...))`.
@@ -206,5 +220,7 @@ def pgpo(
     >>> round(float(state[-1].rho), 4)
     1.3499
     """
-    scale = scale_by_information(alpha, rho_max, rho_min=rho_min, decay=decay, delay=delay)
+    scale = scale_by_information(
+        alpha, rho_max, rho_min=rho_min, decay=decay, delay=delay, signal_bound=signal_bound
+    )
     return optax.chain(optimizer, scale)

@@ -54,6 +54,7 @@ from experiments.estimators._language import LanguageConfig, study_language
 from experiments.estimators._report import write_report
 from experiments.estimators._run import RunConfig, error_rows, record_run, run_rows
 from experiments.sweeps import provenance
+from pgpo_jax.paths import with_local_paths
 
 Part = Literal["discrete", "language", "runs"]
 
@@ -147,12 +148,14 @@ def main(argv: list[str] | None = None) -> int:
     chooser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     chooser.add_argument("--preset", choices=tuple(PRESETS), default="cpu")
     preset = PRESETS[chooser.parse_known_args(arguments)[0].preset]
-    config = tyro.cli(
-        Config,
-        args=arguments,
-        prog="python -m experiments.estimators",
-        default=preset,
-        description=__doc__,
+    config = with_local_paths(
+        tyro.cli(
+            Config,
+            args=arguments,
+            prog="python -m experiments.estimators",
+            default=preset,
+            description=__doc__,
+        )
     )
     if not config.parts:
         print("error: parts must name at least one part, got none", file=sys.stderr)

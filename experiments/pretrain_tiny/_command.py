@@ -27,6 +27,7 @@ from experiments.pretrain_tiny._loop import Learner, tiny_config
 from experiments.pretrain_tiny._stages import CURRICULUM, MIX, Stage
 from experiments.pretrain_tiny._tokenizer import END, PAD, build_tokenizer, save_tokenizer
 from pgpo_jax.models import Qwen3, save_pretrained
+from pgpo_jax.paths import with_local_paths
 
 _LOG_EVERY = 25
 # Weight of the past in the running loss and accuracy that end a stage.
@@ -136,8 +137,8 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         The exit status: 1 if the gate was not passed, 2 for a request that is refused.
     """
-    config = tyro.cli(
-        Config, args=argv, prog="python -m experiments.pretrain_tiny", description=__doc__
+    config = with_local_paths(
+        tyro.cli(Config, args=argv, prog="python -m experiments.pretrain_tiny", description=__doc__)
     )
     refused = None
     if config.rounds < 1:

@@ -15,6 +15,7 @@ from experiments.sweeps._results import Call
 from experiments.sweeps._settings import TRAINING, Preset
 from experiments.sweeps._sweep import Arm, Sweep
 from pgpo_jax.errors import PGPOValueError
+from pgpo_jax.paths import with_local_paths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,4 +111,6 @@ def parse(
     if name not in presets:
         raise PGPOValueError(f"--preset must be one of {', '.join(presets)}, got {name!r}")
     default = presets[name]
-    return tyro.cli(type(default), prog=prog, description=text, default=default, args=list(argv))
+    return with_local_paths(
+        tyro.cli(type(default), prog=prog, description=text, default=default, args=list(argv))
+    )

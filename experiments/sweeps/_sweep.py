@@ -1,21 +1,20 @@
 """Many training runs, named arms times seeds, that may be interrupted and go on."""
 
 import dataclasses
-import fcntl
 import json
 import multiprocessing
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPORuntimeError, PGPOValueError
 from pgpo_jax.reports import RunRecord, read_run
-from pgpo_jax.training import TrainConfig, check_same_config, train
+from pgpo_jax.training import TrainConfig, check_same_config, locked_file, train
 
 _DONE = "done.json"
 _POLL_SECONDS = 0.3
@@ -230,10 +229,10 @@ def _pinned_work(sweep: Sweep, core: int) -> None:
 def _claimed(folder: Path) -> Iterator[bool]:
     """Whether this process alone holds the run of a folder; never waits."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_suffix(".lock").open("w") as lock:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            stack.enter_context(locked_file(folder.with_suffix(".lock")))
+        except PGPORuntimeError:
             yield False
             return
         yield True

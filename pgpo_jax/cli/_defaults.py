@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
+from pgpo_jax.paths import local_path
 from pgpo_jax.tasks import is_synthetic
 from pgpo_jax.training import (
     PRESETS,
@@ -64,7 +65,7 @@ def starting_point(argv: Sequence[str], folder: Path) -> tuple[str, TrainConfig]
             )
         return f"preset {known.preset}", CLI_PRESETS[known.preset]
     if known.resume:
-        source = Path(known.output or folder)
+        source = local_path(known.output or folder, "output")
         if not (source / "config.json").is_file():
             raise PGPOFileNotFoundError(f"nothing to resume: there is no run in {source}")
         return str(source / "config.json"), read_config(source)
@@ -95,4 +96,6 @@ def suitable_preset(model: str | None, task: str | None) -> str:
 
 def is_shipped(model: str | None) -> bool:
     """Whether a model is the one in the package, by name or folder."""
-    return model in (None, "tiny") or str(Path(str(model)).resolve()) == model_folder("tiny")
+    return model in (None, "tiny") or str(
+        local_path(str(model), "a model").resolve()
+    ) == model_folder("tiny")

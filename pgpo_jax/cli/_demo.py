@@ -8,6 +8,7 @@ import tyro
 
 from pgpo_jax.cli._overview import overview
 from pgpo_jax.errors import PGPOFileExistsError
+from pgpo_jax.paths import with_local_paths
 from pgpo_jax.reports import write_run_report
 from pgpo_jax.training import PRESETS, TrainConfig, train
 
@@ -37,7 +38,7 @@ class DemoCommand:
 
 def main(argv: Sequence[str]) -> None:
     """Runs `pgpo demo`."""
-    command = tyro.cli(DemoCommand, prog="pgpo demo", args=list(argv))
+    command = with_local_paths(tyro.cli(DemoCommand, prog="pgpo demo", args=list(argv)))
     configs = {method: _config(command, method) for method in _METHODS}
     folder = claim(command.output, overwrite=command.overwrite)
     runs = {}

@@ -1,7 +1,6 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 import jax
@@ -9,6 +8,7 @@ import tyro
 
 from pgpo_jax.cli._defaults import expanded
 from pgpo_jax.errors import PGPOValueError
+from pgpo_jax.paths import local_path
 from pgpo_jax.reports import mean_interval
 from pgpo_jax.tasks import (
     ColumnsConfig,
@@ -156,4 +156,4 @@ def first_questions(task: Task, split: str, count: int) -> list[Question]:
 
 def is_file(spec: str) -> bool:
     """Whether a task is one file, which is a split of its own."""
-    return Path(spec).is_file()
+    return local_path(spec, "a task").is_file()

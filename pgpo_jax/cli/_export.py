@@ -1,3 +1,5 @@
+import dataclasses
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,11 +8,27 @@ from typing import Literal
 import tyro
 
 from pgpo_jax.errors import PGPOValueError
-from pgpo_jax.training import BestCheckpoint, Checkpoints, init_state, load_policy, read_config
+from pgpo_jax.paths import with_local_paths
+from pgpo_jax.training import (
+    BestCheckpoint,
+    Checkpoints,
+    Policy,
+    TrainConfig,
+    TrainState,
+    from_json,
+    init_state,
+    load_policy,
+    read_config,
+)
+from pgpo_jax.training.run._check_inputs import check_inputs
 from pgpo_jax.training.run._checkpoint import free_buffers
 from pgpo_jax.training.run._export import check_new_folder, export_model
-from pgpo_jax.training.run._run_folder import claimed_run_folder
+from pgpo_jax.training.run._inputs import model_inputs, run_inputs
+from pgpo_jax.training.run._lock import claimed_run_folder
+from pgpo_jax.training.run._run_folder import free_fields
 from pgpo_jax.training.update._state import student_weights, teacher_weights
+
+_log = logging.getLogger("pgpo_jax")
 
 
 @dataclass(frozen=True)
@@ -21,6 +39,8 @@ class ExportCommand:
     """The run folder; its newest checkpoint is taken."""
     output: Path
     """The folder to write; must be new or empty."""
+    model: str | None = None
+    """Where the model that the run started from lies now, if not where it lay then."""
     checkpoint: Literal["newest", "best"] = "newest"
     """`best`: that of the best evaluation, of a run with --selection.keep-best."""
     weights: Literal["student", "teacher"] = "student"
@@ -36,10 +56,13 @@ def main(argv: Sequence[str]) -> None:
         FileNotFoundError: if there is no run or no checkpoint.
         RuntimeError: if the run is being trained.
         FileExistsError: if the output holds something.
-        ValueError: if the run has no teacher weights of its own, or its model has changed.
+        ValueError: if the run has no teacher weights of its own, or the checkpoint was made from
+            other weights or with another configuration.
     """
-    command = tyro.cli(ExportCommand, prog="pgpo export", args=list(argv))
+    command = with_local_paths(tyro.cli(ExportCommand, prog="pgpo export", args=list(argv)))
     config = read_config(command.run)
+    if command.model is not None:
+        config = dataclasses.replace(config, model=command.model)
     check_new_folder(command.output)
     teacher = config.make_objective().teacher_settings
     if command.weights == "teacher" and (teacher is None or teacher.kind == "live"):
@@ -54,6 +77,7 @@ def main(argv: Sequence[str]) -> None:
         claimed_run_folder(command.run) as folder,
         Checkpoints(folder.resolve() / kept, keep=max(1, config.keep_checkpoints)) as checkpoints,
     ):
+        _check(checkpoints, config, policy, template)
         state = checkpoints.restore(free_buffers(template))
     student = command.weights == "student"
     chosen = (
@@ -63,3 +87,24 @@ def main(argv: Sequence[str]) -> None:
     )
     export_model(policy, chosen, command.output, dtype=command.dtype)
     print(f"{command.weights} after {int(state.step)} steps -> {command.output}")
+
+
+def _check(
+    checkpoints: Checkpoints, config: TrainConfig, policy: Policy, start: TrainState
+) -> None:
+    """Refuses a model or a configuration that the checkpoint was not made from."""
+    where = f"checkpoint {checkpoints.latest}"
+    saved = checkpoints.inputs()
+    if saved is None:
+        _log.warning(
+            "%s was made by an older version, which did not record what a run is made from: the "
+            "model is not compared",
+            where,
+        )
+        return
+    weights = start.params if start.frozen is None else start.frozen
+    now = run_inputs(config.to_json(), model_inputs(weights, policy.folder, policy.eos_ids))
+    # No step follows, so neither versions nor own rewards matter.
+    kept = {name: value for name, value in now.items() if name not in ("versions", "code")}
+    saved = saved | {"config": from_json(TrainConfig(), saved.get("config", {})).to_json()}
+    check_inputs(saved, kept, where, free=free_fields(config.to_json()))

@@ -10,6 +10,7 @@ import tyro
 from pgpo_jax.cli._terminal import this_terminal
 from pgpo_jax.cli._text_view import TextView
 from pgpo_jax.errors import PGPOValueError
+from pgpo_jax.paths import with_local_paths
 from pgpo_jax.reports import KeptText, KeptTexts, read_run, read_texts
 from pgpo_jax.reports._kept_texts import answer_pairs
 
@@ -47,7 +48,7 @@ def main(argv: Sequence[str]) -> None:
         ValueError: if it keeps no texts, none of the step or question, or a file in it is not what
             a run writes.
     """
-    command = tyro.cli(InspectCommand, prog="pgpo inspect", args=list(argv))
+    command = with_local_paths(tyro.cli(InspectCommand, prog="pgpo inspect", args=list(argv)))
     _check(command)
     record = read_run(command.run)
     texts = read_texts(command.run)

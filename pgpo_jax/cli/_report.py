@@ -6,6 +6,7 @@ import tyro
 
 from pgpo_jax.cli._overview import overview
 from pgpo_jax.errors import PGPOValueError
+from pgpo_jax.paths import with_local_paths
 from pgpo_jax.reports import write_run_report
 
 
@@ -22,7 +23,7 @@ class ReportCommand:
 
 def main(argv: Sequence[str]) -> None:
     """Runs `pgpo report`."""
-    command = tyro.cli(ReportCommand, prog="pgpo report", args=list(argv))
+    command = with_local_paths(tyro.cli(ReportCommand, prog="pgpo report", args=list(argv)))
     runs = dict(zip(short_names(command.runs), command.runs, strict=True))
     page = write_run_report(runs, command.output, title=command.title)
     print(overview(runs))

@@ -7,6 +7,7 @@ import tyro
 
 from pgpo_jax.cli._defaults import expanded, starting_point
 from pgpo_jax.cli._overview import overview
+from pgpo_jax.paths import with_local_paths
 from pgpo_jax.reports import write_run_report
 from pgpo_jax.training import DistributedConfig, TrainConfig, connect, is_first, train
 
@@ -38,11 +39,13 @@ class TrainCommand:
 def main(argv: Sequence[str]) -> None:
     """Runs `pgpo train`."""
     source, config = starting_point(argv, _FOLDER)
-    command = tyro.cli(
-        TrainCommand,
-        prog="pgpo train",
-        args=expanded(argv),
-        default=TrainCommand(config),
+    command = with_local_paths(
+        tyro.cli(
+            TrainCommand,
+            prog="pgpo train",
+            args=expanded(argv),
+            default=TrainCommand(config),
+        )
     )
     connect(command.distributed)
     if is_first():

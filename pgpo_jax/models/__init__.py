@@ -9,7 +9,10 @@ from pgpo_jax.models._layers import (
     LayerWeights as LayerWeights,
     check_attention as check_attention,
 )
-from pgpo_jax.models._load import load_pretrained as load_pretrained
+from pgpo_jax.models._load import (
+    absolute_model as absolute_model,
+    load_pretrained as load_pretrained,
+)
 from pgpo_jax.models._lora import (
     LORA_TARGETS as LORA_TARGETS,
     averaged_deltas as averaged_deltas,

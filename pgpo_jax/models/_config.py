@@ -7,10 +7,10 @@ import difflib
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOTypeError, PGPOValueError
+from pgpo_jax.paths import local_path
 
 _MODEL_TYPE = "qwen3"
 _ARCHITECTURE = "Qwen3ForCausalLM"
@@ -169,9 +169,9 @@ class Qwen3Config:
             FileNotFoundError: there is no config.json.
             ValueError: it is not a JSON object, or not a model we implement.
         """
-        path = Path(folder) / "config.json"
+        path = local_path(folder, "a model folder") / "config.json"
         if not path.is_file():
-            raise PGPOFileNotFoundError(f"No config.json in {Path(folder)}: not a model folder.")
+            raise PGPOFileNotFoundError(f"No config.json in {path.parent}: not a model folder.")
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except (json.JSONDecodeError, UnicodeDecodeError) as error:

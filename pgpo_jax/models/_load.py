@@ -22,6 +22,7 @@ from pgpo_jax.models._config import Qwen3Config
 from pgpo_jax.models._names import Source, by_path, sources
 from pgpo_jax.models._params import shardings
 from pgpo_jax.models._qwen3 import Qwen3
+from pgpo_jax.paths import local_path
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -59,8 +60,8 @@ def load_pretrained(
     Raises:
         FileNotFoundError: no such folder or file; or a Hub id that could not be fetched.
         ValueError: another architecture; missing, unexpected, repeated, misshapen, wrongly typed or
-            truncated tensors (named, with the nearest matches); an index that points out of the
-            folder; a mesh that the model cannot be cut over.
+            truncated tensors (named, with the nearest matches); a tensor with NaN or infinity; an
+            index that points out of the folder; a mesh that the model cannot be cut over.
     """
     path = find_folder(folder)
     config = Qwen3Config.from_folder(path)
@@ -107,7 +108,7 @@ def find_folder(folder: str | os.PathLike[str]) -> Path:
     Raises:
         FileNotFoundError: neither a folder here nor a repository that could be fetched.
     """
-    path = Path(folder)
+    path = local_path(folder, "a model")
     if path.is_dir():
         return path
     name = os.fspath(folder)
@@ -130,6 +131,21 @@ def find_folder(folder: str | os.PathLike[str]) -> Path:
             "give the path of a folder with config.json and *.safetensors."
         ) from error
     return Path(fetched)
+
+
+def absolute_model(name: str) -> str:
+    """The same model by a name that does not depend on the current folder.
+
+    Args:
+        name: a folder, which gets an absolute path, or a Hub id, which stays.
+
+    Raises:
+        ValueError: as `local_path`.
+    """
+    path = local_path(name, "a model")
+    if not path.exists() and _HUB_ID.fullmatch(name):
+        return name
+    return str(path.resolve())
 
 
 class _Files:
@@ -226,13 +242,22 @@ class _Files:
             stored = self._slice(name)[inner]
             return stored.T if source.transposed else stored
 
+        def finite(array: np.ndarray, name: str) -> np.ndarray:
+            if not np.isfinite(array).all():
+                raise PGPOValueError(
+                    f"{name} in {self.folder / self._where[name]} has NaN or infinity, read as "
+                    f"{dtype.name}: such weights answer nothing and cannot be trained."
+                )
+            return array
+
         first = part(names[0])
         if not source.stacked:
-            return np.ascontiguousarray(first, dtype)
+            return finite(np.ascontiguousarray(first, dtype), names[0])
         # Filled layer by layer: a list of the layers and their stack would be twice the weight.
         whole = np.empty((len(names), *first.shape), dtype)
         for layer, name in enumerate(names):
             whole[layer] = first if layer == 0 else part(name)
+            finite(whole[layer], name)
         return whole
 
 

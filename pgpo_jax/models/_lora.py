@@ -224,7 +224,8 @@ def averaged_deltas(deltas: Any, factors: Any, scale: float, rate: float | int |
         deltas: the average so far.
         factors: the factors now.
         scale: see `with_lora`.
-        rate: share of the new, in [0, 1].
+        rate: share of the new, in [0, 1]. With 0 the average stays as it is, to the bit, even if
+            the factors are not finite.
 
     Returns:
         The average, as `deltas`.
@@ -233,7 +234,9 @@ def averaged_deltas(deltas: Any, factors: Any, scale: float, rate: float | int |
     def moved(delta: Array, a: Array, b: Array) -> Array:
         def layer(i: Array, delta: Array) -> Array:
             new = _product(a[i], scale * b[i])
-            return delta.at[i].set(rate * new + (1 - rate) * delta[i])
+            mean = rate * new + (1 - rate) * delta[i]
+            # 0 times NaN is NaN.
+            return delta.at[i].set(jnp.where(jnp.asarray(rate) > 0, mean, delta[i]))
 
         return jax.lax.fori_loop(0, delta.shape[0], layer, delta)
 

@@ -19,6 +19,7 @@ from pgpo_jax.models._load import INDEX, WEIGHTS
 from pgpo_jax.models._lora import AdaptedKernel
 from pgpo_jax.models._names import by_path, sources
 from pgpo_jax.models._qwen3 import Qwen3
+from pgpo_jax.paths import local_path
 
 _DTYPES = ("float32", "bfloat16", "float16")
 _OURS = re.compile(r"model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json")
@@ -79,7 +80,7 @@ def save_pretrained(
         shards[-1].append(entry)
         size += count
 
-    folder = Path(folder)
+    folder = local_path(folder, "the folder of a model")
     folder.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))
     try:

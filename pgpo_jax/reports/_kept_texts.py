@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from pgpo_jax.errors import PGPOValueError
+from pgpo_jax.paths import local_path
 from pgpo_jax.reports._kept_row import KeptText, parse_question, parse_text
 from pgpo_jax.tasks import Question
 
@@ -72,7 +73,7 @@ def read_texts(folder: str | Path) -> KeptTexts:
     >>> read_texts("no/such/run").steps()
     []
     """
-    return KeptTexts(Path(folder) / "texts.jsonl")
+    return KeptTexts(local_path(folder, "a run folder") / "texts.jsonl")
 
 
 def answer_pairs(texts: KeptTexts) -> list[tuple[KeptText, KeptText]]:
@@ -94,7 +95,7 @@ def read_questions(folder: str | Path) -> dict[str, Question]:
     Raises:
         ValueError: naming file and line, if a line is not what a run writes.
     """
-    path = Path(folder) / "questions.jsonl"
+    path = local_path(folder, "a run folder") / "questions.jsonl"
     if not path.is_file():
         return {}
     with path.open("rb") as file:

@@ -3,6 +3,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from pgpo_jax.paths import local_path
 from pgpo_jax.reports._cells import Cell, table_html
 from pgpo_jax.reports._curves import Curve, line_figure
 from pgpo_jax.reports._kept_row import KeptText
@@ -177,7 +178,7 @@ class Page:
 
     def write(self, path: str | Path) -> Path:
         """Writes the page, whole or not at all, making folders as needed."""
-        path = Path(path)
+        path = local_path(path, "a page")
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         # Lone surrogates cannot be encoded; a model's text may hold them.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
+from pgpo_jax.paths import local_path
 from pgpo_jax.reports._interval import Interval, mean_interval
 
 
@@ -77,7 +78,7 @@ def read_run(folder: str | Path, name: str | None = None) -> RunRecord:
         FileNotFoundError: if there is no run in it.
         ValueError: naming the file, if it is not what a run writes.
     """
-    folder = Path(folder)
+    folder = local_path(folder, "a run folder")
     for file in ("config.json", "metrics.jsonl"):
         if not (folder / file).is_file():
             raise PGPOFileNotFoundError(f"there is no run in {folder}: {file} is missing")

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
+from pgpo_jax.paths import local_path
 
 _SPEC = re.compile(r"(?P<path>.+\.py):(?P<name>.*)", re.DOTALL)
 
@@ -52,7 +53,7 @@ def load_object(spec: str) -> Any:
     match = _SPEC.fullmatch(spec)
     if match is None or not match["name"].isidentifier():
         raise PGPOValueError(f"an object in a file must be given as FILE.py:NAME, got {spec!r}")
-    path = Path(match["path"]).expanduser().resolve()
+    path = local_path(match["path"], spec).resolve()
     if not path.is_file():
         raise PGPOFileNotFoundError(f"{spec!r} names the file {path}, which does not exist")
     module = _load_module(path)

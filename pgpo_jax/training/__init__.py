@@ -82,6 +82,7 @@ from pgpo_jax.training.run._checkpoint import Checkpoints as Checkpoints
 from pgpo_jax.training.run._export import export_model as export_model
 from pgpo_jax.training.run._guarded import GuardedTracker as GuardedTracker
 from pgpo_jax.training.run._json_lines import JSONLinesTracker as JSONLinesTracker
+from pgpo_jax.training.run._lock import locked_file as locked_file
 from pgpo_jax.training.run._run_folder import read_jsonl as read_jsonl
 from pgpo_jax.training.run._tensorboard import TensorBoardTracker as TensorBoardTracker
 from pgpo_jax.training.run._tracker import SilentTracker as SilentTracker, Tracker as Tracker

@@ -3,8 +3,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
+from pgpo_jax.paths import local_path
 from pgpo_jax.training._trainer import Trainer
 from pgpo_jax.training.config._json import from_json
+from pgpo_jax.training.config._places import with_absolute_paths
 from pgpo_jax.training.config._train_config import TrainConfig
 from pgpo_jax.training.memory._search import refuse_too_large
 from pgpo_jax.training.update._state import TrainState
@@ -53,6 +55,9 @@ def train(config: TrainConfig, folder: str | Path, *, resume: bool = False) -> T
 
     >>> from pgpo_jax.training import PRESETS  # train(PRESETS["tiny"], "runs/tiny")
     """
+    folder = local_path(folder, "a run folder")
+    # The run goes on from any folder.
+    config = with_absolute_paths(config)
     # The model and the questions are checked before the folder is claimed: an error in them
     # must not leave a half-made run behind.
     trainer = make_trainer(config)
@@ -72,7 +77,7 @@ def read_config(folder: str | Path) -> TrainConfig:
         FileNotFoundError: if there is no run in it.
         ValueError: if `config.json` is not that of a run of the command line.
     """
-    path = Path(folder) / "config.json"
+    path = local_path(folder, "a run folder") / "config.json"
     if not path.is_file():
         raise PGPOFileNotFoundError(f"there is no run in {folder}: config.json is missing")
     try:

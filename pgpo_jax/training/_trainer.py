@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, Key
 
 from pgpo_jax.errors import PGPORuntimeError
+from pgpo_jax.paths import local_path
 from pgpo_jax.tasks import Task, grade_all
 from pgpo_jax.training.config import (
     EvaluationConfig,
@@ -30,6 +31,7 @@ from pgpo_jax.training.rollout._records import Lesson, Rollout
 from pgpo_jax.training.rollout._stream import Batch, QuestionStream
 from pgpo_jax.training.rollout._texts import chosen_responses, rollout_texts, shown_rows
 from pgpo_jax.training.run._callbacks import Callback
+from pgpo_jax.training.run._inputs import model_inputs, question_inputs
 from pgpo_jax.training.run._loop import FitSettings, fit
 from pgpo_jax.training.update._check_optimizer import (
     check_orthogonalises,
@@ -136,8 +138,9 @@ class Trainer:
         if objective.teacher_settings is not None:
             self.policy.check_thinking(objective.teacher_settings.thinking, "teacher.thinking")
         self.held_out = held_out_questions(task, evaluation)
+        self._questions = task.questions("train", seed)
         self.stream = QuestionStream(
-            task.questions("train", seed),
+            self._questions,
             functools.partial(self.policy.encode_question, thinking=rollout.thinking),
             per_step=rollout.questions,
             max_prompt=rollout.max_prompt,
@@ -166,7 +169,7 @@ class Trainer:
         max_skipped: int = 10,
         selection: SelectionConfig = SelectionConfig(),
         config: Mapping[str, Any] | None = None,
-        today: Callable[[dict[str, Any]], dict[str, Any]] = lambda values: values,
+        today: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     ) -> TrainState:
         """Trains from the start, or from the newest checkpoint, to the end.
 
@@ -183,7 +186,8 @@ class Trainer:
             selection: which checkpoint is the best one, and when the run stops early.
             config: what `config.json` holds; by default a description of the parts. A run is
                 resumed only with an equal one.
-            today: brings what an older `config.json` holds under today's names.
+            today: brings what an older `config.json` holds under today's names; by default what a
+                description of the parts lacks is as in the defaults.
 
         Returns:
             The final state.
@@ -193,6 +197,7 @@ class Trainer:
                 fit the request.
             FloatingPointError: after `max_skipped` non-finite gradients in a row.
         """
+        folder = local_path(folder, "a run folder")
         _check_alive(
             self.initial_state.params,
             "the initial state of this trainer was given to an earlier fit",
@@ -207,7 +212,7 @@ class Trainer:
             selection=selection,
         )
         described = dict(config or self._described())
-        return fit(self, Path(folder), settings, described, resume=resume, today=today)
+        return fit(self, folder, settings, described, resume=resume, today=today or filled)
 
     def step(self, state: TrainState) -> tuple[TrainState, StepReport]:
         """Rollouts, grading, teacher prompts and one update. Donates `state`."""
@@ -247,6 +252,19 @@ class Trainer:
     def student(self, state: TrainState) -> Any:
         """The student of a state as parameters of the policy's model."""
         return student_weights(state.params, state.frozen, self.lora)
+
+    def inputs(self) -> dict[str, Any]:
+        """What the numbers of a run follow from besides its settings, as plain values.
+
+        Digests of the initial weights, of the files of the model, and of the questions. They are
+        in the record of each checkpoint; see docs/training.md.
+        """
+        state, policy = self.initial_state, self.policy
+        weights = state.params if state.frozen is None else state.frozen
+        return {
+            **model_inputs(weights, policy.folder, policy.eos_ids),
+            **question_inputs(self._questions, self.held_out),
+        }
 
     def respond(self, state: TrainState) -> tuple[Batch, Responses]:
         """The questions of the step after `state`, and what the student answers."""
@@ -358,6 +376,17 @@ class Trainer:
 
     def _fold(self, purpose: int, number: int) -> Key[Array, ""]:
         return jax.random.fold_in(jax.random.fold_in(self._key, purpose), number)
+
+
+def filled(values: dict[str, Any]) -> dict[str, Any]:
+    """The description of a run's parts, with the defaults of fields that it lacks.
+
+    Args:
+        values: as a former version described them.
+    """
+    sections = {"rollout": RolloutConfig(), "evaluation": EvaluationConfig(), "lora": LoRAConfig()}
+    held = {name: values[name] for name in sections if isinstance(values.get(name), dict)}
+    return values | {name: sections[name].__dict__ | value for name, value in held.items()}
 
 
 def _check_alive(weights: Any, what: str) -> None:

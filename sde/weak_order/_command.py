@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import tyro
 
+from pgpo_jax.paths import with_local_paths
 from sde import as_problem
 from sde.viscous import MASSES, Fluid
 from sde.weak_order._config import Config, statements
@@ -51,6 +52,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m sde.weak_o
     """
     config = tyro.cli(Config, args=argv, prog=prog, description=__doc__)
     try:
+        config = with_local_paths(config)
         wanted = statements(config)
         folder = create_run_folder(config)
     except (ValueError, OSError) as refused:

@@ -49,9 +49,9 @@ def test_the_mean_multiplier_holds_at_the_target(target):
     assert abs(float(fixed) - target) > 0.1
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf"), 1e30, -1e30])
 @pytest.mark.parametrize("options", [{}, {"decay": 0.9}, {"delay": 1}])
-def test_a_signal_that_is_not_finite(bad, options):
+def test_a_signal_that_is_not_believed(bad, options):
     """rho = 1, counted, and what follows is as if that update had not been."""
     rhos, alphas, state = run([0.3, 0.1, bad, -0.2, 0.4], **options)
     without, clean, _ = run([0.3, 0.1, -0.2, 0.4], **options)
@@ -59,6 +59,15 @@ def test_a_signal_that_is_not_finite(bad, options):
     np.testing.assert_array_equal(np.delete(rhos, 2), without)
     np.testing.assert_array_equal(np.delete(alphas, 2), clean)
     assert int(state.inner.nonfinite_count) == 1
+
+
+@pytest.mark.parametrize("huge", [1e30, -1e30])
+def test_without_a_bound_one_signal_decides_all_that_follows(huge):
+    """Negative control of the test above: here alpha is driven, or held, by one wrong number."""
+    signals = [0.3, 0.1, huge, *[0.2] * 20]
+    _, driven, _ = run(signals, signal_bound=float("inf"), decay=0.9)
+    _, alphas, _ = run(signals, decay=0.9)
+    assert abs(driven[-1] - alphas[-1]) > 0.5
 
 
 def test_alpha_is_held_while_the_signal_is_negative_on_average():

@@ -105,10 +105,43 @@ def test_a_first_signal_that_is_not_finite():
 
 
 @pytest.mark.parametrize("signal", [1e30, -1e30, 3e38, -3e38])
-def test_huge_signals(signal):
-    rhos, state = run(pgpo.scale_by_information(3.0, 2.0), [signal])
-    assert rhos[0] == (2.0 if signal > 0 else 0.0)
-    assert int(state.nonfinite_count) == 0
+@pytest.mark.parametrize("options", [{}, {"decay": 0.9}, {"delay": 1}, {"decay": 0.9, "delay": 1}])
+def test_a_signal_beyond_the_bound(signal, options):
+    """rho = 1, counted, and what follows is as if that update had not been."""
+    rhos, state = run(pgpo.scale_by_information(**options), [0.1, 0.2, signal, 0.3, -0.1])
+    without, clean = run(pgpo.scale_by_information(**options), [0.1, 0.2, 0.3, -0.1])
+    assert rhos[2] == 1
+    assert rhos[:2] + rhos[3:] == without
+    assert int(state.nonfinite_count) == 1
+    assert (state.average, state.weight) == (clean.average, clean.weight)
+    # Negative control: where every finite signal is believed, the next multiplier is another one.
+    if options:
+        believing = pgpo.scale_by_information(**options, signal_bound=float("inf"))
+        believed, state = run(believing, [0.1, 0.2, signal, 0.3, -0.1])
+        assert believed[3] in (0.0, 2.0)
+        assert int(state.nonfinite_count) == 0
+
+
+def test_signals_up_to_the_bound_are_believed():
+    assert run(pgpo.scale_by_information(1e-6, 9.0), [1e6])[1].nonfinite_count == 0
+    rhos, state = run(pgpo.scale_by_information(signal_bound=0.5), [0.5, -0.5, 0.51, -0.51])
+    assert rhos[2:] == [1.0, 1.0]
+    assert int(state.nonfinite_count) == 2
+    with pytest.raises(ValueError, match=r"signal_bound must be a number > 0, got 0"):
+        pgpo.scale_by_information(signal_bound=0)
+
+
+def test_the_bound_is_no_part_of_a_state():
+    """A state that was saved before there was a bound has the same arrays."""
+    injected = optax.inject_hyperparams(pgpo.scale_by_information)(alpha=0.5)
+    assert set(injected.init(PARAMS).hyperparams) == {
+        "alpha",
+        "rho_max",
+        "rho_min",
+        "decay",
+        "delay",
+    }
+    assert len(pgpo.ScaleByInformationState._fields) == 7
 
 
 def test_an_overflowing_multiplier_counts_as_not_finite():

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 
 import jax
 import jax.numpy as jnp
@@ -136,6 +137,25 @@ def test_truncated_or_absent_files(tiny_model, folder, tmp_path):
         load_pretrained(tmp_path / "nowhere" / "at" / "all")
     with pytest.raises(FileNotFoundError, match=r"No config\.json"):
         load_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["model.norm.weight", Q])
+def test_weights_that_are_not_finite_are_named(tiny_model, folder, name, value):
+    tensors = load_file(folder / WEIGHTS)
+    tensors[name].flat[-1] = value
+    save_file(tensors, folder / WEIGHTS)
+    with pytest.raises(ValueError, match=rf"^{re.escape(name)} in .* has NaN or infinity"):
+        load_pretrained(folder)
+    # Negative control: the largest number there is loads, unless a narrower type cannot hold it.
+    tensors[name].flat[-1] = np.finfo(np.float32).max
+    save_file(tensors, folder / WEIGHTS)
+    load_pretrained(folder)
+    with (
+        np.errstate(over="ignore"),
+        pytest.raises(ValueError, match=rf"^{re.escape(name)} .* read as float16"),
+    ):
+        load_pretrained(folder, param_dtype=jnp.float16)
 
 
 @pytest.mark.parametrize(

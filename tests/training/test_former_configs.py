@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from pgpo_jax.training import TrainConfig, from_json, read_config
+from pgpo_jax.training import (
+    RolloutConfig,
+    TrainConfig,
+    check_same_config,
+    from_json,
+    read_config,
+)
+from pgpo_jax.training._trainer import filled
 from pgpo_jax.training.config._json import leaves
 
 TESTS = Path(__file__).parents[1]
@@ -79,6 +86,19 @@ def test_a_former_control_is_refused_by_name(tmp_path, section, name, value):
     (tmp_path / "config.json").write_text(json.dumps(values))
     with pytest.raises(ValueError, match=rf"^{section}\.{name} was .*part of the experiments"):
         read_config(tmp_path)
+
+
+def test_a_run_that_was_described_by_its_parts_lacks_later_fields(tmp_path):
+    """A former version had no `thinking`."""
+    now = {"made_by": "Trainer", "seed": 0, "rollout": RolloutConfig(questions=4).__dict__}
+    former = {name: value for name, value in now["rollout"].items() if name != "thinking"}
+    before = now | {"rollout": former}
+    check_same_config(filled(before), now, tmp_path)
+    # Negative control: as it was, and with another value.
+    with pytest.raises(ValueError, match=r"rollout\.thinking was None, now False"):
+        check_same_config(before, now, tmp_path)
+    with pytest.raises(ValueError, match=r"rollout\.questions was 5, now 4"):
+        check_same_config(filled(before | {"rollout": former | {"questions": 5}}), now, tmp_path)
 
 
 def test_a_field_that_never_was_is_refused_by_name():

@@ -40,6 +40,7 @@ class Scripted:
     first step and after each one.
     """
 
+    parts: dict[str, object] = {}  # noqa: RUF012
     signals = {"t": "SIGTERM", "i": "SIGINT", "h": "SIGHUP", "u": "SIGUSR1"}  # noqa: RUF012
 
     def __init__(self, script, folder, accuracies=(), callbacks=(), **changes):
@@ -52,6 +53,9 @@ class Scripted:
         self.texts_settings = TextsConfig(rows=0)
         number = jnp.zeros((), jnp.int32)
         self.initial_state = TrainState(number, None, None, None, number)
+
+    def inputs(self):
+        return dict(self.parts)
 
     def step(self, state):
         event = self.script[int(state.step)]
@@ -266,7 +270,7 @@ def test_a_run_stops_early_when_it_does_not_get_better(tmp_path):
 
 
 def test_a_margin_and_the_smallest_value(tmp_path):
-    run = SimpleNamespace(history=[], reasons=[], folder=tmp_path, state=None)
+    run = SimpleNamespace(history=[], reasons=[], folder=tmp_path, state=None, inputs={})
     run.stop = run.reasons.append
     lengths = EarlyStopping(2, metric="eval/response_length", best="smallest", margin=0.5)
     lengths.on_start(run)

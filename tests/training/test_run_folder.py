@@ -13,7 +13,7 @@ from pgpo_jax.training import (
     from_json,
     read_jsonl,
 )
-from pgpo_jax.training.run._run_folder import open_run_folder
+from pgpo_jax.training.run._run_folder import open_run_folder, write_config
 
 TINY = PRESETS["tiny"]
 
@@ -30,7 +30,9 @@ def test_a_folder_is_claimed_once(tmp_path):
         opened(folder, TINY, resume=False).__enter__()
     longer = dataclasses.replace(TINY, steps=99)
     with opened(folder, longer, resume=True):
-        pass
+        # Not before the checkpoint has been seen to fit.
+        assert from_json(TrainConfig(), json.loads((folder / "config.json").read_text())) == TINY
+        write_config(folder, json.loads(json.dumps(longer.to_json())))
     # Continued once more, by its file alone, the run is still the longer one.
     assert from_json(TrainConfig(), json.loads((folder / "config.json").read_text())) == longer
 

@@ -12,11 +12,9 @@ from jax.sharding import NamedSharding, PartitionSpec as P
 
 import pgpo_jax as pgpo
 from pgpo_jax.models import Qwen3, shardings
-from pgpo_jax.training import (
-    MeshConfig,
-    make_mesh,
-)
+from pgpo_jax.training import LoRAConfig, MeshConfig, TeacherConfig, make_mesh
 from pgpo_jax.training.devices._mesh import shard_rows
+from pgpo_jax.training.update._state import update_ema_teacher
 from tests.training.conftest import (
     REMATERIALISED,
     SMALL_QWEN3,
@@ -212,6 +210,26 @@ def test_a_step_that_cannot_learn_changes_only_the_counters(model, small_config,
     moved, _ = one_step(model, config, random_experience())
     assert not unchanged(copy.params, moved.params)
     assert not unchanged(copy.teacher, moved.teacher)
+
+
+@pytest.mark.parametrize("lora", [LoRAConfig(), LoRAConfig(rank=1)])
+def test_a_teacher_stays_as_it_is_in_a_skipped_step(lora):
+    """Even if the student has become NaN."""
+    nan, settings = jnp.full((2, 1, 3), jnp.nan), TeacherConfig(rate=0.25)
+    number = jnp.arange(18.0).reshape(2, 3, 3)
+    if lora.rank:
+        student = {"q": {"a": nnx.Param(nan.swapaxes(1, 2)), "b": nnx.Param(nan)}}
+        teacher = {"q": nnx.Param(number)}
+    else:
+        student, teacher = {"q": number * jnp.nan}, {"q": number}
+
+    @jax.jit
+    def moved(applies):
+        return update_ema_teacher(teacher, student, applies, settings, lora)
+
+    assert unchanged(moved(jnp.asarray(False)), teacher)
+    # Negative control: a step that applies takes over what the student is.
+    assert np.isnan(jax.tree.leaves(moved(jnp.asarray(True)))[0]).all()
 
 
 @pytest.mark.slow

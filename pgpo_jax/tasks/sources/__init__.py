@@ -10,6 +10,7 @@ A reader gives a `Table` of rows; which column holds what is found by `_layout`;
 from pgpo_jax.tasks.sources._columns import ColumnsConfig as ColumnsConfig
 from pgpo_jax.tasks.sources._read import (
     held_out_source as held_out_source,
+    is_data_set as is_data_set,
     is_source as is_source,
     load_sciknoweval as load_sciknoweval,
     read_held_out as read_held_out,

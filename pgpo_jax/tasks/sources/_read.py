@@ -2,6 +2,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
+from pgpo_jax.paths import local_path
 from pgpo_jax.tasks._question import Question
 from pgpo_jax.tasks.sources._columns import ColumnsConfig
 from pgpo_jax.tasks.sources._datasets import (
@@ -49,7 +50,7 @@ def load_sciknoweval(path: str | Path) -> list[Question]:
         ValueError: naming file, line (row, for an array) and field, if rows are malformed, an
             answer is not among its options, an `idx` comes twice, or the file holds no row.
     """
-    path = Path(path)
+    path = local_path(path, "a question file")
     if not _exists(path, Path.is_file):
         raise PGPOFileNotFoundError(f"no question file at {path}")
     return questions_of(_file_table(path, json_rows), ColumnsConfig(), sciknoweval=True)
@@ -68,7 +69,7 @@ def held_out_source(spec: str) -> str | None:
     >>> held_out_source("elsewhere/train.jsonl"), held_out_source("elsewhere/questions.jsonl")
     ('elsewhere/test.jsonl', None)
     """
-    path = Path(spec)
+    path = _local(spec)
     if path.suffix.lower() in READERS:
         test = path.with_name("test" + path.suffix)
         # Where the data are not at hand, as when a run is planned elsewhere, both are taken to be.
@@ -85,8 +86,8 @@ def read_held_out(spec: str, columns: ColumnsConfig) -> list[Question]:
     Raises:
         FileNotFoundError: naming `spec`, if it is a file that is absent and has none beside it.
     """
-    source, path = held_out_source(spec), Path(spec)
-    beside = source is not None and _exists(Path(source), Path.exists)
+    source, path = held_out_source(spec), _local(spec)
+    beside = source is not None and _exists(_local(source), Path.exists)
     if path.suffix.lower() in READERS and not beside and not _exists(path, Path.exists):
         raise PGPOFileNotFoundError(f"no question file at {path}")
     if source is None:
@@ -106,13 +107,22 @@ def is_source(spec: str) -> bool:
     name, colon, _ = spec.partition(":")
     # "C:" begins a path on Windows.
     path = not colon or "/" in name or "\\" in name or len(name) == 1
-    return path or is_hub_id(spec) or _exists(Path(spec), Path.exists)
+    return path or is_hub_id(spec) or _exists(_local(spec), Path.exists)
+
+
+def is_data_set(spec: str) -> bool:
+    """Whether a spec reads as an id on the Hub, and not as a file of a kind that is read.
+
+    >>> is_data_set("org/name"), is_data_set("data/train.json")
+    (True, False)
+    """
+    return is_hub_id(spec) and Path(spec).suffix.lower() not in READERS
 
 
 def _table(spec: str, split: str) -> Table:
-    path = Path(spec)
-    if not spec.strip() or "\0" in spec:
-        raise PGPOValueError(f"a task must be a name or path without NUL, got {spec!r}")
+    if not spec.strip():
+        raise PGPOValueError(f"a task must be a name or path, got {spec!r}")
+    path = _local(spec)
     if _exists(path, Path.is_dir):
         if is_saved(path):
             return saved_table(path, split)
@@ -128,6 +138,10 @@ def _table(spec: str, split: str) -> Table:
     if reader is None and is_hub_id(spec):
         return hub_table(spec, split)
     raise PGPOFileNotFoundError(f"no question file at {path}")
+
+
+def _local(spec: str) -> Path:
+    return local_path(spec, "a task")
 
 
 def _file_table(path: Path, reader: Callable[[Path], Iterator[Row]]) -> Table:

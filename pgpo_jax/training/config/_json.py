@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -94,7 +94,12 @@ def migrated(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_same_config(
-    old: dict[str, Any], new: dict[str, Any], folder: Path, *, free: Collection[str] = ()
+    old: dict[str, Any],
+    new: dict[str, Any],
+    folder: Path,
+    *,
+    free: Collection[str] = (),
+    same: Callable[[str, Any, Any], bool] = lambda name, old, new: False,
 ) -> None:
     """Refuses to go on in a folder that belongs to another configuration.
 
@@ -103,18 +108,38 @@ def check_same_config(
         new: what is asked for now.
         folder: named in the error.
         free: dotted names of fields that may differ.
+        same: whether two values of a field, by its name, mean the same though they differ.
 
     Raises:
         ValueError: naming the first field that differs, with both values.
     """
+    for name, was, value in differences(old, new, free=free, same=same):
+        raise PGPOValueError(
+            f"{folder} belongs to another configuration: {name} was {was!r}, now {value!r}"
+        )
+
+
+def differences(
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    *,
+    free: Collection[str] = (),
+    same: Callable[[str, Any, Any], bool] = lambda name, old, new: False,
+) -> Iterator[tuple[str, Any, Any]]:
+    """The fields in which two nested configurations differ: dotted name, old value, new value.
+
+    Args:
+        old: one of them.
+        new: the other.
+        free: as of `check_same_config`, as is `same`.
+        same: whether two values mean the same though they differ.
+    """
     # As it will be read back: a tuple becomes a list.
     before, now = (dict(leaves(json.loads(json.dumps(values)))) for values in (old, new))
     for name in sorted(before.keys() | now.keys()):
-        if name not in free and before.get(name) != now.get(name):
-            raise PGPOValueError(
-                f"{folder} belongs to another configuration: {name} was "
-                f"{before.get(name)!r}, now {now.get(name)!r}"
-            )
+        was, value = before.get(name), now.get(name)
+        if name not in free and was != value and not same(name, was, value):
+            yield name, was, value
 
 
 def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -11,7 +11,9 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.models import decode, load_pretrained, load_tokenizer, render_messages, sample
+from pgpo_jax.models._load import find_folder
 from pgpo_jax.models._sample import row_keys
+from pgpo_jax.paths import local_path
 from pgpo_jax.tasks import Message, Question
 from pgpo_jax.training.devices._mesh import (
     fetch_rows,
@@ -51,6 +53,7 @@ class Policy:
         pad_id: fills rows; any token, since masks tell what counts.
         mesh: where the weights lie; `None` for one device.
         name: what it was loaded from.
+        folder: the folder that was read: of a Hub id, the local copy.
     """
 
     graphdef: Any
@@ -59,6 +62,7 @@ class Policy:
     pad_id: int
     mesh: Mesh | None = None
     name: str = ""
+    folder: str = ""
 
     def encode(self, messages: Sequence[Message], *, thinking: bool = False) -> list[int]:
         """Token ids of a chat up to where the answer begins.
@@ -181,8 +185,12 @@ TINY = Path(__file__).resolve().parents[2] / "assets" / "tiny"
 
 
 def model_folder(name: str) -> str:
-    """The folder or Hub id behind a model name; `tiny` is the model shipped with the package."""
-    return str(TINY) if name == "tiny" else name
+    """The folder or Hub id behind a model name; `tiny` is the model shipped with the package.
+
+    Raises:
+        ValueError: an address such as `https://...`.
+    """
+    return str(TINY if name == "tiny" else local_path(name, "a model"))
 
 
 class LoadedPolicy(NamedTuple):
@@ -220,7 +228,7 @@ def load_policy(
     Returns:
         The policy and its weights.
     """
-    folder = model_folder(name)
+    folder = str(find_folder(model_folder(name)))
     tokenizer = load_tokenizer(folder)
     model = load_pretrained(
         folder, mesh=mesh, dtype=dtype, param_dtype=param_dtype, remat=remat, attention=attention
@@ -228,7 +236,7 @@ def load_policy(
     graphdef, params = nnx.split(model, nnx.Param)
     ends = _end_ids(folder, tokenizer)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
-    return LoadedPolicy(Policy(graphdef, tokenizer, ends, pad_id, mesh, name), params)
+    return LoadedPolicy(Policy(graphdef, tokenizer, ends, pad_id, mesh, name, folder), params)
 
 
 def _end_ids(folder: str, tokenizer: Any) -> tuple[int, ...]:

@@ -35,6 +35,11 @@ class Run(Protocol):
         """The rows of all evaluations so far, as in `metrics.jsonl`."""
         ...
 
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """What the run is made from, for the record of a checkpoint."""
+        ...
+
     def stop(self, reason: str) -> None:
         """Ends the run after this step, with its last evaluation and checkpoint.
 
@@ -158,7 +163,7 @@ class BestCheckpoint(Callback):
         self._best = self._fresh()
         for row in run.history:
             self._best.improves(row)
-        self._checkpoints = Checkpoints(run.folder / self.FOLDER, keep=1)
+        self._checkpoints = Checkpoints(run.folder / self.FOLDER, keep=1, inputs=run.inputs)
 
     def on_evaluation(
         self, run: Run, step: int, metrics: Mapping[str, float], scores: Mapping[str, float]

@@ -1,21 +1,30 @@
+import json
+import logging
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, UInt32
+from jaxtyping import Array
 from orbax.checkpoint import v1 as ocp
 
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
+from pgpo_jax.paths import local_path
+from pgpo_jax.training.devices._processes import is_first
+from pgpo_jax.training.run._digest import digests, former_digest
 from pgpo_jax.training.update._state import TrainState
 
+_log = logging.getLogger("pgpo_jax")
 _ITEM = "state"
-# Beside the arrays and not one of them: what their bits were when they were saved.
-_DIGEST = "digest"
+# The JSON file of a checkpoint that holds the digests of its arrays and the inputs of its run.
+_RECORD = "_CHECKPOINT_METADATA"
+# Former versions kept the digest of all arrays as one more array.
+_FORMER = "digest"
 
 
 class Checkpoints:
@@ -28,12 +37,16 @@ class Checkpoints:
         folder: an absolute path; created if need be. What a killed process left half-written in it
             is removed, so no other process may be writing there.
         keep: how many of the newest remain.
+        inputs: what the run is made from, as plain values, for the record of each checkpoint.
     """
 
-    def __init__(self, folder: Path, *, keep: int = 2):
+    def __init__(
+        self, folder: Path, *, keep: int = 2, inputs: Mapping[str, Any] = MappingProxyType({})
+    ):
+        self._inputs = dict(inputs)
         training = ocp.training
         self._checkpointer = training.Checkpointer(
-            folder,  # pyright: ignore[reportArgumentType]  (orbax's own PathLike)
+            local_path(folder, "the folder of checkpoints"),  # pyright: ignore[reportArgumentType]
             preservation_policy=training.preservation_policies.LatestN(keep),  # pyright: ignore[reportArgumentType]
             # What a killed process left half-written is never a checkpoint.
             cleanup_tmp_directories=True,
@@ -60,8 +73,24 @@ class Checkpoints:
         step = int(state.step)
         if step != self.latest:
             arrays = _named(state)
-            saved = {_ITEM: arrays | {_DIGEST: _digest(arrays)}}
-            self._checkpointer.save_checkpointables(step, saved, force=True)
+            record = {"arrays": digests(arrays, purpose=_purpose(step)), "inputs": self._inputs}
+            self._checkpointer.save_checkpointables(
+                step, {_ITEM: arrays}, force=True, custom_metadata=record
+            )
+
+    def inputs(self) -> dict[str, Any] | None:
+        """What the run of the newest checkpoint was made from, as `inputs` of the class.
+
+        Returns:
+            The record, or `None` if a former version, which kept none, wrote the checkpoint.
+
+        Raises:
+            FileNotFoundError, ValueError: as `restore`.
+        """
+        step = self._newest()
+        with self._readable(step):
+            record = _record(self._checkpointer.checkpointables_metadata(step))
+        return record.get("inputs") or None
 
     def restore(self, template: TrainState) -> TrainState:
         """Reads the newest checkpoint into the structure, types and layout of `template`.
@@ -72,16 +101,24 @@ class Checkpoints:
 
         Raises:
             FileNotFoundError: if there is no checkpoint.
-            ValueError: naming the first array that differs, if it belongs to another model or its
-                bits are not those that were saved; or if it cannot be read. An older checkpoint is
-                never taken in its place unasked.
+            ValueError: naming the first array that differs, if it belongs to another model, to
+                another step, or its bits are not those that were saved; or naming the file, if it
+                cannot be read. An older checkpoint is never taken in its place unasked.
         """
-        step = self.latest
-        if step is None:
-            raise PGPOFileNotFoundError(f"no checkpoint in {self._checkpointer.directory}")
-        wanted = _named(template) | {_DIGEST: _no_digest(template)}
+        step = self._newest()
         with self._readable(step):
-            saved = self._checkpointer.checkpointables_metadata(step).metadata[_ITEM]
+            metadata = self._checkpointer.checkpointables_metadata(step)
+            record = _record(metadata)
+            saved = metadata.metadata.get(_ITEM)
+        if saved is None:
+            raise self._damaged(step, f"cannot be read ({self._broken_file(step)})")
+        wanted = _named(template)
+        former, recorded = _FORMER in saved, record.get("arrays")
+        if not former and not isinstance(recorded, dict):
+            self._check_without_digests(step)
+            recorded = {}
+        if former:
+            wanted[_FORMER] = _no_digest(template)
         self._compare(wanted, saved, step)
         abstract = {
             name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
@@ -89,13 +126,21 @@ class Checkpoints:
         }
         with self._readable(step):
             loaded = self._checkpointer.load_checkpointables(step, {_ITEM: abstract})[_ITEM]
-        digest = np.asarray(loaded.pop(_DIGEST))
-        for name, same in zip(sorted(loaded), digest == np.asarray(_digest(loaded)), strict=True):
-            if not same:
-                raise self._damaged(step, f"has other bits in {name} than were saved")
+        held = int(loaded["step"])
+        if held != step:
+            raise self._damaged(step, f"holds the state of step {held}: its folder was renamed")
+        name = _changed(loaded, step, None if former else recorded)
+        if name is not None:
+            raise self._damaged(step, f"has other bits in {name} than were saved")
         leaves = [loaded[name] for name in _named(template)]
         structure = jax.tree.structure(template._replace(frozen=None))
         return jax.tree.unflatten(structure, leaves)._replace(frozen=template.frozen)
+
+    def _newest(self) -> int:
+        step = self.latest
+        if step is None:
+            raise PGPOFileNotFoundError(f"no checkpoint in {self._checkpointer.directory}")
+        return step
 
     @contextmanager
     def _readable(self, step: int) -> Iterator[None]:
@@ -105,6 +150,35 @@ class Checkpoints:
         except Exception as error:
             cause = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
             raise self._damaged(step, f"cannot be read ({cause})") from error
+
+    def _check_without_digests(self, step: int) -> None:
+        """Passes the checkpoint of a version that wrote none; refuses one that has lost them."""
+        path = self._path(step) / _RECORD
+        try:
+            # That of such a version is whole, and has nothing of ours.
+            whole = json.loads(path.read_text(encoding="utf-8"))["custom_metadata"] in (None, {})
+        except (OSError, ValueError, KeyError, TypeError):
+            whole = False
+        if not whole:
+            raise self._damaged(step, f"lacks its digests, which are in the file {_RECORD}")
+        if is_first():
+            _log.warning(
+                "checkpoint %d in %s was made by a version that wrote no digests: whether its "
+                "numbers are those that were saved cannot be told",
+                step,
+                self._checkpointer.directory,
+            )
+
+    def _path(self, step: int) -> Path:
+        return Path(str(self._checkpointer.directory)) / str(step)
+
+    def _broken_file(self, step: int) -> str:
+        """Words for why orbax gives no description of the arrays."""
+        folder = self._path(step) / _ITEM
+        for name in ("", "_METADATA", "manifest.ocdbt", "d"):
+            if not (folder / name).exists():
+                return f"{folder / name} is missing"
+        return f"a file in {folder} is missing or damaged: _METADATA, manifest.ocdbt, or one in d"
 
     def _damaged(self, step: int, what: str) -> ValueError:
         older = [x.step for x in self._checkpointer.checkpoints if x.step < step]
@@ -117,7 +191,7 @@ class Checkpoints:
     def _compare(self, wanted: dict[str, Any], saved: dict[str, Any], step: int) -> None:
         where = f"checkpoint {step} in {self._checkpointer.directory}"
         # The digest last: another number of arrays is better told by the arrays.
-        for name in sorted(wanted.keys() | saved.keys(), key=lambda name: (name == _DIGEST, name)):
+        for name in sorted(wanted.keys() | saved.keys(), key=lambda name: (name == _FORMER, name)):
             if name not in saved:
                 raise PGPOValueError(f"{where} lacks {name}, which this run's state has")
             if name not in wanted:
@@ -126,6 +200,29 @@ class Checkpoints:
             want = (wanted[name].shape, wanted[name].dtype)
             if got != want:
                 raise PGPOValueError(f"{where}: {name} is {got}, this run's state has {want}")
+
+
+def _record(metadata: Any) -> dict[str, Any]:
+    """What `save` wrote beside the arrays; empty if a former version wrote the checkpoint."""
+    held = metadata.custom_metadata
+    return held if isinstance(held, dict) else {}
+
+
+def _changed(loaded: dict[str, Array], step: int, recorded: dict[str, str] | None) -> str | None:
+    """The first array that is not as it was saved; a former digest is taken out of `loaded`.
+
+    Without any digest, `recorded` being empty, nothing is known to have changed.
+    """
+    if recorded is None:
+        kept = np.asarray(loaded.pop(_FORMER))
+        same = kept == np.asarray(former_digest(loaded))
+        return next((name for name, ok in zip(sorted(loaded), same, strict=True) if not ok), None)
+    found = digests(loaded, purpose=_purpose(step)) if recorded else {}
+    return next((name for name in found if found[name] != recorded.get(name)), None)
+
+
+def _purpose(step: int) -> str:
+    return f"of step {step}"
 
 
 def free_buffers(state: TrainState) -> TrainState:
@@ -145,21 +242,7 @@ def _named(state: TrainState) -> dict[str, Any]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in paths}
 
 
-def _digest(arrays: dict[str, Array]) -> UInt32[Array, " arrays"]:
-    """The sum of the bits of each array, by sorted name: the same however they are laid out."""
-    return jax.jit(_sums, out_shardings=arrays["step"].sharding)(arrays)
-
-
-def _sums(arrays: dict[str, Array]) -> UInt32[Array, " arrays"]:
-    def digest(array: Array) -> UInt32[Array, ""]:
-        unsigned = jnp.dtype(f"uint{8 * array.dtype.itemsize}")
-        bits = jax.lax.bitcast_convert_type(array, unsigned)
-        return jnp.sum(bits.astype(jnp.uint32), dtype=jnp.uint32)
-
-    return jnp.stack([digest(arrays[name]) for name in sorted(arrays)])
-
-
 def _no_digest(state: TrainState) -> jax.ShapeDtypeStruct:
-    """The shape of a digest, held where the scalars of a state are."""
+    """The shape of a former digest, held where the scalars of a state are."""
     number = len(_named(state))
     return jax.ShapeDtypeStruct((number,), jnp.uint32, sharding=state.step.sharding)

@@ -6,7 +6,8 @@ from flax import nnx
 
 from pgpo_jax.errors import PGPOFileExistsError
 from pgpo_jax.models import merged, save_pretrained
-from pgpo_jax.training.rollout._policy import Policy, model_folder
+from pgpo_jax.paths import local_path
+from pgpo_jax.training.rollout._policy import Policy
 
 
 def export_model(
@@ -24,10 +25,10 @@ def export_model(
         FileExistsError: if the folder holds something.
         ValueError: a dtype that cannot hold a weight.
     """
-    folder = Path(folder)
+    folder = local_path(folder, "the folder of a model")
     check_new_folder(folder)
     policy.tokenizer.save_pretrained(folder)
-    endings = Path(model_folder(policy.name)) / "generation_config.json"
+    endings = Path(policy.folder) / "generation_config.json"
     if endings.is_file():
         shutil.copy(endings, folder)
     save_pretrained(nnx.merge(policy.graphdef, merged(weights)), folder, dtype=dtype)

@@ -1,5 +1,6 @@
 """The loop of a run: steps, evaluations, checkpoints, callbacks, and how it ends."""
 
+import json
 import logging
 import signal
 import sys
@@ -11,6 +12,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from pgpo_jax.errors import PGPOFloatingPointError
 from pgpo_jax.training.config import EvaluationConfig, RolloutConfig, SelectionConfig, TextsConfig
+from pgpo_jax.training.config._json import check_same_config
+from pgpo_jax.training.config._places import same_by_name
 from pgpo_jax.training.config._rules import require
 from pgpo_jax.training.devices._processes import any_process, is_first, largest, on_first
 from pgpo_jax.training.objectives._base import Objective
@@ -18,9 +21,17 @@ from pgpo_jax.training.rollout._evaluate import Evaluation
 from pgpo_jax.training.rollout._stream import QuestionStream
 from pgpo_jax.training.rollout._texts import evaluation_texts, question_row
 from pgpo_jax.training.run._callbacks import BestCheckpoint, Callback, EarlyStopping
+from pgpo_jax.training.run._check_inputs import check_inputs
 from pgpo_jax.training.run._checkpoint import Checkpoints, free_buffers
+from pgpo_jax.training.run._inputs import run_inputs
 from pgpo_jax.training.run._progress import Progress
-from pgpo_jax.training.run._run_folder import open_run_folder, read_jsonl, write_questions
+from pgpo_jax.training.run._run_folder import (
+    free_fields,
+    open_run_folder,
+    read_jsonl,
+    write_config,
+    write_questions,
+)
 from pgpo_jax.training.run._signals import StopRequest, stop_requests
 from pgpo_jax.training.run._tracker import Tracker
 from pgpo_jax.training.run._trackers import check_trackers, make_trackers
@@ -64,6 +75,8 @@ class StepSource(Protocol):
     rollout_settings: RolloutConfig
     evaluation_settings: EvaluationConfig
     texts_settings: TextsConfig
+
+    def inputs(self) -> dict[str, Any]: ...
 
     def step(self, state: TrainState) -> tuple[TrainState, Any]: ...
 
@@ -115,7 +128,7 @@ def fit(
     ):
         run = RunInProgress(trainer, path, settings, config, request)
         stack.callback(run.close)
-        run.open(resume)
+        run.open(resume, today)
         # Each callback that has begun is told of the end, whatever the others do.
         for callback in run.callbacks:
             callback.on_start(run)
@@ -138,6 +151,7 @@ class RunInProgress:
         self.trainer, self.folder, self.settings = trainer, folder, settings
         self.state = trainer.initial_state
         self.history: list[dict[str, Any]] = []
+        self.inputs: dict[str, Any] = {}
         self.callbacks = (*_selection_callbacks(settings.selection), *trainer.callbacks)
         self._request, self._reason = request, ""
         # What all processes have agreed to obey; a request is only this one's.
@@ -153,20 +167,29 @@ class RunInProgress:
         """
         self._reason = self._reason or reason
 
-    def open(self, resume: bool) -> None:
-        """Restores the newest checkpoint of a run that is resumed, and opens the trackers."""
+    def open(self, resume: bool, today: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        """Restores the newest checkpoint of a run that is resumed, and opens the trackers.
+
+        Raises:
+            ValueError: if it was made from something else than this run.
+        """
         settings = self.settings
+        if settings.keep_checkpoints or settings.selection.keep_best:
+            self.inputs = run_inputs(self._config, self.trainer.inputs())
         if settings.keep_checkpoints:
             self._checkpoints = Checkpoints(
-                self.folder / "checkpoints", keep=settings.keep_checkpoints
+                self.folder / "checkpoints", keep=settings.keep_checkpoints, inputs=self.inputs
             )
         if resume:
             assert self._checkpoints is not None
             if self._checkpoints.latest is None:
                 _warn("there is no checkpoint in %s: the run starts from step 0", self.folder)
             else:
+                self._check_inputs(self._checkpoints, today)
                 # The initial state takes as much memory as the one that is read.
                 self.state = self._checkpoints.restore(free_buffers(self.state))
+            if is_first():
+                write_config(self.folder, self._config)
         first = int(self.state.step)
         if first >= settings.steps:
             _warn("the run is at step %d of %d already: nothing is left", first, settings.steps)
@@ -188,6 +211,24 @@ class RunInProgress:
         self.history = [row for row in rows if "eval/accuracy" in row and row["step"] <= first]
         if self.history:
             self._evaluated = self.history[-1]["step"]
+
+    def _check_inputs(
+        self, checkpoints: Checkpoints, today: Callable[[dict[str, Any]], dict[str, Any]]
+    ) -> None:
+        saved = checkpoints.inputs()
+        free = free_fields(self._config)
+        if saved is None:
+            _warn(
+                "the checkpoints in %s were made by an older version, which did not record what a "
+                "run is made from: model and questions are compared by name only",
+                self.folder,
+            )
+            before = today(json.loads((self.folder / "config.json").read_text()))
+            check_same_config(before, self._config, self.folder, free=free, same=same_by_name)
+            return
+        saved = saved | {"config": today(saved.get("config", {}))}
+        where = f"checkpoint {checkpoints.latest} in {self.folder}"
+        check_inputs(saved, self.inputs, where, free=free)
 
     def close(self) -> None:
         """Closes trackers and checkpoints."""

@@ -1,4 +1,3 @@
-import fcntl
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -8,11 +7,13 @@ from typing import Any
 from pgpo_jax.errors import (
     PGPOFileExistsError,
     PGPOFileNotFoundError,
-    PGPORuntimeError,
     PGPOValueError,
 )
+from pgpo_jax.paths import local_path
 from pgpo_jax.training.config._json import check_same_config
+from pgpo_jax.training.config._places import same_but_for_place
 from pgpo_jax.training.config._rules import require
+from pgpo_jax.training.run._lock import claimed_run_folder
 
 # What may differ between a run and its continuation: it changes no number of a step (another
 # mesh: none beyond the order in which floats are added).
@@ -40,7 +41,8 @@ def open_run_folder(
     Args:
         folder: holds `config.json`, `metrics.jsonl`, `evaluations.jsonl`, `timings.jsonl`,
             `texts.jsonl`, `questions.jsonl`, `checkpoints/` and TensorBoard's events.
-        config: what the run is to be made, or continued, with; `config.json` then says so.
+        config: what the run is to be made, or continued, with. `config.json` of a new run says so;
+            that of a run that is continued is left as it is, see `write_config`.
         steps: of the run, those that it has made included.
         resume: continue the run in it.
         today: brings what `config.json` holds of an older version under today's names.
@@ -49,7 +51,8 @@ def open_run_folder(
         FileExistsError: if it holds a run and `resume` is false.
         FileNotFoundError: if there is nothing to resume.
         ValueError: naming the first field that differs, if the run in it has another
-            configuration; `steps` below those that it has made.
+            configuration (model, task and own files may lie in another place); `steps` below
+            those that it has made.
         RuntimeError: if another process is using it.
     """
     path = folder / "config.json"
@@ -57,12 +60,8 @@ def open_run_folder(
     if resume:
         if not path.is_file():
             raise PGPOFileNotFoundError(f"nothing to resume: there is no run in {folder}")
-        # A falling learning rate depends on where it is to end.
-        falling = wanted.get("optimizer", {})
-        falls = isinstance(falling, dict) and falling.get("schedule", "constant") != "constant"
-        free = FREE_FIELDS - {"steps"} if falls else FREE_FIELDS
         before = today(json.loads(path.read_text()))
-        check_same_config(before, wanted, folder, free=free)
+        check_same_config(before, wanted, folder, free=free_fields(wanted), same=same_but_for_place)
         done = max((row["step"] for row in read_jsonl(folder / "metrics.jsonl")), default=0)
         require(
             steps >= done,
@@ -75,26 +74,24 @@ def open_run_folder(
             raise PGPOFileExistsError(
                 f"{folder} holds a run already: pass --resume or another folder"
             )
-        # Also when resumed: what changed of it is what the run is to be continued with from now on.
-        text = json.dumps(wanted, indent=2) + "\n"
-        if not path.exists() or path.read_text() != text:
-            replace_file(path, text)
+        if not resume:
+            write_config(folder, wanted)
         yield folder
 
 
-@contextmanager
-def claimed_run_folder(folder: Path) -> Iterator[Path]:
-    """Keeps other processes from using a run folder that is there.
+def free_fields(config: Mapping[str, Any]) -> frozenset[str]:
+    """The fields in which a run may differ from its continuation."""
+    # A falling learning rate depends on where it is to end.
+    falling = config.get("optimizer", {})
+    falls = isinstance(falling, dict) and falling.get("schedule", "constant") != "constant"
+    return FREE_FIELDS - {"steps"} if falls else FREE_FIELDS
 
-    Raises:
-        RuntimeError: if another process is using it.
-    """
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise PGPORuntimeError(f"{folder} is in use by another process") from None
-        yield folder
+
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Writes `config.json`, if it says something else: what a run is continued with from now on."""
+    path, text = folder / "config.json", json.dumps(config, indent=2) + "\n"
+    if not path.exists() or path.read_text() != text:
+        replace_file(path, text)
 
 
 def write_questions(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -110,7 +107,7 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
     Raises:
         ValueError: naming the line, if one is not an object with a step.
     """
-    path = Path(path)
+    path = local_path(path)
     if not path.is_file():
         return []
     rows = []

@@ -132,4 +132,6 @@ def update_ema_teacher(
     rate = jnp.where(applies, jnp.float32(settings.rate), 0.0)
     if lora.rank:
         return averaged_deltas(teacher, params, lora.scale, rate)
-    return optax.incremental_update(params, teacher, rate)
+    moved = optax.incremental_update(params, teacher, rate)
+    # A rate of 0 is not enough: 0 times NaN is NaN.
+    return jax.tree.map(lambda new, old: jnp.where(applies, new, old), moved, teacher)

@@ -1,0 +1,80 @@
+"""Paths that users give: one rule for all of them."""
+
+import dataclasses
+import os
+import re
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pgpo_jax.errors import PGPOValueError
+
+T = TypeVar("T")
+
+# Two letters at least, since "C:/" begins a path on Windows. `Path` makes one slash of two.
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+
+def local_path(path: str | os.PathLike[str], what: str = "a path") -> Path:
+    """A path of this machine, with `~` and `~user` expanded.
+
+    Args:
+        path: as the user gave it.
+        what: it is, for the message: `--output`, say.
+
+    Returns:
+        The path; a relative one stays so.
+
+    Raises:
+        ValueError: an address such as `gs://bucket/run`; NUL in it; a home that is not known.
+
+    >>> local_path("runs/a").as_posix()
+    'runs/a'
+    >>> try:
+    ...     local_path("gs://bucket/run", "output")
+    ... except PGPOValueError as error:
+    ...     print(str(error)[:67])
+    output must be a path of this machine, got 'gs://bucket/run': remot
+    """
+    text = os.fspath(path)
+    if _SCHEME.match(text):
+        shown = re.sub(":/+", "://", text, count=1)
+        raise PGPOValueError(
+            f"{what} must be a path of this machine, got {shown!r}: remote storage is not "
+            "supported, so mount it or copy what is there"
+        )
+    if "\0" in text:
+        raise PGPOValueError(f"{what} must be a path without NUL, got {text!r}")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise PGPOValueError(f"{what} cannot be expanded, got {text!r}: {error}") from None
+
+
+def with_local_paths(command: T) -> T:
+    """A command's arguments with `local_path` applied to each that is a `Path`, or a tuple of them.
+
+    Args:
+        command: a dataclass.
+
+    Raises:
+        ValueError: naming the argument.
+
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Command:
+    ...     output: Path = Path("~")
+    >>> with_local_paths(Command()).output == Path.home()
+    True
+    """
+    assert dataclasses.is_dataclass(command)
+    assert not isinstance(command, type)
+
+    def mended(name: str, value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(mended(name, item) for item in value)
+        return local_path(value, name) if isinstance(value, Path) else value
+
+    values = {f.name: getattr(command, f.name) for f in dataclasses.fields(command) if f.init}
+    paths = {name: mended(name, value) for name, value in values.items()}
+    return dataclasses.replace(
+        command, **{name: value for name, value in paths.items() if value != values[name]}
+    )

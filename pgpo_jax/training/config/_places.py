@@ -1,0 +1,90 @@
+"""Where the model, the questions and own files of a run lie, which is no part of what it is."""
+
+import dataclasses
+from pathlib import PurePath
+from typing import Any
+
+from pgpo_jax.models import absolute_model
+from pgpo_jax.tasks import (
+    absolute_grader,
+    absolute_object,
+    absolute_task,
+    is_object_spec,
+    is_synthetic,
+    spec_without_place,
+)
+from pgpo_jax.training.config._train_config import TrainConfig
+
+
+def with_absolute_paths(config: TrainConfig) -> TrainConfig:
+    """The same configuration, with paths that hold from any folder.
+
+    Names of shipped models, synthetic tasks and ids on the Hub stay as they are.
+
+    Args:
+        config: as it was typed.
+
+    Raises:
+        ValueError: an address such as `gs://bucket/run`.
+
+    >>> with_absolute_paths(TrainConfig(model="tiny")).model
+    'tiny'
+    """
+    held_out = config.eval_task
+    return dataclasses.replace(
+        config,
+        model=config.model if config.model == "tiny" else absolute_model(config.model),
+        task=absolute_task(config.task),
+        eval_task=None if held_out is None else absolute_task(held_out),
+        objective=absolute_object(config.objective),
+        grader=dataclasses.replace(config.grader, name=absolute_grader(config.grader.name)),
+        trackers=tuple(absolute_object(name) for name in config.trackers),
+    )
+
+
+def same_but_for_place(name: str, old: Any, new: Any) -> bool:
+    """Whether two values of a field may name the same thing in two places.
+
+    Whether they do is told by the contents, which are compared apart.
+
+    Args:
+        name: dotted name of the field.
+        old: one value.
+        new: the other.
+
+    >>> same_but_for_place("model", "tiny", "/models/tiny"), same_but_for_place("seed", 0, 1)
+    (True, False)
+    """
+    if name == "model":
+        return True
+    if name in ("task", "eval_task"):
+        return _kind(old) == _kind(new)
+    if name in ("objective", "grader.name") and isinstance(old, str) and isinstance(new, str):
+        return spec_without_place(old) == spec_without_place(new)
+    return False
+
+
+def same_by_name(name: str, old: Any, new: Any) -> bool:
+    """The same where contents cannot be compared: one path must end with the other.
+
+    >>> same_by_name("model", "x/base", "/home/me/x/base"), same_by_name("model", "a/x", "b/x")
+    (True, False)
+    """
+    if not same_but_for_place(name, old, new):
+        return False
+    if name not in ("model", "task", "eval_task"):
+        return True
+    if old is None or new is None:
+        return False
+    one, other = PurePath(old).parts, PurePath(new).parts
+    count = min(len(one), len(other))
+    return one[-count:] == other[-count:]
+
+
+def _kind(spec: str | None) -> str:
+    """What must be equal of a task: a synthetic one, the name in an own file, else nothing."""
+    if spec is not None and is_synthetic(spec):
+        return spec
+    if spec is not None and is_object_spec(spec):
+        return spec_without_place(spec)
+    return ""
