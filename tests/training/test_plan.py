@@ -64,10 +64,10 @@ def test_bytes_of_the_papers_run():
     # The gains of the norms are held whole.
     assert count / 2 < eight.resident["trained weights"] < count / 2 + 4e6
     assert eight.rollout["key-value cache"] * 8 == one.rollout["key-value cache"]
-    # A shard is held, and what is gathered of it for decoding is the whole.
-    assert 2 * count / 8 < eight.rollout["sampler's weights"] - 2 * count < 2 * count / 8 + 4e6
+    # They are gathered for decoding: the whole is held.
+    assert eight.rollout["sampler's weights"] == 2 * count
     cut = memory_plan(replaced(PAPER, mesh={"fsdp": 2, "tensor": 4}), shape, compiled=False)
-    assert 0.75 * count < cut.rollout["sampler's weights"] < 0.75 * count + 8e6
+    assert 0.5 * count < cut.rollout["sampler's weights"] < 0.5 * count + 8e6
     thin = memory_plan(replaced(PAPER, lora={"rank": 16}), shape, compiled=False)
     assert thin.resident["frozen weights"] == 2 * count
     factors = (

@@ -272,19 +272,18 @@ def _device_bytes(tree: Any) -> int:
 def _sampling_bytes(
     shape: Qwen3Config, mesh: MeshConfig, dtype: str, rollout: RolloutConfig
 ) -> dict[str, int]:
-    """What is held of the weights, cast and cut by layer once, with what each stretch of decoding
-    gathers of them over "fsdp" ahead of its loop; and keys and values of all layers, a prompt's
-    tokens once, a response's for each."""
-
-    def copy(fsdp: int) -> int:
-        axes = abstract_mesh(1, fsdp, mesh.tensor)
-        return _device_bytes(_abstract_weights(shape, dtype, axes))
-
+    """What is held of the weights, cast, cut by layer and gathered over "fsdp" once; and keys and
+    values of all layers, a prompt's tokens once, a response's for each."""
+    weights = _abstract_weights(shape, dtype, abstract_mesh(1, 1, mesh.tensor))
+    held = _device_bytes(weights)
+    if shape.tie_word_embeddings and mesh.fsdp > 1:
+        # Gathered as a table to look up in, and once more as the head.
+        held += _device_bytes(weights["embedding"])
     questions = rollout.micro_batch or rollout.questions
     tokens = questions * (rollout.max_prompt + rollout.samples * rollout.max_response)
     per_token = 2 * shape.num_key_value_heads * shape.head_dim * jnp.dtype(dtype).itemsize
     return {
-        "sampler's weights": copy(mesh.fsdp) + (copy(1) if mesh.fsdp > 1 else 0),
+        "sampler's weights": held,
         "key-value cache": shape.num_hidden_layers * per_token * tokens // mesh.size,
     }
 
