@@ -19,9 +19,9 @@ from safetensors import SafetensorError, safe_open
 
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOTypeError, PGPOValueError
 from pgpo_jax.models._config import Qwen3Config
+from pgpo_jax.models._decoder import Qwen3
 from pgpo_jax.models._names import Source, by_path, sources
 from pgpo_jax.models._params import shardings
-from pgpo_jax.models._qwen3 import Qwen3
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"

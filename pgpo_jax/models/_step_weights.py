@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from pgpo_jax._precision import product_precision
+from pgpo_jax.models._decoder import Decoder
 from pgpo_jax.models._layers import LayerWeights, Rotary, rotary
-from pgpo_jax.models._qwen3 import Qwen3
 from pgpo_jax.models._sharding import target_platform
 
 
@@ -57,7 +57,7 @@ class StepWeights(NamedTuple):
         )
 
 
-def step_weights(model: Qwen3, rows: int, length: int) -> StepWeights:
+def step_weights(model: Decoder, rows: int, length: int) -> StepWeights:
     """Cut and cast once for all steps.
 
     Args:

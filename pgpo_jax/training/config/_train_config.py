@@ -48,7 +48,8 @@ class TrainConfig:
     """Everything that decides a run. The defaults are the paper's; where it is silent, SDPO's."""
 
     model: str = "tiny"
-    """Folder of a Hugging Face Qwen3, a Hub id, or `tiny`: the model shipped with the package."""
+    """Folder of a Hugging Face model (Llama, Mistral, Qwen2 or Qwen3), a Hub id, or `tiny`: the
+    model shipped with the package."""
     task: str = "synthetic:all"
     """What to train on: see `pgpo_jax.tasks.load_task`."""
     eval_task: str | None = None
