@@ -5,6 +5,7 @@ from pgpo_jax.models._chat import (
     render_messages as render_messages,
 )
 from pgpo_jax.models._config import DecoderConfig as DecoderConfig, Qwen3Config as Qwen3Config
+from pgpo_jax.models._convert import convert_gguf as convert_gguf
 from pgpo_jax.models._decoder import Decoder as Decoder, Qwen3 as Qwen3
 from pgpo_jax.models._layers import (
     LayerWeights as LayerWeights,
@@ -41,3 +42,4 @@ from pgpo_jax.models._tokenizer import (
     encode as encode,
     load_tokenizer as load_tokenizer,
 )
+from pgpo_jax.models.gguf import is_gguf as is_gguf

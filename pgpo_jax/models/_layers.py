@@ -45,7 +45,8 @@ class LayerWeights(NamedTuple):
         return tuple(self._changed(op.itemgetter(layer)) for layer in range(depth))
 
     def _changed(self, change: Callable[[Any], Any]) -> LayerWeights:
-        return LayerWeights(*(None if weight is None else change(weight) for weight in self))
+        parts: list[Any] = [None if weight is None else change(weight) for weight in self]
+        return LayerWeights(*parts)
 
 
 def layer_fields(config: DecoderConfig) -> tuple[str, ...]:

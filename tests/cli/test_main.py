@@ -33,6 +33,7 @@ def test_help_names_every_command(capsys):
         "eval",
         "sample",
         "export",
+        "convert",
         "inspect",
         "report",
         "weak-order",

@@ -10,7 +10,14 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from pgpo_jax.errors import PGPOValueError
-from pgpo_jax.models import decode, load_pretrained, load_tokenizer, render_messages, sample
+from pgpo_jax.models import (
+    decode,
+    is_gguf,
+    load_pretrained,
+    load_tokenizer,
+    render_messages,
+    sample,
+)
 from pgpo_jax.models._sample import row_keys
 from pgpo_jax.tasks import Message, Question
 from pgpo_jax.training.devices._mesh import (
@@ -181,7 +188,15 @@ TINY = Path(__file__).resolve().parents[2] / "assets" / "tiny"
 
 
 def model_folder(name: str) -> str:
-    """The folder or Hub id behind a model name; `tiny` is the model shipped with the package."""
+    """The folder or Hub id behind a model name; `tiny` is the model shipped with the package.
+
+    Raises:
+        ValueError: a GGUF file, which has to be converted first.
+    """
+    if is_gguf(name):
+        raise PGPOValueError(
+            f"{name} is a GGUF file: make a folder of it with `pgpo convert {name} FOLDER`"
+        )
     return str(TINY) if name == "tiny" else name
 
 
