@@ -70,7 +70,7 @@ class Layers(nnx.Module):
 
     def weights(self) -> LayerWeights:
         """The stacked arrays by name; None where the family has no such weight."""
-        held = {name: getattr(self, name) for name in LayerWeights._fields}
+        held: dict[str, Any] = {name: getattr(self, name) for name in LayerWeights._fields}
         return LayerWeights(**{k: v if v is None else v[...] for k, v in held.items()})
 
 
