@@ -70,8 +70,12 @@ class Layers(nnx.Module):
 
     def weights(self) -> LayerWeights:
         """The stacked arrays by name; None where the family has no such weight."""
-        held: dict[str, Any] = {name: getattr(self, name) for name in LayerWeights._fields}
-        return LayerWeights(**{k: v if v is None else v[...] for k, v in held.items()})
+
+        def held(name: str) -> Any:
+            weight = getattr(self, name)
+            return None if weight is None else weight[...]
+
+        return LayerWeights(**{name: held(name) for name in LayerWeights._fields})
 
 
 class Decoder(nnx.Module):
