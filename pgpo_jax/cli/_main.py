@@ -27,6 +27,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "demo": Command("_demo", "train SDPO and PGPO from the shipped model, compare them", "train"),
     "train": Command("_train", "post-train a model on a task", "train"),
+    "sft": Command("_sft", "learn the responses that the data holds", "train"),
     "plan": Command("_plan", "tell what memory a run needs, without using it", "train"),
     "eval": Command("_eval", "measure a model: avg@n on a task", "train"),
     "sample": Command("_sample", "show a model's answers to questions", "train"),

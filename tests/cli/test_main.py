@@ -29,6 +29,7 @@ def test_help_names_every_command(capsys):
     names = [
         "demo",
         "train",
+        "sft",
         "plan",
         "eval",
         "sample",
