@@ -35,9 +35,9 @@ SETTINGS = {
 class Scripted:
     """A trainer whose steps go as they are told to, one character each.
 
-    "+": a step; "n": its gradient is not finite; "0": nothing to learn from; "w": no response is right; "t": SIGTERM comes,
-    "i": SIGINT, "h": SIGHUP, "u": SIGUSR1. With `accuracies` there is an evaluation before the
-    first step and after each one.
+    "+": a step; "n": its gradient is not finite; "0": nothing to learn from; "w": no response is
+    right; "t": SIGTERM comes, "i": SIGINT, "h": SIGHUP, "u": SIGUSR1. With `accuracies` there is an
+    evaluation before the first step and after each one.
     """
 
     signals = {"t": "SIGTERM", "i": "SIGINT", "h": "SIGHUP", "u": "SIGUSR1"}  # noqa: RUF012
