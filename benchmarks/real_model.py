@@ -119,7 +119,11 @@ def compared(
 
 
 def tie(
-    logits: Callable[..., Any], model: Decoder, ids: list[int], one: list[int], other: list[int]
+    logits: Callable[..., Any],
+    model: Decoder | None,
+    ids: list[int],
+    one: list[int],
+    other: list[int],
 ) -> dict[str, Any]:
     """Where two continuations part, and by how much our logits prefer one token to the other."""
     if one == other:
