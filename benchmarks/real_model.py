@@ -31,7 +31,7 @@ import numpy as np
 from flax import nnx
 
 from benchmarks._child import Child
-from benchmarks._record import add_json_flag, in_turns, ratio, report
+from benchmarks._record import add_json_flag, in_turns, ratio, report, table
 from benchmarks.sampler import HuggingFace
 from pgpo_jax.models import Decoder, render_messages, sample
 from pgpo_jax.tasks import Question, load_questions
@@ -114,6 +114,7 @@ def compared(
                     **tie(logits, model, ids, made, answer["greedy"]),
                 }
             )
+            print(table([rows[-1]]), file=sys.stderr, flush=True)
     reference.close()
     return rows
 
