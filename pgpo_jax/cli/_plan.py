@@ -14,7 +14,7 @@ from pgpo_jax.cli._defaults import expanded, starting_point
 from pgpo_jax.cli._plan_target import plan_for_target
 from pgpo_jax.cli._terminal import align
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
-from pgpo_jax.models import QWEN3_SHAPES, Qwen3Config
+from pgpo_jax.models import PUBLISHED_SHAPES, DecoderConfig
 from pgpo_jax.training import TrainConfig, make_mesh, model_folder
 from pgpo_jax.training.memory._estimate import GIGABYTE, MemoryPlan, memory_plan, parse_bytes
 from pgpo_jax.training.memory._search import changed_flags, changes_to_fit, smaller_steps
@@ -27,10 +27,10 @@ class PlanCommand:
     """Tells the bytes per device that a run needs, without allocating them, and whether it fits.
 
     Takes the settings of a run as `pgpo train` does. `--model` may be a folder, a config.json, or
-    the name of a published shape: Qwen3-0.6B, Qwen3-1.7B, Qwen3-8B. Weights, moments, teacher and
-    cache follow from shapes; the rest is the compiler's figure for the real step on abstract
-    arrays, on as many virtual devices as the mesh asks for. With `--target` the compiler of a TPU
-    or GPU says it, and what the programs send between devices.
+    the name of a published shape: Qwen3-0.6B, Qwen3-1.7B, Qwen3-8B, SmolLM2-135M, Llama-3.2-1B.
+    Weights, moments, teacher and cache follow from shapes; the rest is the compiler's figure for
+    the real step on abstract arrays, on as many virtual devices as the mesh asks for. With
+    `--target` the compiler of a TPU or GPU says it, and what the programs send between devices.
     """
 
     config: Annotated[TrainConfig, tyro.conf.arg(name="")]
@@ -88,7 +88,7 @@ def main(argv: Sequence[str]) -> None:
     )
 
 
-def model_shape(model: str) -> Qwen3Config:
+def model_shape(model: str) -> DecoderConfig:
     """The shape of a model: of a folder, a config.json, or a published name.
 
     Raises:
@@ -96,17 +96,17 @@ def model_shape(model: str) -> Qwen3Config:
     """
     path = Path(model_folder(model))
     if path.is_dir():
-        return Qwen3Config.from_folder(path)
+        return DecoderConfig.from_folder(path)
     if path.is_file():
         try:
-            return Qwen3Config.from_dict(json.loads(path.read_text(encoding="utf-8")))
+            return DecoderConfig.from_dict(json.loads(path.read_text(encoding="utf-8")))
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise PGPOValueError(f"{path} is not valid JSON: {error}") from error
-    for name, shape in QWEN3_SHAPES.items():
+    for name, shape in PUBLISHED_SHAPES.items():
         if path.name.lower() == name.lower():
             return shape
     raise PGPOFileNotFoundError(
-        f"{model!r} is no folder, no config.json and none of {', '.join(QWEN3_SHAPES)}"
+        f"{model!r} is no folder, no config.json and none of {', '.join(PUBLISHED_SHAPES)}"
     )
 
 
@@ -114,11 +114,11 @@ def _spare(plan: MemoryPlan, memory: int) -> str:
     return f"fits: {(memory - plan.peak) / GIGABYTE:.2f} GB to spare"
 
 
-def _planned(config: TrainConfig, shape: Qwen3Config) -> MemoryPlan:
+def _planned(config: TrainConfig, shape: DecoderConfig) -> MemoryPlan:
     return memory_plan(config, shape, mesh=make_mesh(config.mesh))
 
 
-def _more_devices(config: TrainConfig, shape: Qwen3Config, memory: int) -> str:
+def _more_devices(config: TrainConfig, shape: DecoderConfig, memory: int) -> str:
     """The least power of two of devices whose shares fit, as far as can be told uncompiled."""
     mesh = config.mesh
     while mesh.size < _MOST_DEVICES:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from pgpo_jax.cli._terminal import align
 from pgpo_jax.errors import PGPOValueError
-from pgpo_jax.models import Qwen3Config, abstract_mesh, make_mesh
+from pgpo_jax.models import DecoderConfig, abstract_mesh, make_mesh
 from pgpo_jax.models._sharding import check_mesh
 from pgpo_jax.training import TrainConfig
 from pgpo_jax.training.memory._estimate import GIGABYTE
@@ -23,7 +23,7 @@ from pgpo_jax.training.target._report import (
 
 
 def plan_for_target(
-    text: str, config: TrainConfig, shape: Qwen3Config, source: str, argv: Sequence[str]
+    text: str, config: TrainConfig, shape: DecoderConfig, source: str, argv: Sequence[str]
 ) -> None:
     """Compiles and prints, or does so in a process that is set up for it.
 
@@ -68,7 +68,7 @@ def _check_size(target: Target, config: TrainConfig) -> None:
         )
 
 
-def _print_times(config: TrainConfig, shape: Qwen3Config, reports: list, target: Target) -> None:
+def _print_times(config: TrainConfig, shape: DecoderConfig, reports: list, target: Target) -> None:
     work, times = estimated_times(config, shape, reports, target.chip)
     print(
         f"estimate, at the figures of {target.chip.source}, which no run reaches:\n"
@@ -79,7 +79,7 @@ def _print_times(config: TrainConfig, shape: Qwen3Config, reports: list, target:
     )
 
 
-def _print_fit(config: TrainConfig, shape: Qwen3Config, peak: int, target: Target) -> None:
+def _print_fit(config: TrainConfig, shape: DecoderConfig, peak: int, target: Target) -> None:
     memory = target.chip.memory
     if peak <= memory:
         print(f"fits: {(memory - peak) / GIGABYTE:.2f} of {memory / GIGABYTE:g} GB to spare")

@@ -20,7 +20,7 @@ class SampleCommand:
     """Prints questions and a model's answers to them, with the grade of each."""
 
     model: str = "tiny"
-    """Folder of a Hugging Face Qwen3, a Hub id, or `tiny`."""
+    """Folder of a Hugging Face model (Llama, Mistral, Qwen2 or Qwen3), a Hub id, or `tiny`."""
     task: str = "synthetic:all"
     """What `pgpo train --task` takes."""
     grader: GraderConfig = field(default_factory=GraderConfig)

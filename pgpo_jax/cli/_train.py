@@ -28,7 +28,7 @@ class TrainCommand:
 
     config: Annotated[TrainConfig, tyro.conf.arg(name="")]
     preset: str | None = None
-    """One of tiny, tiny-file, paper-qwen3-8b."""
+    """One of tiny, tiny-file, sft, paper-qwen3-8b."""
     output: Path = _FOLDER
     """The run folder; must not hold a run unless that is resumed."""
     distributed: DistributedConfig = field(default_factory=DistributedConfig.from_environment)
@@ -38,11 +38,23 @@ class TrainCommand:
 
 def main(argv: Sequence[str]) -> None:
     """Runs `pgpo train`."""
-    source, config = starting_point(argv, _FOLDER)
+    run(argv, "pgpo train")
+
+
+def run(argv: Sequence[str], name: str, preset: str | None = None) -> None:
+    """Trains as the flags say, and writes the report.
+
+    Args:
+        argv: the flags.
+        name: of the command, for its help.
+        preset: to start from unless the flags name one or resume a run; `None`: the one that suits
+            model and task.
+    """
+    source, config = starting_point(argv, _FOLDER, preset)
     command = with_local_paths(
         tyro.cli(
             TrainCommand,
-            prog="pgpo train",
+            prog=name,
             args=expanded(argv),
             default=TrainCommand(config),
         )

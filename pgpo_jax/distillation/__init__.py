@@ -1,6 +1,10 @@
 """Self-distillation losses (SDPO), per token, per batch, and fused with the output head."""
 
 from pgpo_jax.distillation._aggregate import aggregate as aggregate
+from pgpo_jax.distillation._cross_entropy_head import (
+    CrossEntropy as CrossEntropy,
+    cross_entropy_head_loss as cross_entropy_head_loss,
+)
 from pgpo_jax.distillation._divergence import divergence as divergence, on_support as on_support
 from pgpo_jax.distillation._head import HeadLoss as HeadLoss, sdpo_head_loss as sdpo_head_loss
 from pgpo_jax.distillation._head_sharding import HeadSharding as HeadSharding

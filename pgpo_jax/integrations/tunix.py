@@ -23,7 +23,7 @@ from tunix.sft import peft_trainer  # pyright: ignore[reportMissingImports]  # e
 
 from pgpo_jax.errors import PGPOTypeError, PGPOValueError
 from pgpo_jax.models import Qwen3, Qwen3Config
-from pgpo_jax.models._qwen3 import attention_mask, positions
+from pgpo_jax.models._decoder import attention_mask, positions
 
 # What `apply_rope` of Tunix's Qwen3 turns by, whatever its config says.
 ROPE_THETA = 1_000_000

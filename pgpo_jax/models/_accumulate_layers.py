@@ -87,7 +87,8 @@ def through_layers(
         The stream after the last layer; its gradient is that of `Accumulated`.
     """
     values, totals = (
-        LayerWeights(*(getattr(weight, part) for weight in weights)) for part in ("value", "total")
+        LayerWeights(*(None if weight is None else getattr(weight, part) for weight in weights))
+        for part in ("value", "total")
     )
 
     depth = values.input_norm.shape[0]

@@ -1,4 +1,4 @@
-"""The shape of a Qwen3 model, read from and written to Hugging Face's config.json."""
+"""The shape of a decoder, read from and written to Hugging Face's config.json."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOTypeError, PGPOValueError
+from pgpo_jax.models._families import check_family, family_of
+from pgpo_jax.models._rope import RopeScaling, read_rope
 from pgpo_jax.paths import local_path
-
-_MODEL_TYPE = "qwen3"
-_ARCHITECTURE = "Qwen3ForCausalLM"
-# What the architecture fixes: a file that says otherwise describes a model we would get wrong.
-_FIXED = {"hidden_act": "silu", "attention_bias": False, "use_sliding_window": False}
 
 
 @dataclasses.dataclass(frozen=True)
-class Qwen3Config:
-    """Shape and constants of a Qwen3 model, under the names of Hugging Face's config.json.
+class DecoderConfig:
+    """Shape and constants of a decoder, under the names of Hugging Face's config.json.
+
+    The defaults are those of Qwen3. `Qwen3Config` is another name of this class.
 
     Args:
         vocab_size: number of token ids.
@@ -39,15 +38,22 @@ class Qwen3Config:
         bos_token_id: recorded for the files.
         eos_token_id: one id or several that end a response; recorded for the files.
         pad_token_id: recorded for the files.
+        model_type: the family: qwen3, qwen2, llama or mistral. It decides whether queries and keys
+            are normed (`qk_norm`) and have biases (`qkv_bias`), and which class of Hugging Face
+            loads the files.
+        rope_scaling: how the rotary positions are stretched; None: not at all.
 
     Raises:
         TypeError: a size is not an int.
-        ValueError: a size is not positive, `head_dim` is odd, or the heads do not divide.
+        ValueError: a size is not positive, `head_dim` is odd, the heads do not divide, or the
+            family is not implemented.
 
-    >>> config = Qwen3Config(vocab_size=512, hidden_size=64, intermediate_size=128,
+    >>> config = DecoderConfig(vocab_size=512, hidden_size=64, intermediate_size=128,
     ...     num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=16)
     >>> config.rope_theta
     1000000.0
+    >>> dataclasses.replace(config, model_type="qwen2").qkv_bias
+    True
     """
 
     vocab_size: int
@@ -65,6 +71,8 @@ class Qwen3Config:
     bos_token_id: int | None = None
     eos_token_id: int | tuple[int, ...] | None = None
     pad_token_id: int | None = None
+    model_type: str = "qwen3"
+    rope_scaling: RopeScaling | None = None
 
     def __post_init__(self):
         for name in (
@@ -101,9 +109,24 @@ class Qwen3Config:
                 "num_attention_heads must be a multiple of num_key_value_heads, got "
                 f"{self.num_attention_heads} and {self.num_key_value_heads}."
             )
+        family_of(self.model_type)
+        if not isinstance(self.rope_scaling, RopeScaling | None):
+            raise PGPOTypeError(
+                f"rope_scaling must be a RopeScaling or None, got {self.rope_scaling!r}."
+            )
+
+    @property
+    def qk_norm(self) -> bool:
+        """Queries and keys are normed per head."""
+        return family_of(self.model_type).qk_norm
+
+    @property
+    def qkv_bias(self) -> bool:
+        """The projections to queries, keys and values have biases."""
+        return family_of(self.model_type).qkv_bias
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Qwen3Config:
+    def from_dict(cls, values: Mapping[str, Any]) -> DecoderConfig:
         """Reads a decoded config.json: transformers 4 (`rope_theta`) or 5 (`rope_parameters`).
 
         Args:
@@ -113,31 +136,11 @@ class Qwen3Config:
             The configuration.
 
         Raises:
-            ValueError: another architecture, a RoPE scaling, sliding windows, attention biases,
-                another activation, or a size that is absent.
+            ValueError: another family, a mixture of experts, sliding windows, biases of a family
+                that has none, another activation, an unknown RoPE scaling, or a size that is
+                absent.
         """
-        if values.get("model_type") != _MODEL_TYPE:
-            raise PGPOValueError(
-                f"config.json: model_type must be {_MODEL_TYPE!r}, "
-                f"got {values.get('model_type')!r}."
-            )
-        for key, wanted in _FIXED.items():
-            if values.get(key, wanted) != wanted:
-                raise PGPOValueError(
-                    f"config.json: {key} must be {wanted!r} (nothing else is implemented), "
-                    f"got {values[key]!r}."
-                )
-        layer_types = values.get("layer_types") or ()
-        if any(kind != "full_attention" for kind in layer_types):
-            raise PGPOValueError(
-                "config.json: layer_types must all be 'full_attention', got "
-                f"{sorted(set(layer_types))}."
-            )
-        if values.get("attention_dropout"):
-            raise PGPOValueError(
-                "config.json: attention_dropout must be 0 (dropout is not implemented), "
-                f"got {values['attention_dropout']!r}."
-            )
+        family = check_family(values)
         names = {field.name for field in dataclasses.fields(cls)}
         known = {key: value for key, value in values.items() if key in names and value is not None}
         # Defaults that transformers leaves out of a file it writes would differ from ours.
@@ -149,14 +152,18 @@ class Qwen3Config:
             hint = f"; nearest keys: {', '.join(near)}" if near else ""
             raise PGPOValueError(f"config.json: {key} is absent{hint}.")
         known.setdefault("num_key_value_heads", known["num_attention_heads"])
-        known["rope_theta"] = _rope_theta(values)
+        if "head_dim" not in known:
+            known["head_dim"] = family.head_dim or _even_share(
+                known["hidden_size"], known["num_attention_heads"]
+            )
+        known["rope_theta"], known["rope_scaling"] = read_rope(values, family.rope_theta)
         eos = known.get("eos_token_id")
         if isinstance(eos, list):
             known["eos_token_id"] = tuple(eos)
         return cls(**known)
 
     @classmethod
-    def from_folder(cls, folder: str | os.PathLike[str]) -> Qwen3Config:
+    def from_folder(cls, folder: str | os.PathLike[str]) -> DecoderConfig:
         """Reads `folder/config.json`.
 
         Args:
@@ -189,46 +196,37 @@ class Qwen3Config:
         Returns:
             A JSON-serialisable dict.
         """
+        family = family_of(self.model_type)
+        fields = dataclasses.asdict(self)
+        scaling = {} if self.rope_scaling is None else self.rope_scaling.to_dict()
+        del fields["model_type"], fields["rope_scaling"]
         eos = self.eos_token_id
         return {
-            "architectures": [_ARCHITECTURE],
-            "model_type": _MODEL_TYPE,
-            **dataclasses.asdict(self),
+            "architectures": [family.architecture],
+            "model_type": self.model_type,
+            **fields,
             "eos_token_id": list(eos) if isinstance(eos, tuple) else eos,
-            **_FIXED,
+            **family.fixed,
             "attention_dropout": 0.0,
-            # transformers 4 reads rope_theta and torch_dtype, 5 the other two.
-            "rope_parameters": {"rope_type": "default", "rope_theta": self.rope_theta},
+            # transformers 4 reads rope_theta, rope_scaling and torch_dtype, 5 the other two.
+            "rope_parameters": {"rope_type": "default", "rope_theta": self.rope_theta, **scaling},
+            **({"rope_scaling": scaling} if scaling else {}),
             "torch_dtype": dtype,
             "dtype": dtype,
         }
 
 
-def _rope_theta(values: Mapping[str, Any]) -> float:
-    """The rotary base, from either style; any scaling is refused."""
-    theta = values.get("rope_theta")
-    for key in ("rope_parameters", "rope_scaling"):
-        block = values.get(key)
-        if block is None:
-            continue
-        if not isinstance(block, Mapping):
-            raise PGPOValueError(f"config.json: {key} must be an object, got {block!r}.")
-        kind = block.get("rope_type", block.get("type", "default"))
-        if kind != "default":
-            raise PGPOValueError(
-                f"config.json: {key} asks for the RoPE scaling {kind!r}; only 'default' (none) is "
-                "implemented. Remove it to use the model within its trained length."
-            )
-        if "rope_theta" in block:
-            if theta is not None and theta != block["rope_theta"]:
-                raise PGPOValueError(
-                    f"config.json: rope_theta is {theta} but {key} says {block['rope_theta']}."
-                )
-            theta = block["rope_theta"]
-    if theta is None:
+Qwen3Config = DecoderConfig
+"""The name of the shape from when the decoder was Qwen3 alone."""
+
+
+def _even_share(width: Any, heads: Any) -> Any:
+    """The width of a head where a family divides the width among the heads."""
+    if not (isinstance(width, int) and isinstance(heads, int) and heads > 0):
+        return 1  # Refused by name when the config is made.
+    if width % heads:
         raise PGPOValueError(
-            "config.json: neither rope_theta nor rope_parameters.rope_theta is given."
+            "config.json: without head_dim, hidden_size must be a multiple of "
+            f"num_attention_heads, got {width} and {heads}."
         )
-    if isinstance(theta, bool) or not isinstance(theta, int | float):
-        raise PGPOValueError(f"config.json: rope_theta must be a number, got {theta!r}.")
-    return float(theta)
+    return width // heads

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from pgpo_jax._precision import product_precision
 from pgpo_jax.models._cache import Cache, NewToken, Prompt, cache_dtype
+from pgpo_jax.models._decoder import Qwen3, attention_mask, positions
 from pgpo_jax.models._layers import (
     LayerWeights,
     Rotary,
@@ -19,7 +20,6 @@ from pgpo_jax.models._layers import (
     rms_norm,
     rotary,
 )
-from pgpo_jax.models._qwen3 import Qwen3, attention_mask, positions
 from pgpo_jax.models._step_weights import StepWeights
 
 _BLOCKED = -0.7 * float(jnp.finfo(jnp.float32).max)

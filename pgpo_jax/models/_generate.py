@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from pgpo_jax.models._cache import Cache, Prompt, start_cache
 from pgpo_jax.models._choose import invert, likeliest, nucleus
 from pgpo_jax.models._decode import decode_step, prefill
-from pgpo_jax.models._qwen3 import Qwen3
+from pgpo_jax.models._decoder import Qwen3
 from pgpo_jax.models._sharding import axis_parts, constrain
 from pgpo_jax.models._step_weights import StepWeights, step_weights
 

@@ -1,8 +1,10 @@
-"""The pieces of a Qwen3 block as pure functions, shared by training, prefill and decoding."""
+"""The pieces of a decoder block as pure functions, shared by training, prefill and decoding."""
 
 from __future__ import annotations
 
 import contextlib
+import operator as op
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,32 +13,54 @@ from jaxtyping import Array, Bool, Float, Int
 
 from pgpo_jax._precision import product_precision
 from pgpo_jax.errors import PGPOValueError
-from pgpo_jax.models._config import Qwen3Config
+from pgpo_jax.models._config import DecoderConfig
 
 
 class LayerWeights(NamedTuple):
     """One layer's weights, or all layers' with a leading layer axis. Kernels are [in, out]; an
-    `AdaptedKernel` or, while decoding, a `HalvedKernel` may stand for one."""
+    `AdaptedKernel` or, while decoding, a `HalvedKernel` may stand for one. Weights that a family
+    does not have are None."""
 
     input_norm: Array
     q_proj: Array
     k_proj: Array
     v_proj: Array
-    q_norm: Array
-    k_norm: Array
+    q_norm: Array | None
+    k_norm: Array | None
     o_proj: Array
     post_norm: Array
     gate_proj: Array
     up_proj: Array
     down_proj: Array
+    q_bias: Array | None = None
+    k_bias: Array | None = None
+    v_bias: Array | None = None
 
     def astype(self, dtype: Any) -> LayerWeights:
         """Every weight cast to `dtype`."""
-        return LayerWeights(*(weight.astype(dtype) for weight in self))
+        return self._changed(lambda weight: weight.astype(dtype))
 
     def by_layer(self, depth: int) -> tuple[LayerWeights, ...]:
         """The stacked weights of `depth` layers, cut apart."""
-        return tuple(LayerWeights(*(weight[layer] for weight in self)) for layer in range(depth))
+        return tuple(self._changed(op.itemgetter(layer)) for layer in range(depth))
+
+    def _changed(self, change: Callable[[Any], Any]) -> LayerWeights:
+        parts: list[Any] = [None if weight is None else change(weight) for weight in self]
+        return LayerWeights(*parts)
+
+
+def layer_fields(config: DecoderConfig) -> tuple[str, ...]:
+    """Which weights a layer of this shape has.
+
+    Args:
+        config: the shape.
+
+    Returns:
+        Fields of `LayerWeights`; the others are None.
+    """
+    absent = set() if config.qk_norm else {"q_norm", "k_norm"}
+    absent |= set() if config.qkv_bias else {"q_bias", "k_bias", "v_bias"}
+    return tuple(name for name in LayerWeights._fields if name not in absent)
 
 
 class Rotary(NamedTuple):
@@ -46,18 +70,22 @@ class Rotary(NamedTuple):
     sin: Float[Array, "B T half"]
 
 
-def rotary(positions: Int[Array, "B T"], config: Qwen3Config) -> Rotary:
-    """Rotary angles: position times theta^(-2i/head_dim) (RoPE, arXiv:2104.09864).
+def rotary(positions: Int[Array, "B T"], config: DecoderConfig) -> Rotary:
+    """Rotary angles: position times theta^(-2i/head_dim) (RoPE, arXiv:2104.09864), or scaled.
 
     Args:
         positions: position of each token.
-        config: gives `head_dim` and `rope_theta`.
+        config: gives `head_dim`, `rope_theta` and `rope_scaling`.
 
     Returns:
         Cosines and sines for half a head.
     """
     exponent = jnp.arange(0, config.head_dim, 2, dtype=jnp.float32) / config.head_dim
-    angles = positions.astype(jnp.float32)[..., None] * (1.0 / config.rope_theta**exponent)
+    turned = positions.astype(jnp.float32)[..., None]
+    frequencies = 1.0 / config.rope_theta**exponent
+    if config.rope_scaling is not None:
+        frequencies = config.rope_scaling.scaled(frequencies)
+    angles = turned * frequencies
     return Rotary(jnp.cos(angles), jnp.sin(angles))
 
 
@@ -96,9 +124,9 @@ def rms_norm(
 
 
 def project_qkv(
-    x: Float[Array, "B T D"], weights: LayerWeights, rope: Rotary, config: Qwen3Config
+    x: Float[Array, "B T D"], weights: LayerWeights, rope: Rotary, config: DecoderConfig
 ) -> tuple[Float[Array, "B T N H"], Float[Array, "B T K H"], Float[Array, "B T K H"]]:
-    """Queries, keys and values of a layer: normed per head, then rotated.
+    """Queries, keys and values of a layer: with biases, normed per head, then rotated.
 
     Args:
         x: residual stream.
@@ -110,10 +138,15 @@ def project_qkv(
         Queries, keys (both rotated) and values.
     """
     normed = rms_norm(x, weights.input_norm, config.rms_norm_eps)
-    split = (*x.shape[:2], -1, config.head_dim)
-    q = rms_norm((normed @ weights.q_proj).reshape(split), weights.q_norm, config.rms_norm_eps)
-    k = rms_norm((normed @ weights.k_proj).reshape(split), weights.k_norm, config.rms_norm_eps)
-    return rotate(q, rope), rotate(k, rope), (normed @ weights.v_proj).reshape(split)
+
+    def heads(kernel: Any, bias: Array | None, norm: Array | None) -> Array:
+        projected = normed @ kernel if bias is None else normed @ kernel + bias
+        split = projected.reshape(*x.shape[:2], -1, config.head_dim)
+        return split if norm is None else rms_norm(split, norm, config.rms_norm_eps)
+
+    q = heads(weights.q_proj, weights.q_bias, weights.q_norm)
+    k = heads(weights.k_proj, weights.k_bias, weights.k_norm)
+    return rotate(q, rope), rotate(k, rope), heads(weights.v_proj, weights.v_bias, None)
 
 
 def check_attention(implementation: str, dtype: Any) -> None:
@@ -264,7 +297,7 @@ def attention_output(
 
 
 def feed_forward(
-    x: Float[Array, "B T D"], weights: LayerWeights, config: Qwen3Config
+    x: Float[Array, "B T D"], weights: LayerWeights, config: DecoderConfig
 ) -> Float[Array, "B T D"]:
     """SwiGLU: (silu(x W_gate) * x W_up) W_down, on the normed stream.
 

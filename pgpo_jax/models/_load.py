@@ -18,10 +18,11 @@ from jax.sharding import Mesh
 from safetensors import SafetensorError, safe_open
 
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOTypeError, PGPOValueError
-from pgpo_jax.models._config import Qwen3Config
+from pgpo_jax.models._config import DecoderConfig
+from pgpo_jax.models._decoder import Decoder
 from pgpo_jax.models._names import Source, by_path, sources
 from pgpo_jax.models._params import shardings
-from pgpo_jax.models._qwen3 import Qwen3
+from pgpo_jax.models.gguf import GGUFWeights, gguf_config, is_gguf, read_gguf
 from pgpo_jax.paths import local_path
 
 WEIGHTS = "model.safetensors"
@@ -39,34 +40,42 @@ def load_pretrained(
     param_dtype: Any = jnp.float32,
     remat: bool | str = False,
     attention: str = "xla",
-) -> Qwen3:
-    """Loads a Qwen3 from config.json and *.safetensors (one file, or shards with an index).
+) -> Decoder:
+    """Loads a model from config.json and *.safetensors (one file, or shards with an index).
 
     Each device receives only its own part, read from the file at that moment: beside what its
     devices hold, a host needs memory for one device's part of one weight. Stored tensors may be
-    float32, bfloat16 or float16.
+    float32, bfloat16 or float16. Those of a GGUF file are dequantised.
 
     Args:
-        folder: a Hugging Face folder, or a Hub id ("Qwen/Qwen3-0.6B") to fetch.
+        folder: a Hugging Face folder, a Hub id ("Qwen/Qwen3-0.6B") to fetch, or a `.gguf` file.
         mesh: where to place the weights, by `SHARDING_RULES`; None for the default device.
         dtype: dtype of the computation; None is `param_dtype`.
         param_dtype: dtype of the weights in memory, whatever the file holds; float32 for training.
-        remat: see `Qwen3`.
-        attention: see `Qwen3`.
+        remat: see `Decoder`.
+        attention: see `Decoder`.
 
     Returns:
         The model.
 
     Raises:
         FileNotFoundError: no such folder or file; or a Hub id that could not be fetched.
+        ImportError: a GGUF file without the extra `gguf`.
         ValueError: another architecture; missing, unexpected, repeated, misshapen, wrongly typed or
             truncated tensors (named, with the nearest matches); a tensor with NaN or infinity; an
-            index that points out of the folder; a mesh that the model cannot be cut over.
+            index that points out of the folder; a mesh that the model cannot be cut over; a torn
+            GGUF file or a quantisation that is not known.
     """
-    path = find_folder(folder)
-    config = Qwen3Config.from_folder(path)
+    if is_gguf(folder):
+        stored = read_gguf(folder)
+        path, config = stored.path, gguf_config(stored)
+        files = _Files(path, GGUFWeights(stored, config))
+    else:
+        path = find_folder(folder)
+        config = DecoderConfig.from_folder(path)
+        files = _Files(path)
     model = nnx.eval_shape(
-        lambda: Qwen3(
+        lambda: Decoder(
             config,
             rngs=nnx.Rngs(0),
             dtype=param_dtype if dtype is None else dtype,
@@ -77,7 +86,6 @@ def load_pretrained(
         )
     )
     graphdef, abstract = nnx.split(model, nnx.Param)
-    files = _Files(path)
     table = sources(config)
     flat = by_path(abstract)
     files.check({key: (table[key], leaf.shape) for key, leaf in flat.items()}, config)
@@ -149,10 +157,16 @@ def absolute_model(name: str) -> str:
 
 
 class _Files:
-    """The safetensors files of one folder, opened lazily, read by slices."""
+    """The safetensors files of one folder, opened lazily, read by slices; or one open GGUF file."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, opened: GGUFWeights | None = None):
         self.folder = folder
+        self._open: dict[str, Any] = {}
+        self._where: dict[str, str] = {}
+        if opened is not None:
+            self._open = {folder.name: opened}
+            self._where = dict.fromkeys(opened.keys(), folder.name)
+            return
         listed = None
         if (folder / WEIGHTS).is_file():
             files = [WEIGHTS]
@@ -166,8 +180,6 @@ class _Files:
                 + (f"; it holds {', '.join(found)}" if found else "")
                 + ". Pickled weights are not read: convert them to safetensors."
             )
-        self._open = {}
-        self._where: dict[str, str] = {}
         twice = []
         for file in files:
             if not (folder / file).is_file():
@@ -194,7 +206,7 @@ class _Files:
         return self._open[self._where[name]].get_slice(name)
 
     def check(
-        self, wanted: dict[tuple[str, ...], tuple[Source, tuple[int, ...]]], config: Qwen3Config
+        self, wanted: dict[tuple[str, ...], tuple[Source, tuple[int, ...]]], config: DecoderConfig
     ) -> None:
         """Every tensor present, none left over, shapes and dtypes right: or all faults at once."""
         shapes = {n: source.shape(ours) for source, ours in wanted.values() for n in source.names}

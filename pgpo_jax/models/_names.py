@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from flax import nnx
 
-from pgpo_jax.models._config import Qwen3Config
+from pgpo_jax.models._config import DecoderConfig
+from pgpo_jax.models._layers import layer_fields
 
 # Our name -> Hugging Face's, and whether the matrix is stored transposed ([out, in]).
 _TOP: dict[tuple[str, ...], tuple[str, bool]] = {
@@ -26,6 +27,9 @@ _LAYER = {
     "gate_proj": ("mlp.gate_proj.weight", True),
     "up_proj": ("mlp.up_proj.weight", True),
     "down_proj": ("mlp.down_proj.weight", True),
+    "q_bias": ("self_attn.q_proj.bias", False),
+    "k_bias": ("self_attn.k_proj.bias", False),
+    "v_bias": ("self_attn.v_proj.bias", False),
 }
 
 
@@ -42,11 +46,12 @@ class Source(NamedTuple):
         return one[::-1] if self.transposed else one
 
 
-def sources(config: Qwen3Config) -> dict[tuple[str, ...], Source]:
+def sources(config: DecoderConfig) -> dict[tuple[str, ...], Source]:
     """The whole correspondence for a model.
 
     Args:
-        config: gives the number of layers and whether there is a separate head.
+        config: gives the number of layers, which weights they have, and whether there is a
+            separate head.
 
     Returns:
         Path in the parameter tree -> where its numbers are kept.
@@ -56,7 +61,8 @@ def sources(config: Qwen3Config) -> dict[tuple[str, ...], Source]:
         for path, (name, transposed) in _TOP.items()
         if not (path == ("lm_head",) and config.tie_word_embeddings)
     }
-    for ours, (name, transposed) in _LAYER.items():
+    for ours in layer_fields(config):
+        name, transposed = _LAYER[ours]
         names = tuple(f"model.layers.{i}.{name}" for i in range(config.num_hidden_layers))
         table["layers", ours] = Source(names, True, transposed)
     return table

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
-from pgpo_jax.models._config import Qwen3Config
-from pgpo_jax.models._qwen3 import Qwen3
+from pgpo_jax.models._config import DecoderConfig
+from pgpo_jax.models._decoder import Decoder
 from pgpo_jax.models._sharding import check_mesh, partition_spec
 
 
-def abstract_params(config: Qwen3Config, param_dtype: Any = jnp.float32) -> Any:
+def abstract_params(config: DecoderConfig, param_dtype: Any = jnp.float32) -> Any:
     """The parameters' tree of shapes and dtypes, without a byte allocated.
 
     Args:
@@ -24,7 +24,7 @@ def abstract_params(config: Qwen3Config, param_dtype: Any = jnp.float32) -> Any:
     Returns:
         `nnx.split(model, nnx.Param)[1]` with `jax.ShapeDtypeStruct` leaves.
     """
-    model = nnx.eval_shape(lambda: Qwen3(config, rngs=nnx.Rngs(0), param_dtype=param_dtype))
+    model = nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0), param_dtype=param_dtype))
     return nnx.split(model, nnx.Param)[1]
 
 
@@ -41,7 +41,7 @@ def shardings(config_or_params: Any, mesh: Mesh) -> Any:
     Raises:
         ValueError: the mesh does not fit the model (only checked when a config is given).
     """
-    if isinstance(config_or_params, Qwen3Config):
+    if isinstance(config_or_params, DecoderConfig):
         check_mesh(config_or_params, mesh)
         config_or_params = abstract_params(config_or_params)
     return jax.tree.map(

@@ -12,8 +12,8 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, Key, Shaped, UInt32
 
 from pgpo_jax.errors import PGPOTypeError, PGPOValueError
+from pgpo_jax.models._decoder import Decoder
 from pgpo_jax.models._generate import Settings, generate
-from pgpo_jax.models._qwen3 import Qwen3
 
 
 class Samples(NamedTuple):
@@ -29,7 +29,7 @@ class Samples(NamedTuple):
 
 
 def sample(
-    model: Qwen3,
+    model: Decoder,
     prompt_tokens: Int[Array | np.ndarray, "B P"],
     prompt_mask: Shaped[Array | np.ndarray, "B P"],
     key: Key[Array, ""] | Key[Array, " R"],
@@ -79,10 +79,10 @@ def sample(
             vocabulary, shapes or keys that do not match, rows that do not divide over the mesh.
 
     >>> from flax import nnx
-    >>> from pgpo_jax.models import Qwen3, Qwen3Config
-    >>> config = Qwen3Config(vocab_size=32, hidden_size=16, intermediate_size=32,
+    >>> from pgpo_jax.models import Decoder, DecoderConfig
+    >>> config = DecoderConfig(vocab_size=32, hidden_size=16, intermediate_size=32,
     ...     num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=8)
-    >>> model = Qwen3(config, rngs=nnx.Rngs(0))
+    >>> model = Decoder(config, rngs=nnx.Rngs(0))
     >>> tokens = jnp.array([[1, 2, 3]])
     >>> out = sample(model, tokens, jnp.ones_like(tokens), jax.random.key(0), max_new_tokens=4,
     ...     eos_id=0, pad_id=0, samples_per_prompt=2)

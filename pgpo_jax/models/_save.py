@@ -15,10 +15,10 @@ from flax import nnx
 from safetensors.numpy import save_file
 
 from pgpo_jax.errors import PGPOValueError
+from pgpo_jax.models._decoder import Decoder
 from pgpo_jax.models._load import INDEX, WEIGHTS
 from pgpo_jax.models._lora import AdaptedKernel
 from pgpo_jax.models._names import by_path, sources
-from pgpo_jax.models._qwen3 import Qwen3
 from pgpo_jax.paths import local_path
 
 _DTYPES = ("float32", "bfloat16", "float16")
@@ -26,7 +26,7 @@ _OURS = re.compile(r"model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\
 
 
 def save_pretrained(
-    model: Qwen3,
+    model: Decoder,
     folder: str | os.PathLike[str],
     *,
     dtype: Any = None,

@@ -11,7 +11,7 @@ import jax
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from pgpo_jax.errors import PGPOValueError
-from pgpo_jax.models._config import Qwen3Config
+from pgpo_jax.models._config import DecoderConfig
 
 MESH_AXES = ("data", "fsdp", "tensor")
 
@@ -133,7 +133,7 @@ def partition_spec(axes: Sequence[str | None], mesh: Mesh | AbstractMesh) -> Par
     return PartitionSpec(*entries)
 
 
-def check_mesh(config: Qwen3Config, mesh: Mesh | AbstractMesh) -> None:
+def check_mesh(config: DecoderConfig, mesh: Mesh | AbstractMesh) -> None:
     """Refuses a mesh that the model cannot be cut over.
 
     Args:

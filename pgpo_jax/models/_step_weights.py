@@ -12,9 +12,9 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from pgpo_jax._precision import product_precision
+from pgpo_jax.models._decoder import Decoder, Layers
 from pgpo_jax.models._layers import LayerWeights, Rotary, rotary
 from pgpo_jax.models._lora import AdaptedKernel
-from pgpo_jax.models._qwen3 import Qwen3
 from pgpo_jax.models._sharding import GATHERED, axis_parts, constrain, target_platform
 
 
@@ -53,7 +53,7 @@ class StepWeights(NamedTuple):
     rope: Rotary
     """The angles of every position there can be: [1, positions, H / 2]."""
 
-    def embed(self, model: Qwen3, tokens: Int[Array, "R 1"]) -> Float[Array, "R 1 D"]:
+    def embed(self, model: Decoder, tokens: Int[Array, "R 1"]) -> Float[Array, "R 1 D"]:
         """The tokens' rows of the embedding, in the compute dtype."""
         x = self.embedding[tokens].astype(model.dtype)
         return constrain(x, ("batch", "length", "width"), model.mesh)
@@ -70,7 +70,7 @@ class StepWeights(NamedTuple):
         )
 
 
-def step_weights(model: Qwen3, rows: int, length: int) -> StepWeights:
+def step_weights(model: Decoder, rows: int, length: int) -> StepWeights:
     """Cut, cast and, on a mesh, gathered over "fsdp", once for all steps.
 
     Args:
@@ -86,11 +86,7 @@ def step_weights(model: Qwen3, rows: int, length: int) -> StepWeights:
     layers = stacked.by_layer(config.num_hidden_layers)
     embedding = model.embedding[...]
     if axis_parts("embed", mesh) > 1:
-        axes = [getattr(model.layers, name).axes[1:] for name in LayerWeights._fields]
-        layers = tuple(
-            LayerWeights(*(_whole(*pair, mesh) for pair in zip(layer, axes, strict=True)))
-            for layer in layers
-        )
+        layers = tuple(_whole_layer(layer, model.layers, mesh) for layer in layers)
         embedding = constrain(embedding.astype(model.dtype), ("vocab", None), mesh)
     rope = rotary(jnp.arange(length, dtype=jnp.int32)[None], config)
     weights = StepWeights(embedding, layers, model.head(), rope)
@@ -99,6 +95,14 @@ def step_weights(model: Qwen3, rows: int, length: int) -> StepWeights:
         return weights
     halved = tuple(LayerWeights(*map(_halved, layer)) for layer in layers)
     return weights._replace(layers=halved, head=_halved(weights.head))
+
+
+def _whole_layer(layer: LayerWeights, layers: Layers, mesh: Mesh | None) -> LayerWeights:
+    whole: dict[str, Any] = {
+        name: None if weight is None else _whole(weight, getattr(layers, name).axes[1:], mesh)
+        for name, weight in layer._asdict().items()
+    }
+    return LayerWeights(**whole)
 
 
 def _whole(weight: Any, axes: Sequence[str | None], mesh: Mesh | None) -> Any:

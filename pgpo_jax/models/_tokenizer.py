@@ -8,13 +8,14 @@ from typing import Any
 
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
 from pgpo_jax.models._load import find_folder
+from pgpo_jax.models.gguf import gguf_tokenizer, is_gguf, read_gguf
 
 
 def load_tokenizer(folder: str | os.PathLike[str]) -> Any:
     """Loads the tokenizer of a model folder. Code in the folder is never run; torch is not needed.
 
     Args:
-        folder: a Hugging Face folder, or a Hub id to fetch.
+        folder: a Hugging Face folder, a Hub id to fetch, or a `.gguf` file.
 
     Returns:
         A `transformers` fast tokenizer.
@@ -23,6 +24,10 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> Any:
         FileNotFoundError: no such folder, or no tokenizer in it.
         ValueError: its files cannot be read.
     """
+    # It would tell, at import, that there is no PyTorch, which nothing here needs.
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    if is_gguf(folder):
+        return gguf_tokenizer(read_gguf(folder))
     path = find_folder(folder)
     complete = (path / "tokenizer.json").is_file() or (
         (path / "vocab.json").is_file() and (path / "merges.txt").is_file()
@@ -31,8 +36,6 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> Any:
         raise PGPOFileNotFoundError(
             f"No tokenizer in {path}: neither tokenizer.json nor vocab.json with merges.txt."
         )
-    # It would tell, at import, that there is no PyTorch, which nothing here needs.
-    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     from transformers import AutoTokenizer
 
     try:

@@ -52,6 +52,7 @@ from pgpo_jax.training.objectives import (
     GRPO as GRPO,
     OBJECTIVES as OBJECTIVES,
     SDPO as SDPO,
+    SFT as SFT,
     Models as Models,
     Objective as Objective,
     ObjectiveSections as ObjectiveSections,

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Key
 
-from pgpo_jax.errors import PGPORuntimeError
+from pgpo_jax.errors import PGPORuntimeError, PGPOValueError
 from pgpo_jax.paths import local_path
 from pgpo_jax.tasks import Task, grade_all
 from pgpo_jax.training.config import (
@@ -271,6 +271,9 @@ class Trainer:
         settings, number = self.rollout_settings, int(state.step)
         own = process_local_rows(settings.questions, self.mesh)
         batch = self.stream.batch(number).take(own)
+        written = self._written(batch)
+        if written is not None:
+            return batch, self.policy.write(written, max_tokens=settings.max_response)
         responses = self.policy.respond(
             self.student(state),
             batch.prompts,
@@ -285,6 +288,21 @@ class Trainer:
             at_once=settings.micro_batch,
         )
         return batch, responses
+
+    def _written(self, batch: Batch) -> list[str] | None:
+        """The responses that the data holds, one to each question; `None` if they are sampled."""
+        texts = [self.objective.written(question) for question in batch.questions]
+        found = [text for text in texts if text is not None]
+        if not found:
+            return None
+        if len(found) < len(texts) or self.rollout_settings.samples != 1:
+            raise PGPOValueError(
+                "an objective must write one response to each question or none, and "
+                "rollout.samples must then be 1, got "
+                f"{len(found)} responses to {len(texts)} questions and "
+                f"rollout.samples = {self.rollout_settings.samples}"
+            )
+        return found
 
     def graded(self, state: TrainState, batch: Batch, responses: Responses) -> Rollout:
         """The graded responses of the step after `state`."""

@@ -29,10 +29,12 @@ def test_help_names_every_command(capsys):
     names = [
         "demo",
         "train",
+        "sft",
         "plan",
         "eval",
         "sample",
         "export",
+        "convert",
         "inspect",
         "report",
         "weak-order",

@@ -1,4 +1,4 @@
-"""Against Hugging Face's own Qwen3 (tests/models/make_golden.py)."""
+"""Against Hugging Face's own models (tests/models/make_golden.py)."""
 
 import dataclasses
 import json
@@ -48,6 +48,28 @@ def test_logits_and_greedy_tokens_are_those_of_hugging_face(case):
     np.testing.assert_array_equal(out.tokens, golden["greedy"])
     # The control: the prompt decides, so the check would notice another model.
     assert len(np.unique(golden["greedy"], axis=0)) == len(golden["greedy"])
+
+
+def other_biases(model):
+    model.layers.k_bias[...] = model.layers.k_bias[...] + 0.5
+    return model
+
+
+@pytest.mark.parametrize(
+    ("case", "spoil"),
+    [
+        ("llama_tied", lambda model: with_config(model, rope_theta=1e6)),
+        ("llama3_rope_untied", lambda model: with_config(model, rope_scaling=None)),
+        # A bias of the keys turns with the position; without rotation the softmax would not see it.
+        ("qwen2_biases", other_biases),
+        ("mistral_wide_heads", lambda model: with_config(model, rms_norm_eps=1e-2)),
+    ],
+)
+def test_the_logits_of_each_family_are_those_of_hugging_face(case, spoil):
+    golden = np.load(GOLDEN / case / "golden.npz")
+    model = load_pretrained(GOLDEN / case)
+    assert logits_error(model, golden) <= 2e-5
+    assert logits_error(spoil(model), golden) > 1e-3
 
 
 def with_config(model, **changes):

@@ -35,9 +35,9 @@ SETTINGS = {
 class Scripted:
     """A trainer whose steps go as they are told to, one character each.
 
-    "+": a step; "n": its gradient is not finite; "0": nothing to learn from; "t": SIGTERM comes,
-    "i": SIGINT, "h": SIGHUP, "u": SIGUSR1. With `accuracies` there is an evaluation before the
-    first step and after each one.
+    "+": a step; "n": its gradient is not finite; "0": nothing to learn from; "w": no response is
+    right; "t": SIGTERM comes, "i": SIGINT, "h": SIGHUP, "u": SIGUSR1. With `accuracies` there is an
+    evaluation before the first step and after each one.
     """
 
     parts: dict[str, object] = {}  # noqa: RUF012
@@ -62,7 +62,7 @@ class Scripted:
         if event in self.signals:
             os.kill(os.getpid(), getattr(signal, self.signals[event]))
         skipped = state.skipped + 1 if event == "n" else 0 * state.skipped
-        metrics = {"rollout/accuracy": 0.5, TAUGHT: float(event != "0")}
+        metrics = {"rollout/accuracy": 0.5 * (event != "w"), TAUGHT: float(event != "0")}
         report = StepReport(metrics, {}, None, None, [], {})
         return state._replace(step=state.step + 1, skipped=skipped), report
 
@@ -98,6 +98,25 @@ def test_gradients_that_are_not_finite_stop_a_run_after_so_many_in_a_row(tmp_pat
     assert trainer.saved == [6]
     # Negative control: as many that are not in a row do not.
     assert int(Scripted("nn+nn+n", tmp_path / "b", max_skipped=3).run().step) == 7
+
+
+def test_a_task_in_which_nothing_is_ever_right_is_told_with_what_to_do(tmp_path, caplog):
+    def warnings(script, name):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "pgpo_jax"):
+            Scripted(script, tmp_path / name, keep_checkpoints=0).run()
+        return [record.getMessage() for record in caplog.records]
+
+    told = warnings("w" * 20, "never")
+    assert [text.split("steps")[0] for text in told] == [
+        "no response of the last 10 ",
+        "no response of the last 20 ",
+    ]
+    assert "pgpo inspect" in told[0]
+    assert "pgpo sft" in told[0]
+    # The controls: too few steps, and one right response among them.
+    assert warnings("w" * 9, "few") == []
+    assert warnings("+" + "w" * 19, "once") == []
 
 
 def test_a_run_that_keeps_nothing_says_so_when_it_gives_up(tmp_path):

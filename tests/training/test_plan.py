@@ -306,9 +306,9 @@ def test_the_compilers_options_are_those_of_the_meshs_devices(small_config, monk
 def test_flash_attention_is_planned_for_gpus(small_config, monkeypatch, platform, used):
     monkeypatch.setattr(_plan, "target_platform", lambda mesh: platform)
     asked = []
-    real = _plan.Qwen3
+    real = _plan.Decoder
     monkeypatch.setattr(
-        _plan, "Qwen3", lambda *a, **kw: asked.append(kw["attention"]) or real(*a, **kw)
+        _plan, "Decoder", lambda *a, **kw: asked.append(kw["attention"]) or real(*a, **kw)
     )
     config = replaced(small_config, dtype="bfloat16", attention="cudnn")
     _plan.abstract_step(config, SMALL_QWEN3, None)

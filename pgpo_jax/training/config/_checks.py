@@ -107,6 +107,24 @@ def check_schedule(settings: OptimizerConfig, loss: LossConfig, steps: int) -> N
     )
 
 
+def check_sft(rollout: RolloutConfig) -> None:
+    """Refuses what the cross-entropy of given responses has no use for.
+
+    Raises:
+        ValueError: naming the rule and the value.
+    """
+    require(
+        rollout.samples == 1,
+        "rollout.samples must be 1 with objective 'sft': the data holds one response to a question",
+        rollout.samples,
+    )
+    require(
+        rollout.temperature == 1.0,
+        "rollout.temperature must be 1 with objective 'sft': the loss is that of temperature 1",
+        rollout.temperature,
+    )
+
+
 def check_grpo(rollout: RolloutConfig, settings: OptimizerConfig) -> None:
     """Refuses what a group-relative policy gradient cannot use.
 

@@ -24,6 +24,7 @@ from pgpo_jax.training.config._checks import (
     check_multiplier,
     check_rows,
     check_schedule,
+    check_sft,
 )
 from pgpo_jax.training.config._rules import one_of_its_choices, positive, require
 from pgpo_jax.training.devices._mesh import make_mesh
@@ -48,7 +49,8 @@ class TrainConfig:
     """Everything that decides a run. The defaults are the paper's; where it is silent, SDPO's."""
 
     model: str = "tiny"
-    """Folder of a Hugging Face Qwen3, a Hub id, or `tiny`: the model shipped with the package."""
+    """Folder of a Hugging Face model (Llama, Mistral, Qwen2 or Qwen3), a Hub id, or `tiny`: the
+    model shipped with the package."""
     task: str = "synthetic:all"
     """What to train on: see `pgpo_jax.tasks.load_task`."""
     eval_task: str | None = None
@@ -57,8 +59,8 @@ class TrainConfig:
     grader: GraderConfig = field(default_factory=GraderConfig)
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     objective: str = "sdpo"
-    """What a batch teaches: `sdpo`, `grpo`, or FILE.py:NAME. SDPO with `information.alpha` above 0
-    is PGPO."""
+    """What a batch teaches: `sdpo`, `grpo`, `sft` (the responses that the data holds), or
+    FILE.py:NAME. SDPO with `information.alpha` above 0 is PGPO."""
     steps: int = 100
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
@@ -111,6 +113,8 @@ class TrainConfig:
         check_schedule(self.optimizer, self.loss, self.steps)
         if self.objective == "grpo":
             check_grpo(self.rollout, self.optimizer)
+        if self.objective == "sft":
+            check_sft(self.rollout)
         if not is_object_spec(self.objective):
             self.make_objective()
 
@@ -122,7 +126,7 @@ class TrainConfig:
     @property
     def alpha(self) -> float:
         """The alpha of the step's multiplier, per nat; 0 where there is none."""
-        measured = self.objective != "grpo"
+        measured = self.objective not in ("grpo", "sft")
         return self.information.alpha if measured and self.loss.modulation == "none" else 0.0
 
     @property

@@ -10,7 +10,7 @@ from flax import nnx
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from pgpo_jax.errors import PGPOValueError
-from pgpo_jax.models import Qwen3, Qwen3Config, abstract_mesh, abstract_params, partition_spec
+from pgpo_jax.models import Decoder, DecoderConfig, abstract_mesh, abstract_params, partition_spec
 from pgpo_jax.models._sharding import check_mesh, target_platform
 from pgpo_jax.tasks import held_out_spec
 from pgpo_jax.training.config import MeshConfig, RolloutConfig
@@ -57,7 +57,7 @@ class MemoryPlan(NamedTuple):
 
 
 def memory_plan(
-    config: TrainConfig, shape: Qwen3Config, *, mesh: Mesh | None = None, compiled: bool = True
+    config: TrainConfig, shape: DecoderConfig, *, mesh: Mesh | None = None, compiled: bool = True
 ) -> MemoryPlan:
     """What a run will need of each device, without allocating any of it.
 
@@ -105,7 +105,7 @@ def memory_plan(
 
 
 def sampling_plan(
-    shape: Qwen3Config, mesh: MeshConfig, dtype: str, rollout: RolloutConfig
+    shape: DecoderConfig, mesh: MeshConfig, dtype: str, rollout: RolloutConfig
 ) -> MemoryPlan:
     """What sampling alone will need of each device, the work space of the prompts left out.
 
@@ -129,7 +129,7 @@ def sampling_plan(
 
 def abstract_state(
     config: TrainConfig,
-    shape: Qwen3Config,
+    shape: DecoderConfig,
     mesh: Mesh | AbstractMesh | None,
     *,
     optimizer: optax.GradientTransformation | None = None,
@@ -179,7 +179,7 @@ def abstract_experience(config: TrainConfig, mesh: Mesh | None) -> Experience:
 
 def abstract_step(
     config: TrainConfig,
-    shape: Qwen3Config,
+    shape: DecoderConfig,
     mesh: Mesh | None,
     *,
     optimizer: optax.GradientTransformationExtraArgs | None = None,
@@ -200,7 +200,7 @@ def abstract_step(
         # Other compilers do not know flash attention; this needs a little more than it.
         attention = "chunked"
     model = nnx.eval_shape(
-        lambda: Qwen3(
+        lambda: Decoder(
             shape,
             rngs=nnx.Rngs(0),
             dtype=jnp.dtype(config.dtype),
@@ -226,7 +226,7 @@ def abstract_step(
     return step, state, abstract_experience(config, mesh)
 
 
-def step_workspace(config: TrainConfig, shape: Qwen3Config, mesh: Mesh | None) -> int:
+def step_workspace(config: TrainConfig, shape: DecoderConfig, mesh: Mesh | None) -> int:
     """Bytes per device that the compiled step needs beside its arguments."""
     step, *arguments = abstract_step(config, shape, mesh)
     # A CPU has no bfloat16 products: XLA would widen all layers' weights ahead of the loop over
@@ -257,7 +257,7 @@ def placed(tree: Any, mesh: Mesh | AbstractMesh | None) -> Any:
     return jax.tree.map(place, tree, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
 
 
-def _abstract_weights(shape: Qwen3Config, dtype: str, mesh: AbstractMesh) -> Any:
+def _abstract_weights(shape: DecoderConfig, dtype: str, mesh: AbstractMesh) -> Any:
     return placed(abstract_params(shape, jnp.dtype(dtype)), mesh)
 
 
@@ -270,7 +270,7 @@ def _device_bytes(tree: Any) -> int:
 
 
 def _sampling_bytes(
-    shape: Qwen3Config, mesh: MeshConfig, dtype: str, rollout: RolloutConfig
+    shape: DecoderConfig, mesh: MeshConfig, dtype: str, rollout: RolloutConfig
 ) -> dict[str, int]:
     """What is held of the weights, cast, cut by layer and gathered over "fsdp" once; and keys and
     values of all layers, a prompt's tokens once, a response's for each."""

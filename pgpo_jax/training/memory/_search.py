@@ -4,7 +4,7 @@ from dataclasses import replace
 import jax
 
 from pgpo_jax.errors import PGPOValueError
-from pgpo_jax.models import Qwen3Config
+from pgpo_jax.models import DecoderConfig
 from pgpo_jax.models._load import find_folder
 from pgpo_jax.models._sharding import CUT_FIELDS
 from pgpo_jax.training.config import MeshConfig, RolloutConfig
@@ -18,7 +18,7 @@ _LORA_RANK = 16
 _HEADROOM = 0.1
 
 
-def changes_to_fit(config: TrainConfig, shape: Qwen3Config, memory: int) -> TrainConfig | None:
+def changes_to_fit(config: TrainConfig, shape: DecoderConfig, memory: int) -> TrainConfig | None:
     """The run with the least change that fits as far as can be told without compiling.
 
     First fewer questions at a time, in training or evaluation, and a mesh with more of "tensor",
@@ -47,7 +47,7 @@ def changes_to_fit(config: TrainConfig, shape: Qwen3Config, memory: int) -> Trai
     return None
 
 
-def smaller_steps(config: TrainConfig, shape: Qwen3Config) -> Iterator[TrainConfig]:
+def smaller_steps(config: TrainConfig, shape: DecoderConfig) -> Iterator[TrainConfig]:
     """The same step with ever less work space: as it is; then with the least rows at a time,
     attention in chunks and nothing stored; then cut more over "tensor" and less over "fsdp"."""
     yield config
@@ -137,8 +137,8 @@ def _refuse(planned: Callable[[], MemoryPlan], advice: str) -> None:
     )
 
 
-def _shape(model: str) -> Qwen3Config:
-    return Qwen3Config.from_folder(find_folder(model_folder(model)))
+def _shape(model: str) -> DecoderConfig:
+    return DecoderConfig.from_folder(find_folder(model_folder(model)))
 
 
 def device_memory() -> int | None:
@@ -156,7 +156,7 @@ def _smaller(config: TrainConfig) -> Iterator[TrainConfig]:
             yield replace(config, teacher=replace(config.teacher, kind="frozen"))
 
 
-def _more_tensor(mesh: MeshConfig, shape: Qwen3Config) -> Iterator[MeshConfig]:
+def _more_tensor(mesh: MeshConfig, shape: DecoderConfig) -> Iterator[MeshConfig]:
     """The mesh as it is, then with ever more of "tensor" for "fsdp", while the model divides."""
     yield mesh
     cut = [getattr(shape, field) for field in CUT_FIELDS["tensor"]]

@@ -15,3 +15,4 @@ from pgpo_jax.training.objectives._registry import (
     make_objective as make_objective,
 )
 from pgpo_jax.training.objectives._sdpo import SDPO as SDPO, ShownSolutions as ShownSolutions
+from pgpo_jax.training.objectives._sft import SFT as SFT

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float
 from pgpo_jax.distillation import HeadSharding
 from pgpo_jax.models import partition_spec
 from pgpo_jax.models._sharding import axis_parts
+from pgpo_jax.tasks import Question
 from pgpo_jax.training.config import TeacherConfig
 from pgpo_jax.training.rollout._batch import Experience
 from pgpo_jax.training.rollout._records import Lesson, Rollout
@@ -80,6 +81,19 @@ class Objective(Protocol):
         on the host alone may return that other one.
         """
         return self
+
+    def written(self, question: Question) -> str | None:
+        """The response that the data of a question holds, for objectives that sample none.
+
+        Args:
+            question: of the step.
+
+        Returns:
+            The text, which trains in the place of a sampled response; `None`: responses are
+            sampled. It must be `None` for all questions or for none.
+        """
+        del question
+        return None
 
     def prepare(self, rollout: Rollout) -> Lesson:
         """Which responses train, and what the loss reads of them.

@@ -9,6 +9,7 @@ from pgpo_jax.training.config import InformationConfig, LossConfig, TeacherConfi
 from pgpo_jax.training.objectives._base import Objective
 from pgpo_jax.training.objectives._grpo import GRPO
 from pgpo_jax.training.objectives._sdpo import SDPO
+from pgpo_jax.training.objectives._sft import SFT
 
 
 class ObjectiveSections(NamedTuple):
@@ -24,20 +25,33 @@ def _sdpo(sections: ObjectiveSections) -> SDPO:
 
 
 def _grpo(sections: ObjectiveSections) -> GRPO:
+    _check_without_teacher("grpo", sections)
+    return GRPO(sections.loss)
+
+
+def _sft(sections: ObjectiveSections) -> SFT:
+    _check_without_teacher("sft", sections)
+    return SFT(sections.loss)
+
+
+def _check_without_teacher(name: str, sections: ObjectiveSections) -> None:
     if sections.teacher.feedback:
         raise PGPOValueError(
-            "teacher.feedback must be False with objective 'grpo', which shows nothing to a "
+            f"teacher.feedback must be False with objective {name!r}, which shows nothing to a "
             f"teacher, got {sections.teacher.feedback}"
         )
     if sections.loss.modulation != "none":
         raise PGPOValueError(
-            "loss.modulation must be 'none' with objective 'grpo', which measures no information, "
-            f"got {sections.loss.modulation!r}"
+            f"loss.modulation must be 'none' with objective {name!r}, which measures no "
+            f"information, got {sections.loss.modulation!r}"
         )
-    return GRPO(sections.loss)
 
 
-OBJECTIVES: dict[str, Callable[[ObjectiveSections], Objective]] = {"sdpo": _sdpo, "grpo": _grpo}
+OBJECTIVES: dict[str, Callable[[ObjectiveSections], Objective]] = {
+    "sdpo": _sdpo,
+    "grpo": _grpo,
+    "sft": _sft,
+}
 """Objectives by name; each is made from the sections of a configuration."""
 
 

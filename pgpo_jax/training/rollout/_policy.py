@@ -10,7 +10,15 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from pgpo_jax.errors import PGPOValueError
-from pgpo_jax.models import decode, load_pretrained, load_tokenizer, render_messages, sample
+from pgpo_jax.models import (
+    decode,
+    encode,
+    is_gguf,
+    load_pretrained,
+    load_tokenizer,
+    render_messages,
+    sample,
+)
 from pgpo_jax.models._load import find_folder
 from pgpo_jax.models._sample import row_keys
 from pgpo_jax.paths import local_path
@@ -97,6 +105,23 @@ class Policy:
     def token_texts(self, ids: Sequence[int]) -> list[str]:
         """The text of each token by itself; what is half a character shows as U+FFFD."""
         return self.tokenizer.batch_decode([[id] for id in ids], clean_up_tokenization_spaces=False)
+
+    def write(self, texts: Sequence[str], *, max_tokens: int) -> Responses:
+        """Responses that are given, as if they had been sampled, each with its end.
+
+        Args:
+            texts: one to each prompt.
+            max_tokens: of a response, its end included. One that is longer is not cut: it has no
+                token.
+
+        Returns:
+            `Responses`, whose log-probabilities are 0.
+        """
+        ids = [[*encode(self.tokenizer, text), self.eos_ids[0]] for text in texts]
+        ids = [row if len(row) <= max_tokens else [] for row in ids]
+        width = max(1, *map(len, ids))
+        tokens, mask = pad(ids, count=len(ids), width=width, fill=self.pad_id, side="right")
+        return Responses(tokens, mask, np.zeros(tokens.shape, np.float32), list(texts))
 
     def respond(
         self,
@@ -188,8 +213,13 @@ def model_folder(name: str) -> str:
     """The folder or Hub id behind a model name; `tiny` is the model shipped with the package.
 
     Raises:
-        ValueError: an address such as `https://...`.
+        ValueError: an address such as `https://...`, or a GGUF file, which has to be converted
+            first.
     """
+    if is_gguf(name):
+        raise PGPOValueError(
+            f"{name} is a GGUF file: make a folder of it with `pgpo convert {name} FOLDER`"
+        )
     return str(TINY if name == "tiny" else local_path(name, "a model"))
 
 

@@ -159,6 +159,8 @@ class RunInProgress:
         self._checkpoints: Checkpoints | None = None
         self._tracker: Tracker | None = None
         self._evaluated: int | None = None
+        # Steps without a right response since the beginning; None once there was one.
+        self._never_right: int | None = 0
 
     def stop(self, reason: str) -> None:
         """Ends the run after this step, with its last evaluation and checkpoint.
@@ -255,6 +257,7 @@ class RunInProgress:
                 self._log(number, report)
                 progress.step(report.metrics)
                 idle = self._count_idle(number, report.metrics, idle)
+                self._count_never_right(report.metrics)
                 self._check_finite(number)
                 for callback in self.callbacks:
                     callback.on_step(self, number, report.metrics)
@@ -329,6 +332,21 @@ class RunInProgress:
         if idle % _WARN_EVERY == 1:
             _warn("step %d: no response has anything to learn from (%d in a row)", number, idle)
         return idle
+
+    def _count_never_right(self, metrics: dict[str, float]) -> None:
+        """Warns of a task that the model cannot begin to learn, as long as no score is above 0."""
+        if self._never_right is None or metrics.get("rollout/accuracy", 0.0) > 0:
+            self._never_right = None
+            return
+        self._never_right += 1
+        if self._never_right % _WARN_EVERY == 0:
+            _warn(
+                "no response of the last %d steps has a score above 0, so that there is "
+                "little or nothing to learn from: read some with `pgpo inspect` to see whether "
+                "the model fails or the grader does not find its answers; then ask for a shorter "
+                "answer, show examples in the system message, or begin with `pgpo sft`",
+                self._never_right,
+            )
 
     def _check_finite(self, number: int) -> None:
         skipped = int(self.state.skipped)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from pgpo_jax.models import Qwen3, Qwen3Config, partition_spec
+from pgpo_jax.models import Decoder, DecoderConfig, partition_spec
 from pgpo_jax.models._cache import KEY_AXES, VALUE_AXES, Cache
 from pgpo_jax.models._generate import Settings, begin, decode
 from pgpo_jax.training.config._train_config import TrainConfig
@@ -27,7 +27,7 @@ class Program(NamedTuple):
     compiled: jax.stages.Compiled
 
 
-def compiled_programs(config: TrainConfig, shape: Qwen3Config, mesh: Mesh) -> Iterator[Program]:
+def compiled_programs(config: TrainConfig, shape: DecoderConfig, mesh: Mesh) -> Iterator[Program]:
     """Compiles one program after the other, each for its largest arguments.
 
     Args:
@@ -43,7 +43,7 @@ def compiled_programs(config: TrainConfig, shape: Qwen3Config, mesh: Mesh) -> It
     yield from sampler_programs(config, shape, mesh)
 
 
-def sampler_programs(config: TrainConfig, shape: Qwen3Config, mesh: Mesh) -> Iterator[Program]:
+def sampler_programs(config: TrainConfig, shape: DecoderConfig, mesh: Mesh) -> Iterator[Program]:
     """Compiles the sampler of a run for the rows that it decodes at once.
 
     Args:
@@ -56,7 +56,7 @@ def sampler_programs(config: TrainConfig, shape: Qwen3Config, mesh: Mesh) -> Ite
     """
     rollout = config.rollout
     model = nnx.eval_shape(
-        lambda: Qwen3(
+        lambda: Decoder(
             shape,
             rngs=nnx.Rngs(0),
             dtype=jnp.dtype(config.dtype),

@@ -8,7 +8,7 @@ import jax
 from jax.sharding import Mesh
 
 from pgpo_jax.errors import PGPORuntimeError
-from pgpo_jax.models import Qwen3Config
+from pgpo_jax.models import DecoderConfig
 from pgpo_jax.training.config._train_config import TrainConfig
 from pgpo_jax.training.memory._estimate import GIGABYTE, sampling_plan
 from pgpo_jax.training.target._chips import Chip
@@ -62,7 +62,7 @@ def report_program(program: Program, tokens: int) -> ProgramReport:
     )
 
 
-def report_run(config: TrainConfig, shape: Qwen3Config, mesh: Mesh) -> Iterator[ProgramReport]:
+def report_run(config: TrainConfig, shape: DecoderConfig, mesh: Mesh) -> Iterator[ProgramReport]:
     """Compiles and reads the programs of a run, one after the other.
 
     Args:
@@ -77,7 +77,7 @@ def report_run(config: TrainConfig, shape: Qwen3Config, mesh: Mesh) -> Iterator[
         yield report_program(program, config.rollout.max_response - 1)
 
 
-def work_of(config: TrainConfig, shape: Qwen3Config, reports: list[ProgramReport]) -> Work:
+def work_of(config: TrainConfig, shape: DecoderConfig, reports: list[ProgramReport]) -> Work:
     """The arithmetic and the traffic of a run on one device.
 
     Args:
@@ -125,7 +125,7 @@ def report_rows(reports: list[ProgramReport]) -> list[list[str]]:
 
 
 def estimated_times(
-    config: TrainConfig, shape: Qwen3Config, reports: list[ProgramReport], chip: Chip
+    config: TrainConfig, shape: DecoderConfig, reports: list[ProgramReport], chip: Chip
 ) -> tuple[Work, Times]:
     """The work of a run and the least time that it takes; see `least_times`."""
     work = work_of(config, shape, reports)

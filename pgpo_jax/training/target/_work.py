@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax
 
-from pgpo_jax.models import Qwen3Config, abstract_params
+from pgpo_jax.models import DecoderConfig, abstract_params
 from pgpo_jax.training.config._train_config import TrainConfig
 from pgpo_jax.training.target._chips import Chip
 
@@ -45,7 +45,7 @@ class Times(NamedTuple):
     rollout: float
 
 
-def step_flops(config: TrainConfig, shape: Qwen3Config) -> int:
+def step_flops(config: TrainConfig, shape: DecoderConfig) -> int:
     """FLOPs of the products of a train step, all rows at their longest.
 
     A product of [m, k] and [k, n] counts 2 m k n. A backward pass is two forward passes, or one

@@ -1,4 +1,7 @@
-"""Qwen3 (arXiv:2505.09388): grouped, normed queries and keys, RoPE, SwiGLU; layers scanned."""
+"""The decoder of Llama, Mistral, Qwen2 and Qwen3: grouped queries, RoPE, SwiGLU; layers scanned.
+
+What the families differ in, such as the norm of queries and keys, are fields of the config.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 from pgpo_jax._precision import product_precision
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.models._accumulate_layers import Accumulated, through_layers
-from pgpo_jax.models._config import Qwen3Config
+from pgpo_jax.models._config import DecoderConfig
 from pgpo_jax.models._embed import look_up
 from pgpo_jax.models._layers import (
     LayerWeights,
@@ -34,7 +37,7 @@ from pgpo_jax.models._sharding import check_mesh, constrain
 class Layers(nnx.Module):
     """All blocks, each weight stacked on a leading layer axis. Kernels are [layer, in, out]."""
 
-    def __init__(self, config: Qwen3Config, param_dtype: Any, rngs: nnx.Rngs):
+    def __init__(self, config: DecoderConfig, param_dtype: Any, rngs: nnx.Rngs):
         depth, width = config.num_hidden_layers, config.hidden_size
         queries = config.num_attention_heads * config.head_dim
         keys = config.num_key_value_heads * config.head_dim
@@ -49,25 +52,38 @@ class Layers(nnx.Module):
         def scale(size: int, axis: str) -> nnx.Param:
             return nnx.Param(jnp.ones((depth, size), param_dtype), axes=("layers", axis))
 
+        def bias(size: int, axis: str) -> nnx.Param:
+            return nnx.Param(jnp.zeros((depth, size), param_dtype), axes=("layers", axis))
+
         self.input_norm = scale(width, "width")
         self.q_proj = kernel((width, queries), ("embed", "heads"))
         self.k_proj = kernel((width, keys), ("embed", "kv_heads"))
         self.v_proj = kernel((width, keys), ("embed", "kv_heads"))
-        self.q_norm = scale(config.head_dim, "head_dim")
-        self.k_norm = scale(config.head_dim, "head_dim")
+        self.q_norm = scale(config.head_dim, "head_dim") if config.qk_norm else None
+        self.k_norm = scale(config.head_dim, "head_dim") if config.qk_norm else None
         self.o_proj = kernel((queries, width), ("heads_in", "width"))
         self.post_norm = scale(width, "width")
         self.gate_proj = kernel((width, mlp), ("embed", "mlp"))
         self.up_proj = kernel((width, mlp), ("embed", "mlp"))
         self.down_proj = kernel((mlp, width), ("mlp_in", "width"))
+        self.q_bias = bias(queries, "heads") if config.qkv_bias else None
+        self.k_bias = bias(keys, "kv_heads") if config.qkv_bias else None
+        self.v_bias = bias(keys, "kv_heads") if config.qkv_bias else None
 
     def weights(self) -> LayerWeights:
-        """The stacked arrays by name."""
-        return LayerWeights(**{name: getattr(self, name)[...] for name in LayerWeights._fields})
+        """The stacked arrays by name; None where the family has no such weight."""
+
+        def held(name: str) -> Any:
+            weight = getattr(self, name)
+            return None if weight is None else weight[...]
+
+        return LayerWeights(**{name: held(name) for name in LayerWeights._fields})
 
 
-class Qwen3(nnx.Module):
-    """A Qwen3 language model as a thin holder of weights around pure functions.
+class Decoder(nnx.Module):
+    """A language model as a thin holder of weights around pure functions.
+
+    `Qwen3` is another name of this class.
 
     `graphdef, params = nnx.split(model, nnx.Param)` gives the parameters as a tree of arrays (one
     leaf per weight, layers stacked), and `nnx.merge(graphdef, params)` the model back, inside jit
@@ -93,9 +109,9 @@ class Qwen3(nnx.Module):
         ValueError: a mesh the model cannot be cut over, an unknown remat policy or attention, or
             attention "cudnn" with a wider `dtype`.
 
-    >>> config = Qwen3Config(vocab_size=32, hidden_size=16, intermediate_size=32,
+    >>> config = DecoderConfig(vocab_size=32, hidden_size=16, intermediate_size=32,
     ...     num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=8)
-    >>> model = Qwen3(config, rngs=nnx.Rngs(0))
+    >>> model = Decoder(config, rngs=nnx.Rngs(0))
     >>> tokens = jnp.array([[1, 2, 3]])
     >>> model(tokens, jnp.ones_like(tokens)).shape
     (1, 3, 32)
@@ -103,7 +119,7 @@ class Qwen3(nnx.Module):
 
     def __init__(
         self,
-        config: Qwen3Config,
+        config: DecoderConfig,
         *,
         rngs: nnx.Rngs,
         dtype: Any = jnp.float32,
@@ -304,6 +320,10 @@ class Qwen3(nnx.Module):
             preferred_element_type=jnp.float32,
         )
         return constrain(logits, ("batch", "length", "vocab"), self.mesh)
+
+
+Qwen3 = Decoder
+"""The name of the model from when the decoder was Qwen3 alone."""
 
 
 def positions(mask: Bool[Array, "B T"]) -> Int[Array, "B T"]:

@@ -1,0 +1,41 @@
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from pgpo_jax.models import convert_gguf
+
+
+@dataclass(frozen=True)
+class ConvertCommand:
+    """Makes a Hugging Face folder of a GGUF file, with its tokenizer and its chat template.
+
+    The weights are dequantised. The families are those of `pgpo train --model`, and the tokenizer
+    must be byte-level BPE. It needs the extra `gguf`.
+    """
+
+    file: tyro.conf.Positional[Path]
+    """The GGUF file."""
+    output: tyro.conf.Positional[Path]
+    """The folder to write; must be new or empty."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the stored weights; float32 holds the dequantised numbers exactly."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs `pgpo convert`.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        FileExistsError: if the output holds something.
+        ImportError: without the extra `gguf`.
+        ValueError: if the file is torn or holds what is not supported.
+    """
+    command = tyro.cli(ConvertCommand, prog="pgpo convert", args=list(argv))
+    config = convert_gguf(command.file, command.output, dtype=command.dtype)
+    print(
+        f"{config.model_type}, {config.num_hidden_layers} layers, width {config.hidden_size}, "
+        f"vocabulary {config.vocab_size}, {command.dtype} -> {command.output}"
+    )

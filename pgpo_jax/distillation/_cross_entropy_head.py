@@ -1,0 +1,97 @@
+"""The cross-entropy of given tokens straight from hidden states, a chunk of tokens at a time."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, ScalarLike
+
+from pgpo_jax._categorical import entropy, log_probs, token_log_probs
+from pgpo_jax._precision import at_least_float32, wider
+from pgpo_jax._reduce import Mask, SequenceMask
+from pgpo_jax.distillation._aggregate import token_coefficients
+from pgpo_jax.distillation._chunked import chunked_loss
+from pgpo_jax.distillation._chunks import chunk_layout
+
+
+class CrossEntropy(NamedTuple):
+    """What one pass over the vocabulary yields. Only `loss` carries a gradient.
+
+    Attributes:
+        loss: to be minimised, nats.
+        student_logprobs: of the given tokens, nats; 0 off the response, as is the next.
+        student_entropy: of the next-token distribution, nats.
+    """
+
+    loss: Float[Array, ""]
+    student_logprobs: Float[Array, "B T"]
+    student_entropy: Float[Array, "B T"]
+
+
+def cross_entropy_head_loss(
+    hidden: Float[Array, "B T D"],
+    head: Float[Array, "D V"],
+    tokens: Int[Array, "B T"],
+    response_mask: Mask,
+    sequence_mask: SequenceMask | None = None,
+    *,
+    reduction: str = "sequence_mean",
+    num_sequences: ScalarLike | None = None,
+    num_tokens: ScalarLike | None = None,
+    chunk_size: int = 512,
+) -> CrossEntropy:
+    """-log p(token), reduced over the responses, without the logits of all tokens at once.
+
+    Args:
+        hidden: final hidden states at the positions that predict `tokens`.
+        head: output projection, `logits = hidden @ head`.
+        tokens: the tokens to be learnt.
+        response_mask: tokens that count (nonzero). Off the mask anything may stand.
+        sequence_mask: sequences that count; all of them if omitted.
+        reduction: see `aggregate`, as are `num_sequences` and `num_tokens`.
+        num_sequences: true N of the batch that this is a part of.
+        num_tokens: true token count, for `reduction="token_mean"`.
+        chunk_size: tokens per chunk.
+
+    Returns:
+        A `CrossEntropy`.
+
+    Raises:
+        ValueError: an undefined reduction, or a chunk without a token.
+
+    >>> import jax.numpy as jnp, pgpo_jax as pgpo
+    >>> hidden, head = jnp.zeros((1, 3, 4)), jnp.eye(4, 5)
+    >>> tokens, mask = jnp.zeros((1, 3), int), jnp.ones((1, 3))
+    >>> out = pgpo.distillation.cross_entropy_head_loss(hidden, head, tokens, mask)
+    >>> round(float(out.loss), 4) == round(float(jnp.log(5)), 4)
+    True
+    """
+    response = response_mask.astype(bool)
+    layout = chunk_layout(response.shape[0], response.shape[1], chunk_size)
+    dtype = at_least_float32(wider(hidden.dtype, head.dtype))
+    # Padding may hold NaN, which a zero weight would not stop.
+    hidden = jnp.where(response[..., None], hidden, jnp.zeros([], hidden.dtype))
+    fixed: dict[str, Any] = {
+        "tokens": jnp.where(response, tokens, 0),
+        "coefficients": token_coefficients(
+            response,
+            sequence_mask,
+            dtype,
+            reduction=reduction,
+            num_sequences=num_sequences,
+            num_tokens=num_tokens,
+        ),
+    }
+
+    def on_logits(logits: Array, chunk: dict, heads: None) -> tuple[Array, dict]:
+        del heads
+        logprobs = token_log_probs(logits, chunk["tokens"])
+        statistics = {
+            "student_logprobs": jax.lax.stop_gradient(logprobs),
+            "student_entropy": entropy(log_probs(jax.lax.stop_gradient(logits))),
+        }
+        return -jnp.sum(chunk["coefficients"] * logprobs), statistics
+
+    loss, statistics = chunked_loss(on_logits, layout, dtype)(hidden, head, fixed, None)
+    statistics = {name: jnp.where(response, layout.join(x), 0.0) for name, x in statistics.items()}
+    return CrossEntropy(loss, **jax.lax.stop_gradient(statistics))

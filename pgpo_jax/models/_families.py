@@ -1,0 +1,139 @@
+"""What distinguishes the families of one decoder, by the `model_type` of config.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from pgpo_jax.errors import PGPOValueError
+
+
+class Family(NamedTuple):
+    """A family of models that share the decoder.
+
+    Attributes:
+        architecture: Hugging Face's class.
+        qk_norm: queries and keys are normed per head.
+        qkv_bias: the projections to queries, keys and values have biases.
+        fixed: key of config.json -> the only value that is implemented.
+        absent: key of `fixed` -> what transformers takes where the file lacks the key. It is named
+            where that differs from the value that is implemented.
+        head_dim: width of a head where the file does not say it; None: `hidden_size` divided by
+            `num_attention_heads`.
+        rope_theta: rotary base where the file does not say it; None: the file must say it.
+    """
+
+    architecture: str
+    qk_norm: bool
+    qkv_bias: bool
+    fixed: Mapping[str, Any]
+    absent: Mapping[str, Any] = MappingProxyType({})
+    head_dim: int | None = None
+    rope_theta: float | None = None
+
+
+FAMILIES: Mapping[str, Family] = MappingProxyType(
+    {
+        "qwen3": Family(
+            "Qwen3ForCausalLM",
+            qk_norm=True,
+            qkv_bias=False,
+            fixed={"hidden_act": "silu", "attention_bias": False, "use_sliding_window": False},
+            head_dim=128,
+        ),
+        "qwen2": Family(
+            "Qwen2ForCausalLM",
+            qk_norm=False,
+            qkv_bias=True,
+            fixed={"hidden_act": "silu", "use_sliding_window": False},
+        ),
+        # Files of Llama 2 do not say the base.
+        "llama": Family(
+            "LlamaForCausalLM",
+            qk_norm=False,
+            qkv_bias=False,
+            fixed={
+                "hidden_act": "silu",
+                "attention_bias": False,
+                "mlp_bias": False,
+                "rope_interleaved": False,
+            },
+            rope_theta=1e4,
+        ),
+        "mistral": Family(
+            "MistralForCausalLM",
+            qk_norm=False,
+            qkv_bias=False,
+            fixed={"hidden_act": "silu", "sliding_window": None},
+            absent={"sliding_window": 4096},
+        ),
+    }
+)
+"""The values of `model_type` that are implemented."""
+
+# Keys by which a file asks for a mixture of experts, under any model_type.
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+
+
+def family_of(model_type: Any) -> Family:
+    """The family with a name.
+
+    Args:
+        model_type: as in config.json.
+
+    Returns:
+        The family.
+
+    Raises:
+        ValueError: it is not implemented.
+    """
+    family = FAMILIES.get(model_type) if isinstance(model_type, str) else None
+    if family is None:
+        names = ", ".join(map(repr, FAMILIES))
+        raise PGPOValueError(f"model_type must be one of {names}, got {model_type!r}.")
+    return family
+
+
+def check_family(values: Mapping[str, Any]) -> Family:
+    """Refuses a config.json that asks for what the decoder does not compute.
+
+    Args:
+        values: the decoded JSON object.
+
+    Returns:
+        The family of its `model_type`.
+
+    Raises:
+        ValueError: naming the key, what is implemented and the value.
+    """
+    experts = [key for key in _EXPERTS if values.get(key)]
+    if experts:
+        raise PGPOValueError(
+            f"config.json: a mixture of experts is not implemented, got {experts[0]} = "
+            f"{values[experts[0]]!r} (model_type {values.get('model_type')!r})."
+        )
+    try:
+        family = family_of(values.get("model_type"))
+    except PGPOValueError as error:
+        raise PGPOValueError(f"config.json: {error}") from None
+    for key, wanted in family.fixed.items():
+        value = values.get(key, family.absent.get(key, wanted))
+        if value != wanted:
+            default = "" if key in values else " (the default where the key is absent)"
+            raise PGPOValueError(
+                f"config.json: {key} must be {wanted!r} (nothing else is implemented), "
+                f"got {value!r}{default}."
+            )
+    layer_types = values.get("layer_types") or ()
+    if any(kind != "full_attention" for kind in layer_types):
+        raise PGPOValueError(
+            "config.json: layer_types must all be 'full_attention', got "
+            f"{sorted(set(layer_types))}."
+        )
+    if values.get("attention_dropout"):
+        raise PGPOValueError(
+            "config.json: attention_dropout must be 0 (dropout is not implemented), "
+            f"got {values['attention_dropout']!r}."
+        )
+    return family
