@@ -1,5 +1,4 @@
 import dataclasses
-import json
 import os
 import subprocess
 import sys
@@ -10,9 +9,10 @@ from typing import Annotated
 
 import tyro
 
+from pgpo_jax._json_files import read_object
 from pgpo_jax.cli._defaults import expanded, starting_point
 from pgpo_jax.cli._terminal import align
-from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
+from pgpo_jax.errors import PGPOFileNotFoundError
 from pgpo_jax.models import QWEN3_SHAPES, Qwen3Config
 from pgpo_jax.training import TrainConfig, make_mesh, model_folder
 from pgpo_jax.training.memory._estimate import GIGABYTE, MemoryPlan, memory_plan, parse_bytes
@@ -90,10 +90,7 @@ def model_shape(model: str) -> Qwen3Config:
     if path.is_dir():
         return Qwen3Config.from_folder(path)
     if path.is_file():
-        try:
-            return Qwen3Config.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise PGPOValueError(f"{path} is not valid JSON: {error}") from error
+        return Qwen3Config.from_dict(read_object(path))
     for name, shape in QWEN3_SHAPES.items():
         if path.name.lower() == name.lower():
             return shape

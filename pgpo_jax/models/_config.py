@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pgpo_jax._json_files import read_object
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOTypeError, PGPOValueError
 
 _MODEL_TYPE = "qwen3"
@@ -172,13 +172,7 @@ class Qwen3Config:
         path = Path(folder) / "config.json"
         if not path.is_file():
             raise PGPOFileNotFoundError(f"No config.json in {Path(folder)}: not a model folder.")
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise PGPOValueError(f"{path} is not valid JSON: {error}.") from error
-        if not isinstance(values, dict):
-            raise PGPOValueError(f"{path} must hold a JSON object, got {type(values).__name__}.")
-        return cls.from_dict(values)
+        return cls.from_dict(read_object(path))
 
     def to_dict(self, dtype: str = "float32") -> dict[str, Any]:
         """The contents of a config.json that transformers 4 and 5 both read.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
@@ -62,17 +62,25 @@ def encode(tokenizer: Any, text: str) -> list[int]:
     return tokenizer.encode(encodable(text), add_special_tokens=False, split_special_tokens=True)
 
 
-def decode(tokenizer: Any, ids: Sequence[int]) -> str:
-    """Text of a response, without special tokens.
+def decode(tokenizer: Any, ids: Sequence[int], *, ends: Collection[int] = ()) -> str:
+    """Text of a response, without the special tokens that end or pad it.
+
+    Every other token is text, even if it is special: `<answer>` and `<think>` are special tokens
+    of some models, and whoever grades the response must see them.
 
     Args:
         tokenizer: from `load_tokenizer`.
         ids: token ids.
+        ends: tokens that end a response, beside the tokenizer's own. An end that is no special
+            token is text.
 
     Returns:
         The text, blanks as they are.
     """
-    return tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
+    silent = {tokenizer.eos_token_id, tokenizer.pad_token_id} | (special & set(ends))
+    kept = [id for id in ids if id not in silent]
+    return tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
 
 def encodable(text: str) -> str:

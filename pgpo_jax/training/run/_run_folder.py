@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pgpo_jax._json_files import read_object, read_steps
 from pgpo_jax.errors import (
     PGPOFileExistsError,
     PGPOFileNotFoundError,
     PGPORuntimeError,
-    PGPOValueError,
 )
 from pgpo_jax.training.config._json import check_same_config
 from pgpo_jax.training.config._rules import require
@@ -61,7 +61,7 @@ def open_run_folder(
         falling = wanted.get("optimizer", {})
         falls = isinstance(falling, dict) and falling.get("schedule", "constant") != "constant"
         free = FREE_FIELDS - {"steps"} if falls else FREE_FIELDS
-        before = today(json.loads(path.read_text()))
+        before = today(read_object(path))
         check_same_config(before, wanted, folder, free=free)
         done = max((row["step"] for row in read_jsonl(folder / "metrics.jsonl")), default=0)
         require(
@@ -77,7 +77,7 @@ def open_run_folder(
             )
         # Also when resumed: what changed of it is what the run is to be continued with from now on.
         text = json.dumps(wanted, indent=2) + "\n"
-        if not path.exists() or path.read_text() != text:
+        if not path.exists() or path.read_bytes() != text.encode():
             replace_file(path, text)
         yield folder
 
@@ -110,21 +110,7 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
     Raises:
         ValueError: naming the line, if one is not an object with a step.
     """
-    path = Path(path)
-    if not path.is_file():
-        return []
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], 1):
-        if not line:
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise PGPOValueError(f"{path}, line {number} is not JSON: {error}") from None
-        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
-            raise PGPOValueError(f"{path}, line {number} must be an object with a step")
-        rows.append(row)
-    return rows
+    return read_steps(Path(path))
 
 
 def cut_jsonl(path: Path, last_step: int) -> None:
