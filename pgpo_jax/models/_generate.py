@@ -129,13 +129,14 @@ def begin(
     """Runs the prompts and takes the first token of each row; and what every step then reads."""
     model = nnx.merge(graphdef, params)
     rows = tokens.shape[0] * settings.samples
+
     # One number per row and step, all drawn before the loop: noise for every token of the
     # vocabulary would cost more than the rest of the choice.
-    numbers = jax.vmap(
-        lambda row: jax.vmap(lambda step: jax.random.uniform(jax.random.fold_in(row, step)))(
-            jnp.arange(settings.steps, dtype=jnp.uint32)
-        )
-    )(keys)
+    def draw(row: Array, step: Array) -> Array:
+        return jax.random.uniform(jax.random.fold_in(row, step), dtype=jnp.float32)
+
+    steps = jnp.arange(settings.steps, dtype=jnp.uint32)
+    numbers = jax.vmap(lambda row: jax.vmap(ft.partial(draw, row))(steps))(keys)
     hidden, prompt = prefill(model, tokens, mask)
     prompt, cache = start_cache(prompt, settings.samples)
     shape = (rows, settings.steps)
@@ -202,7 +203,7 @@ def _emit(
     ended = jnp.any(token[:, None] == jnp.asarray(settings.eos, jnp.int32), axis=1)
 
     def put(buffer: Array, column: Array) -> Array:
-        return jax.lax.dynamic_update_slice(buffer, column[:, None], (0, state.step))
+        return jax.lax.dynamic_update_slice(buffer, column[:, None], (jnp.int32(0), state.step))
 
     return state._replace(
         step=state.step + 1,

@@ -274,6 +274,16 @@ def test_top_k_of_the_whole_vocabulary_is_none(tiny_model, prompts, key):
         assert module.begin._cache_size() == programs + 1
 
 
+def test_with_64_bits_the_tokens_are_the_same(tiny_model, prompts, key):
+    settings = {"temperature": 0.7, "top_p": 0.9, "top_k": 20}
+    narrow = draw(tiny_model, prompts, key, **settings)
+    with jax.enable_x64(True):
+        wide = draw(tiny_model, prompts, key, **settings)
+    for a, b in zip(narrow, wide, strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
 def test_one_program_per_shape(tiny_model, prompts, key):
     programs = (module.begin, module.decode, _cache._wider)
     for program in programs:
