@@ -96,6 +96,7 @@ def main(argv: Sequence[str]) -> None:
         raise PGPOValueError(
             f"--batch must be divisible by mesh.data * mesh.fsdp = {shards}, got {command.batch}"
         )
+    check_seed(command.seed)
     connect(command.distributed)
     mesh = make_mesh(command.mesh)
     task = given_task(command.task, command.columns, command.grader)
@@ -125,6 +126,12 @@ def main(argv: Sequence[str]) -> None:
         f"{len(result.scores)} questions of {command.task} ({result.dropped} longer than "
         f"{command.max_prompt} tokens left out); {result.response_length:.1f} tokens per answer"
     )
+
+
+def check_seed(seed: int) -> None:
+    """Refuses a seed that JAX would cut to its last 32 bits."""
+    if not 0 <= seed < 2**32:
+        raise PGPOValueError(f"--seed must be in [0, 2**32), got {seed}")
 
 
 def given_task(spec: str, columns: ColumnsConfig, grader: GraderConfig) -> Task:

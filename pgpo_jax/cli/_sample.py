@@ -7,7 +7,7 @@ import jax
 import tyro
 
 from pgpo_jax.cli._defaults import expanded
-from pgpo_jax.cli._eval import first_questions, given_task
+from pgpo_jax.cli._eval import check_seed, first_questions, given_task
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.reports import printable
 from pgpo_jax.tasks import ColumnsConfig, Grade, GraderConfig, Question, grade_all
@@ -60,6 +60,7 @@ def main(argv: Sequence[str]) -> None:
             "--questions and --samples must be positive, "
             f"got {command.questions} and {command.samples}"
         )
+    check_seed(command.seed)
     task = None
     if command.prompt is None:
         task = given_task(command.task, command.columns, command.grader)

@@ -1,6 +1,6 @@
 """Settings that are sound alone and contradict each other."""
 
-from pgpo_jax.training.config._objective import InformationConfig, LossConfig
+from pgpo_jax.training.config._objective import InformationConfig, LossConfig, TeacherConfig
 from pgpo_jax.training.config._optimizer import OptimizerConfig
 from pgpo_jax.training.config._rollout import EvaluationConfig, RolloutConfig
 from pgpo_jax.training.config._rules import require
@@ -104,6 +104,20 @@ def check_schedule(settings: OptimizerConfig, loss: LossConfig, steps: int) -> N
         "optimizer.plateau must be False with loss.support 'sampled', whose value is no "
         "divergence: it may be negative and need not fall",
         settings.plateau,
+    )
+
+
+def check_sdpo(rollout: RolloutConfig, teacher: TeacherConfig) -> None:
+    """Refuses a self-distillation whose teacher is never shown anything.
+
+    Raises:
+        ValueError: naming the rule and the value.
+    """
+    require(
+        rollout.samples > 1 or teacher.feedback or not teacher.exclude_self,
+        "rollout.samples must be at least 2 with objective 'sdpo': a response has no peer whose "
+        "solution its teacher could be shown, and without teacher.feedback nothing is learnt",
+        rollout.samples,
     )
 
 

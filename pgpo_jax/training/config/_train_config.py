@@ -24,6 +24,7 @@ from pgpo_jax.training.config._checks import (
     check_multiplier,
     check_rows,
     check_schedule,
+    check_sdpo,
 )
 from pgpo_jax.training.config._rules import one_of_its_choices, positive, require
 from pgpo_jax.training.devices._mesh import make_mesh
@@ -111,6 +112,8 @@ class TrainConfig:
         check_schedule(self.optimizer, self.loss, self.steps)
         if self.objective == "grpo":
             check_grpo(self.rollout, self.optimizer)
+        if self.objective == "sdpo":
+            check_sdpo(self.rollout, self.teacher)
         if not is_object_spec(self.objective):
             self.make_objective()
 

@@ -53,6 +53,7 @@ class Policy:
         mesh: where the weights lie; `None` for one device.
         name: what it was loaded from.
         vocabulary: number of token ids that the model has; `None`: prompts are not checked.
+        max_length: tokens that a sequence of this model is meant to have; `None`: not known.
     """
 
     graphdef: Any
@@ -62,6 +63,7 @@ class Policy:
     mesh: Mesh | None = None
     name: str = ""
     vocabulary: int | None = None
+    max_length: int | None = None
 
     def encode(self, messages: Sequence[Message], *, thinking: bool = False) -> list[int]:
         """Token ids of a chat up to where the answer begins.
@@ -250,7 +252,8 @@ def load_policy(
     pad = tokenizer.pad_token_id
     # Masks tell what counts, so any token of the model will do.
     pad_id = pad if pad is not None and pad < vocabulary else ends[0]
-    return LoadedPolicy(Policy(graphdef, tokenizer, ends, pad_id, mesh, name, vocabulary), params)
+    sizes = {"vocabulary": vocabulary, "max_length": model.config.max_position_embeddings}
+    return LoadedPolicy(Policy(graphdef, tokenizer, ends, pad_id, mesh, name, **sizes), params)
 
 
 def _check_vocabulary(tokenizer: Any, vocabulary: int, folder: Path) -> None:
