@@ -69,7 +69,7 @@ def read_steps(path: Path) -> list[dict[str, Any]]:
 
     Raises:
         ValueError: naming the line, if one is not an object with a `step` that is an integer and
-            at least 0.
+            in [0, 2**53).
     """
     if not path.is_file():
         return []
@@ -101,4 +101,4 @@ def number(value: Any) -> float:
 
 def _is_step(value: Any) -> bool:
     # To Python, `true` is an int.
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53

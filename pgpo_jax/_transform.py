@@ -58,8 +58,9 @@ def _as_signal(information: ArrayLike | None) -> Float[Array, ""]:
     return signal.astype(jnp.float32)
 
 
-def _scaled(update: Array, rho: Float[Array, ""]) -> Array:
+def _scaled(update: ArrayLike, rho: Float[Array, ""]) -> Array:
     """`rho * update` in the dtype of the update, rho itself never rounded to half."""
+    update = jnp.asarray(update)
     dtype = at_least_float32(update.dtype)
     return (update.astype(dtype) * rho.astype(dtype)).astype(update.dtype)
 

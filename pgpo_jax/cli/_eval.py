@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Literal
 
 import jax
-import tyro
 
+from pgpo_jax._printable import printable_line
 from pgpo_jax.cli._defaults import expanded
+from pgpo_jax.cli._parse import parse
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.reports import mean_interval
 from pgpo_jax.tasks import (
@@ -73,7 +74,7 @@ class EvalCommand:
 
 def main(argv: Sequence[str]) -> None:
     """Runs `pgpo eval`."""
-    command = tyro.cli(EvalCommand, prog="pgpo eval", args=expanded(argv), default=EvalCommand())
+    command = parse(EvalCommand, "pgpo eval", expanded(argv), default=EvalCommand())
     settings = EvaluationConfig(
         questions=command.questions,
         samples=command.samples,
@@ -123,8 +124,9 @@ def main(argv: Sequence[str]) -> None:
         f"95 % interval [{interval.low:.4f}, {interval.high:.4f}]"
     )
     print(
-        f"{len(result.scores)} questions of {command.task} ({result.dropped} longer than "
-        f"{command.max_prompt} tokens left out); {result.response_length:.1f} tokens per answer"
+        f"{len(result.scores)} questions of {printable_line(command.task)} "
+        f"({result.dropped} longer than {command.max_prompt} tokens left out); "
+        f"{result.response_length:.1f} tokens per answer"
     )
 
 

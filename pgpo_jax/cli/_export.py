@@ -5,6 +5,8 @@ from typing import Literal
 
 import tyro
 
+from pgpo_jax._printable import printable_line
+from pgpo_jax.cli._parse import parse
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.training import BestCheckpoint, Checkpoints, init_state, load_policy, read_config
 from pgpo_jax.training.run._checkpoint import free_buffers
@@ -38,7 +40,7 @@ def main(argv: Sequence[str]) -> None:
         FileExistsError: if the output holds something.
         ValueError: if the run has no teacher weights of its own, or its model has changed.
     """
-    command = tyro.cli(ExportCommand, prog="pgpo export", args=list(argv))
+    command = parse(ExportCommand, "pgpo export", argv)
     config = read_config(command.run)
     check_new_folder(command.output)
     teacher = config.make_objective().teacher_settings
@@ -62,4 +64,5 @@ def main(argv: Sequence[str]) -> None:
         else teacher_weights(state)
     )
     export_model(policy, chosen, command.output, dtype=command.dtype)
-    print(f"{command.weights} after {int(state.step)} steps -> {command.output}")
+    told = f"{command.weights} after {int(state.step)} steps -> {command.output}"
+    print(printable_line(told))

@@ -10,7 +10,9 @@ from typing import Annotated
 import tyro
 
 from pgpo_jax._json_files import read_object
+from pgpo_jax._printable import printable_line
 from pgpo_jax.cli._defaults import expanded, starting_point
+from pgpo_jax.cli._parse import parse
 from pgpo_jax.cli._terminal import align
 from pgpo_jax.errors import PGPOFileNotFoundError
 from pgpo_jax.models import QWEN3_SHAPES, Qwen3Config
@@ -46,15 +48,14 @@ def main(argv: Sequence[str]) -> None:
         FileNotFoundError: if the model is neither there nor a known shape.
     """
     source, config = starting_point(argv, Path("runs/train"))
-    command = tyro.cli(
-        PlanCommand, prog="pgpo plan", args=expanded(argv), default=PlanCommand(config)
-    )
+    command = parse(PlanCommand, "pgpo plan", expanded(argv), default=PlanCommand(config))
     config, memory = command.config, parse_bytes(command.device_memory)
     shape = model_shape(config.model)
     if not _has_devices(config.mesh.size):
         _on_virtual_devices(config.mesh.size, argv)
         return
-    print(f"{config.model}, {source}, {config.mesh.size} x {memory / GIGABYTE:g} GB")
+    what = f"{config.model}, {source}, {config.mesh.size} x {memory / GIGABYTE:g} GB"
+    print(printable_line(what))
     plan = _planned(config, shape)
     print(align(plan.rows()))
     if plan.peak <= memory:

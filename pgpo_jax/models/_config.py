@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pgpo_jax._json_files import read_object
+from pgpo_jax._json_files import number, read_object
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOTypeError, PGPOValueError
 
 _MODEL_TYPE = "qwen3"
@@ -86,8 +87,8 @@ class Qwen3Config:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise PGPOTypeError(f"{name} must be a number, got {value!r}.")
-            if not 0 < value < float("inf"):
-                raise PGPOValueError(f"{name} must be positive and finite, got {value}.")
+            if not 0 < number(value) < float("inf"):
+                raise PGPOValueError(f"{name} must be positive and finite, got {value!s:.60}.")
         if not isinstance(self.tie_word_embeddings, bool):
             raise PGPOTypeError(
                 f"tie_word_embeddings must be a bool, got {self.tie_word_embeddings!r}."
@@ -127,11 +128,19 @@ class Qwen3Config:
                     f"config.json: {key} must be {wanted!r} (nothing else is implemented), "
                     f"got {values[key]!r}."
                 )
+        if values.get("quantization_config") is not None:
+            raise PGPOValueError(
+                "config.json: quantization_config must be absent (quantised weights are not read; "
+                f"save them in bfloat16), got {values['quantization_config']!r:.60}."
+            )
         layer_types = values.get("layer_types") or ()
+        if not isinstance(layer_types, list | tuple):
+            raise PGPOValueError(
+                f"config.json: layer_types must be a list, got {layer_types!r:.60}."
+            )
         if any(kind != "full_attention" for kind in layer_types):
             raise PGPOValueError(
-                "config.json: layer_types must all be 'full_attention', got "
-                f"{sorted(set(layer_types))}."
+                f"config.json: layer_types must all be 'full_attention', got {layer_types!r:.60}."
             )
         if values.get("attention_dropout"):
             raise PGPOValueError(
@@ -171,7 +180,10 @@ class Qwen3Config:
         """
         path = Path(folder) / "config.json"
         if not path.is_file():
-            raise PGPOFileNotFoundError(f"No config.json in {Path(folder)}: not a model folder.")
+            kind = "not a model folder"
+            if (Path(folder) / "adapter_config.json").is_file():
+                kind = "a PEFT adapter without its model; merge it into the model with PEFT first"
+            raise PGPOFileNotFoundError(f"No config.json in {Path(folder)}: {kind}.")
         return cls.from_dict(read_object(path))
 
     def to_dict(self, dtype: str = "float32") -> dict[str, Any]:
@@ -216,7 +228,8 @@ def _rope_theta(values: Mapping[str, Any]) -> float:
         if "rope_theta" in block:
             if theta is not None and theta != block["rope_theta"]:
                 raise PGPOValueError(
-                    f"config.json: rope_theta is {theta} but {key} says {block['rope_theta']}."
+                    f"config.json: rope_theta is {theta!s:.60} but {key} says "
+                    f"{block['rope_theta']!s:.60}."
                 )
             theta = block["rope_theta"]
     if theta is None:
@@ -225,4 +238,6 @@ def _rope_theta(values: Mapping[str, Any]) -> float:
         )
     if isinstance(theta, bool) or not isinstance(theta, int | float):
         raise PGPOValueError(f"config.json: rope_theta must be a number, got {theta!r}.")
+    if not math.isfinite(number(theta)):
+        raise PGPOValueError(f"config.json: rope_theta must be finite, got {theta!s:.60}.")
     return float(theta)

@@ -8,6 +8,9 @@ from pgpo_jax._json_files import number, read_object, read_steps
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
 from pgpo_jax.reports._interval import Interval, mean_interval
 
+# Runs measure in float32; a chart of larger numbers would overflow.
+_LARGEST = 3.5e38
+
 
 @dataclass(frozen=True)
 class RunRecord:
@@ -32,12 +35,12 @@ class RunRecord:
     timings: list[dict[str, Any]]
 
     def series(self, metric: str, rows: str = "steps") -> tuple[list[int], list[float]]:
-        """Steps and values of one metric; what was not finite is NaN.
+        """Steps and values of one metric; what was not finite, or no float32 number, is NaN.
 
         A metric that the run does not have gives empty lists.
         """
         kept = [row for row in getattr(self, rows) if metric in row]
-        return [row["step"] for row in kept], [number(row[metric]) for row in kept]
+        return [row["step"] for row in kept], [_measured(row[metric]) for row in kept]
 
     def mean(self, metric: str) -> float | None:
         """Mean over the steps, or `None` if there is nothing finite."""
@@ -92,6 +95,11 @@ def read_run(folder: str | Path, name: str | None = None) -> RunRecord:
         scores={row["step"]: row["scores"] for row in _evaluations(folder / "evaluations.jsonl")},
         timings=read_steps(folder / "timings.jsonl"),
     )
+
+
+def _measured(value: Any) -> float:
+    measured = number(value)
+    return measured if abs(measured) <= _LARGEST else math.nan
 
 
 def _evaluations(path: Path) -> list[dict[str, Any]]:
