@@ -247,6 +247,8 @@ def _read_index(path: Path) -> dict[str, str]:
         listed = read_object(path)["weight_map"]
         if not all(isinstance(file, str) for file in listed.values()):
             raise PGPOTypeError("weight_map must map names to file names")
+        if not listed:
+            raise PGPOValueError("weight_map must name a file, got none")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PGPOValueError(f"{path} is not an index of safetensors: {error!r}.") from error
     for name, file in listed.items():
