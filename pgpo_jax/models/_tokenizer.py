@@ -39,9 +39,12 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(
             path, trust_remote_code=False, local_files_only=True
         )
+        # Some settings are looked at in use only.
+        if tokenizer.is_fast:
+            decode(tokenizer, encode(tokenizer, "a b"))
     # The Rust side raises bare Exception on a malformed tokenizer.json.
     except Exception as error:
-        raise PGPOValueError(f"The tokenizer in {path} cannot be read: {error}") from error
+        raise PGPOValueError(f"The tokenizer in {path} cannot be used: {error}") from error
     if not tokenizer.is_fast:
         raise PGPOValueError(
             f"The tokenizer in {path} is not a fast one ({type(tokenizer).__name__})."
