@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, ScalarLike
 
 from pgpo_jax._precision import at_least_float32
-from pgpo_jax.errors import PGPOValueError
+from pgpo_jax.errors import PGPOTypeError, PGPOValueError
 
 
 def check_number(name: str, value: object, rule: str, holds: Callable[[Any], Any]) -> None:
@@ -34,6 +34,22 @@ def check_hyperparameters(alpha: object, rho_max: object, rho_min: object) -> No
     check_number("alpha", alpha, "a finite number >= 0", lambda x: (x >= 0) & np.isfinite(x))
     check_number("rho_max", rho_max, "a number >= 1 (inf: no cap)", lambda x: x >= 1)
     check_number("rho_min", rho_min, "a number in [0, 1]", lambda x: (x >= 0) & (x <= 1))
+
+
+def refuse_rounded(**hyperparameters: object) -> None:
+    """Refuse hyperparameters in 16 bits, tracers too: there .999 is 1 and 1.003 is 1.
+
+    `optax.inject_hyperparams` rounds them to the dtype of the parameters before anyone else sees
+    them, so the value that was meant is lost.
+    """
+    for name, value in hyperparameters.items():
+        dtype = getattr(value, "dtype", None)
+        if dtype is not None and jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < 4:
+            raise PGPOTypeError(
+                f"{name} must not be a number of 16 bits, got {dtype}: optax.inject_hyperparams "
+                "rounds hyperparameters to the dtype of the parameters unless it is told "
+                "hyperparam_dtype=jnp.float32."
+            )
 
 
 def multiplier(

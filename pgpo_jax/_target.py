@@ -10,7 +10,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, ScalarLike
 
-from pgpo_jax._multiplier import check_hyperparameters, check_number
+from pgpo_jax._multiplier import check_hyperparameters, check_number, refuse_rounded
 from pgpo_jax._transform import ScaleByInformationState, scale_by_information
 
 # The sign of the signal is judged by its mean over about this many of the last updates.
@@ -78,7 +78,7 @@ def scale_by_information_to_target(
 
     Raises:
         ValueError: a hyperparameter outside its range (tracers are not checked).
-        TypeError: `update` without `information`.
+        TypeError: `update` without `information`; a hyperparameter of 16 bits.
 
     >>> import jax.numpy as jnp, pgpo_jax as pgpo
     >>> tx = pgpo.scale_by_information_to_target(1.5)
@@ -89,6 +89,7 @@ def scale_by_information_to_target(
     >>> round(float(state.inner.rho), 3), round(float(state.alpha), 1)  # log(1.5) / 0.03 = 13.5
     (1.5, 13.5)
     """
+    refuse_rounded(target=target, rho_max=rho_max, alpha=alpha, gain=gain, alpha_max=alpha_max)
     check_hyperparameters(0.0, rho_max, rho_min)
     for name, value in (("alpha", alpha), ("gain", gain), ("alpha_max", alpha_max)):
         check_number(name, value, "a finite number > 0", lambda x: (x > 0) & (x < math.inf))

@@ -8,7 +8,7 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, ScalarLike
 
-from pgpo_jax._multiplier import check_hyperparameters, check_number, multiplier
+from pgpo_jax._multiplier import check_hyperparameters, check_number, multiplier, refuse_rounded
 from pgpo_jax._precision import at_least_float32
 from pgpo_jax.errors import PGPOTypeError, PGPOValueError
 
@@ -62,8 +62,9 @@ def _as_signal(information: ArrayLike | None) -> Float[Array, ""]:
     return signal.astype(jnp.float32)
 
 
-def _scaled(update: Array, rho: Float[Array, ""]) -> Array:
+def _scaled(update: ArrayLike, rho: Float[Array, ""]) -> Array:
     """`rho * update` in the dtype of the update, rho itself never rounded to half."""
+    update = jnp.asarray(update)
     dtype = at_least_float32(update.dtype)
     return (update.astype(dtype) * rho.astype(dtype)).astype(update.dtype)
 
@@ -108,12 +109,13 @@ def scale_by_information(
 
     Returns:
         A transform whose `update` requires the keyword `information`, a scalar in nats.
-        Hyperparameters may be injected with `optax.inject_hyperparams`.
+        Hyperparameters may be injected with `optax.inject_hyperparams`; where the parameters have
+        16 bits it needs `hyperparam_dtype=jnp.float32`, or it would round them.
 
     Raises:
         ValueError: a hyperparameter outside its range (tracers are not checked), or a signal that
             is not a scalar.
-        TypeError: `update` without `information`.
+        TypeError: `update` without `information`; a hyperparameter of 16 bits.
 
     >>> import jax.numpy as jnp, optax, pgpo_jax as pgpo
     >>> tx = optax.chain(optax.sgd(0.1), pgpo.scale_by_information(alpha=1.0, rho_max=2.0))
@@ -122,6 +124,7 @@ def scale_by_information(
     >>> updates.tolist(), int(state[1].clipped_count)
     ([-0.20000000298023224, -0.20000000298023224], 1)
     """
+    refuse_rounded(alpha=alpha, rho_max=rho_max, rho_min=rho_min, decay=decay, delay=delay)
     check_hyperparameters(0.0 if callable(alpha) else alpha, rho_max, rho_min)
     check_number("decay", decay, "a number in [0, 1)", lambda x: (x >= 0) & (x < 1))
     check_number("delay", delay, "0 or 1", lambda x: (x == 0) | (x == 1))

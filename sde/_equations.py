@@ -4,11 +4,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, ScalarLike
 
 from pgpo_jax.errors import PGPOValueError
 from sde import _fields as fields
@@ -21,10 +22,13 @@ from sde.problems import Problem
 _Field = Callable[[Chain, Setting, Float[Array, " m"]], Array]
 
 
-def check_eta(eta: float) -> None:
-    """Refuse a step size that is not a positive number."""
-    if not isinstance(eta, (int, float)) or not 0.0 < eta < math.inf:
+def as_eta(eta: Any) -> float:
+    """A step size as a float, whatever scalar it was given as; refused unless it is positive."""
+    one = isinstance(eta, int | float) or getattr(eta, "shape", None) == ()
+    number = float(eta) if one and np.asarray(eta).dtype.kind in "iuf" else math.nan
+    if not 0.0 < number < math.inf:
         raise PGPOValueError(f"eta must be a positive number, got {eta!r}")
+    return number
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ class Equation:
         problem: Problem,
         chain: Chain,
         *,
-        eta: float,
+        eta: ScalarLike,
         batch_size: int = 1,
         replace: bool = True,
     ) -> Coefficients:
@@ -135,7 +139,7 @@ class Equation:
                 start or near it.
         """
         self.check(problem, chain)
-        check_eta(eta)
+        eta = as_eta(eta)
         check_batch(problem.num_examples, batch_size, replace)
         setting = Setting(problem, eta, batch_size, replace)
 

@@ -4,9 +4,11 @@ import math
 from collections.abc import Mapping
 from typing import TypeVar
 
+from jaxtyping import ScalarLike
+
 from pgpo_jax.errors import PGPOValueError
 from sde._chains import CHAINS, Chain
-from sde._equations import EQUATIONS, Equation, check_eta
+from sde._equations import EQUATIONS, Equation, as_eta
 from sde.problems import PROBLEMS, Problem
 
 _T = TypeVar("_T")
@@ -35,13 +37,13 @@ def as_equation(equation: str | Equation) -> Equation:
     return _lookup("equation", EQUATIONS, equation, Equation)
 
 
-def count_steps(eta: float, horizon: float) -> int:
+def count_steps(eta: ScalarLike, horizon: float) -> int:
     """K = horizon / eta, refusing an eta that does not divide the horizon.
 
     >>> count_steps(1 / 8, 1.0)
     8
     """
-    check_eta(eta)
+    eta = as_eta(eta)
     if not 0.0 < horizon < math.inf:
         raise PGPOValueError(f"horizon must be a positive number, got {horizon!r}")
     steps = round(horizon / eta)

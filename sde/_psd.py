@@ -1,5 +1,8 @@
 """Square roots of covariance matrices, and the refusal of matrices that are none."""
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -19,8 +22,8 @@ def psd_root(matrix: Float[Array, "m m"]) -> Float[Array, "m m"]:
     r"""The symmetric positive semi-definite square root of a covariance matrix.
 
     Closed forms for m = 1 and m = 2, $A^{1/2} = (A + \sqrt{\det A}\,1)/\sqrt{tr A + 2\sqrt{\det
-    A}}$; an eigendecomposition beyond. Rounding below zero is cut; derivatives are finite at a zero
-    matrix (where they are set to zero).
+    A}}$; an eigendecomposition beyond. Rounding below zero is cut. Derivatives of any order are
+    finite for equal eigenvalues, and at zero ones, where they are set to zero.
 
     Args:
         matrix: symmetric `[m, m]`.
@@ -41,8 +44,40 @@ def psd_root(matrix: Float[Array, "m m"]) -> Float[Array, "m m"]:
         safe = jnp.where(scale > 0, scale, 1.0)
         root = (matrix + det_root * jnp.eye(2, dtype=matrix.dtype)) / safe
         return jnp.where(scale > 0, root, jnp.zeros_like(root))
+    return _root(matrix)
+
+
+@jax.custom_jvp
+def _root(matrix: Float[Array, "m m"]) -> Float[Array, "m m"]:
     values, vectors = jnp.linalg.eigh(matrix)
     return (vectors * _safe_sqrt(values)) @ vectors.T
+
+
+@_root.defjvp
+def _root_jvp(primals: Any, tangents: Any) -> Any:
+    # R R = A, so R dR + dR R = dA. The derivative of eigh divides by differences of eigenvalues,
+    # which may be equal; this one divides by sums of roots.
+    root = _root(*primals)
+    return root, _sylvester(root, *tangents)
+
+
+@jax.custom_jvp
+def _sylvester(root: Float[Array, "m m"], right: Float[Array, "m m"]) -> Float[Array, "m m"]:
+    """The X of R X + X R = C, for a symmetric R; 0 where both roots are 0."""
+    values, vectors = jnp.linalg.eigh(root)
+    sums = values[:, None] + values[None, :]
+    least = jnp.max(jnp.abs(values)) * jnp.sqrt(jnp.finfo(root.dtype).eps)
+    inside = sums > least
+    rotated = vectors.T @ right @ vectors
+    solved = jnp.where(inside, rotated / jnp.where(inside, sums, 1.0), 0.0)
+    return vectors @ solved @ vectors.T
+
+
+@_sylvester.defjvp
+def _sylvester_jvp(primals: Any, tangents: Any) -> Any:
+    (root, _), (droot, dright) = primals, tangents
+    found = _sylvester(*primals)
+    return found, _sylvester(root, dright - droot @ found - found @ droot)
 
 
 def check_psd(matrices: Float[np.ndarray, "*batch m m"], what: str) -> None:

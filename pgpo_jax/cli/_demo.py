@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
+from pgpo_jax._printable import printable_line
 from pgpo_jax.cli._overview import overview
+from pgpo_jax.cli._parse import parse
 from pgpo_jax.errors import PGPOFileExistsError
 from pgpo_jax.paths import with_local_paths
 from pgpo_jax.reports import write_run_report
@@ -38,7 +38,7 @@ class DemoCommand:
 
 def main(argv: Sequence[str]) -> None:
     """Runs `pgpo demo`."""
-    command = with_local_paths(tyro.cli(DemoCommand, prog="pgpo demo", args=list(argv)))
+    command = with_local_paths(parse(DemoCommand, "pgpo demo", argv))
     configs = {method: _config(command, method) for method in _METHODS}
     folder = claim(command.output, overwrite=command.overwrite)
     runs = {}
@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> None:
         "Accuracy is on held-out questions, with 95 % intervals over them. Two single runs do not\n"
         "tell which method is better: the spread between seeds is not in these intervals."
     )
-    print(f"report: {page}")
+    print(f"report: {printable_line(str(page))}")
 
 
 def _config(command: DemoCommand, method: str) -> TrainConfig:

@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import jax
-import tyro
 
+from pgpo_jax._printable import printable_line
 from pgpo_jax.cli._defaults import expanded
+from pgpo_jax.cli._parse import parse
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.paths import local_path
 from pgpo_jax.reports import mean_interval
@@ -73,7 +74,7 @@ class EvalCommand:
 
 def main(argv: Sequence[str]) -> None:
     """Runs `pgpo eval`."""
-    command = tyro.cli(EvalCommand, prog="pgpo eval", args=expanded(argv), default=EvalCommand())
+    command = parse(EvalCommand, "pgpo eval", expanded(argv), default=EvalCommand())
     settings = EvaluationConfig(
         questions=command.questions,
         samples=command.samples,
@@ -96,6 +97,7 @@ def main(argv: Sequence[str]) -> None:
         raise PGPOValueError(
             f"--batch must be divisible by mesh.data * mesh.fsdp = {shards}, got {command.batch}"
         )
+    check_seed(command.seed)
     connect(command.distributed)
     mesh = make_mesh(command.mesh)
     task = given_task(command.task, command.columns, command.grader)
@@ -122,9 +124,16 @@ def main(argv: Sequence[str]) -> None:
         f"95 % interval [{interval.low:.4f}, {interval.high:.4f}]"
     )
     print(
-        f"{len(result.scores)} questions of {command.task} ({result.dropped} longer than "
-        f"{command.max_prompt} tokens left out); {result.response_length:.1f} tokens per answer"
+        f"{len(result.scores)} questions of {printable_line(command.task)} "
+        f"({result.dropped} longer than {command.max_prompt} tokens left out); "
+        f"{result.response_length:.1f} tokens per answer"
     )
+
+
+def check_seed(seed: int) -> None:
+    """Refuses a seed that JAX would cut to its last 32 bits."""
+    if not 0 <= seed < 2**32:
+        raise PGPOValueError(f"--seed must be in [0, 2**32), got {seed}")
 
 
 def given_task(spec: str, columns: ColumnsConfig, grader: GraderConfig) -> Task:

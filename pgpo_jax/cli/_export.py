@@ -7,6 +7,8 @@ from typing import Literal
 
 import tyro
 
+from pgpo_jax._printable import printable_line
+from pgpo_jax.cli._parse import parse
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.paths import with_local_paths
 from pgpo_jax.training import (
@@ -59,7 +61,7 @@ def main(argv: Sequence[str]) -> None:
         ValueError: if the run has no teacher weights of its own, or the checkpoint was made from
             other weights or with another configuration.
     """
-    command = with_local_paths(tyro.cli(ExportCommand, prog="pgpo export", args=list(argv)))
+    command = with_local_paths(parse(ExportCommand, "pgpo export", argv))
     config = read_config(command.run)
     if command.model is not None:
         config = dataclasses.replace(config, model=command.model)
@@ -86,7 +88,8 @@ def main(argv: Sequence[str]) -> None:
         else teacher_weights(state)
     )
     export_model(policy, chosen, command.output, dtype=command.dtype)
-    print(f"{command.weights} after {int(state.step)} steps -> {command.output}")
+    told = f"{command.weights} after {int(state.step)} steps -> {command.output}"
+    print(printable_line(told))
 
 
 def _check(

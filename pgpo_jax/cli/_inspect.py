@@ -7,6 +7,7 @@ from typing import Literal
 
 import tyro
 
+from pgpo_jax.cli._parse import parse
 from pgpo_jax.cli._terminal import this_terminal
 from pgpo_jax.cli._text_view import TextView
 from pgpo_jax.errors import PGPOValueError
@@ -48,7 +49,7 @@ def main(argv: Sequence[str]) -> None:
         ValueError: if it keeps no texts, none of the step or question, or a file in it is not what
             a run writes.
     """
-    command = with_local_paths(tyro.cli(InspectCommand, prog="pgpo inspect", args=list(argv)))
+    command = with_local_paths(parse(InspectCommand, "pgpo inspect", argv))
     _check(command)
     record = read_run(command.run)
     texts = read_texts(command.run)
@@ -67,8 +68,6 @@ def main(argv: Sequence[str]) -> None:
     for line in lines:
         # A terminal that is not Unicode gets escapes instead of an error.
         print(line.encode(encoding, "backslashreplace").decode(encoding))
-    # Else a reader that has gone is noticed at exit only, where nobody can catch the error.
-    sys.stdout.flush()
 
 
 def _check(command: InspectCommand) -> None:

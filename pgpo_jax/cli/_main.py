@@ -56,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args[0] in ("-V", "--version"):
         print(__version__)
         return 0
+    if any("\0" in argument for argument in args):
+        return _fail(f"no argument may hold a NUL character, got {args!r}")
     command = COMMANDS.get(args[0])
     if command is None:
         return _fail(f"there is no command {args[0]!r}; there are {', '.join(COMMANDS)}")
@@ -66,6 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if command.extra is not None:
                 require_extra(command.extra)
             code = importlib.import_module(f"pgpo_jax.cli.{command.module}").main(args[1:])
+            # Else a reader that has gone is noticed at exit only, where nobody can catch it.
+            sys.stdout.flush()
     except KeyboardInterrupt:
         print("pgpo: interrupted", file=sys.stderr)
         return _INTERRUPTED
@@ -97,7 +101,7 @@ def _messages() -> Iterator[None]:
     """Our log on stderr, once, while a command runs."""
     logger = logging.getLogger("pgpo_jax")
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("pgpo: %(message)s"))
+    handler.setFormatter(_Printable("pgpo: %(message)s"))
     level, propagate = logger.level, logger.propagate
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -109,6 +113,13 @@ def _messages() -> Iterator[None]:
         logger.removeHandler(handler)
         logger.setLevel(level)
         logger.propagate = propagate
+
+
+class _Printable(logging.Formatter):
+    """Messages may name files and runs, whose names may hold anything."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 def _fail(message: str) -> int:

@@ -1,5 +1,4 @@
 import dataclasses
-import json
 import os
 import subprocess
 import sys
@@ -10,10 +9,13 @@ from typing import Annotated
 
 import tyro
 
+from pgpo_jax._json_files import read_object
+from pgpo_jax._printable import printable_line
 from pgpo_jax.cli._defaults import expanded, starting_point
+from pgpo_jax.cli._parse import parse
 from pgpo_jax.cli._plan_target import plan_for_target
 from pgpo_jax.cli._terminal import align
-from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
+from pgpo_jax.errors import PGPOFileNotFoundError
 from pgpo_jax.models import PUBLISHED_SHAPES, DecoderConfig
 from pgpo_jax.training import TrainConfig, make_mesh, model_folder
 from pgpo_jax.training.memory._estimate import GIGABYTE, MemoryPlan, memory_plan, parse_bytes
@@ -51,9 +53,7 @@ def main(argv: Sequence[str]) -> None:
         FileNotFoundError: if the model is neither there nor a known shape.
     """
     source, config = starting_point(argv, Path("runs/train"))
-    command = tyro.cli(
-        PlanCommand, prog="pgpo plan", args=expanded(argv), default=PlanCommand(config)
-    )
+    command = parse(PlanCommand, "pgpo plan", expanded(argv), default=PlanCommand(config))
     config, memory = command.config, parse_bytes(command.device_memory)
     shape = model_shape(config.model)
     if command.target is not None:
@@ -62,7 +62,8 @@ def main(argv: Sequence[str]) -> None:
     if not _has_devices(config.mesh.size):
         _on_virtual_devices(config.mesh.size, argv)
         return
-    print(f"{config.model}, {source}, {config.mesh.size} x {memory / GIGABYTE:g} GB")
+    what = f"{config.model}, {source}, {config.mesh.size} x {memory / GIGABYTE:g} GB"
+    print(printable_line(what))
     plan = _planned(config, shape)
     print(align(plan.rows()))
     if plan.peak <= memory:
@@ -98,10 +99,7 @@ def model_shape(model: str) -> DecoderConfig:
     if path.is_dir():
         return DecoderConfig.from_folder(path)
     if path.is_file():
-        try:
-            return DecoderConfig.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise PGPOValueError(f"{path} is not valid JSON: {error}") from error
+        return DecoderConfig.from_dict(read_object(path))
     for name, shape in PUBLISHED_SHAPES.items():
         if path.name.lower() == name.lower():
             return shape

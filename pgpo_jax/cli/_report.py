@@ -4,7 +4,9 @@ from pathlib import Path
 
 import tyro
 
+from pgpo_jax._printable import printable_line
 from pgpo_jax.cli._overview import overview
+from pgpo_jax.cli._parse import parse
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.paths import with_local_paths
 from pgpo_jax.reports import write_run_report
@@ -23,11 +25,11 @@ class ReportCommand:
 
 def main(argv: Sequence[str]) -> None:
     """Runs `pgpo report`."""
-    command = with_local_paths(tyro.cli(ReportCommand, prog="pgpo report", args=list(argv)))
+    command = with_local_paths(parse(ReportCommand, "pgpo report", argv))
     runs = dict(zip(short_names(command.runs), command.runs, strict=True))
     page = write_run_report(runs, command.output, title=command.title)
     print(overview(runs))
-    print(f"report: {page}")
+    print(f"report: {printable_line(str(page))}")
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:

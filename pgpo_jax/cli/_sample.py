@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import jax
-import tyro
 
 from pgpo_jax.cli._defaults import expanded
-from pgpo_jax.cli._eval import first_questions, given_task
+from pgpo_jax.cli._eval import check_seed, first_questions, given_task
+from pgpo_jax.cli._parse import parse
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.reports import printable
 from pgpo_jax.tasks import ColumnsConfig, Grade, GraderConfig, Question, grade_all
@@ -54,12 +54,13 @@ class SampleCommand:
 
 def main(argv: Sequence[str]) -> None:
     """Runs `pgpo sample`."""
-    command = tyro.cli(SampleCommand, prog="pgpo sample", args=expanded(argv))
+    command = parse(SampleCommand, "pgpo sample", expanded(argv))
     if command.questions < 1 or command.samples < 1:
         raise PGPOValueError(
             "--questions and --samples must be positive, "
             f"got {command.questions} and {command.samples}"
         )
+    check_seed(command.seed)
     task = None
     if command.prompt is None:
         task = given_task(command.task, command.columns, command.grader)

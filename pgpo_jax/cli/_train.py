@@ -5,8 +5,10 @@ from typing import Annotated
 
 import tyro
 
+from pgpo_jax._printable import printable_line
 from pgpo_jax.cli._defaults import expanded, starting_point
 from pgpo_jax.cli._overview import overview
+from pgpo_jax.cli._parse import parse
 from pgpo_jax.paths import with_local_paths
 from pgpo_jax.reports import write_run_report
 from pgpo_jax.training import DistributedConfig, TrainConfig, connect, is_first, train
@@ -52,21 +54,16 @@ def run(argv: Sequence[str], name: str, preset: str | None = None) -> None:
     """
     source, config = starting_point(argv, _FOLDER, preset)
     command = with_local_paths(
-        tyro.cli(
-            TrainCommand,
-            prog=name,
-            args=expanded(argv),
-            default=TrainCommand(config),
-        )
+        parse(TrainCommand, name, expanded(argv), default=TrainCommand(config))
     )
     connect(command.distributed)
     if is_first():
         label, task = command.config.label, command.config.task
-        print(f"{label} on {task}, {source} -> {command.output}")
+        print(printable_line(f"{label} on {task}, {source} -> {command.output}"))
     train(command.config, command.output, resume=command.resume)
     if not is_first():
         return
     runs = {command.config.label: command.output}
     page = write_run_report(runs, command.output / "report.html", title="A training run")
     print(overview(runs))
-    print(f"report: {page}")
+    print(f"report: {printable_line(str(page))}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools as ft
+import operator as op
 from collections.abc import Callable
 from typing import Any
 
@@ -86,11 +87,7 @@ def through_layers(
     Returns:
         The stream after the last layer; its gradient is that of `Accumulated`.
     """
-    values, totals = (
-        LayerWeights(*(None if weight is None else getattr(weight, part) for weight in weights))
-        for part in ("value", "total")
-    )
-
+    values, totals = (weights.mapped(op.attrgetter(part)) for part in ("value", "total"))
     depth = values.input_norm.shape[0]
 
     @jax.custom_vjp

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pgpo_jax.errors import PGPOTypeError, PGPOValueError
@@ -12,6 +12,7 @@ from pgpo_jax.models._tokenizer import encodable, encode
 # Stands for content number N while the template is rendered; no template writes it by itself.
 _STAND_IN = "PGPOcontent{}END"
 _END_OF_THINKING = "</think>"
+_THINKING = {"<think>", _END_OF_THINKING}
 
 
 class _Turn(NamedTuple):
@@ -46,8 +47,10 @@ def render_messages(
     the characters they are, so text can open no turn. The template is rendered around stand-ins
     and only its own special tokens are taken as such; everything between two of them, template
     and content alike, is encoded in one piece, which gives the ids of `apply_chat_template` for
-    contents without special tokens. An added token that the folder does not call special
-    (`<think>` of Qwen3) is one token in contents too. Lone surrogates become U+FFFD.
+    contents without special tokens. An added token that the template writes counts as special even
+    if the folder does not call it so (`<tool_call>` of Qwen3, the turns of DeepSeek); but in an
+    assistant's turn `<think>` and `</think>` stay the tokens that the model wrote. Any other added
+    token is one token in contents, too. Lone surrogates become U+FFFD.
 
     The template is rendered once more with the contents themselves. It may cut blanks off their
     ends, and the thinking ("... </think>") off an assistant's; any other difference is an error.
@@ -105,7 +108,36 @@ def render_messages(
             "The chat template writes something else around the contents of this chat because of "
             f"what several of them say: {[_shortened(turn.content) for turn in turns]}."
         )
-    return _encode_pieces(tokenizer, literals, found)
+    controls = _controls(tokenizer, literals)
+    parts = [
+        _inert(text, controls - _THINKING if turns[number].role == "assistant" else controls)
+        for number, text in zip(order, found, strict=True)
+    ]
+    return _encode_pieces(tokenizer, literals, parts)
+
+
+def _controls(tokenizer: Any, literals: Sequence[str]) -> set[str]:
+    """The added tokens that the template writes and the folder does not call special."""
+    source = tokenizer.chat_template
+    texts = [*literals, *(source.values() if isinstance(source, dict) else [source])]
+    ordinary = (t.content for t in tokenizer.added_tokens_decoder.values() if not t.special)
+    return {token for token in ordinary if any(token in text for text in texts)}
+
+
+def _inert(content: str, controls: Collection[str]) -> list[str]:
+    """A content in parts, none of which holds one of these tokens: each is cut behind its first
+    character, and every part is encoded by itself."""
+    tokens = sorted((x for x in controls if len(x) > 1), key=len, reverse=True)
+    if not tokens:
+        return [content]
+    pattern = re.compile("|".join(map(re.escape, tokens)))
+    parts, start = [], 0
+    match = pattern.search(content)
+    while match:
+        parts.append(content[start : match.start() + 1])
+        start = match.start() + 1
+        match = pattern.search(content, start)
+    return [*parts, content[start:]]
 
 
 def _turn(message: Any, number: int) -> _Turn:
@@ -168,8 +200,13 @@ def _shortened(content: str) -> str:
     return content if len(content) <= 60 else content[:57] + "..."
 
 
-def _encode_pieces(tokenizer: Any, literals: Sequence[str], contents: Sequence[str]) -> list[int]:
-    """Ids of literal, content, literal ...: special tokens count in literals only."""
+def _encode_pieces(
+    tokenizer: Any, literals: Sequence[str], contents: Sequence[Sequence[str]]
+) -> list[int]:
+    """Ids of literal, content, literal ...: special tokens count in literals only.
+
+    A content is given in parts, between which no token reaches.
+    """
     special = {
         token.content: (id, token)
         for id, token in tokenizer.added_tokens_decoder.items()
@@ -184,7 +221,7 @@ def _encode_pieces(tokenizer: Any, literals: Sequence[str], contents: Sequence[s
         text = pending.lstrip() if cut_left else pending
         ids.extend(encode(tokenizer, text.rstrip() if cut_right else text))
 
-    for literal, content in zip(literals, [*contents, ""], strict=True):
+    for literal, parts in zip(literals, [*contents, [""]], strict=True):
         start = 0
         for match in cuts.finditer(literal):
             pending += literal[start : match.start()]
@@ -192,6 +229,9 @@ def _encode_pieces(tokenizer: Any, literals: Sequence[str], contents: Sequence[s
             flush(token.lstrip)
             ids.append(id)
             pending, cut_left, start = "", token.rstrip, match.end()
-        pending += literal[start:] + content
+        pending += literal[start:] + parts[0]
+        for part in parts[1:]:
+            flush(False)
+            pending, cut_left = part, False
     flush(False)
     return ids

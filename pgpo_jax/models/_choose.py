@@ -6,24 +6,61 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt32
+
+# Below it no draw is distinguished from 0.
+_SMALLEST = 2.0**-33
 
 
-def invert(logprobs: Float[Array, "R V"], number: Float[Array, " R"]) -> Int[Array, " R"]:
-    """Draws by inverting the distribution function.
+def block_width(vocabulary: int) -> int:
+    """How many tokens stand in a block, a choice among many being two choices among few."""
+    return 128 if vocabulary >= 4096 else min(32, vocabulary)
+
+
+def bits_of_a_draw(vocabulary: int) -> int:
+    """How many random words of 32 bits `draw` needs for a row."""
+    width = block_width(vocabulary)
+    return -(-vocabulary // width) + width
+
+
+def draw(logprobs: Float[Array, "R V"], bits: UInt32[Array, "R W"]) -> Int[Array, " R"]:
+    """Draws a token of each row: first a block of tokens by its sum, then a token of the block.
+
+    Each of the two is a race: everyone waits for an exponential time of rate p, and the first one
+    wins, which is i with probability p_i / sum p. Unlike a running sum of float32 and a uniform
+    number of 23 bits, a race can be won by every token, however small its probability is beside
+    the sum of all others. The sums of the blocks are the only ones that are taken. The
+    probabilities are right to float32 rounding, but for 2**-32 in all of each race.
 
     Args:
-        logprobs: log-probabilities in nats, not necessarily normalised; -inf is never drawn.
-        number: uniform in [0, 1), one per row.
+        logprobs: log-probabilities in nats, not necessarily normalised; -inf is never drawn, and
+            at least one per row is above -80.
+        bits: random, W = `bits_of_a_draw(V)` words per row.
 
     Returns:
-        The first token at which the cumulated probability exceeds `number` of the whole.
+        Token ids, int32.
     """
-    chance = jnp.exp(logprobs)
-    total = jnp.cumsum(chance, axis=-1)
-    # A sum in parallel may step back by a rounding, onto a token without probability.
-    passed = (total > number[:, None] * total[:, -1:]) & (chance > 0)
-    return jnp.argmax(passed, axis=-1)
+    rows, vocabulary = logprobs.shape
+    width = block_width(vocabulary)
+    blocks = -(-vocabulary // width)
+    filled = jnp.pad(
+        logprobs, ((0, 0), (0, blocks * width - vocabulary)), constant_values=-jnp.inf
+    ).reshape(rows, blocks, width)
+    waits = _waits(bits)
+    mass = jnp.sum(jnp.exp(filled), axis=-1)
+    block = jnp.argmax(mass / waits[:, :blocks], axis=-1).astype(jnp.int32)
+    chosen = jnp.take_along_axis(filled, block[:, None, None], axis=1)[:, 0]
+    # Relative to the likeliest one of the block, so that nothing underflows.
+    chance = jnp.exp(chosen - jnp.max(chosen, axis=-1, keepdims=True))
+    token = jnp.argmax(chance / waits[:, blocks:], axis=-1).astype(jnp.int32)
+    return block * width + token
+
+
+def _waits(bits: UInt32[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Exponential times of rate 1, in (0, 17]; small ones, which win, are the exact ones."""
+    uniform = bits.astype(jnp.float32) * 2.0**-32 + _SMALLEST
+    # Rounding may give 1, whose time would be infinite.
+    return -jnp.log1p(-jnp.minimum(uniform, 1 - 2.0**-24))
 
 
 def likeliest(logprobs: Float[Array, "R V"], k: int) -> Float[Array, "R V"]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
+from pgpo_jax._json_files import number, read_object
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOTypeError, PGPOValueError
 from pgpo_jax.models._families import check_family, family_of
 from pgpo_jax.models._rope import RopeScaling, read_rope
@@ -94,8 +94,8 @@ class DecoderConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise PGPOTypeError(f"{name} must be a number, got {value!r}.")
-            if not 0 < value < float("inf"):
-                raise PGPOValueError(f"{name} must be positive and finite, got {value}.")
+            if not 0 < number(value) < float("inf"):
+                raise PGPOValueError(f"{name} must be positive and finite, got {value!s:.60}.")
         if not isinstance(self.tie_word_embeddings, bool):
             raise PGPOTypeError(
                 f"tie_word_embeddings must be a bool, got {self.tie_word_embeddings!r}."
@@ -178,14 +178,11 @@ class DecoderConfig:
         """
         path = local_path(folder, "a model folder") / "config.json"
         if not path.is_file():
-            raise PGPOFileNotFoundError(f"No config.json in {path.parent}: not a model folder.")
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise PGPOValueError(f"{path} is not valid JSON: {error}.") from error
-        if not isinstance(values, dict):
-            raise PGPOValueError(f"{path} must hold a JSON object, got {type(values).__name__}.")
-        return cls.from_dict(values)
+            kind = "not a model folder"
+            if (path.parent / "adapter_config.json").is_file():
+                kind = "a PEFT adapter without its model; merge it into the model with PEFT first"
+            raise PGPOFileNotFoundError(f"No config.json in {path.parent}: {kind}.")
+        return cls.from_dict(read_object(path))
 
     def to_dict(self, dtype: str = "float32") -> dict[str, Any]:
         """The contents of a config.json that transformers 4 and 5 both read.

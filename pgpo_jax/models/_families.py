@@ -125,11 +125,17 @@ def check_family(values: Mapping[str, Any]) -> Family:
                 f"config.json: {key} must be {wanted!r} (nothing else is implemented), "
                 f"got {value!r}{default}."
             )
+    if values.get("quantization_config") is not None:
+        raise PGPOValueError(
+            "config.json: quantization_config must be absent (quantised weights are not read; "
+            f"save them in bfloat16), got {values['quantization_config']!r:.60}."
+        )
     layer_types = values.get("layer_types") or ()
+    if not isinstance(layer_types, list | tuple):
+        raise PGPOValueError(f"config.json: layer_types must be a list, got {layer_types!r:.60}.")
     if any(kind != "full_attention" for kind in layer_types):
         raise PGPOValueError(
-            "config.json: layer_types must all be 'full_attention', got "
-            f"{sorted(set(layer_types))}."
+            f"config.json: layer_types must all be 'full_attention', got {layer_types!r:.60}."
         )
     if values.get("attention_dropout"):
         raise PGPOValueError(

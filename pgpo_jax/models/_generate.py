@@ -12,7 +12,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from pgpo_jax.models._cache import Cache, Prompt, start_cache
-from pgpo_jax.models._choose import invert, likeliest, nucleus
+from pgpo_jax.models._choose import bits_of_a_draw, draw, likeliest, nucleus
 from pgpo_jax.models._decode import decode_step, prefill
 from pgpo_jax.models._decoder import Qwen3
 from pgpo_jax.models._sharding import axis_parts, constrain
@@ -54,7 +54,7 @@ class State(NamedTuple):
     token: Int[Array, " R"]
     done: Bool[Array, " R"]
     origin: Int[Array, " R"]
-    numbers: Float[Array, "R N"]
+    keys: Key[Array, " R"]
     buffers: Buffers
     prompt: Prompt
     cache: Cache
@@ -130,13 +130,7 @@ def begin(
     """Runs the prompts and takes the first token of each row; and what every step then reads."""
     model = nnx.merge(graphdef, params)
     rows = tokens.shape[0] * settings.samples
-    # One number per row and step, all drawn before the loop: noise for every token of the
-    # vocabulary would cost more than the rest of the choice.
-    numbers = jax.vmap(
-        lambda row: jax.vmap(lambda step: jax.random.uniform(jax.random.fold_in(row, step)))(
-            jnp.arange(settings.steps, dtype=jnp.uint32)
-        )
-    )(keys)
+
     hidden, prompt = prefill(model, tokens, mask)
     prompt, cache = start_cache(prompt, settings.samples)
     shape = (rows, settings.steps)
@@ -145,7 +139,7 @@ def begin(
         jnp.zeros(rows, jnp.int32),
         jnp.zeros(rows, jnp.bool_),
         jnp.arange(rows, dtype=jnp.int32),
-        numbers,
+        keys,
         Buffers(
             jnp.full(shape, settings.pad, jnp.int32),
             jnp.zeros(shape, jnp.float32),
@@ -194,17 +188,17 @@ def _emit(
     if settings.greedy:
         token = jnp.argmax(logprobs, axis=-1)
     else:
-        number = jax.lax.dynamic_index_in_dim(state.numbers, state.step, axis=1, keepdims=False)
+        bits = _bits(state.keys, state.step, logprobs.shape[1])
         # What is recorded stays the whole distribution's.
         kept = logprobs if settings.top_k is None else likeliest(logprobs, settings.top_k)
-        token = invert(nucleus(kept, top_p) if settings.filtered else kept, number)
+        token = draw(nucleus(kept, top_p) if settings.filtered else kept, bits)
     chosen = jnp.take_along_axis(logprobs, token[:, None], axis=1)[:, 0]
     token = jnp.where(state.done, settings.pad, token.astype(jnp.int32))
     row = Buffers(token, jnp.where(state.done, 0.0, chosen), ~state.done)
     ended = jnp.any(token[:, None] == jnp.asarray(settings.eos, jnp.int32), axis=1)
 
     def put(buffer: Array, column: Array) -> Array:
-        return jax.lax.dynamic_update_slice(buffer, column[:, None], (0, state.step))
+        return jax.lax.dynamic_update_slice(buffer, column[:, None], (jnp.int32(0), state.step))
 
     return state._replace(
         step=state.step + 1,
@@ -212,6 +206,20 @@ def _emit(
         done=state.done | ended,
         buffers=Buffers(*map(put, state.buffers, row)),
     )
+
+
+def _bits(keys: Key[Array, " R"], step: Int[Array, ""], vocabulary: int) -> Array:
+    """The random bits of a step, from each row's own key.
+
+    They are few: noise for every token would cost more than the rest of the choice.
+    """
+
+    def of_row(key: Key[Array, ""]) -> Array:
+        return jax.random.bits(
+            jax.random.fold_in(key, step), (bits_of_a_draw(vocabulary),), jnp.uint32
+        )
+
+    return jax.vmap(of_row)(keys)
 
 
 @ft.partial(jax.jit, static_argnums=0)
@@ -235,7 +243,7 @@ def drop(rows: int, mesh: Any, whole: Buffers | None, state: State) -> tuple[Buf
         token=state.token[keep],
         done=state.done[keep],
         origin=state.origin[keep],
-        numbers=state.numbers[keep],
+        keys=state.keys[keep],
         buffers=Buffers(*(x[keep] for x in state.buffers)),
         prompt=state.prompt.taken(keep // samples, mesh),
         cache=state.cache.taken(keep, mesh),

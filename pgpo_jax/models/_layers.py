@@ -38,13 +38,14 @@ class LayerWeights(NamedTuple):
 
     def astype(self, dtype: Any) -> LayerWeights:
         """Every weight cast to `dtype`."""
-        return self._changed(lambda weight: weight.astype(dtype))
+        return self.mapped(lambda weight: weight.astype(dtype))
 
     def by_layer(self, depth: int) -> tuple[LayerWeights, ...]:
         """The stacked weights of `depth` layers, cut apart."""
-        return tuple(self._changed(op.itemgetter(layer)) for layer in range(depth))
+        return tuple(self.mapped(op.itemgetter(layer)) for layer in range(depth))
 
-    def _changed(self, change: Callable[[Any], Any]) -> LayerWeights:
+    def mapped(self, change: Callable[[Any], Any]) -> LayerWeights:
+        """Every weight that there is, changed."""
         parts: list[Any] = [None if weight is None else change(weight) for weight in self]
         return LayerWeights(*parts)
 

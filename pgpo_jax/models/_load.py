@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from safetensors import SafetensorError, safe_open
 
+from pgpo_jax._json_files import read_object
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOTypeError, PGPOValueError
 from pgpo_jax.models._config import DecoderConfig
 from pgpo_jax.models._decoder import Decoder
@@ -281,9 +281,11 @@ def _stretches(rows: int) -> Iterator[tuple[int, int]]:
 
 def _read_index(path: Path) -> dict[str, str]:
     try:
-        listed = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        listed = read_object(path)["weight_map"]
         if not all(isinstance(file, str) for file in listed.values()):
             raise PGPOTypeError("weight_map must map names to file names")
+        if not listed:
+            raise PGPOValueError("weight_map must name a file, got none")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PGPOValueError(f"{path} is not an index of safetensors: {error!r}.") from error
     for name, file in listed.items():

@@ -159,7 +159,9 @@ def init_lora(
                 value = jax.device_put(value, NamedSharding(mesh, partition_spec(axes, mesh)))
             return nnx.LoRAParam(value, axes=axes)
 
-        draw = jax.random.normal(jax.random.fold_in(key, number), (layers, inputs, rank))
+        draw = jax.random.normal(
+            jax.random.fold_in(key, number), (layers, inputs, rank), jnp.float32
+        )
         along, across = kernel.axes[1:]
         factors[name] = {
             "a": factor(draw.astype(jnp.float32) * inputs**-0.5, ("layers", along, None)),

@@ -10,6 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from pgpo_jax._json_files import number
 from pgpo_jax.errors import PGPOTypeError, PGPOValueError
 
 _LLAMA3 = "llama3"
@@ -108,7 +109,8 @@ def read_rope(values: Mapping[str, Any], default: float | None) -> tuple[float, 
         if "rope_theta" in block:
             if theta is not None and theta != block["rope_theta"]:
                 raise PGPOValueError(
-                    f"config.json: rope_theta is {theta} but {key} says {block['rope_theta']}."
+                    f"config.json: rope_theta is {theta!s:.60} but {key} says "
+                    f"{block['rope_theta']!s:.60}."
                 )
             theta = block["rope_theta"]
     if len(set(scalings.values())) > 1:
@@ -123,6 +125,8 @@ def read_rope(values: Mapping[str, Any], default: float | None) -> tuple[float, 
         )
     if isinstance(theta, bool) or not isinstance(theta, int | float):
         raise PGPOValueError(f"config.json: rope_theta must be a number, got {theta!r}.")
+    if not math.isfinite(number(theta)):
+        raise PGPOValueError(f"config.json: rope_theta must be finite, got {theta!s:.60}.")
     return float(theta), next(iter(scalings.values()), None)
 
 

@@ -74,7 +74,7 @@ def sample(
         Tokens, log-probabilities and mask.
 
     Raises:
-        TypeError: a count or an id that is not an int.
+        TypeError: a count or an id that is not an int; a key that is no typed key.
         ValueError: a setting out of its range, a prompt without tokens, an id outside the
             vocabulary, shapes or keys that do not match, rows that do not divide over the mesh.
 
@@ -105,6 +105,11 @@ def sample(
     _check_range("top_p", top_p, 0.0, 1.0, open_low=True)
     _check_prompts(prompt_tokens, prompt_mask, vocabulary)
     rows = prompt_tokens.shape[0] * samples_per_prompt
+    if not jnp.issubdtype(getattr(key, "dtype", np.void), jax.dtypes.prng_key):
+        raise PGPOTypeError(
+            f"key must be a key of jax.random.key, got {key!r:.60}; jax.random.wrap_key_data makes "
+            "one of a jax.random.PRNGKey."
+        )
     if key.shape not in ((), (rows,)):
         raise PGPOValueError(
             f"key must be one key or one per row, {rows} = {prompt_tokens.shape[0]} prompts x "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
@@ -42,9 +42,12 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(
             path, trust_remote_code=False, local_files_only=True
         )
+        # Some settings are looked at in use only.
+        if tokenizer.is_fast:
+            decode(tokenizer, encode(tokenizer, "a b"))
     # The Rust side raises bare Exception on a malformed tokenizer.json.
     except Exception as error:
-        raise PGPOValueError(f"The tokenizer in {path} cannot be read: {error}") from error
+        raise PGPOValueError(f"The tokenizer in {path} cannot be used: {error}") from error
     if not tokenizer.is_fast:
         raise PGPOValueError(
             f"The tokenizer in {path} is not a fast one ({type(tokenizer).__name__})."
@@ -65,17 +68,25 @@ def encode(tokenizer: Any, text: str) -> list[int]:
     return tokenizer.encode(encodable(text), add_special_tokens=False, split_special_tokens=True)
 
 
-def decode(tokenizer: Any, ids: Sequence[int]) -> str:
-    """Text of a response, without special tokens.
+def decode(tokenizer: Any, ids: Sequence[int], *, ends: Collection[int] = ()) -> str:
+    """Text of a response, without the special tokens that end or pad it.
+
+    Every other token is text, even if it is special: `<answer>` and `<think>` are special tokens
+    of some models, and whoever grades the response must see them.
 
     Args:
         tokenizer: from `load_tokenizer`.
         ids: token ids.
+        ends: tokens that end a response, beside the tokenizer's own. An end that is no special
+            token is text.
 
     Returns:
         The text, blanks as they are.
     """
-    return tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
+    silent = {tokenizer.eos_token_id, tokenizer.pad_token_id} | (special & set(ends))
+    kept = [id for id in ids if id not in silent]
+    return tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
 
 def encodable(text: str) -> str:

@@ -1,11 +1,11 @@
 """What one line of `texts.jsonl` or `questions.jsonl` holds."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pgpo_jax._json_files import JSON_NAMES, number, parse_json
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.tasks import Grade, Message, Question
 
@@ -49,7 +49,7 @@ def parse_text(line: str, where: str) -> KeptText:
     Raises:
         ValueError: naming the place and the field, if it is not what a run writes.
     """
-    row = _Fields(_json(line, where), where)
+    row = _Fields(parse_json(line, where), where)
     grade = _Fields(row.get("grade", dict), f"{where}, grade")
     step, split = row.get("step", int), row.get("split", str)
     if split not in _SPLITS:
@@ -82,7 +82,7 @@ def parse_text(line: str, where: str) -> KeptText:
 
 def parse_question(line: str, where: str) -> Question:
     """A line of `questions.jsonl`; arguments and errors as of `parse_text`."""
-    return _question(_json(line, where), where)
+    return _question(parse_json(line, where), where)
 
 
 class _Fields:
@@ -100,26 +100,9 @@ class _Fields:
             raise PGPOValueError(f"{self._where}: {name} is missing")
         # To Python, `true` is an int.
         if not isinstance(value, types) or isinstance(value, bool):
-            expected = " or ".join(_JSON_NAMES[kind] for kind in types)
+            expected = " or ".join(JSON_NAMES[kind] for kind in types)
             raise PGPOValueError(f"{self._where}: {name} must be {expected}, got {value!r:.60}")
         return value
-
-
-_JSON_NAMES: dict[type, str] = {
-    dict: "an object",
-    list: "a list",
-    str: "a text",
-    int: "an integer",
-    float: "a number",
-    type(None): "null",
-}
-
-
-def _json(line: str, where: str) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise PGPOValueError(f"{where} is not JSON: {error}") from None
 
 
 def _question(values: Any, where: str) -> Question:
@@ -151,17 +134,14 @@ def _numbers(values: list[Any], name: str, count: int, where: str) -> tuple[floa
     return tuple(_finite(value) for value in values)
 
 
-def _finite(value: float | int | None) -> float:
+def _finite(value: Any) -> float:
     """The number, or NaN for what is not finite: null, NaN, Infinity, or over the float range."""
-    try:
-        number = math.nan if value is None else float(value)
-    except OverflowError:
-        return math.nan
-    return number if math.isfinite(number) else math.nan
+    finite = number(value)
+    return finite if math.isfinite(finite) else math.nan
 
 
 def _score(value: float | int, where: str) -> float:
-    number = _finite(value)
-    if math.isnan(number):
+    score = _finite(value)
+    if math.isnan(score):
         raise PGPOValueError(f"{where}, grade: score must be finite, got {value!r:.60}")
-    return number
+    return score

@@ -1,13 +1,16 @@
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pgpo_jax._json_files import number, read_object, read_steps
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
 from pgpo_jax.paths import local_path
 from pgpo_jax.reports._interval import Interval, mean_interval
+
+# Runs measure in float32; a chart of larger numbers would overflow.
+_LARGEST = 3.5e38
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,12 @@ class RunRecord:
     timings: list[dict[str, Any]]
 
     def series(self, metric: str, rows: str = "steps") -> tuple[list[int], list[float]]:
-        """Steps and values of one metric; what was not finite is NaN.
+        """Steps and values of one metric; what was not finite, or no float32 number, is NaN.
 
         A metric that the run does not have gives empty lists.
         """
         kept = [row for row in getattr(self, rows) if metric in row]
-        return [row["step"] for row in kept], [_value(row[metric]) for row in kept]
+        return [row["step"] for row in kept], [_measured(row[metric]) for row in kept]
 
     def mean(self, metric: str) -> float | None:
         """Mean over the steps, or `None` if there is nothing finite."""
@@ -61,7 +64,7 @@ class RunRecord:
             if scores:
                 found.append((step, mean_interval(list(scores.values()))))
                 continue
-            mean, error = _value(row["eval/accuracy"]), _value(row.get("eval/standard_error"))
+            mean, error = number(row["eval/accuracy"]), number(row.get("eval/standard_error"))
             half = 1.96 * error
             found.append((step, Interval(mean, max(0.0, mean - half), min(1.0, mean + half))))
         return found
@@ -82,13 +85,8 @@ def read_run(folder: str | Path, name: str | None = None) -> RunRecord:
     for file in ("config.json", "metrics.jsonl"):
         if not (folder / file).is_file():
             raise PGPOFileNotFoundError(f"there is no run in {folder}: {file} is missing")
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise PGPOValueError(f"{folder / 'config.json'} is not JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise PGPOValueError(f"{folder / 'config.json'} must hold an object, got {config!r:.60}")
-    metrics = _rows(folder / "metrics.jsonl")
+    config = read_object(folder / "config.json")
+    metrics = read_steps(folder / "metrics.jsonl")
     return RunRecord(
         name=name or folder.name,
         folder=folder,
@@ -96,42 +94,24 @@ def read_run(folder: str | Path, name: str | None = None) -> RunRecord:
         steps=[row for row in metrics if "eval/accuracy" not in row],
         evaluations=[row for row in metrics if "eval/accuracy" in row],
         scores={row["step"]: row["scores"] for row in _evaluations(folder / "evaluations.jsonl")},
-        timings=_rows(folder / "timings.jsonl"),
+        timings=read_steps(folder / "timings.jsonl"),
     )
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    # As `training.read_jsonl`, which would bring flax and orbax along.
-    if not path.is_file():
-        return []
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], 1):
-        try:
-            row = json.loads(line) if line else None
-        except ValueError as error:
-            raise PGPOValueError(f"{path}, line {number} is not JSON: {error}") from None
-        if line and (not isinstance(row, dict) or not isinstance(row.get("step"), int)):
-            raise PGPOValueError(
-                f"{path}, line {number} must be an object with a step, got {line:.60}"
-            )
-        if row is not None:
-            rows.append(row)
-    return rows
+def _measured(value: Any) -> float:
+    measured = number(value)
+    return measured if abs(measured) <= _LARGEST else math.nan
 
 
 def _evaluations(path: Path) -> list[dict[str, Any]]:
-    rows = _rows(path)
+    rows = read_steps(path)
     for row in rows:
         scores = row.get("scores")
         if not isinstance(scores, dict) or not all(
-            isinstance(score, int | float) for score in scores.values()
+            math.isfinite(number(score)) for score in scores.values()
         ):
             raise PGPOValueError(f"{path}, step {row['step']} must have scores by question")
     return rows
-
-
-def _value(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else math.nan
 
 
 def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -43,9 +43,14 @@ def summary(records: Sequence[RunRecord]) -> tuple[list[str], list[list[Cell]]]:
 
 
 def paired(record: RunRecord, other: RunRecord) -> Interval | None:
-    """Last evaluation of `record` against the last of `other`, or its own first."""
-    if not record.scores or not other.scores:
+    """Last evaluation of `record` against the last of `other`, or its own first.
+
+    It is of the evaluations that the table shows: where the scores by question of one are missing,
+    as after a crash, there is no difference.
+    """
+    if not record.evaluations or not other.evaluations:
         return None
-    after = record.scores[max(record.scores)]
-    before = other.scores[min(other.scores) if record is other else max(other.scores)]
+    place = 0 if record is other else -1
+    after = record.scores.get(record.evaluations[-1]["step"], {})
+    before = other.scores.get(other.evaluations[place]["step"], {})
     return difference_interval(after, before) if after.keys() & before.keys() else None

@@ -1,7 +1,7 @@
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pgpo_jax._json_files import read_object
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
 from pgpo_jax.paths import local_path
 from pgpo_jax.training._trainer import Trainer
@@ -80,12 +80,7 @@ def read_config(folder: str | Path) -> TrainConfig:
     path = local_path(folder, "a run folder") / "config.json"
     if not path.is_file():
         raise PGPOFileNotFoundError(f"there is no run in {folder}: config.json is missing")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise PGPOValueError(f"{path} is not JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise PGPOValueError(f"{path} must hold an object, got {values!r:.60}")
+    values = read_object(path)
     if values.get("made_by") == "Trainer":
         raise PGPOValueError(
             f"the run in {folder} was made by a Trainer in Python, whose parts are in no file: "

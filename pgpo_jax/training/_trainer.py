@@ -1,4 +1,5 @@
 import functools
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -42,6 +43,8 @@ from pgpo_jax.training.update._state import TrainState, init_state, student_weig
 from pgpo_jax.training.update._step import make_train_step
 
 _ROLLOUT, _EVALUATION = 0, 1
+
+_LOG = logging.getLogger(__name__)
 
 
 class StepReport(NamedTuple):
@@ -139,6 +142,7 @@ class Trainer:
             self.policy.check_thinking(objective.teacher_settings.thinking, "teacher.thinking")
         self.held_out = held_out_questions(task, evaluation)
         self._questions = task.questions("train", seed)
+        self._warn()
         self.stream = QuestionStream(
             self._questions,
             functools.partial(self.policy.encode_question, thinking=rollout.thinking),
@@ -156,6 +160,22 @@ class Trainer:
         )
         self._step = self._make_step()
         self._key = jax.random.key(seed)
+
+    def _warn(self) -> None:
+        """Tells what is allowed and may not be meant."""
+        if not self.held_out:
+            _LOG.warning(
+                "the task has no held-out questions, so the run is not evaluated: name their "
+                "source with eval_task (--eval-task), or put test.json beside train.json"
+            )
+        lengths, longest = self.rollout_settings, self.policy.max_length
+        if longest is not None and lengths.max_prompt + lengths.max_response > longest:
+            _LOG.warning(
+                "rollout.max_prompt + max_response = %d is more than max_position_embeddings = %d "
+                "of the model, which was not made for longer sequences",
+                lengths.max_prompt + lengths.max_response,
+                longest,
+            )
 
     def fit(
         self,

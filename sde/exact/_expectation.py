@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 
+from jaxtyping import ScalarLike
+
 from pgpo_jax.errors import PGPOTypeError, PGPOValueError
 from sde._chains import CHAINS, Chain
-from sde._equations import EQUATIONS, Equation
+from sde._equations import EQUATIONS, Equation, as_eta
 from sde._lookup import as_chain, as_equation, as_problem, count_steps
 from sde._minibatches import check_batch
 from sde.exact._observables import Observable, as_observable
@@ -67,7 +69,7 @@ def exact_value(
     process: str | Chain | Equation,
     observable: str | Callable | Observable,
     *,
-    eta: float,
+    eta: ScalarLike,
     horizon: float = 1.0,
     chain: str | Chain | None = None,
     batch_size: int = 1,
@@ -79,6 +81,7 @@ def exact_value(
     Returns:
         The value, and how much it changed from the last but one resolution.
     """
+    eta = as_eta(eta)
     steps = count_steps(eta, horizon)
     path = exact_path(
         _named(problem, process, chain, eta, batch_size, replace),
@@ -94,7 +97,7 @@ def exact_expectation(
     process: str | Chain | Equation,
     observable: str | Callable | Observable,
     *,
-    eta: float,
+    eta: ScalarLike,
     horizon: float = 1.0,
     chain: str | Chain | None = None,
     batch_size: int = 1,

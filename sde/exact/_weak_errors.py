@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from pgpo_jax.errors import PGPOValueError
 from sde._chains import Chain
-from sde._equations import Equation
+from sde._equations import Equation, as_eta
 from sde._lookup import count_steps
 from sde.exact._expectation import make_process
 from sde.exact._observables import Observable, as_observable
@@ -76,6 +76,7 @@ def weak_errors(
             largest difference over k (and above 1e-11): the difference would be an artefact.
     """
     wanted = tuple(as_observable(o) for o in observables)
+    etas = [as_eta(eta) for eta in etas]
     steps = [count_steps(eta, horizon) for eta in etas]
     out = np.empty((5, len(steps), len(wanted)))
     for row, (eta, count) in enumerate(zip(etas, steps, strict=True)):

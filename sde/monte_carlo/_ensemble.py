@@ -18,11 +18,18 @@ CHUNK = 1 << 17
 """Paths per chunk by default: XLA spreads one over its threads, and it takes MiB of memory."""
 
 
+_MOST_PATHS = 10**11
+
+
 def check_paths(paths: int, chunk: int) -> None:
-    """Raises ValueError unless paths and chunk are whole numbers >= 1."""
+    """Raises ValueError unless paths and chunk are whole numbers in [1, 10**11].
+
+    A CPU core makes some millions of steps a second, so more would run for years.
+    """
     for name, value in (("paths", paths), ("chunk", chunk)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise PGPOValueError(f"{name} must be a whole number >= 1, got {value!r}")
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if not whole or not 1 <= value <= _MOST_PATHS:
+            raise PGPOValueError(f"{name} must be a whole number in [1, 10**11], got {value!r}")
 
 
 def even_chunks(paths: int, chunk: int) -> int:
@@ -134,7 +141,12 @@ def gather(
     >>> gather(program, jax.random.key(0), 4, 3, 1, 2.0)[:, 0]
     array([2., 2., 2., 2.])
     """
-    out = np.empty((paths, dim))
+    try:
+        out = np.empty((paths, dim))
+    except MemoryError as error:
+        raise PGPOValueError(
+            f"paths must be few enough for their states to be in memory, got {paths}: {error}"
+        ) from error
     chunks = math.ceil(paths / chunk)
     for c, (part, _) in enumerate(over_chunks(function, key, chunks, *args, label=label)):
         rows = out[c * chunk : (c + 1) * chunk]

@@ -7,10 +7,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
 
 from sde._chains import Chain
-from sde._equations import Equation
+from sde._equations import Equation, as_eta
 from sde._lookup import as_chain, as_problem, count_steps
 from sde.exact._observables import Observable, as_observable
 from sde.monte_carlo._chain import chain_program
@@ -28,7 +28,7 @@ def estimate_chain(
     chain: str | Chain,
     observables: Observables,
     *,
-    eta: float,
+    eta: ScalarLike,
     horizon: float = 1.0,
     paths: int,
     key: PRNGKeyArray,
@@ -50,6 +50,7 @@ def estimate_chain(
     size = even_chunks(paths, chunk)
     problem, chain = as_problem(problem), as_chain(chain)
     functions = tuple(as_observable(g) for g in observables)
+    eta = as_eta(eta)
     steps = count_steps(eta, horizon)
     with jax.enable_x64(True):
         program = moment_sums(
@@ -65,7 +66,7 @@ def estimate_equation(
     observables: Observables,
     *,
     chain: str | Chain,
-    eta: float,
+    eta: ScalarLike,
     horizon: float = 1.0,
     paths: int,
     key: PRNGKeyArray,
@@ -107,7 +108,7 @@ def estimate_equation(
         coarse = equation_program(build, stride=2, **how) if richardson else None
         program = moment_sums(equation_program(build, **how), functions, coarse)
         finest = 2 * substeps if richardson else substeps
-        args = (float(eta), eta / finest, steps * finest)
+        args = (as_eta(eta), eta / finest, steps * finest)
         return estimate_in_chunks(
             program, functions, key, paths, size, args, f"equation, eta={eta:g}"
         )

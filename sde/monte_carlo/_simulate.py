@@ -6,11 +6,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Float, PRNGKeyArray, ScalarLike
 
 from pgpo_jax.errors import PGPOValueError
 from sde._chains import Chain
-from sde._equations import Coefficients, Equation
+from sde._equations import Coefficients, Equation, as_eta
 from sde._lookup import as_chain, as_equation, as_problem, count_steps
 from sde._minibatches import check_batch
 from sde._setting import Setting
@@ -45,7 +45,7 @@ def prepare(
     equation: str | Equation,
     chain: str | Chain,
     *,
-    eta: float,
+    eta: ScalarLike,
     horizon: float,
     batch_size: int,
     replace: bool,
@@ -55,6 +55,7 @@ def prepare(
 ) -> tuple[Callable[[Any], Coefficients], int]:
     """Everything that can be refused before a simulation; the coefficients and K = horizon/eta."""
     problem, equation, chain = as_problem(problem), as_equation(equation), as_chain(chain)
+    eta = as_eta(eta)
     steps = count_steps(eta, horizon)
     check_scheme(solver, substeps, richardson)
     check_batch(problem.num_examples, batch_size, replace)
@@ -71,7 +72,7 @@ def simulate(
     equation: str | Equation,
     *,
     chain: str | Chain,
-    eta: float,
+    eta: ScalarLike,
     horizon: float = 1.0,
     paths: int,
     key: PRNGKeyArray,
@@ -153,7 +154,7 @@ def simulate(
             paths,
             size,
             as_problem(problem).dim,
-            float(eta),
+            as_eta(eta),
             eta / substeps,
             total,
             label=f"equation, eta={eta:g}",
@@ -164,7 +165,7 @@ def run_chain(
     problem: str | Problem,
     chain: str | Chain,
     *,
-    eta: float,
+    eta: ScalarLike,
     horizon: float = 1.0,
     paths: int,
     key: PRNGKeyArray,
@@ -196,6 +197,7 @@ def run_chain(
     """
     size = even_chunks(paths, chunk)
     problem, chain = as_problem(problem), as_chain(chain)
+    eta = as_eta(eta)
     steps = count_steps(eta, horizon)
     with jax.enable_x64(True):
         program = chain_program(problem, chain, batch_size, replace, size, False)

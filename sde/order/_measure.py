@@ -11,7 +11,7 @@ from jaxtyping import PRNGKeyArray
 
 from pgpo_jax.errors import PGPOValueError
 from sde._chains import CHAINS, Chain
-from sde._equations import EQUATIONS, Equation
+from sde._equations import EQUATIONS, Equation, as_eta
 from sde._lookup import as_chain, as_equation, as_problem, count_steps
 from sde._minibatches import check_batch
 from sde.exact import Observable, as_observable
@@ -194,7 +194,7 @@ def measure_order(
 def _checked_etas(etas: Sequence[float] | None, method: str, horizon: float) -> tuple[float, ...]:
     if etas is None:
         etas = ETAS if method == "exact" else MONTE_CARLO_ETAS
-    etas = tuple(float(eta) for eta in etas)
+    etas = tuple(as_eta(eta) for eta in etas)
     if not etas:
         raise PGPOValueError("etas must hold step sizes, got none")
     for eta in etas:

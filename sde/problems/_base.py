@@ -150,4 +150,19 @@ class Problem(abc.ABC):
 @ft.lru_cache(maxsize=1024)
 def _count_examples(problem: Problem) -> int:
     theta = jax.ShapeDtypeStruct((problem.dim,), jnp.zeros(()).dtype)
-    return jax.eval_shape(problem.signals, theta).shape[0]
+    signals = jax.eval_shape(problem.signals, theta).shape
+    losses = signals
+    if type(problem).losses is not Problem.losses:
+        losses = jax.eval_shape(problem.losses, theta).shape
+    if len(signals) != 1 or losses != signals:
+        raise PGPOValueError(
+            f"{type(problem).__name__} must have one loss and one signal per example, [N] of each, "
+            f"got losses of shape {losses} and signals of shape {signals}"
+        )
+    gradients = jax.eval_shape(problem.gradients, theta).shape
+    if gradients != (*signals, problem.dim):
+        raise PGPOValueError(
+            f"{type(problem).__name__} must have one gradient and one signal per example: "
+            f"gradients {(*signals, problem.dim)}, got gradients of shape {gradients}"
+        )
+    return signals[0]

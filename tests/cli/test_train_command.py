@@ -115,11 +115,11 @@ def test_bad_requests_are_one_line(asked, capsys, arguments, named):
         (("--rollout.maximum", "2"), "--rollout.maximum"),
     ],
 )
-def test_bad_options_are_named_in_a_box(asked, capsys, arguments, named):
-    with pytest.raises(SystemExit) as end:
-        main(["train", *arguments])
-    assert end.value.code == 2
-    assert named in capsys.readouterr().err
+def test_bad_options_are_one_line(asked, capsys, arguments, named):
+    assert main(["train", *arguments]) == 2
+    message = capsys.readouterr().err
+    assert named in message
+    assert message.count("\n") == 1
     assert not asked
 
 

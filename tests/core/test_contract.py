@@ -137,6 +137,36 @@ def test_inject_hyperparams(factory):
     np.testing.assert_allclose(jnp.abs(scale), 0.1 if args else 1.0, rtol=1e-6)
 
 
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize(
+    ("factory", "kw", "name"),
+    [
+        (pgpo.scale_by_information, {"decay": 0.999}, "alpha"),
+        (pgpo.scale_by_information, {"alpha": optax.constant_schedule(0.3)}, "alpha|rho_max"),
+        (pgpo.scale_by_information_to_target, {"target": 1.003}, "target"),
+    ],
+)
+def test_injected_values_are_not_rounded(factory, kw, name, dtype, jit):
+    params = jax.tree.map(lambda x: x.astype(dtype), PARAMS)
+    whole, wrapped = (
+        optax.inject_hyperparams(factory, **settings)(**kw)
+        for settings in ({"hyperparam_dtype": jnp.float32}, {})
+    )
+    init = jax.jit(wrapped.init) if jit else wrapped.init
+    with pytest.raises(TypeError, match=rf"({name}) must not .*hyperparam_dtype=jnp.float32"):
+        init(params)
+    # The remedy gives what float32 parameters give.
+    state, same = whole.init(params), whole.init(PARAMS)
+    for signal in (0.1, 0.4):
+        _, state = whole.update(params, state, params, information=signal)
+        _, same = whole.update(PARAMS, same, PARAMS, information=signal)
+    close(optax.tree.get(state, "rho"), optax.tree.get(same, "rho"))
+    assert optax.tree.get(state, "rho") > 1
+    # The control: this is what rounding would do to them.
+    assert dtype(0.999) != np.float32(0.999)
+
+
 def test_inject_a_schedule():
     schedule = optax.linear_schedule(0.0, 1.0, 4)
     injected = optax.inject_hyperparams(pgpo.scale_by_information)(alpha=schedule)
@@ -232,6 +262,37 @@ def test_sharded_updates(make):
         assert updates["w"].sharding.is_equivalent_to(where["w"], 2)
         params = optax.apply_updates(params, updates)
     close((params, state), unrolled(make()))
+
+
+@pytest.mark.parametrize("averaged", [True, False], ids=["with pmean", "without"])
+def test_a_signal_per_device_is_averaged_or_the_replicas_part(averaged):
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    tx = pgpo.pgpo(optax.sgd(0.1))
+
+    def step(params, state, grads, information):
+        signal = information[0]
+        if averaged:
+            signal = jax.lax.pmean(signal, "data")
+        updates, state = tx.update(grads, state, params, information=signal)
+        return optax.apply_updates(params, updates), state[-1].rho[None]
+
+    def sharded(**check):
+        specs = {"in_specs": (P(), P(), P(), P("data")), "out_specs": (P(), P("data"))}
+        return jax.jit(jax.shard_map(step, mesh=mesh, **specs, **check))
+
+    signals = jnp.linspace(-0.3, 0.4, 8)
+    arguments = (PARAMS, tx.init(PARAMS), GRADS, signals)
+    if not averaged:
+        # Only jax's check of the replicas, which pmap does not have, sees it.
+        with pytest.raises(ValueError, match="replicat"):
+            sharded()(*arguments)
+    params, rho = sharded(check_vma=averaged)(*arguments)
+    replicas = [np.asarray(shard.data) for shard in params["w"].addressable_shards]
+    assert all(np.array_equal(replicas[0], x) for x in replicas) is averaged
+    assert bool(np.ptp(rho) == 0) is averaged
+    if averaged:
+        updates, _ = tx.update(GRADS, arguments[1], PARAMS, information=jnp.mean(signals))
+        close(params, optax.apply_updates(PARAMS, updates))
 
 
 @pytest.mark.parametrize("optimizer", [optax.sgd(0.1, momentum=0.9), optax.adamw(0.1)])

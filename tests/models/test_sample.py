@@ -8,7 +8,13 @@ import pytest
 from flax import nnx
 
 from pgpo_jax.models import _cache, _generate as module, _step_weights, sample
-from pgpo_jax.models._choose import invert, likeliest, nucleus
+from pgpo_jax.models._choose import (
+    bits_of_a_draw,
+    block_width,
+    draw as draw_tokens,
+    likeliest,
+    nucleus,
+)
 
 EOS, PAD = 5, 0
 
@@ -145,11 +151,83 @@ def test_nucleus_is_the_smallest_set_that_reaches_the_mass():
             np.testing.assert_array_equal(row, chance >= needed * (1 - 1e-6))
 
 
-def test_a_draw_never_lands_on_what_is_excluded():
-    logprobs = jnp.log(jnp.asarray([[0.0, 0.25, 0.0, 0.0, 0.75, 0.0]] * 5))
-    last = np.nextafter(np.float32(1), np.float32(0))
-    drawn = invert(logprobs, jnp.asarray([0.0, 0.2499, 0.25, 0.5, last], jnp.float32))
-    np.testing.assert_array_equal(drawn, [1, 1, 4, 4, 4])
+def test_a_draw_never_lands_on_what_is_excluded(key):
+    for vocabulary in (6, 32, 1000):
+        logprobs = np.full((4096, vocabulary), -np.inf, np.float32)
+        logprobs[:, [1, 4]] = np.log([0.25, 0.75])
+        bits = jax.random.bits(key, (4096, bits_of_a_draw(vocabulary)), jnp.uint32)
+        # The extremes, too.
+        bits = bits.at[0].set(0).at[1].set(2**32 - 1)
+        drawn = draw_tokens(jnp.asarray(logprobs), bits)
+        assert set(drawn.tolist()) == {1, 4}
+        assert abs(jnp.mean(drawn == 4) - 0.75) < 0.03
+
+
+def variation(truth, count, drawn):
+    """Total variation of draws from the truth, and what chance makes of it on average."""
+    seen = np.bincount(drawn, minlength=len(truth)) / count
+    noise = np.sqrt(2 * truth * (1 - truth) / (np.pi * count)).sum() / 2
+    return np.abs(seen - truth).sum() / 2, noise
+
+
+@pytest.mark.parametrize("vocabulary", [100, 300])
+def test_draws_follow_the_distribution(key, vocabulary):
+    logits = 3 * np.random.default_rng(0).standard_normal(vocabulary)
+    truth = np.exp(logits - np.log(np.exp(logits).sum()))
+    rows, count = 4096, 4096 * 32
+    logprobs = jnp.broadcast_to(jnp.asarray(np.log(truth), jnp.float32), (rows, vocabulary))
+
+    @jax.jit
+    def drawn(key):
+        def some(key):
+            bits = jax.random.bits(key, (rows, bits_of_a_draw(vocabulary)), jnp.uint32)
+            return draw_tokens(logprobs, bits)
+
+        return jax.lax.map(some, jax.random.split(key, count // rows))
+
+    tokens = np.asarray(drawn(key)).ravel()
+    distance, noise = variation(truth, count, tokens)
+    assert distance < 1.3 * noise
+    # The control: a temperature of 0.97 would be noticed.
+    warm = truth ** (1 / 0.97)
+    distance, noise = variation(warm / warm.sum(), count, tokens)
+    assert distance > 2 * noise
+
+
+def test_every_token_of_a_large_vocabulary_can_be_drawn():
+    vocabulary = 151_936
+    logits = 3 * np.random.default_rng(0).standard_normal(vocabulary).astype(np.float32)
+    logprobs = jax.nn.log_softmax(jnp.asarray(logits))
+    rare, width = np.argsort(logits)[:16], block_width(vocabulary)
+    # The one block and the one token that hardly wait.
+    bits = np.full((16, bits_of_a_draw(vocabulary)), 2**32 - 1, np.uint32)
+    bits[np.arange(16), rare // width] = 0
+    bits[np.arange(16), vocabulary // width + rare % width] = 0
+    drawn = draw_tokens(jnp.broadcast_to(logprobs, (16, vocabulary)), jnp.asarray(bits))
+    np.testing.assert_array_equal(drawn, rare)
+    # The control: in a running sum they vanish, so no number falls on them.
+    total = np.asarray(jnp.cumsum(jnp.exp(logprobs)))
+    assert (total[rare] <= np.maximum.accumulate(total)[rare - 1]).sum() > 8
+
+
+@pytest.mark.slow
+def test_the_tail_beside_a_likely_token_is_drawn_in_full(key):
+    """One token has .99 of the whole; a running sum loses a quarter of what is left."""
+    vocabulary, rows, calls = 151_936, 64, 400
+    chance = np.full(vocabulary, 0.01 / (vocabulary - 1))
+    chance[100] = 0.99
+    logprobs = jnp.broadcast_to(jnp.asarray(np.log(chance), jnp.float32), (rows, vocabulary))
+
+    @jax.jit
+    def tail(key):
+        bits = jax.random.bits(key, (rows, bits_of_a_draw(vocabulary)), jnp.uint32)
+        return jnp.sum(draw_tokens(logprobs, bits) != 100)
+
+    seen = sum(int(tail(part)) for part in jax.random.split(key, calls))
+    expected = 0.01 * rows * calls
+    assert abs(seen - expected) < 3.5 * np.sqrt(expected)
+    # The control: the loss would be noticed.
+    assert 0.26 * expected > 3.5 * np.sqrt(expected)
 
 
 def test_top_p_keeps_to_the_nucleus(tiny_model, prompts, key, forward):
@@ -272,6 +350,16 @@ def test_top_k_of_the_whole_vocabulary_is_none(tiny_model, prompts, key):
         # The control: one token fewer is another program.
         draw(tiny_model, prompts, key, top_p=top_p, top_k=31)
         assert module.begin._cache_size() == programs + 1
+
+
+def test_with_64_bits_the_tokens_are_the_same(tiny_model, prompts, key):
+    settings = {"temperature": 0.7, "top_p": 0.9, "top_k": 20}
+    narrow = draw(tiny_model, prompts, key, **settings)
+    with jax.enable_x64(True):
+        wide = draw(tiny_model, prompts, key, **settings)
+    for a, b in zip(narrow, wide, strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def test_one_program_per_shape(tiny_model, prompts, key):

@@ -81,9 +81,24 @@ def test_without_a_system_message(tokenizer):
     assert tokenizer.decode(ids) == expected
 
 
-def test_decode_skips_special_tokens_only(tokenizer):
+def test_decode_drops_ends_and_padding_only(tokenizer):
     ids = [*encode(tokenizer, " a  answer ."), tokenizer.eos_token_id, tokenizer.pad_token_id]
     assert decode(tokenizer, ids) == " a  answer ."
+
+
+def test_special_tokens_within_a_response_are_text(tokenizer_folder):
+    tokenizer = load_tokenizer(tokenizer_folder)
+    tags = ["<answer>", "</answer>", "<|eot|>"]
+    tokenizer.add_special_tokens({"additional_special_tokens": tags})
+    ids = [*tokenizer.encode("<answer>4</answer><|eot|>"), tokenizer.eos_token_id]
+    (eot,) = tokenizer.encode("<|eot|>")
+    assert decode(tokenizer, ids) == "<answer>4</answer><|eot|>"
+    assert decode(tokenizer, ids, ends=[eot]) == "<answer>4</answer>"
+    # The control: dropped as special tokens, the grader would see nothing of them.
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "4"
+    # An end that is ordinary text stays.
+    (letter,) = encode(tokenizer, "a")
+    assert decode(tokenizer, [letter], ends=[letter]) == "a"
 
 
 def test_bad_folders(tokenizer_folder, tmp_path):
@@ -95,7 +110,7 @@ def test_bad_folders(tokenizer_folder, tmp_path):
     (tmp_path / "tokenizer_config.json").write_text(
         json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"})
     )
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match="cannot be used"):
         load_tokenizer(tmp_path)
 
 

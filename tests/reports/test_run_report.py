@@ -112,6 +112,6 @@ def test_folders_without_a_run_are_named(run, tmp_path):
         with pytest.raises(ValueError, match=r"evaluations\.jsonl, step 1 must have scores"):
             read_run(run)
     (run / "config.json").write_text("[1]")
-    with pytest.raises(ValueError, match=r"config\.json must hold an object, got \[1\]"):
+    with pytest.raises(ValueError, match=r"config\.json must hold a JSON object, got \[1\]"):
         read_run(run)
     assert not (tmp_path / "r.html").exists()

@@ -1,11 +1,19 @@
 """Grading, choice of solutions and teacher prompts against the SDPO authors' behaviour."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from pgpo_jax.tasks import Question, grade, select_solutions, strip_thinking, teacher_prompt
+from pgpo_jax.tasks import (
+    Question,
+    _prompts,
+    grade,
+    select_solutions,
+    strip_thinking,
+    teacher_prompt,
+)
 
 CASES = json.loads((Path(__file__).parent / "data" / "sdpo_cases.json").read_text())
 
@@ -63,10 +71,51 @@ def test_answers_with_code_are_only_compared():
     assert grade(f"<answer>{bomb}</answer>", "2").score == 0.0
 
 
-def test_strip_thinking_is_not_greedy_and_keeps_reasoning():
-    text = "<think>a\nb</think>\n\n<reasoning>r</reasoning><think>c</think> <answer>B</answer>"
-    assert strip_thinking(text) == "<reasoning>r</reasoning><answer>B</answer>"
-    assert strip_thinking("<think>open") == "<think>open"
+def lazy(text):
+    """How blocks are cut by a regular expression that knows neither depth nor open ends."""
+    return re.sub(r"<think>.*?</think>\s*", "", text, flags=re.DOTALL)
+
+
+BLOCKS = "<think>a\nb</think>\n\n<reasoning>r</reasoning><think>c</think> <answer>B</answer>"
+
+
+@pytest.mark.parametrize(
+    ("text", "rest", "same"),
+    [
+        (BLOCKS, "<reasoning>r</reasoning><answer>B</answer>", True),
+        ("no <b>tags</b>\n", "no <b>tags</b>\n", True),
+        # The template opened the block, so the response holds its end only.
+        ("secret</think>\n\nB", "B", False),
+        ("secret <think>more</think> secret</think> B", "B", False),
+        ("B <think>secret", "B ", False),
+        ("<think>secret", "", False),
+        ("<think>a<think>b</think>secret</think>\nB", "B", False),
+        ("<think>I write <think> first.</think>\nB", "B", True),
+        ("<think>a<think>b</think> c </think>x<think>secret", "x", False),
+    ],
+)
+def test_thinking_is_cut_however_it_is_written(text, rest, same):
+    assert strip_thinking(text) == rest
+    # The control: where a plain expression fails.
+    assert (lazy(text) == rest) is same
+
+
+@pytest.mark.parametrize("unit", ["<think>", "</think>", "<think></think>", "</think> \n", "<"])
+def test_thinking_is_cut_in_linear_time(unit, monkeypatch):
+    # Tags and blanks are looked at once each: counted, since times vary.
+    found = []
+    pattern = _prompts._BLANKS
+
+    class Counted:
+        def match(self, text, place):
+            blanks = pattern.match(text, place)
+            found.append(blanks.end() - place)
+            return blanks
+
+    monkeypatch.setattr(_prompts, "_BLANKS", Counted())
+    text = unit * (200_000 // len(unit))
+    assert strip_thinking(text) == (text if unit == "<" else "")
+    assert sum(found) + len(found) <= len(text)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,14 @@ from pgpo_jax.training import (
     [
         (lambda: RolloutConfig(questions=0), r"questions must be positive, got 0"),
         (lambda: RolloutConfig(top_p=0.0), r"top_p must be in \(0, 1\], got 0.0"),
-        (lambda: RolloutConfig(questions=3, samples=3), r"row_buckets must divide"),
+        (
+            lambda: RolloutConfig(questions=3, samples=3),
+            r"row_buckets must divide questions \* samples = 3 \* 3 \(--rollout.row-buckets 1",
+        ),
+        (
+            lambda: TrainConfig(rollout=RolloutConfig(samples=1)),
+            r"rollout.samples must be at least 2 with objective 'sdpo'.*, got 1",
+        ),
         (lambda: TeacherConfig(rate=1.5), r"rate must be in \[0, 1\], got 1.5"),
         (lambda: LossConfig(support="sampled"), r"teacher_weight must be 1 .* got 0.5"),
         (lambda: LossConfig(rollout_clip=0.0), r"rollout_clip must be positive"),

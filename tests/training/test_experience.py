@@ -137,6 +137,29 @@ def test_thinking_is_cut_from_a_solution_if_so_set(policy, batch):
         assert all(("aside" in text) is not strip for text in told(policy, experience).values())
 
 
+def test_thinking_is_cut_once_for_each_solution(policy, batch, monkeypatch):
+    cut = []
+    monkeypatch.setattr(
+        "pgpo_jax.training.objectives._teaching.strip_thinking",
+        lambda text: cut.append(text) or text,
+    )
+    responses = respond(batch)
+    experience, _ = make(policy, batch)
+    # Twelve responses are shown a solution: the first right one of their group, or the second.
+    assert len(told(policy, experience)) == 12
+    assert 3 <= len(cut) <= 6
+    assert set(cut) <= set(responses.texts)
+
+
+def test_a_solution_that_is_all_thinking_is_not_shown(policy, batch):
+    responses = respond(batch)
+    texts = [f"<think>{text}" for text in responses.texts]
+    for strip in (True, False):
+        config = replaced(CONFIG, teacher={"strip_thinking": strip})
+        experience, _ = packed(policy, batch, responses._replace(texts=texts), config)
+        assert len(told(policy, experience)) == (0 if strip else 12)
+
+
 def test_teacher_prompts_that_are_too_long_are_dropped_and_counted(policy, batch):
     whole, _ = make(policy, batch)
     lengths = whole.teacher_prompt_mask.sum(1)

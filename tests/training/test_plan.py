@@ -275,7 +275,7 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert calls[0][1]["JAX_NUM_CPU_DEVICES"] == "16"
 
 
-@pytest.mark.parametrize("text", ["80 TB", "GB", "-3GB", "inf GB", "8O GB"])
+@pytest.mark.parametrize("text", ["80 TB", "80", "GB", "-3GB", "inf GB", "8O GB"])
 def test_memory_sizes(text):
     assert parse_bytes("0.5GiB") == 2**29
     with pytest.raises(ValueError, match="a memory size must be like 80GB or 16GiB, got"):

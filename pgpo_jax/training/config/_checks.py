@@ -1,6 +1,6 @@
 """Settings that are sound alone and contradict each other."""
 
-from pgpo_jax.training.config._objective import InformationConfig, LossConfig
+from pgpo_jax.training.config._objective import InformationConfig, LossConfig, TeacherConfig
 from pgpo_jax.training.config._optimizer import OptimizerConfig
 from pgpo_jax.training.config._rollout import EvaluationConfig, RolloutConfig
 from pgpo_jax.training.config._rules import require
@@ -122,6 +122,20 @@ def check_sft(rollout: RolloutConfig) -> None:
         rollout.temperature == 1.0,
         "rollout.temperature must be 1 with objective 'sft': the loss is that of temperature 1",
         rollout.temperature,
+    )
+
+
+def check_sdpo(rollout: RolloutConfig, teacher: TeacherConfig) -> None:
+    """Refuses a self-distillation whose teacher is never shown anything.
+
+    Raises:
+        ValueError: naming the rule and the value.
+    """
+    require(
+        rollout.samples > 1 or teacher.feedback or not teacher.exclude_self,
+        "rollout.samples must be at least 2 with objective 'sdpo': a response has no peer whose "
+        "solution its teacher could be shown, and without teacher.feedback nothing is learnt",
+        rollout.samples,
     )
 
 

@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
+from pgpo_jax._json_files import number
 from pgpo_jax.errors import PGPOValueError
 
 T = TypeVar("T")
@@ -57,6 +59,13 @@ def _check_kind(name: str, declared: Any, old: Any, new: Any) -> None:
         if type(None) not in get_args(declared):
             raise PGPOValueError(f"{name} must not be null")
         return
+    counted = isinstance(new, int | float) and not isinstance(new, bool)
+    if counted and not math.isfinite(number(new)):
+        raise PGPOValueError(f"{name} must be finite, got {new!s:.60}")
+    element = get_args(declared)[0] if get_origin(declared) is tuple else None
+    if isinstance(new, tuple) and element in (str, int, float):
+        for value in new:
+            _check_kind(f"each of {name}", element, element(), value)
     if old is None:
         return
     kind = (int, float) if isinstance(old, float) else type(old)
@@ -84,7 +93,9 @@ def migrated(values: dict[str, Any]) -> dict[str, Any]:
     if method is not None:
         new["objective"] = "grpo" if method == "grpo" else "sdpo"
         if method == "sdpo":
-            new["information"] = {**new.get("information", {}), "alpha": 0.0}
+            held = new.get("information", {})
+            if isinstance(held, dict):
+                new["information"] = {**held, "alpha": 0.0}
     loss = new.get("loss")
     if isinstance(loss, dict) and "aggregation" in loss:
         loss["reduction"] = loss.pop("aggregation")

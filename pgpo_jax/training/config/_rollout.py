@@ -56,8 +56,9 @@ class RolloutConfig:
             positive(self, "top_k")
         require(
             self.rows % self.row_buckets == 0,
-            "RolloutConfig.row_buckets must divide questions * samples",
-            (self.row_buckets, self.questions, self.samples),
+            f"RolloutConfig.row_buckets must divide questions * samples = {self.questions} * "
+            f"{self.samples} (--rollout.row-buckets 1 always does)",
+            self.row_buckets,
         )
 
     @property

@@ -24,6 +24,7 @@ from pgpo_jax.training.config._checks import (
     check_multiplier,
     check_rows,
     check_schedule,
+    check_sdpo,
     check_sft,
 )
 from pgpo_jax.training.config._rules import one_of_its_choices, positive, require
@@ -115,6 +116,8 @@ class TrainConfig:
             check_grpo(self.rollout, self.optimizer)
         if self.objective == "sft":
             check_sft(self.rollout)
+        if self.objective == "sdpo":
+            check_sdpo(self.rollout, self.teacher)
         if not is_object_spec(self.objective):
             self.make_objective()
 

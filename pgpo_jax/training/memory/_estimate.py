@@ -300,7 +300,7 @@ def _evaluated_at_once(config: TrainConfig) -> RolloutConfig:
 
 
 def parse_bytes(text: str) -> int:
-    """A size in bytes: a number with GB, GiB, MB, MiB or nothing.
+    """A size in bytes: a number with GB, GiB, MB or MiB.
 
     >>> parse_bytes("141GB"), parse_bytes("16 GiB")
     (141000000000, 17179869184)
@@ -313,7 +313,6 @@ def parse_bytes(text: str) -> int:
         "GiB": 2**30,
         "MB": 10**6,
         "MiB": 2**20,
-        "": 1,
     }
     number = text.rstrip("BGMi ")
     try:

@@ -79,8 +79,12 @@ def write_teacher_prompts(
     return TeacherPrompts(ids, texts, overlong)
 
 
-def _solution(text: str, settings: TeacherConfig) -> str:
-    return strip_thinking(text) if settings.strip_thinking else text
+def _solution(text: str, settings: TeacherConfig) -> str | None:
+    """What is shown of a right response; `None` if it is nothing but thinking."""
+    if not settings.strip_thinking:
+        return text
+    rest = strip_thinking(text)
+    return rest if rest.strip() or rest == text else None
 
 
 def _feedback(text: str, solution: str | None, settings: TeacherConfig) -> str | None:

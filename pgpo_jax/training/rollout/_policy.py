@@ -1,4 +1,3 @@
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from pgpo_jax.training.devices._mesh import (
     shard_rows,
 )
 from pgpo_jax.training.rollout._buckets import bucket, pad
+from pgpo_jax.training.rollout._end_tokens import end_tokens
 
 
 class Responses(NamedTuple):
@@ -62,6 +62,8 @@ class Policy:
         mesh: where the weights lie; `None` for one device.
         name: what it was loaded from.
         folder: the folder that was read: of a Hub id, the local copy.
+        vocabulary: number of token ids that the model has; `None`: prompts are not checked.
+        max_length: tokens that a sequence of this model is meant to have; `None`: not known.
     """
 
     graphdef: Any
@@ -71,6 +73,8 @@ class Policy:
     mesh: Mesh | None = None
     name: str = ""
     folder: str = ""
+    vocabulary: int | None = None
+    max_length: int | None = None
 
     def encode(self, messages: Sequence[Message], *, thinking: bool = False) -> list[int]:
         """Token ids of a chat up to where the answer begins.
@@ -78,8 +82,17 @@ class Policy:
         Args:
             messages: of the chat, oldest first.
             thinking: let the model think first, where the chat template offers that.
+
+        Raises:
+            ValueError: see `pgpo_jax.models.render_messages`; a token that the model does not have.
         """
-        return render_messages(self.tokenizer, messages, thinking=thinking)
+        ids = render_messages(self.tokenizer, messages, thinking=thinking)
+        if self.vocabulary is not None and max(ids, default=0) >= self.vocabulary:
+            raise PGPOValueError(
+                f"token ids must be below {self.vocabulary}, the vocabulary of the model, but the "
+                f"tokenizer makes {max(ids)} ({self.token_texts([max(ids)])[0]!r}) of a prompt"
+            )
+        return ids
 
     def encode_question(self, question: Question, *, thinking: bool = False) -> list[int]:
         """Token ids of the prompt that the student sees."""
@@ -196,7 +209,8 @@ class Policy:
         order = _samples_of(np.argsort(np.concatenate(places)), samples)
         ids, valid, logprobs = (np.concatenate(part)[order] for part in zip(*parts, strict=True))
         texts = [
-            decode(self.tokenizer, row[keep].tolist()) for row, keep in zip(ids, valid, strict=True)
+            decode(self.tokenizer, row[keep].tolist(), ends=self.eos_ids)
+            for row, keep in zip(ids, valid, strict=True)
         ]
         return Responses(ids, valid, logprobs, texts)
 
@@ -257,27 +271,53 @@ def load_policy(
 
     Returns:
         The policy and its weights.
+
+    Raises:
+        FileNotFoundError: no such folder, or a file that is missing.
+        ValueError: a file that cannot be read; a tokenizer with tokens that the model does not
+            have; no end token, or one beyond the vocabulary.
     """
-    folder = str(find_folder(model_folder(name)))
+    folder = find_folder(model_folder(name))
     tokenizer = load_tokenizer(folder)
     model = load_pretrained(
         folder, mesh=mesh, dtype=dtype, param_dtype=param_dtype, remat=remat, attention=attention
     )
     graphdef, params = nnx.split(model, nnx.Param)
-    ends = _end_ids(folder, tokenizer)
-    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
-    return LoadedPolicy(Policy(graphdef, tokenizer, ends, pad_id, mesh, name, folder), params)
+    vocabulary = model.config.vocab_size
+    _check_vocabulary(tokenizer, vocabulary, folder)
+    ends = end_tokens(folder, tokenizer, vocabulary)
+    pad = tokenizer.pad_token_id
+    # Masks tell what counts, so any token of the model will do.
+    pad_id = pad if pad is not None and pad < vocabulary else ends[0]
+    policy = Policy(
+        graphdef,
+        tokenizer,
+        ends,
+        pad_id,
+        mesh,
+        name,
+        folder=str(folder),
+        vocabulary=vocabulary,
+        max_length=model.config.max_position_embeddings,
+    )
+    return LoadedPolicy(policy, params)
 
 
-def _end_ids(folder: str, tokenizer: Any) -> tuple[int, ...]:
-    # A chat model may end a turn by more tokens than the tokenizer's own end.
-    ends = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    path = Path(folder) / "generation_config.json"
-    if path.is_file():
-        listed = json.loads(path.read_text()).get("eos_token_id", [])
-        ends += listed if isinstance(listed, list) else [listed]
-    if not ends:
+def _check_vocabulary(tokenizer: Any, vocabulary: int, folder: Path) -> None:
+    """Refuses a tokenizer that makes ids of ordinary text which the model does not have.
+
+    A special token beyond the model does no harm while no template writes it.
+    """
+    added = tokenizer.added_tokens_decoder
+    if max(len(tokenizer) - 1, *added) < vocabulary:
+        return
+    ordinary = (
+        x for x in tokenizer.get_vocab().items() if x[1] not in added or not added[x[1]].special
+    )
+    text, last = max(ordinary, key=lambda x: x[1], default=("", -1))
+    if last >= vocabulary:
         raise PGPOValueError(
-            f"{folder}: neither tokenizer nor generation config names an end token"
+            f"the tokenizer in {folder} must make ids below {vocabulary}, the vocabulary of the "
+            f"model in config.json, but its token {text!r} has the id {last}: the embedding was "
+            "not resized, or the tokenizer belongs to another model"
         )
-    return tuple(dict.fromkeys(ends))

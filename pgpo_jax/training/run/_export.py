@@ -1,19 +1,44 @@
+"""Writes weights as a Hugging Face folder, with the tokenizer files of their source."""
+
+import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from flax import nnx
 
-from pgpo_jax.errors import PGPOFileExistsError
-from pgpo_jax.models import merged, save_pretrained
+from pgpo_jax.errors import PGPOError, PGPOFileExistsError
+from pgpo_jax.models import load_tokenizer, merged, save_pretrained
 from pgpo_jax.paths import local_path
 from pgpo_jax.training.rollout._policy import Policy
+
+# What tokenizers and `generate` are made from, in every layout that Hugging Face has had.
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+    "chat_template.json",
+    "additional_chat_templates",
+)
+_ENDINGS = "generation_config.json"
 
 
 def export_model(
     policy: Policy, weights: Any, folder: str | Path, *, dtype: str = "float32"
 ) -> None:
     """Writes weights as a Hugging Face folder, with the tokenizer of their policy.
+
+    The files of the tokenizer and `generation_config.json` are copied from the folder that the
+    policy was loaded from, byte for byte, so whatever opens that folder opens this one. Only a
+    tokenizer that was changed since, or whose folder is gone, is written by transformers, in the
+    style of the version that is installed.
 
     Args:
         policy: structure and tokenizer.
@@ -27,11 +52,45 @@ def export_model(
     """
     folder = local_path(folder, "the folder of a model")
     check_new_folder(folder)
-    policy.tokenizer.save_pretrained(folder)
-    endings = Path(policy.folder) / "generation_config.json"
-    if endings.is_file():
-        shutil.copy(endings, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    source = _source(policy)
+    if source is not None and _same_tokenizer(policy.tokenizer, source):
+        _copy(source, folder, _TOKENIZER_FILES)
+    else:
+        policy.tokenizer.save_pretrained(folder)
+    if source is not None:
+        _copy(source, folder, [_ENDINGS])
     save_pretrained(nnx.merge(policy.graphdef, merged(weights)), folder, dtype=dtype)
+
+
+def _copy(source: Path, folder: Path, names: Iterable[str]) -> None:
+    """Those of some files and folders that there are."""
+    for name in names:
+        if (source / name).is_dir():
+            shutil.copytree(source / name, folder / name)
+        elif (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
+
+
+def _source(policy: Policy) -> Path | None:
+    """The folder that a policy was loaded from, if it is still there."""
+    folder = Path(policy.folder)
+    return folder if policy.folder and folder.is_dir() else None
+
+
+def _same_tokenizer(tokenizer: Any, folder: Path) -> bool:
+    """Whether a folder holds just this tokenizer."""
+    try:
+        return _traits(load_tokenizer(folder)) == _traits(tokenizer)
+    except PGPOError:
+        return False
+
+
+def _traits(tokenizer: Any) -> tuple[Any, ...]:
+    parts = json.loads(tokenizer.backend_tokenizer.to_str())
+    # These two change with every call.
+    parts = {name: part for name, part in parts.items() if name not in ("truncation", "padding")}
+    return parts, tokenizer.chat_template, tokenizer.special_tokens_map
 
 
 def check_new_folder(folder: Path) -> None:

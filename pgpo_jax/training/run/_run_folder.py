@@ -4,10 +4,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pgpo_jax._json_files import read_object, read_steps
 from pgpo_jax.errors import (
     PGPOFileExistsError,
     PGPOFileNotFoundError,
-    PGPOValueError,
 )
 from pgpo_jax.paths import local_path
 from pgpo_jax.training.config._json import check_same_config
@@ -60,7 +60,7 @@ def open_run_folder(
     if resume:
         if not path.is_file():
             raise PGPOFileNotFoundError(f"nothing to resume: there is no run in {folder}")
-        before = today(json.loads(path.read_text()))
+        before = today(read_object(path))
         check_same_config(before, wanted, folder, free=free_fields(wanted), same=same_but_for_place)
         done = max((row["step"] for row in read_jsonl(folder / "metrics.jsonl")), default=0)
         require(
@@ -107,21 +107,7 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
     Raises:
         ValueError: naming the line, if one is not an object with a step.
     """
-    path = local_path(path)
-    if not path.is_file():
-        return []
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], 1):
-        if not line:
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise PGPOValueError(f"{path}, line {number} is not JSON: {error}") from None
-        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
-            raise PGPOValueError(f"{path}, line {number} must be an object with a step")
-        rows.append(row)
-    return rows
+    return read_steps(local_path(path))
 
 
 def cut_jsonl(path: Path, last_step: int) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pgpo_jax._json_files import read_object
 from pgpo_jax.errors import PGPOImportError, PGPOValueError
 
 
@@ -47,9 +48,9 @@ class ServiceRun:
         self._sent = self._done = -1
         if path.is_file():
             try:
-                kept = json.loads(path.read_text())
+                kept = read_object(path)
                 self.names, self._done = kept["names"], int(kept["last_step"])
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, OverflowError) as error:
                 raise PGPOValueError(
                     f"{path} must be a JSON object with the fields names and last_step; delete it "
                     f"to begin a new run at the service: {error!r}"

@@ -1,0 +1,57 @@
+"""Flags to settings; whatever is wrong with them is one line."""
+
+import contextlib
+import io
+import re
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import tyro
+
+from pgpo_jax.errors import PGPOValueError
+
+T = TypeVar("T")
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+# Of the box that tyro draws around an error: its sides, and its rules.
+_SIDES = "\u2502|"
+_RULE = re.compile("[\u2500-\u257f-]{3,}")
+
+
+def parse(kind: type[T], prog: str, argv: Sequence[str], **settings: Any) -> T:
+    """`tyro.cli`, whose boxes of several lines become an error of one line.
+
+    Args:
+        kind: a dataclass.
+        prog: the name of the command.
+        argv: the flags.
+        settings: such as `default`.
+
+    Raises:
+        ValueError: a flag that there is not, or a value of another kind.
+        SystemExit: with code 0, after `--help`.
+    """
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(told):
+            return tyro.cli(kind, prog=prog, args=list(argv), **settings)
+    except SystemExit as end:
+        if not end.code:
+            raise
+    raise PGPOValueError(f"{_told(told.getvalue())} (`{prog} --help` lists the options)")
+
+
+def _told(text: str) -> str:
+    """What stands in a box between its title and its first rule, on one line.
+
+    >>> _told(" Missing argument \\n ------ \\n  Missing value.\\n  ------\\n  See help.\\n")
+    'Missing value.'
+    """
+    parts: list[list[str]] = [[]]
+    for line in _COLOURS.sub("", text).splitlines():
+        if _RULE.search(line):
+            parts.append([])
+        else:
+            parts[-1].append(line.strip().strip(_SIDES).strip())
+    lines = parts[1] if len(parts) > 1 else parts[0]
+    return " ".join(" ".join(lines).split())
