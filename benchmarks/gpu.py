@@ -185,6 +185,8 @@ def configuration(args: argparse.Namespace) -> TrainConfig:
             max_response=args.response,
             row_buckets=1,
         ),
+        # The batch is random, and so are its teacher prompts: no row needs a peer.
+        teacher=TeacherConfig(exclude_self=False),
         # Without a warm-up: its first update is zero.
         optimizer=OptimizerConfig(warmup_steps=0, micro_batch=args.micro_batch),
         lora=LoRAConfig(rank=args.lora_rank),

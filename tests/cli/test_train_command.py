@@ -94,7 +94,10 @@ def test_resume_alone_continues_as_configured(asked):
     ("arguments", "named"),
     [
         (("--preset", "huge"), "'huge'"),
-        (("--objective", "dpo"), "objective must be one of sdpo, grpo or FILE.py:NAME, got 'dpo'"),
+        (
+            ("--objective", "dpo"),
+            "objective must be one of sdpo, grpo, sft or FILE.py:NAME, got 'dpo'",
+        ),
         (("--steps", "0"), "TrainConfig.steps must be positive, got 0"),
         (("--resume", "--output", "absent"), "nothing to resume: there is no run in absent"),
     ],

@@ -147,7 +147,7 @@ def test_factors_lie_where_their_kernels_do(parts):
     specs = jax.tree.map(lambda x: x.sharding.spec, factors)
     assert specs["q_proj"]["a"].get_value() == P(None, "fsdp", None)
     assert specs["q_proj"]["b"].get_value() == P(None, None, "tensor")
-    assert specs["o_proj"]["a"].get_value() == P(None, "tensor", None)
+    assert specs["o_proj"]["a"].get_value() == P(None, ("tensor", "fsdp"), None)
     for name, delta in zero_deltas(placed, factors).items():
         assert delta.get_value().sharding == placed["layers"][name].get_value().sharding
 

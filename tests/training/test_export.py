@@ -70,5 +70,6 @@ def test_a_tokenizer_that_was_changed_is_written_as_it_is_now(source, loaded, tm
 
 def test_a_tokenizer_whose_folder_is_gone_is_written(loaded, tmp_path):
     policy, params = loaded
-    export_model(dataclasses.replace(policy, name=str(tmp_path / "gone")), params, tmp_path / "out")
+    gone = dataclasses.replace(policy, folder=str(tmp_path / "gone"))
+    export_model(gone, params, tmp_path / "out")
     assert load_policy(str(tmp_path / "out")).policy.eos_ids == (575,)
