@@ -37,7 +37,14 @@ from benchmarks._batch import random_batch
 from benchmarks._config_step import first_state, jitted_step, without_multiplier
 from benchmarks._record import add_json_flag, in_turns, ratio, report
 from pgpo_jax.models import QWEN3_SHAPES, Qwen3, Qwen3Config, sample
-from pgpo_jax.training import LoRAConfig, OptimizerConfig, RolloutConfig, TrainConfig
+from pgpo_jax.training import (
+    LoRAConfig,
+    OptimizerConfig,
+    RolloutConfig,
+    TeacherConfig,
+    TrainConfig,
+)
+from pgpo_jax.training.target import kernel_entries, step_flops
 
 # Dense bfloat16 FLOP/s and bytes/s, by the beginning of the device's name; NVIDIA's data sheets.
 PEAKS = {
@@ -99,59 +106,6 @@ def peaks(args: argparse.Namespace) -> tuple[float, float]:
             f"The peaks of a device must be known: pass --peak-flops and --bandwidth for {kind!r}."
         )
     return flops, bandwidth
-
-
-def kernel_entries(shape: Qwen3Config) -> int:
-    """Entries of one layer's kernels."""
-    heads = 2 * shape.num_attention_heads + 2 * shape.num_key_value_heads
-    return shape.hidden_size * (heads * shape.head_dim + 3 * shape.intermediate_size)
-
-
-def factor_entries(shape: Qwen3Config, rank: int) -> int:
-    """Entries of one layer's low-rank factors, on all seven kernels."""
-    width, mlp = shape.hidden_size, shape.intermediate_size
-    queries = shape.num_attention_heads * shape.head_dim
-    keys = shape.num_key_value_heads * shape.head_dim
-    return rank * (2 * (width + queries) + 2 * (width + keys) + 3 * (width + mlp))
-
-
-def step_flops(
-    shape: Qwen3Config, *, rows: int, prompt: int, teacher_prompt: int, response: int, rank: int = 0
-) -> float:
-    """What the docstring of this module counts, for one step.
-
-    Args:
-        shape: the model.
-        rows: sequences.
-        prompt: tokens of each prompt.
-        teacher_prompt: tokens of each of the teacher's prompts.
-        response: tokens of each response; the last is predicted, not read.
-        rank: of LoRA, or 0.
-
-    Returns:
-        Floating-point operations.
-    """
-    head = 2 * shape.hidden_size * shape.vocab_size * response
-
-    def layers(tokens: int) -> int:
-        return 2 * shape.num_hidden_layers * kernel_entries(shape) * tokens
-
-    def attention(tokens: int) -> int:
-        pairs = tokens * (tokens + 1) // 2
-        return 4 * shape.num_hidden_layers * shape.num_attention_heads * shape.head_dim * pairs
-
-    student, teacher = prompt + response - 1, teacher_prompt + response - 1
-    passes = 2 if rank else 3
-    factors = 6 * shape.num_hidden_layers * factor_entries(shape, rank) * student
-    return float(
-        rows
-        * (
-            passes * (layers(student) + head)
-            + 3 * attention(student)
-            + factors
-            + (layers(teacher) + attention(teacher) + head)
-        )
-    )
 
 
 def decode_bytes(shape: Qwen3Config, *, rows: int, prompt: int, generated: float) -> float:

@@ -1,7 +1,5 @@
 """Plans for accelerators that are not there: names, program texts, arithmetic, the command."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +12,7 @@ from pgpo_jax.models import QWEN3_SHAPES, Qwen3Config, make_mesh
 from pgpo_jax.training import PRESETS
 from pgpo_jax.training.target import CHIPS, ProgramText, parse_target, target_devices
 from pgpo_jax.training.target._report import ProgramReport, report_rows
-from pgpo_jax.training.target._work import Work, least_times, step_flops
+from pgpo_jax.training.target._work import Work, least_times, run_flops, step_flops
 from tests.training.conftest import replaced
 
 PAPER = PRESETS["paper-qwen3-8b"]
@@ -115,33 +113,20 @@ def test_forms_that_only_accelerators_have():
     assert {(one.times, one.in_loop) for one in unknown} == {(1, True)}
 
 
-def test_flops_of_a_step_are_those_of_its_products():
-    shape = dataclasses.replace(
-        QWEN3_SHAPES["Qwen3-0.6B"], num_hidden_layers=2, vocab_size=512, hidden_size=128,
-        intermediate_size=256, num_attention_heads=4, num_key_value_heads=4, head_dim=32,
-    )  # fmt: skip
-    config = replaced(
-        PAPER,
-        remat=False,
-        rollout={
-            "questions": 1,
-            "samples": 2,
-            "max_prompt": 1,
-            "max_response": 16,
-            "row_buckets": 1,
-        },
-        teacher={"max_prompt": 1, "kind": "ema"},
-    )
-    flops = step_flops(config, shape)
-    kernels = 2 * (4 * 128 * 128 + 3 * 128 * 256)
-    forward = 16 * (2 * kernels + 2 * 2 * 128 * 16)
-    head = 2 * 16 * 128 * 512
-    assert flops == 2 * (3 * forward + 3 * head + forward + head)
-    # Computing the layers again is one forward pass more, freezing them one less.
-    assert step_flops(replaced(config, remat=True), shape) - flops == 2 * forward
-    assert flops - step_flops(replaced(config, lora={"rank": 4}), shape) == 2 * forward
-    # The paper's step on the paper's model, 256 rows.
-    assert 2e17 < step_flops(PAPER, QWEN3_SHAPES["Qwen3-8B"]) < 4e17
+def test_flops_of_a_run():
+    shape = QWEN3_SHAPES["Qwen3-8B"]
+    lengths = {"rows": 256, "prompt": 2048, "teacher_prompt": 10240, "response": 8192}
+    assert run_flops(PAPER, shape) == step_flops(shape, **lengths, remat=True)
+    # By hand, to a tenth: 8 FLOPs a parameter and student token, 2 a teacher token, and attention.
+    parameters, student, teacher = 7.57e9, 10_239, 18_431
+    products = 256 * parameters * (8 * student + 2 * teacher)
+    pairs = 256 * 4 * 36 * 4096 * (4 * student**2 + teacher**2) / 2
+    heads = 256 * 8192 * 2 * 0.62e9 * 4
+    assert abs(run_flops(PAPER, shape) / (products + pairs + heads) - 1) < 0.1
+    # Computing layers again is one forward pass more; without a teacher one is left out.
+    plain = step_flops(shape, **lengths)
+    assert 0.15 < step_flops(shape, **lengths, remat=True) / plain - 1 < 0.3
+    assert step_flops(shape, **lengths | {"teacher_prompt": None}) < 0.75 * plain
 
 
 def test_least_times():
@@ -163,4 +148,4 @@ def test_rows_show_the_kinds_that_occur():
 def test_every_published_shape_can_be_counted():
     for shape in QWEN3_SHAPES.values():
         assert isinstance(shape, Qwen3Config)
-        assert step_flops(PAPER, shape) > 1e15
+        assert run_flops(PAPER, shape) > 1e15

@@ -13,3 +13,7 @@ from pgpo_jax.training.target._targets import (
     parse_target as parse_target,
     target_devices as target_devices,
 )
+from pgpo_jax.training.target._work import (
+    kernel_entries as kernel_entries,
+    step_flops as step_flops,
+)

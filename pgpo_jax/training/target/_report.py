@@ -14,7 +14,7 @@ from pgpo_jax.training.memory._estimate import GIGABYTE, sampling_plan
 from pgpo_jax.training.target._chips import Chip
 from pgpo_jax.training.target._hlo import KINDS, ProgramText
 from pgpo_jax.training.target._programs import Program, compiled_programs
-from pgpo_jax.training.target._work import Times, Work, least_times, step_flops
+from pgpo_jax.training.target._work import Times, Work, least_times, run_flops
 
 
 class ProgramReport(NamedTuple):
@@ -93,7 +93,7 @@ def work_of(config: TrainConfig, shape: DecoderConfig, reports: list[ProgramRepo
     held = sampling_plan(shape, config.mesh, config.dtype, rollout).rollout
     calls = rollout.questions // (rollout.micro_batch or rollout.questions)
     return Work(
-        flops=step_flops(config, shape) / config.mesh.size,
+        flops=run_flops(config, shape) / config.mesh.size,
         sent=sent["step"],
         weights=held["sampler's weights"],
         cache=held["key-value cache"] // 2,

@@ -2,9 +2,7 @@
 
 from typing import NamedTuple
 
-import jax
-
-from pgpo_jax.models import DecoderConfig, abstract_params
+from pgpo_jax.models import DecoderConfig
 from pgpo_jax.training.config._train_config import TrainConfig
 from pgpo_jax.training.target._chips import Chip
 
@@ -45,12 +43,77 @@ class Times(NamedTuple):
     rollout: float
 
 
-def step_flops(config: TrainConfig, shape: DecoderConfig) -> int:
-    """FLOPs of the products of a train step, all rows at their longest.
+def kernel_entries(shape: DecoderConfig) -> int:
+    """Entries of one layer's kernels.
+
+    Args:
+        shape: of a model.
+
+    Returns:
+        The number.
+    """
+    heads = 2 * shape.num_attention_heads + 2 * shape.num_key_value_heads
+    return shape.hidden_size * (heads * shape.head_dim + 3 * shape.intermediate_size)
+
+
+def _factor_entries(shape: DecoderConfig, rank: int) -> int:
+    """Entries of one layer's low-rank factors, on all seven kernels."""
+    width, mlp = shape.hidden_size, shape.intermediate_size
+    queries = shape.num_attention_heads * shape.head_dim
+    keys = shape.num_key_value_heads * shape.head_dim
+    return rank * (2 * (width + queries) + 2 * (width + keys) + 3 * (width + mlp))
+
+
+def step_flops(
+    shape: DecoderConfig,
+    *,
+    rows: int,
+    prompt: int,
+    teacher_prompt: int | None,
+    response: int,
+    rank: int = 0,
+    remat: bool = False,
+) -> float:
+    """FLOPs of the products of a train step of SDPO.
 
     A product of [m, k] and [k, n] counts 2 m k n. A backward pass is two forward passes, or one
-    where weights are frozen, and one more where layers are computed again (`remat`). Attention
-    counts half of all pairs of positions.
+    where kernels are frozen. Attention counts the pairs that a causal mask leaves.
+
+    Args:
+        shape: of the model.
+        rows: sequences.
+        prompt: tokens of each prompt.
+        teacher_prompt: tokens of each of the teacher's prompts; `None` without a teacher.
+        response: tokens of each response; the last is predicted, not read.
+        rank: of LoRA, or 0.
+        remat: layers are computed once more in the backward pass.
+
+    Returns:
+        The number, over all devices.
+    """
+    head = 2 * shape.hidden_size * shape.vocab_size * response
+
+    def layers(tokens: int) -> int:
+        return 2 * shape.num_hidden_layers * kernel_entries(shape) * tokens
+
+    def attention(tokens: int) -> int:
+        pairs = tokens * (tokens + 1) // 2
+        return 4 * shape.num_hidden_layers * shape.num_attention_heads * shape.head_dim * pairs
+
+    student = prompt + response - 1
+    passes = 2 if rank else 3
+    total = passes * (layers(student) + head) + 3 * attention(student)
+    total += 6 * shape.num_hidden_layers * _factor_entries(shape, rank) * student
+    if remat:
+        total += layers(student) + attention(student)
+    if teacher_prompt is not None:
+        teacher = teacher_prompt + response - 1
+        total += layers(teacher) + attention(teacher) + head
+    return float(rows * total)
+
+
+def run_flops(config: TrainConfig, shape: DecoderConfig) -> float:
+    """`step_flops` of a run, all rows at their longest.
 
     Args:
         config: the run.
@@ -59,24 +122,16 @@ def step_flops(config: TrainConfig, shape: DecoderConfig) -> int:
     Returns:
         The number, over all devices.
     """
-    params = abstract_params(shape)
-    kernels = sum(leaf.size for leaf in jax.tree.leaves(params["layers"]) if len(leaf.shape) == 3)
-    heads = shape.num_hidden_layers * shape.num_attention_heads * shape.head_dim
-
-    def forward(length: int) -> int:
-        return length * (2 * kernels + 2 * heads * length)
-
-    rollout = config.rollout
-    rows, response = rollout.rows, rollout.max_response
-    vocabulary = 2 * shape.hidden_size * shape.vocab_size * response
-    backward = (1 if config.lora.rank else 2) + (1 if config.remat else 0)
-    student = (1 + backward) * forward(rollout.max_prompt + response - 1) + 3 * vocabulary
     teacher = config.make_objective().teacher_settings
-    if teacher is None:
-        return rows * student
-    passes = 2 if teacher.kind == "trust_region" else 1
-    taught = forward(teacher.max_prompt + response - 1) + vocabulary
-    return rows * (student + passes * taught)
+    return step_flops(
+        shape,
+        rows=config.rollout.rows,
+        prompt=config.rollout.max_prompt,
+        teacher_prompt=None if teacher is None else teacher.max_prompt,
+        response=config.rollout.max_response,
+        rank=config.lora.rank,
+        remat=config.remat,
+    )
 
 
 def least_times(work: Work, chip: Chip) -> Times:
