@@ -46,7 +46,7 @@ def test_what_is_no_target(text, match):
 
 def test_a_compiler_that_is_not_installed(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(PGPOImportError, match=r"needs libtpu: pip install 'pgpo-jax\[tpu\]'"):
+    with pytest.raises(PGPOImportError, match=r"needs libtpu: pip install 'pgpo-jax\[aot\]'"):
         target_devices(parse_target("tpu:v5e:2x4"))
 
 

@@ -100,10 +100,7 @@ def target_devices(target: Target) -> list[Any]:
         ImportError: its compiler is not installed; the message says what brings it.
         ValueError: the compiler does not know the topology.
     """
-    package, extra = {
-        "tpu": ("libtpu", "tpu"),
-        "cuda": ("jax_plugins.xla_cuda12", "aot-cuda"),
-    }[target.kind]
+    package = {"tpu": "libtpu", "cuda": "jax_plugins.xla_cuda12"}[target.kind]
     try:
         missing = importlib.util.find_spec(package) is None
     except ModuleNotFoundError:
@@ -111,7 +108,7 @@ def target_devices(target: Target) -> list[Any]:
     if missing:
         raise PGPOImportError(
             f"--target {target.name} needs {package.rpartition('.')[2]}: "
-            f"pip install 'pgpo-jax[{extra}]'"
+            "pip install 'pgpo-jax[aot]'"
         )
     options: dict[str, Any] = {"platform": target.kind, "topology_name": target.topology}
     if target.kind == "cuda":
