@@ -113,6 +113,25 @@ def test_forms_that_only_accelerators_have():
     assert {(one.times, one.in_loop) for one in unknown} == {(1, True)}
 
 
+COPIES = """
+ENTRY %main (p: bf16[8,8191]) -> bf16[8,8191] {
+  %p = bf16[8,8191]{0,1} parameter(0)
+  %layout = bf16[8,8191]{1,0} copy(%p)
+  %fetched = bf16[8,8191]{1,0:S(1)} copy(%layout)
+  %back = bf16[8,8191]{1,0} copy(%fetched)
+  %small = bf16[8,2]{1,0} copy(%p)
+  ROOT %t = bf16[8191,8]{1,0} transpose(%layout)
+}
+"""
+
+
+def test_copies_of_whole_arrays():
+    """One into another layout and a transpose; not those to and from fast memory."""
+    assert ProgramText(COPIES).copies(8 * 8191 * 2) == 2
+    assert ProgramText(COPIES).copies(8) == 3
+    assert ProgramText(COPIES).copies(10**6) == 0
+
+
 def test_flops_of_a_run():
     shape = QWEN3_SHAPES["Qwen3-8B"]
     lengths = {"rows": 256, "prompt": 2048, "teacher_prompt": 10240, "response": 8192}

@@ -140,12 +140,22 @@ class ProgramText:
         return sorted(found, key=lambda one: one.bytes * one.times, reverse=True)
 
     def copies(self, least: int) -> int:
-        """How many instructions copy an array of at least so many bytes."""
-        return sum(
-            sum(array_bytes(*shape) for shape in _SHAPE.findall(one.shape)[:1]) >= least
-            for one in self.instructions
-            if one.kind in ("copy", "copy-start", "transpose")
-        )
+        """How many instructions copy an array of at least so many bytes.
+
+        What a TPU fetches into its fast memory (`S(1)`) ahead of its use, and back, does not count.
+        """
+        shapes = {(one.computation, one.name): one.shape for one in self.instructions}
+
+        def counts(one: Instruction) -> bool:
+            if one.kind not in ("copy", "copy-start", "transpose"):
+                return False
+            operand = re.match(r"%?([\w.\-]+)", one.rest)
+            source = shapes.get((one.computation, operand[1]), "") if operand else ""
+            if "S(1)" in one.shape or "S(1)" in source:
+                return False
+            return sum(array_bytes(*shape) for shape in _SHAPE.findall(one.shape)[:1]) >= least
+
+        return sum(map(counts, self.instructions))
 
 
 def array_bytes(dtype: str, sizes: str) -> int:
