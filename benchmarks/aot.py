@@ -56,15 +56,17 @@ TARGETS = (
     "cuda:h200:8",
 )
 TENSOR = 2
-# Small enough to compile in a minute, large enough to tell a head from a kernel.
+# Small enough to compile in a minute, large enough to tell a head from a kernel. A device's part
+# of the keys has 8 heads of 128, and two queries share a key: for these a TPU chooses the layout of
+# an argument by its length. (Where each query has a key of its own, it copies caches anyway.)
 SHAPE = Qwen3Config(
     vocab_size=16_384,
     hidden_size=512,
     intermediate_size=1024,
     num_hidden_layers=2,
-    num_attention_heads=8,
-    num_key_value_heads=4,
-    head_dim=64,
+    num_attention_heads=32,
+    num_key_value_heads=16,
+    head_dim=128,
     tie_word_embeddings=False,
 )
 CHUNK = 512
@@ -158,13 +160,17 @@ def multiplier(mesh: Mesh) -> dict[str, Any]:
 def sampler(mesh: Mesh) -> dict[str, Any]:
     """The decoding loop: no weight is gathered for a token, and no cache is copied."""
     config = settings(mesh)
+    # Caches that no fast memory holds: what is copied then is copied in the device's memory.
+    long = replace(config.rollout, samples=8, max_response=8192)
+    config = replace(config, rollout=long)
     *_, decode = sampler_programs(config, SHAPE, mesh)
     text = ProgramText(decode.compiled.as_text())
     gathered = [one.bytes for one in text.collectives() if one.kind == "all-gather"]
     rows = config.rollout.rows // mesh.shape["fsdp"]
-    cache = rows * SHAPE.num_key_value_heads // TENSOR * SHAPE.head_dim * 128 * 2
+    slots = config.rollout.max_response - 1
+    cache = rows * SHAPE.num_key_value_heads // TENSOR * SHAPE.head_dim * slots * 2
     # The choice of a token gathers its own logits, which are less than the largest kernel.
-    kernel = SHAPE.hidden_size * SHAPE.intermediate_size * 2 // TENSOR
+    kernel = SHAPE.hidden_size * SHAPE.num_attention_heads * SHAPE.head_dim * 2 // TENSOR
     return _facts(decode.compiled) | {
         "gathered_mb": max(gathered, default=0) / 1e6,
         "most_gathered_mb": 0.9e-6 * kernel,
