@@ -21,7 +21,7 @@ help:
 	@echo "make lint      ruff; make types: pyright; make format: ruff rewrites the files"
 	@echo "make install   what the others do first: create $(VENV) and install into it"
 	@echo "make aot       compile for TPU and NVIDIA GPU, without either, and check the programs"
-	@echo "make smollm2   fetch SmolLM2-135M-Instruct (98 MB) into $(SMOLLM2) and ask it something"
+	@echo "make smollm2   fetch SmolLM2-135M-Instruct (93 MB) into $(SMOLLM2) and ask it something"
 	@echo "make clean     remove $(VENV) and $(AOT)"
 
 # The stamp is written last: an interrupted installation is begun again.

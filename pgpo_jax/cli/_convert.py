@@ -5,7 +5,9 @@ from typing import Literal
 
 import tyro
 
+from pgpo_jax.cli._parse import parse
 from pgpo_jax.models import convert_gguf
+from pgpo_jax.paths import with_local_paths
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ def main(argv: Sequence[str]) -> None:
         ImportError: without the extra `gguf`.
         ValueError: if the file is torn or holds what is not supported.
     """
-    command = tyro.cli(ConvertCommand, prog="pgpo convert", args=list(argv))
+    command = with_local_paths(parse(ConvertCommand, "pgpo convert", argv))
     config = convert_gguf(command.file, command.output, dtype=command.dtype)
     print(
         f"{config.model_type}, {config.num_hidden_layers} layers, width {config.hidden_size}, "

@@ -22,8 +22,9 @@ class TrainCommand:
     events, checkpoints and report.html.
 
     `--preset` names the configuration to start from; every other option changes a field of it.
-    Without it: `tiny` for the shipped model on synthetic questions, `tiny-file` for the shipped
-    model on a file, `paper-qwen3-8b` for any other model. `--resume` alone continues the run in
+    Without it: `sft` for `pgpo sft`, which learns the responses that the data holds; else `tiny`
+    for the shipped model on synthetic questions, `tiny-file` for the shipped model on a file,
+    `paper-qwen3-8b` for any other model. `--resume` alone continues the run in
     the folder as it was configured; only `--steps`, checkpoints, trackers, texts, selection and
     the mesh may then change.
     """

@@ -283,3 +283,15 @@ def test_an_older_checkpoint_is_not_taken_unasked_when_there_is_no_other(folder)
     (folder / "12" / "state" / "_METADATA").unlink()
     with pytest.raises(ValueError, match=r"If it is damaged: .* there is no other"):
         restored(folder)
+
+
+def test_a_record_of_another_kind_is_named(folder):
+    path = folder / "12" / RECORD
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"custom_metadata": [1]}))
+    with pytest.raises(ValueError, match="cannot be listed: a _CHECKPOINT_METADATA in one of them"):
+        Checkpoints(folder)
+    # The control: as it was, it opens.
+    path.write_text(json.dumps(record))
+    with Checkpoints(folder) as checkpoints:
+        assert checkpoints.latest == 12

@@ -32,9 +32,9 @@ def test_targets_by_name(text, size):
     [
         ("tpu:v7x:2x2", "tpu:v5e|v5p|v6e:TOPOLOGY or cuda:h200:DEVICES, got 'tpu:v7x:2x2'"),
         ("gpu:h200:8", "got 'gpu:h200:8'"),
-        ("tpu:v5e:2x2x2", "a topology of v5e has 2 sizes, as in tpu:v5e:4x4"),
+        ("tpu:v5e:2x2x2", "a topology of v5e has 2 sizes above 0, as in tpu:v5e:4x4"),
         ("tpu:v5p:8", "a topology of v5p has 3 sizes"),
-        ("tpu:v5e:0x8", "has 2 sizes"),
+        ("tpu:v5e:0x8", "has 2 sizes above 0"),
         ("cuda:h200:9", "1 to 8 H200"),
     ],
 )

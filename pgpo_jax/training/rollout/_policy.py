@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.models import (
+    DecoderConfig,
     decode,
     encode,
     is_gguf,
@@ -278,6 +279,8 @@ def load_policy(
             have; no end token, or one beyond the vocabulary.
     """
     folder = find_folder(model_folder(name))
+    # First, so that a damaged config.json is not called a damaged tokenizer.
+    DecoderConfig.from_folder(folder)
     tokenizer = load_tokenizer(folder)
     model = load_pretrained(
         folder, mesh=mesh, dtype=dtype, param_dtype=param_dtype, remat=remat, attention=attention

@@ -38,19 +38,31 @@ class Checkpoints:
             is removed, so no other process may be writing there.
         keep: how many of the newest remain.
         inputs: what the run is made from, as plain values, for the record of each checkpoint.
+
+    Raises:
+        ValueError: naming the folder, if the record of a checkpoint is damaged.
     """
 
     def __init__(
         self, folder: Path, *, keep: int = 2, inputs: Mapping[str, Any] = MappingProxyType({})
     ):
         self._inputs = dict(inputs)
+        path = local_path(folder, "the folder of checkpoints")
         training = ocp.training
-        self._checkpointer = training.Checkpointer(
-            local_path(folder, "the folder of checkpoints"),  # pyright: ignore[reportArgumentType]
-            preservation_policy=training.preservation_policies.LatestN(keep),  # pyright: ignore[reportArgumentType]
-            # What a killed process left half-written is never a checkpoint.
-            cleanup_tmp_directories=True,
-        )
+        try:
+            self._checkpointer = training.Checkpointer(
+                path,  # pyright: ignore[reportArgumentType]
+                preservation_policy=training.preservation_policies.LatestN(keep),  # pyright: ignore[reportArgumentType]
+                # What a killed process left half-written is never a checkpoint.
+                cleanup_tmp_directories=True,
+            )
+        except (ValueError, TypeError, KeyError) as error:
+            # It reads the record of each checkpoint to list them.
+            cause = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
+            raise PGPOValueError(
+                f"the checkpoints in {path} cannot be listed: a {_RECORD} in one of them is damaged "
+                f"({cause}). Move that checkpoint away; the run goes on from the one before it."
+            ) from error
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -178,7 +190,8 @@ class Checkpoints:
         for name in ("", "_METADATA", "manifest.ocdbt", "d"):
             if not (folder / name).exists():
                 return f"{folder / name} is missing"
-        return f"a file in {folder} is missing or damaged: _METADATA, manifest.ocdbt, or one in d"
+        files = "_METADATA, _sharding, manifest.ocdbt, or one in d"
+        return f"a file in {folder} is missing or damaged: {files}"
 
     def _damaged(self, step: int, what: str) -> ValueError:
         older = [x.step for x in self._checkpointer.checkpoints if x.step < step]

@@ -81,7 +81,8 @@ def parse_target(text: str) -> Target:
     if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", size) or size.count("x") != axes - 1:
         example = "x".join(["4"] * axes)
         raise PGPOValueError(
-            f"a topology of {chip} has {axes} sizes, as in tpu:{chip}:{example}, got {text!r}"
+            f"a topology of {chip} has {axes} sizes above 0, as in tpu:{chip}:{example}, "
+            f"got {text!r}"
         )
     number = math.prod(int(one) for one in size.split("x"))
     return Target(text, kind, f"{chip}:{size}", number, CHIPS[chip])
