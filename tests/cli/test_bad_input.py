@@ -125,6 +125,7 @@ def test_no_difference_beside_an_evaluation_without_scores(run):
         (("train", "--steps"), "Missing value for argument '--steps'"),
         (("plan", "--mesh.data", "1.5"), "Error parsing --mesh.data"),
         (("demo", "--bogus"), "--bogus"),
+        (("convert", "a.gguf", "b", "--bogus"), "--bogus"),
         (("eval", "--seed", "4294967296"), "--seed must be in [0, 2**32), got 4294967296"),
         (("sample", "--seed", "-1"), "--seed must be in [0, 2**32), got -1"),
         (("plan", "--device-memory", "80"), "must be like 80GB or 16GiB, got '80'"),

@@ -265,7 +265,11 @@ def damage(path):
         (delete, "state", r"12/state is missing"),
         (delete, RECORD, r"lacks its digests, which are in the file _CHECKPOINT_METADATA"),
         (damage, "state/_METADATA", r"a file in .*12/state is missing or damaged: _METADATA"),
-        (damage, "state/manifest.ocdbt", r"is missing or damaged: _METADATA, manifest\.ocdbt"),
+        (
+            damage,
+            "state/manifest.ocdbt",
+            r"is missing or damaged: _METADATA, _sharding, manifest\.ocdbt",
+        ),
         (damage, RECORD, r"lacks its digests, which are in the file _CHECKPOINT_METADATA"),
     ],
 )

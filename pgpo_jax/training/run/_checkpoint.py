@@ -60,8 +60,8 @@ class Checkpoints:
             # It reads the record of each checkpoint to list them.
             cause = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
             raise PGPOValueError(
-                f"the checkpoints in {path} cannot be listed: a {_RECORD} in one of them is damaged "
-                f"({cause}). Move that checkpoint away; the run goes on from the one before it."
+                f"the checkpoints in {path} cannot be listed: a {_RECORD} in one of them is "
+                f"damaged ({cause}). Move that checkpoint away; the run goes on from the one before it."
             ) from error
 
     def __enter__(self) -> "Checkpoints":
