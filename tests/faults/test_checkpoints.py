@@ -268,7 +268,7 @@ def damage(path):
         (
             damage,
             "state/manifest.ocdbt",
-            r"is missing or damaged: _METADATA, _sharding, manifest\.ocdbt",
+            r"damaged: _METADATA, _sharding, manifest\.ocdbt",
         ),
         (damage, RECORD, r"lacks its digests, which are in the file _CHECKPOINT_METADATA"),
     ],

@@ -116,6 +116,8 @@ def test_a_field_that_never_was_is_refused_by_name():
         ({"steps": True}, r"^steps must be of int, got True"),
         ({"steps": None}, r"^steps must not be null"),
         ({"rollout": 3}, r"^rollout must be an object of fields, got 3"),
+        ({"selection": {"patience": []}}, r"^selection\.patience must be of int, got \(\)"),
+        ({"optimizer": {"micro_batch": 1.5}}, r"^optimizer\.micro_batch must be of int, got 1.5"),
         ({"loss": {"k": "ten"}}, r"^loss\.k must be of int, got 'ten'"),
         ({"lora": {"targets": "q_proj"}}, r"^lora\.targets must be of tuple, got 'q_proj'"),
     ],

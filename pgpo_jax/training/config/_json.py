@@ -66,11 +66,21 @@ def _check_kind(name: str, declared: Any, old: Any, new: Any) -> None:
     if isinstance(new, tuple) and element in (str, int, float):
         for value in new:
             _check_kind(f"each of {name}", element, element(), value)
+    kinds = [type(old)]
     if old is None:
-        return
-    kind = (int, float) if isinstance(old, float) else type(old)
-    if not isinstance(new, kind) or isinstance(new, bool) != isinstance(old, bool):
-        raise PGPOValueError(f"{name} must be of {type(old).__name__}, got {new!r:.60}")
+        # A union such as `int | None`; what is no plain type in it is checked by its section.
+        kinds = [kind for kind in get_args(declared) if kind is not type(None)]
+        if not kinds or not all(isinstance(kind, type) for kind in kinds):
+            return
+    if not any(_is_of(new, kind) for kind in kinds):
+        names = " or ".join(kind.__name__ for kind in kinds)
+        raise PGPOValueError(f"{name} must be of {names}, got {new!r:.60}")
+
+
+def _is_of(value: Any, kind: type) -> bool:
+    """Whether a value of JSON is of a kind: an integer is a number, a truth value is neither."""
+    wide = (int, float) if kind is float else kind
+    return isinstance(value, wide) and isinstance(value, bool) == (kind is bool)
 
 
 def migrated(values: dict[str, Any]) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class Checkpoints:
             cause = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
             raise PGPOValueError(
                 f"the checkpoints in {path} cannot be listed: a {_RECORD} in one of them is "
-                f"damaged ({cause}). Move that checkpoint away; the run goes on from the one before it."
+                f"damaged ({cause}). Move that checkpoint away; the one before it takes its place."
             ) from error
 
     def __enter__(self) -> "Checkpoints":
