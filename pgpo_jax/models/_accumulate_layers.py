@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools as ft
 import operator as op
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import jax
@@ -13,6 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from pgpo_jax.errors import PGPORuntimeError
 from pgpo_jax.models._layers import LayerWeights
 
 
@@ -33,6 +36,30 @@ class Accumulated:
     def __getitem__(self, index: Any) -> Accumulated:
         """A layer's part of it; `...` is the whole."""
         return jax.tree.map(lambda part: part[index], self)
+
+
+# The differentiated passes through the layers of a loss that is being traced.
+_PASSES: ContextVar[list[int] | None] = ContextVar("passes", default=None)
+
+
+@contextmanager
+def one_pass_only() -> Iterator[None]:
+    """Refuses a loss that differentiates through the layers more than once, as it is traced.
+
+    Raises:
+        RuntimeError: at the end, if it did.
+    """
+    token = _PASSES.set([])
+    try:
+        yield
+        passes = _PASSES.get() or []
+    finally:
+        _PASSES.reset(token)
+    if len(passes) > 1:
+        raise PGPORuntimeError(
+            "an objective whose one_pass is True must differentiate through the student's layers "
+            f"once, this one did {len(passes)} times: let its one_pass return False"
+        )
 
 
 def with_totals(params: Any, totals: Any) -> Any:
@@ -96,6 +123,9 @@ def through_layers(
         return jax.lax.scan(lambda x, w: (layer(x, w), None), x, values)[0]
 
     def forward(values: LayerWeights, totals: LayerWeights, x: Array) -> tuple[Array, Any]:
+        passes = _PASSES.get()
+        if passes is not None:
+            passes.append(depth)
         x, inputs = jax.lax.scan(lambda x, w: (layer(x, w), x), x, values)
         return x, (values, totals, inputs)
 

@@ -1,5 +1,6 @@
 """A step in micro-batches is the step of the whole batch: loss, gradient, I_k and rho."""
 
+import contextlib
 import dataclasses
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from pgpo_jax.training import (
     make_mesh,
 )
 from pgpo_jax.training.devices._mesh import shard_rows
+from pgpo_jax.training.update import _accumulate
 from pgpo_jax.training.update._accumulate import accumulated_gradient
 from tests.training.conftest import (
     SMALL_QWEN3,
@@ -204,7 +206,11 @@ def test_an_objective_that_passes_twice_is_summed_apart(small_config, monkeypatc
     whole = one_step(model, config)
     monkeypatch.setattr(SDPO, "one_pass", False)
     assert_same(whole, one_step(model, config, micro_batch=2))
-    # The control: said to pass once, it is another step.
+    # Said to pass once, it is refused before it trains anything wrong.
     monkeypatch.setattr(SDPO, "one_pass", True)
+    with pytest.raises(RuntimeError, match="once, this one did 2 times: let its one_pass return"):
+        one_step(model, config, micro_batch=2)
+    # The control: without that check it is another step.
+    monkeypatch.setattr(_accumulate, "one_pass_only", contextlib.nullcontext)
     with pytest.raises(AssertionError):
         assert_same(whole, one_step(model, config, micro_batch=2))

@@ -7,7 +7,7 @@ from jaxtyping import Array
 
 from pgpo_jax._precision import at_least_float32
 from pgpo_jax.errors import PGPOValueError
-from pgpo_jax.models._accumulate_layers import with_totals
+from pgpo_jax.models._accumulate_layers import one_pass_only, with_totals
 from pgpo_jax.training.rollout._batch import Experience
 
 
@@ -42,6 +42,7 @@ def accumulated_gradient(
 
     Raises:
         ValueError: if the micro-batches do not divide the rows, or rows share their prompts.
+        RuntimeError: if the loss passes the layers more than once, with `in_place`.
     """
 
     def gradient(rows: Experience, total: Any = None) -> tuple[Any, Any]:
@@ -74,7 +75,8 @@ def accumulated_gradient(
 
     def add(total: Any, rows: Experience) -> tuple[Any, Any]:
         if in_place:
-            return gradient(rows, total)
+            with one_pass_only():
+                return gradient(rows, total)
         grads, out = gradient(rows)
         return jax.tree.map(lambda t, g: t + g.astype(t.dtype), total, grads), out
 
