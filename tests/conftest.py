@@ -8,7 +8,9 @@ nearly all the time. A run that may select slow tests compiles as products do.
 import atexit
 import os
 import shutil
+import signal
 import tempfile
+import threading
 
 # Before jax is imported: shards can then be tested on any machine.
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -31,7 +33,18 @@ def pytest_addoption(parser):
     parser.addoption("--backwards", action="store_true", help="the last test first")
 
 
+def heed_signals():
+    """What `nohup` or a shell's background ignores, runs would ignore too, and their tests fail."""
+    usual = {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}
+    if threading.current_thread() is threading.main_thread():
+        for name, handler in usual.items():
+            number = getattr(signal, name)
+            if signal.getsignal(number) is signal.SIG_IGN:
+                signal.signal(number, handler)
+
+
 def pytest_configure(config):
+    heed_signals()
     quick = config.option.markexpr == "not slow"
     # Child processes, xdist's among them, read the environment.
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(quick))
