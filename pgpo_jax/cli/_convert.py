@@ -5,7 +5,7 @@ from typing import Literal
 
 import tyro
 
-from pgpo_jax.cli._parse import parse
+from pgpo_jax.flags import parse
 from pgpo_jax.models import convert_gguf
 from pgpo_jax.paths import with_local_paths
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pgpo_jax._printable import printable_line
 from pgpo_jax.cli._overview import overview
-from pgpo_jax.cli._parse import parse
 from pgpo_jax.errors import PGPOFileExistsError
+from pgpo_jax.flags import parse
 from pgpo_jax.paths import with_local_paths
 from pgpo_jax.reports import write_run_report
 from pgpo_jax.training import PRESETS, TrainConfig, train

@@ -7,8 +7,8 @@ import jax
 
 from pgpo_jax._printable import printable_line
 from pgpo_jax.cli._defaults import expanded
-from pgpo_jax.cli._parse import parse
 from pgpo_jax.errors import PGPOValueError
+from pgpo_jax.flags import parse
 from pgpo_jax.paths import local_path
 from pgpo_jax.reports import mean_interval
 from pgpo_jax.tasks import (

@@ -7,10 +7,10 @@ from typing import Literal
 
 import tyro
 
-from pgpo_jax.cli._parse import parse
 from pgpo_jax.cli._terminal import this_terminal
 from pgpo_jax.cli._text_view import TextView
 from pgpo_jax.errors import PGPOValueError
+from pgpo_jax.flags import parse
 from pgpo_jax.paths import with_local_paths
 from pgpo_jax.reports import KeptText, KeptTexts, read_run, read_texts
 from pgpo_jax.reports._kept_texts import answer_pairs

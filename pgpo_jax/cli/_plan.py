@@ -12,10 +12,10 @@ import tyro
 from pgpo_jax._json_files import read_object
 from pgpo_jax._printable import printable_line
 from pgpo_jax.cli._defaults import expanded, starting_point
-from pgpo_jax.cli._parse import parse
 from pgpo_jax.cli._plan_target import plan_for_target
 from pgpo_jax.cli._terminal import align
 from pgpo_jax.errors import PGPOFileNotFoundError
+from pgpo_jax.flags import parse
 from pgpo_jax.models import PUBLISHED_SHAPES, DecoderConfig
 from pgpo_jax.training import TrainConfig, make_mesh, model_folder
 from pgpo_jax.training.memory._estimate import GIGABYTE, MemoryPlan, memory_plan, parse_bytes

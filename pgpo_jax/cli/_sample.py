@@ -7,8 +7,8 @@ import jax
 
 from pgpo_jax.cli._defaults import expanded
 from pgpo_jax.cli._eval import check_seed, first_questions, given_task
-from pgpo_jax.cli._parse import parse
 from pgpo_jax.errors import PGPOValueError
+from pgpo_jax.flags import parse
 from pgpo_jax.reports import printable
 from pgpo_jax.tasks import ColumnsConfig, Grade, GraderConfig, Question, grade_all
 from pgpo_jax.training import MeshConfig, RolloutConfig, load_policy, make_mesh

@@ -8,7 +8,7 @@ import tyro
 from pgpo_jax._printable import printable_line
 from pgpo_jax.cli._defaults import expanded, starting_point
 from pgpo_jax.cli._overview import overview
-from pgpo_jax.cli._parse import parse
+from pgpo_jax.flags import parse
 from pgpo_jax.paths import with_local_paths
 from pgpo_jax.reports import write_run_report
 from pgpo_jax.training import DistributedConfig, TrainConfig, connect, is_first, train

@@ -8,8 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-import tyro
-
+from pgpo_jax.flags import parse
 from pgpo_jax.paths import with_local_paths
 from sde import as_problem
 from sde.viscous import MASSES, Fluid
@@ -50,7 +49,11 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m sde.weak_o
     Returns:
         0 when every verdict is the expected one, 1 otherwise, 2 for a request that is refused.
     """
-    config = tyro.cli(Config, args=argv, prog=prog, description=__doc__)
+    given = sys.argv[1:] if argv is None else argv
+    try:
+        config = parse(Config, prog, given, description=__doc__)
+    except ValueError as refused:
+        return _refuse(refused)
     try:
         config = with_local_paths(config)
         wanted = statements(config)

@@ -111,3 +111,14 @@ def test_the_experiment_of_that_name_is_this_command(tmp_path, capsys):
     assert first == second
     assert experiments.weak_order.main(["--statement", "thm9"]) == 2
     assert "unknown statement 'thm9'" in capsys.readouterr().err
+
+
+def test_a_wrong_flag_is_one_line(capsys):
+    assert weak_order.main(["--bogus"]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1
+    assert "--bogus" in told[0]
+    # The control: a flag that there is gets further.
+    with pytest.raises(SystemExit) as end:
+        weak_order.main(["--help"])
+    assert end.value.code == 0

@@ -30,6 +30,13 @@ def parse(kind: type[T], prog: str, argv: Sequence[str], **settings: Any) -> T:
     Raises:
         ValueError: a flag that there is not, or a value of another kind.
         SystemExit: with code 0, after `--help`.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass
+    ... class Settings:
+    ...     steps: int = 3
+    >>> parse(Settings, "train", ["--steps", "5"])
+    Settings(steps=5)
     """
     told = io.StringIO()
     try:
