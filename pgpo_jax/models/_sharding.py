@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 import jax
+from jax.experimental import mesh_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from pgpo_jax.errors import PGPOValueError
@@ -88,7 +89,13 @@ def make_mesh(
             f"A mesh of data x fsdp x tensor = {data} x {fsdp} x {tensor} needs "
             f"{math.prod(shape)} devices, got {len(found)}."
         )
-    return jax.make_mesh(shape, MESH_AXES, (AxisType.Auto,) * 3, devices=found)
+    kinds = (AxisType.Auto,) * 3
+    try:
+        return jax.make_mesh(shape, MESH_AXES, kinds, devices=found)
+    except NotImplementedError:
+        # The sizes are no products of the sides of a TPU's torus: some sides are shared.
+        placed = mesh_utils.create_device_mesh(shape, found, allow_split_physical_axes=True)
+        return Mesh(placed, MESH_AXES, axis_types=kinds)
 
 
 def abstract_mesh(data: int = 1, fsdp: int = 1, tensor: int = 1) -> AbstractMesh:

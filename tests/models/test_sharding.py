@@ -156,3 +156,19 @@ def test_bad_meshes(build, tiny_config, tiny_model, prompts, mesh):
     tokens, mask = prompts
     with pytest.raises(ValueError, match="batch of 3 must divide over the mesh: data x fsdp = 4"):
         jax.eval_shape(build(tiny_config, mesh=mesh), tokens[:3], mask[:3])
+
+
+def test_a_torus_whose_sides_do_not_fit_is_shared(monkeypatch):
+    """As 32 x 2 of TPU v6e:8x8, which `jax.make_mesh` refuses."""
+    whole = make_mesh(1, 4, 2)
+
+    def refuse(*arguments, **settings):
+        raise NotImplementedError("Failed to find assignment for logical_axis_index 2 of size 2")
+
+    monkeypatch.setattr(jax, "make_mesh", refuse)
+    shared = make_mesh(1, 4, 2)
+    assert (shared.shape, shared.axis_types) == (whole.shape, whole.axis_types)
+    assert {d.id for d in shared.devices.flat} == {d.id for d in whole.devices.flat}
+    # The control: sizes that are not the devices are refused before.
+    with pytest.raises(ValueError, match="needs 4 devices, got 8"):
+        make_mesh(1, 2, 2)
