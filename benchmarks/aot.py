@@ -69,7 +69,7 @@ SHAPE = Qwen3Config(
     head_dim=128,
     tie_word_embeddings=False,
 )
-CHUNK = 256
+CHUNK = 128
 _MOVED = ("all-gather", "all-to-all", "collective-permute")
 _MOST_OVERHEAD_MB = 50.0
 
