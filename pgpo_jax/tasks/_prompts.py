@@ -9,7 +9,7 @@ _BLANKS = re.compile(r"\s*")
 
 
 def strip_thinking(text: str) -> str:
-    """Removes the thinking of a response, and the white space after it.
+    r"""Removes the thinking of a response, and the white space after it.
 
     A block reaches from `<think>` to its `</think>`; a block inside another one belongs to it. If
     there are fewer ends than beginnings, the last end closes them all. A block without any end
