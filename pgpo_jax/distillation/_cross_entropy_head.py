@@ -1,17 +1,15 @@
 """The cross-entropy of given tokens straight from hidden states, a chunk of tokens at a time."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, ScalarLike
 
 from pgpo_jax._categorical import entropy, log_probs, token_log_probs
-from pgpo_jax._precision import at_least_float32, wider
 from pgpo_jax._reduce import Mask, SequenceMask
-from pgpo_jax.distillation._aggregate import token_coefficients
-from pgpo_jax.distillation._chunked import chunked_loss
-from pgpo_jax.distillation._chunks import chunk_layout
+from pgpo_jax.distillation._head_sharding import HeadSharding
+from pgpo_jax.distillation._token_loss import token_loss
 
 
 class CrossEntropy(NamedTuple):
@@ -39,6 +37,7 @@ def cross_entropy_head_loss(
     num_sequences: ScalarLike | None = None,
     num_tokens: ScalarLike | None = None,
     chunk_size: int = 512,
+    sharding: HeadSharding | None = None,
 ) -> CrossEntropy:
     """-log p(token), reduced over the responses, without the logits of all tokens at once.
 
@@ -52,12 +51,14 @@ def cross_entropy_head_loss(
         num_sequences: true N of the batch that this is a part of.
         num_tokens: true token count, for `reduction="token_mean"`.
         chunk_size: tokens per chunk.
+        sharding: of the products with the head, on a mesh.
 
     Returns:
         A `CrossEntropy`.
 
     Raises:
-        ValueError: an undefined reduction, or a chunk without a token.
+        ValueError: an undefined reduction, a chunk without a token, or a vocabulary that does not
+            divide over the mesh.
 
     >>> import jax.numpy as jnp, pgpo_jax as pgpo
     >>> hidden, head = jnp.zeros((1, 3, 4)), jnp.eye(4, 5)
@@ -66,25 +67,8 @@ def cross_entropy_head_loss(
     >>> round(float(out.loss), 4) == round(float(jnp.log(5)), 4)
     True
     """
-    response = response_mask.astype(bool)
-    layout = chunk_layout(response.shape[0], response.shape[1], chunk_size)
-    dtype = at_least_float32(wider(hidden.dtype, head.dtype))
-    # Padding may hold NaN, which a zero weight would not stop.
-    hidden = jnp.where(response[..., None], hidden, jnp.zeros([], hidden.dtype))
-    fixed: dict[str, Any] = {
-        "tokens": jnp.where(response, tokens, 0),
-        "coefficients": token_coefficients(
-            response,
-            sequence_mask,
-            dtype,
-            reduction=reduction,
-            num_sequences=num_sequences,
-            num_tokens=num_tokens,
-        ),
-    }
 
-    def on_logits(logits: Array, chunk: dict, heads: None) -> tuple[Array, dict]:
-        del heads
+    def on_logits(logits: Array, chunk: dict) -> tuple[Array, dict]:
         logprobs = token_log_probs(logits, chunk["tokens"])
         statistics = {
             "student_logprobs": jax.lax.stop_gradient(logprobs),
@@ -92,6 +76,18 @@ def cross_entropy_head_loss(
         }
         return -jnp.sum(chunk["coefficients"] * logprobs), statistics
 
-    loss, statistics = chunked_loss(on_logits, layout, dtype)(hidden, head, fixed, None)
-    statistics = {name: jnp.where(response, layout.join(x), 0.0) for name, x in statistics.items()}
-    return CrossEntropy(loss, **jax.lax.stop_gradient(statistics))
+    loss, statistics = token_loss(
+        on_logits,
+        hidden,
+        head,
+        tokens,
+        response_mask,
+        sequence_mask,
+        per_token={},
+        reduction=reduction,
+        num_sequences=num_sequences,
+        num_tokens=num_tokens,
+        chunk_size=chunk_size,
+        sharding=sharding,
+    )
+    return CrossEntropy(loss, **statistics)

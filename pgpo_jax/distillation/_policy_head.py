@@ -1,21 +1,18 @@
 """The policy loss straight from hidden states, a chunk of tokens at a time."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, ScalarLike
 
 from pgpo_jax._categorical import entropy, log_probs, token_log_probs
-from pgpo_jax._precision import at_least_float32, wider
 from pgpo_jax._reduce import Mask, SequenceMask
-from pgpo_jax.distillation._aggregate import token_coefficients
-from pgpo_jax.distillation._chunked import chunked_loss
-from pgpo_jax.distillation._chunks import chunk_layout
 from pgpo_jax.distillation._divergence import check_temperature, tempered
 from pgpo_jax.distillation._head_sharding import HeadSharding
 from pgpo_jax.distillation._importance import importance_ratio
 from pgpo_jax.distillation._policy import check_clips, policy_loss
+from pgpo_jax.distillation._token_loss import token_loss
 
 
 class PolicyLoss(NamedTuple):
@@ -94,32 +91,11 @@ def policy_head_loss(
     """
     check_clips(clip_low, clip_high, dual_clip)
     check_temperature(temperature)
-    if sharding is not None:
-        sharding.check(head.shape[1])
-        head = sharding.head(head)
-    response = response_mask.astype(bool)
-    layout = chunk_layout(response.shape[0], response.shape[1], chunk_size)
-    dtype = at_least_float32(wider(hidden.dtype, head.dtype))
-    # Padding may hold NaN, which a zero weight would not stop.
-    hidden = jnp.where(response[..., None], hidden, jnp.zeros([], hidden.dtype))
-    fixed: dict[str, Any] = {
-        "tokens": jnp.where(response, tokens, 0),
-        "advantages": jnp.where(response, advantages.astype(dtype)[:, None], 0.0),
-        "coefficients": token_coefficients(
-            response,
-            sequence_mask,
-            dtype,
-            reduction=reduction,
-            num_sequences=num_sequences,
-            num_tokens=num_tokens,
-        ),
-    }
-    for name, given in (("old", old_logprobs), ("sampler", sampler_logprobs)):
-        if given is not None:
-            fixed[name] = jnp.where(response, given, 0.0).astype(dtype)
+    per_token = {"advantages": jnp.broadcast_to(advantages[:, None], response_mask.shape)}
+    given = {"old": old_logprobs, "sampler": sampler_logprobs}
+    per_token |= {name: x for name, x in given.items() if x is not None}
 
-    def on_logits(logits: Array, chunk: dict, heads: None) -> tuple[Array, dict]:
-        del heads
+    def on_logits(logits: Array, chunk: dict) -> tuple[Array, dict]:
         logits = tempered(logits, temperature)
         logprobs = token_log_probs(logits, chunk["tokens"])
         frozen = jax.lax.stop_gradient(logprobs)
@@ -142,6 +118,18 @@ def policy_head_loss(
         }
         return jnp.sum(weights * per_token), statistics
 
-    loss, statistics = chunked_loss(on_logits, layout, dtype, sharding)(hidden, head, fixed, None)
-    statistics = {name: jnp.where(response, layout.join(x), 0.0) for name, x in statistics.items()}
-    return PolicyLoss(loss, **jax.lax.stop_gradient(statistics))
+    loss, statistics = token_loss(
+        on_logits,
+        hidden,
+        head,
+        tokens,
+        response_mask,
+        sequence_mask,
+        per_token=per_token,
+        reduction=reduction,
+        num_sequences=num_sequences,
+        num_tokens=num_tokens,
+        chunk_size=chunk_size,
+        sharding=sharding,
+    )
+    return PolicyLoss(loss, **statistics)

@@ -6,13 +6,14 @@ from pgpo_jax._extras import require_extra
 # Before the modules that need it, so that all missing packages are named at once.
 require_extra("train")
 
+from pgpo_jax.training._step_report import StepReport as StepReport
 from pgpo_jax.training._train import (
     TrainResult as TrainResult,
     make_trainer as make_trainer,
     read_config as read_config,
     train as train,
 )
-from pgpo_jax.training._trainer import StepReport as StepReport, Trainer as Trainer
+from pgpo_jax.training._trainer import Trainer as Trainer
 from pgpo_jax.training.config import (
     EvaluationConfig as EvaluationConfig,
     InformationConfig as InformationConfig,

@@ -3,7 +3,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,6 +13,7 @@ from jaxtyping import Array, Key
 from pgpo_jax.errors import PGPORuntimeError, PGPOValueError
 from pgpo_jax.paths import local_path
 from pgpo_jax.tasks import Task, grade_all
+from pgpo_jax.training._step_report import StepReport
 from pgpo_jax.training.config import (
     EvaluationConfig,
     LoRAConfig,
@@ -21,6 +22,7 @@ from pgpo_jax.training.config import (
     TextsConfig,
 )
 from pgpo_jax.training.config._checks import check_rows
+from pgpo_jax.training.config._description import describe, filled
 from pgpo_jax.training.devices._mesh import process_local_rows, shard_rows
 from pgpo_jax.training.devices._processes import from_first
 from pgpo_jax.training.objectives._base import Objective
@@ -30,7 +32,7 @@ from pgpo_jax.training.rollout._held_out import held_out_questions
 from pgpo_jax.training.rollout._policy import LoadedPolicy, Responses
 from pgpo_jax.training.rollout._records import Lesson, Rollout
 from pgpo_jax.training.rollout._stream import Batch, QuestionStream
-from pgpo_jax.training.rollout._texts import chosen_responses, rollout_texts, shown_rows
+from pgpo_jax.training.rollout._texts import chosen_responses, shown_rows
 from pgpo_jax.training.run._callbacks import Callback
 from pgpo_jax.training.run._inputs import model_inputs, question_inputs
 from pgpo_jax.training.run._loop import FitSettings, fit
@@ -39,36 +41,12 @@ from pgpo_jax.training.update._check_optimizer import (
     check_takes_information,
     with_extra_arguments,
 )
+from pgpo_jax.training.update._shared_step import shared_step
 from pgpo_jax.training.update._state import TrainState, init_state, student_weights
-from pgpo_jax.training.update._step import make_train_step
 
 _ROLLOUT, _EVALUATION = 0, 1
 
 _LOG = logging.getLogger(__name__)
-
-
-class StepReport(NamedTuple):
-    """What one step says of itself: `metrics` repeat with the run, `timings` do not.
-
-    Attributes:
-        metrics: numbers that are the same whenever the run is repeated.
-        timings: seconds, tokens per second, and the number of compiled step programs.
-        rollout: the graded responses.
-        lesson: what the objective kept of them.
-        chosen: the responses whose texts are kept.
-        tokens: numbers per token of these responses, on the devices.
-    """
-
-    metrics: dict[str, float]
-    timings: dict[str, float]
-    rollout: Rollout
-    lesson: Lesson
-    chosen: list[int]
-    tokens: dict[str, Any]
-
-    def texts(self) -> list[dict[str, Any]]:
-        """Some responses with all that is known of them; see docs/training.md."""
-        return rollout_texts(self.rollout, self.lesson, self.chosen, self.tokens)
 
 
 class Trainer:
@@ -158,7 +136,17 @@ class Trainer:
         self.initial_state = init_state(
             params, self.optimizer, objective.teacher_settings, self.mesh, lora=lora, seed=seed
         )
-        self._step = self._make_step()
+        self._step = shared_step(
+            self.policy.graphdef,
+            self.optimizer,
+            self.objective.program(),
+            self.initial_state,
+            mesh=self.mesh,
+            sequences=self.rollout_settings.rows,
+            temperature=self.rollout_settings.temperature,
+            lora=self.lora,
+            micro_batch=self.micro_batch,
+        )
         self._key = jax.random.key(seed)
 
     def _warn(self) -> None:
@@ -231,8 +219,17 @@ class Trainer:
             evaluate_every=self.evaluation_settings.every,
             selection=selection,
         )
-        described = dict(config or self._described())
-        return fit(self, folder, settings, described, resume=resume, today=today or filled)
+        described = config or describe(
+            model=self.policy.name,
+            task=self.task,
+            objective=self.objective,
+            rollout=self.rollout_settings,
+            evaluation=self.evaluation_settings,
+            lora=self.lora,
+            seed=self.seed,
+            micro_batch=self.micro_batch,
+        )
+        return fit(self, folder, settings, dict(described), resume=resume, today=today or filled)
 
     def step(self, state: TrainState) -> tuple[TrainState, StepReport]:
         """Rollouts, grading, teacher prompts and one update. Donates `state`."""
@@ -377,54 +374,8 @@ class Trainer:
         own = process_local_rows(held * rollout.total // len(rollout.places), self.mesh)
         return chosen, from_first(shown_rows(chosen, lesson, own, count))
 
-    def _make_step(self) -> Callable[..., Any]:
-        settings = {
-            "sequences": self.rollout_settings.rows,
-            "temperature": self.rollout_settings.temperature,
-            "lora": self.lora,
-            "micro_batch": self.micro_batch,
-        }
-        program = self.objective.program()
-        if self.mesh is None:
-            try:
-                hash((program, self.policy.graphdef))
-            except TypeError:
-                # An objective of the user's own that cannot be compared has a program of its own.
-                return make_train_step(self.policy.graphdef, self.optimizer, program, **settings)
-            return _shared_step(self.policy.graphdef, self.optimizer.update, program, **settings)
-        layout = jax.tree.map(lambda leaf: leaf.sharding, self.initial_state)
-        return make_train_step(
-            self.policy.graphdef, self.optimizer, program, layout=layout, **settings
-        )
-
-    def _described(self) -> dict[str, Any]:
-        """The parts in words, for a run that was made from Python."""
-        return {
-            "made_by": "Trainer",
-            "model": self.policy.name,
-            "task": type(self.task).__name__,
-            "objective": repr(self.objective),
-            "optimizer": "given in Python",
-            "rollout": self.rollout_settings.__dict__,
-            "evaluation": self.evaluation_settings.__dict__,
-            "lora": self.lora.__dict__,
-            "seed": self.seed,
-            "micro_batch": self.micro_batch,
-        }
-
     def _fold(self, purpose: int, number: int) -> Key[Array, ""]:
         return jax.random.fold_in(jax.random.fold_in(self._key, purpose), number)
-
-
-def filled(values: dict[str, Any]) -> dict[str, Any]:
-    """The description of a run's parts, with the defaults of fields that it lacks.
-
-    Args:
-        values: as a former version described them.
-    """
-    sections = {"rollout": RolloutConfig(), "evaluation": EvaluationConfig(), "lora": LoRAConfig()}
-    held = {name: values[name] for name in sections if isinstance(values.get(name), dict)}
-    return values | {name: sections[name].__dict__ | value for name, value in held.items()}
 
 
 def _check_alive(weights: Any, what: str) -> None:
@@ -433,19 +384,3 @@ def _check_alive(weights: Any, what: str) -> None:
         raise PGPORuntimeError(
             f"{what}, which took their memory: load the policy anew and make another Trainer"
         )
-
-
-@functools.lru_cache(maxsize=32)
-def _shared_step(
-    graphdef: Any, update: Callable[..., Any], objective: Objective, **settings: Any
-) -> Callable[..., Any]:
-    """The step of all runs of this process that differ in seed, questions or evaluation alone.
-
-    Of an optimizer only `update` is a part of the program: what its `init` gives is an argument.
-    """
-
-    def no_init(params: Any) -> Any:
-        raise AssertionError("a step does not make an optimizer's state")
-
-    optimizer = optax.GradientTransformationExtraArgs(no_init, update)
-    return make_train_step(graphdef, optimizer, objective, **settings)

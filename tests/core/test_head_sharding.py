@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec as P
 
-from pgpo_jax.distillation import HeadSharding, policy_head_loss, sdpo_head_loss
+from pgpo_jax.distillation import (
+    HeadSharding,
+    cross_entropy_head_loss,
+    policy_head_loss,
+    sdpo_head_loss,
+)
 from pgpo_jax.models import make_mesh
 from pgpo_jax.training.target._hlo import ProgramText
 
@@ -82,25 +87,33 @@ def test_no_device_holds_or_sends_a_head():
     assert largest(None) >= head
 
 
-def test_the_policy_loss_too():
+@pytest.mark.parametrize("kind", ["policy", "cross entropy"])
+def test_the_losses_of_one_model_too(kind):
     mesh = make_mesh(1, 8, 1)
     hidden, _, head, _, tokens = inputs()
     advantages = jnp.linspace(-1, 1, ROWS, dtype=jnp.float32)
 
     def loss(hidden, head, sharding=None):
-        out = policy_head_loss(
-            hidden, head, tokens, advantages, jnp.ones(tokens.shape), chunk_size=16,
-            sharding=sharding,
-        )  # fmt: skip
-        return out.loss
+        settings = {"chunk_size": 16, "sharding": sharding}
+        mask = jnp.ones(tokens.shape)
+        if kind == "policy":
+            return policy_head_loss(hidden, head, tokens, advantages, mask, **settings).loss
+        return cross_entropy_head_loss(hidden, head, tokens, mask, **settings).loss
 
     want = jax.value_and_grad(loss, (0, 1))(hidden, head)
-    placed = on(mesh)
-    got = jax.jit(jax.value_and_grad(loss, (0, 1)), static_argnums=2)(
-        placed[0], placed[2], sharding_of(mesh)
-    )
-    for a, b in zip(jax.tree.leaves(want), jax.tree.leaves(got), strict=True):
+    placed, _, placed_head, *_ = on(mesh)
+    step = jax.jit(jax.value_and_grad(loss, (0, 1)), static_argnums=2)
+    got = step(placed, placed_head, sharding_of(mesh))
+    for a, b in zip(*map(jax.tree.leaves, (want, got)), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
+
+    def largest(sharding):
+        text = step.lower(placed, placed_head, sharding).compile().as_text()
+        return max(one.bytes for one in ProgramText(text).collectives())
+
+    assert largest(sharding_of(mesh)) <= WIDTH * WORDS * 4 / 8
+    # The control: left to XLA the head travels whole.
+    assert largest(None) >= WIDTH * WORDS * 4
 
 
 def test_a_vocabulary_that_does_not_divide():

@@ -12,7 +12,7 @@ from pgpo_jax.training import (
     from_json,
     read_config,
 )
-from pgpo_jax.training._trainer import filled
+from pgpo_jax.training.config._description import filled
 from pgpo_jax.training.config._json import leaves
 
 TESTS = Path(__file__).parents[1]

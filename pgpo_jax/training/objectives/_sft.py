@@ -36,6 +36,11 @@ class SFT(Objective):
 
     loss: LossConfig = LossConfig()
 
+    @property
+    def one_pass(self) -> bool:
+        """True: the student reads one prompt."""
+        return True
+
     def written(self, question: Question) -> str:
         """The demonstration of the question, its solution or its answer."""
         return question.demonstration or question.solution or question.answer
@@ -66,6 +71,7 @@ class SFT(Objective):
             batch.sequence_mask,
             reduction=self.loss.reduction,
             chunk_size=self.loss.chunk,
+            sharding=models.head_sharding,
             **denominators,
         )
 

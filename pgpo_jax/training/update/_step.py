@@ -4,6 +4,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from pgpo_jax import ScaleByInformationState
@@ -56,9 +57,6 @@ def make_train_step(
         `shown` (int32) names.
     """
 
-    # Nothing of a layer is stored anyway, and its gradient may be added up as it is made.
-    in_place = objective.one_pass and _static(graphdef, "remat") in (True, "nothing_saveable")
-
     def train_step(
         state: TrainState, batch: Experience, shown: Int[Array, " shown"] | None = None
     ) -> tuple[TrainState, Metrics, Tokens]:
@@ -79,7 +77,7 @@ def make_train_step(
             batch,
             micro_batch,
             objective.combine,
-            in_place=in_place and state.frozen is None,
+            in_place=_adds_in_place(graphdef, state, objective),
         )
         if layout is not None:
             # As the weights lie: otherwise the optimizer runs in the layout of the loss, and its
@@ -131,10 +129,12 @@ def make_train_step(
     )
 
 
-def _static(graphdef: Any, name: str) -> Any:
-    """A static attribute of a model, of its structure; `None` without one."""
-    found = dict(graphdef.attributes).get(name)
-    return getattr(found, "value", None)
+def _adds_in_place(graphdef: Any, state: TrainState, objective: Objective) -> bool:
+    """Whether a layer's gradient may be added up as it is made: nothing of it is stored anyway."""
+    if state.frozen is not None or not objective.one_pass:
+        return False
+    remat = getattr(nnx.merge(graphdef, state.params), "remat", None)
+    return remat in (True, "nothing_saveable")
 
 
 def _multiplier_metrics(
