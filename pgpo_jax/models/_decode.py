@@ -11,11 +11,11 @@ from jaxtyping import Array, Bool, Float, Int
 from pgpo_jax._precision import product_precision
 from pgpo_jax.models._cache import Cache, NewToken, Prompt, cache_dtype
 from pgpo_jax.models._decoder import Qwen3, attention_mask, positions
+from pgpo_jax.models._feed_forward import feed_forward
 from pgpo_jax.models._layers import (
     LayerWeights,
     Rotary,
     attention_output,
-    feed_forward,
     project_qkv,
     rms_norm,
     rotary,

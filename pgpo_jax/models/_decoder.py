@@ -20,18 +20,23 @@ from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.models._accumulate_layers import Accumulated, through_layers
 from pgpo_jax.models._config import DecoderConfig
 from pgpo_jax.models._embed import look_up
+from pgpo_jax.models._feed_forward import feed_forward
 from pgpo_jax.models._layers import (
+    FirstTokens,
     LayerWeights,
     Rotary,
     attend,
     attention_output,
+    bound_to_layer,
     check_attention,
-    feed_forward,
     project_qkv,
     rms_norm,
     rotary,
 )
-from pgpo_jax.models._sharding import check_mesh, constrain
+from pgpo_jax.models._sharding import check_mesh, constrain, target_platform
+
+# Tensor cores take rows by eight: others are copied before and after every product.
+_EVEN_LENGTH = 8
 
 
 class Layers(nnx.Module):
@@ -192,8 +197,16 @@ class Decoder(nnx.Module):
         Returns:
             What `head` multiplies, so that a loss can take the vocabulary in chunks.
         """
-        mask = jnp.asarray(mask).astype(jnp.bool_)
-        allowed = attention_mask(mask)
+        length = tokens.shape[1]
+        missing = 0 if target_platform(self.mesh) == "cpu" else -length % _EVEN_LENGTH
+        tokens, mask = (
+            jnp.pad(x, ((0, 0), (0, missing))) for x in (tokens, jnp.asarray(mask, jnp.bool_))
+        )
+        if self.attention == "cudnn":
+            return self._packed_states(tokens, mask)[:, :length]
+        return self._states(tokens, mask, attention_mask(mask))[:, :length]
+
+    def _states(self, tokens: Array, mask: Array, allowed: Array | FirstTokens) -> Array:
         rope = rotary(positions(mask), self.config)
 
         def layer(x: Array, weights: LayerWeights) -> Array:
@@ -201,6 +214,14 @@ class Decoder(nnx.Module):
 
         x = self._through_layers(layer, self.embed(tokens))
         return rms_norm(x, self.final_norm[...], self.config.rms_norm_eps)
+
+    def _packed_states(self, tokens: Array, mask: Array) -> Array:
+        """The same with each row's real tokens in front while it goes through the layers."""
+        order = jnp.argsort(~mask, axis=1, stable=True)
+        tokens, packed = (jnp.take_along_axis(x, order, axis=1) for x in (tokens, mask))
+        number = jnp.maximum(jnp.sum(mask, axis=1, dtype=jnp.int32), 1)
+        x = self._states(tokens, packed, FirstTokens(number))
+        return jnp.take_along_axis(x, jnp.argsort(order, axis=1)[..., None], axis=1)
 
     def continuation_states(
         self,
@@ -271,7 +292,7 @@ class Decoder(nnx.Module):
         x: Float[Array, "B T D"],
         weights: LayerWeights,
         rope: Rotary,
-        allowed: Bool[Array, "B 1 T S"],
+        allowed: Bool[Array, "B 1 T S"] | FirstTokens,
         before: tuple[Float[Array, "B P K H"], Float[Array, "B P K H"]] | None = None,
     ) -> tuple[Float[Array, "B T D"], tuple[Float[Array, "B T K H"], Float[Array, "B T K H"]]]:
         """One layer over whole sequences.
@@ -286,6 +307,8 @@ class Decoder(nnx.Module):
         Returns:
             The residual stream, and the layer's keys and values (rotated), for a cache.
         """
+        if target_platform(self.mesh) == "tpu":
+            weights = bound_to_layer(weights)
         weights = weights.astype(self.dtype)
         q, k, v = project_qkv(x, weights, rope, self.config)
         q = constrain(q, ("batch", "length", "heads", "head_dim"), self.mesh)

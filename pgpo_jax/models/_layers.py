@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import operator as op
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +48,27 @@ class LayerWeights(NamedTuple):
         """Every weight that there is, changed."""
         parts: list[Any] = [None if weight is None else change(weight) for weight in self]
         return LayerWeights(*parts)
+
+
+def bound_to_layer(weights: LayerWeights) -> LayerWeights:
+    """The same weights, so that their cast stays inside the loop over the layers.
+
+    XLA for TPU casts the weights of all layers ahead of the loop, and holds the copies as long as
+    it needs any. It cannot do so with a product whose factor it learns in the loop.
+
+    Args:
+        weights: one layer's weights.
+
+    Returns:
+        Each of them times one; not a number where the layer's first weight is not.
+    """
+    first = jax.lax.stop_gradient(weights.input_norm[0])
+    one = jnp.where(first == first, jnp.ones_like(first), first)
+
+    def times_one(weight: Any) -> Any:
+        return jax.tree.map(lambda part: part * one.astype(part.dtype), weight)
+
+    return weights.mapped(times_one)
 
 
 def layer_fields(config: DecoderConfig) -> tuple[str, ...]:
@@ -175,7 +196,7 @@ def attend(
     q: Float[Array, "B T N H"],
     k: Float[Array, "B S K H"],
     v: Float[Array, "B S K H"],
-    allowed: Bool[Array, "B 1 T S"],
+    allowed: Bool[Array, "B 1 T S"] | FirstTokens,
     implementation: str = "xla",
 ) -> Float[Array, "B T N H"]:
     """softmax(q k^T / sqrt(H)) v with grouped queries, over the allowed keys.
@@ -194,7 +215,8 @@ def attend(
         q: queries.
         k: keys; each serves N/K queries.
         v: values.
-        allowed: True where the query may see the key.
+        allowed: True where the query may see the key; or for "cudnn" how many tokens each row
+            begins with, causal.
         implementation: "xla"; "chunked", the same some queries at a time; or "cudnn", whose
             products take 16-bit inputs as they are.
 
@@ -202,6 +224,8 @@ def attend(
         One value per query head, in the dtype of `q`.
     """
     dtype = q.dtype
+    if isinstance(allowed, FirstTokens):
+        return causal_attention(q, k, v, allowed, "cudnn")
     if implementation == "cudnn":
         even = to_even_lengths(q, k, v, allowed)
         heads = jax.nn.dot_product_attention(*even[:3], mask=even[3], implementation="cudnn")
@@ -216,6 +240,46 @@ def attend(
             return attend_in_chunks(q, k, v, allowed).astype(dtype)
         heads = jax.nn.dot_product_attention(q, k, v, mask=allowed, implementation="xla")
     return heads.astype(dtype)
+
+
+class FirstTokens(NamedTuple):
+    """A causal mask over rows that begin with their real tokens.
+
+    Attributes:
+        number: of real tokens, at least one.
+    """
+
+    number: Int[Array, " B"]
+
+
+def causal_attention(
+    q: Float[Array, "B T N H"],
+    k: Float[Array, "B T K H"],
+    v: Float[Array, "B T K H"],
+    tokens: FirstTokens,
+    implementation: Literal["xla", "cudnn"],
+) -> Float[Array, "B T N H"]:
+    """Attention without an array of [T, T]: flash attention skips what a query may not see.
+
+    Args:
+        q: queries.
+        k: keys; each serves N/K queries.
+        v: values.
+        tokens: how many tokens each row begins with.
+        implementation: of `jax.nn.dot_product_attention`.
+
+    Returns:
+        One value per query head; meaningless behind a row's tokens.
+    """
+    return jax.nn.dot_product_attention(
+        q,
+        k,
+        v,
+        is_causal=True,
+        query_seq_lengths=tokens.number,
+        key_value_seq_lengths=tokens.number,
+        implementation=implementation,
+    )
 
 
 def to_even_lengths(
@@ -295,21 +359,3 @@ def attention_output(
         The attention's addition to the residual stream.
     """
     return heads.reshape(*heads.shape[:2], -1) @ weights.o_proj
-
-
-def feed_forward(
-    x: Float[Array, "B T D"], weights: LayerWeights, config: DecoderConfig
-) -> Float[Array, "B T D"]:
-    """SwiGLU: (silu(x W_gate) * x W_up) W_down, on the normed stream.
-
-    Args:
-        x: residual stream.
-        weights: one layer's weights in the compute dtype.
-        config: gives `rms_norm_eps`.
-
-    Returns:
-        The feed-forward's addition to the residual stream.
-    """
-    normed = rms_norm(x, weights.post_norm, config.rms_norm_eps)
-    gated = jax.nn.silu(normed @ weights.gate_proj) * (normed @ weights.up_proj)
-    return gated @ weights.down_proj

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from pgpo_jax.models import Qwen3
+from pgpo_jax.models import Qwen3, _decoder, _layers
 from pgpo_jax.models._layers import attend, attend_in_chunks, to_even_lengths
 
 
@@ -214,3 +215,59 @@ def test_lengths_made_even_for_cudnn_change_nothing(key):
     # The control: a key that is merely appended takes part.
     seen = jnp.ones_like(even[3])
     assert jnp.abs(attend(*even[:3], seen)[:, :5] - attend(q, k, v, seen[..., :5, :7])).max() > 1e-2
+
+
+@pytest.mark.slow
+def test_rows_packed_for_flash_attention_change_nothing(build, tiny_config, prompts, monkeypatch):
+    """What cuDNN computes without an array of [T, T], by XLA on this machine."""
+    tokens, mask = prompts
+    # Padding on both sides and within.
+    mask = mask.at[0, 5].set(False).at[2, 2].set(False)
+    flash = functools.partial(_layers.causal_attention, implementation="xla")
+    monkeypatch.setattr(_layers, "causal_attention", lambda q, k, v, rows, _: flash(q, k, v, rows))
+
+    def states(attention, mask):
+        model = build(tiny_config)
+        model.attention = attention
+        return jax.jit(model.hidden_states)(tokens, mask)
+
+    def real(x):
+        return jnp.where(mask[..., None], x, 0.0)
+
+    wanted = real(states("xla", mask))
+    np.testing.assert_allclose(real(states("cudnn", mask)), wanted, atol=1e-5)
+    # The control: tokens that are not packed, since all count as real.
+    assert jnp.abs(real(states("cudnn", jnp.ones_like(mask))) - wanted).max() > 1e-2
+
+
+@pytest.mark.slow
+def test_lengths_are_made_even_on_accelerators(build, tiny_config, prompts, monkeypatch):
+    tokens, mask = prompts
+
+    def program():
+        # A function of its own: no cached trace.
+        return jax.jit(lambda *x: build(tiny_config).hidden_states(*x))
+
+    wanted = program()(tokens, mask)
+    assert "tensor<4x8x" not in program().lower(tokens, mask).as_text()
+    monkeypatch.setattr(_decoder, "target_platform", lambda mesh: "gpu")
+    assert "tensor<4x8x" in program().lower(tokens, mask).as_text()
+    even = program()(tokens, mask)
+    assert even.shape == wanted.shape
+    real = np.asarray(mask)
+    np.testing.assert_allclose(even[real], wanted[real], atol=1e-5)
+
+
+def test_weights_bound_to_their_layer_are_the_same(tiny_model):
+    layer = tiny_model.layers.weights().by_layer(2)[1]
+    bound = _layers.bound_to_layer(layer)
+    for one, other in zip(jax.tree.leaves(layer), jax.tree.leaves(bound), strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+    # No gradient runs through the factor.
+    gradient = jax.grad(lambda w: jnp.sum(_layers.bound_to_layer(w).down_proj ** 2))(layer)
+    np.testing.assert_array_equal(gradient.down_proj, 2 * layer.down_proj)
+    np.testing.assert_array_equal(gradient.input_norm, jnp.zeros_like(layer.input_norm))
+    # The control: a weight that is not a number shows in all.
+    broken = layer._replace(input_norm=layer.input_norm.at[0].set(jnp.nan))
+    assert np.isnan(_layers.bound_to_layer(broken).q_proj).all()
