@@ -13,8 +13,15 @@ from pgpo_jax.models._sharding import check_mesh
 from pgpo_jax.training import TrainConfig
 from pgpo_jax.training.memory._estimate import GIGABYTE
 from pgpo_jax.training.memory._search import changed_flags, changes_to_fit, smaller_steps
-from pgpo_jax.training.target import ENVIRONMENT, Target, parse_target, target_devices
+from pgpo_jax.training.target import (
+    ENVIRONMENT,
+    CompilerRefusal,
+    Target,
+    parse_target,
+    target_devices,
+)
 from pgpo_jax.training.target._report import (
+    ProgramReport,
     estimated_times,
     report_rows,
     report_run,
@@ -35,10 +42,17 @@ def plan_for_target(
         argv: of `pgpo plan`.
 
     Raises:
-        ValueError: an unknown target, or a mesh that does not fit it or the model.
+        ValueError: an unknown target, an attention that it lacks, or a mesh that does not fit it
+            or the model.
         ImportError: the target's compiler is not installed.
+        RuntimeError: its compiler refuses a program, other than for want of memory.
     """
     target = parse_target(text)
+    if config.attention == "cudnn" and target.kind != "cuda":
+        raise PGPOValueError(
+            f"--attention cudnn is for NVIDIA GPUs, --target is {target.name}: set --attention "
+            "chunked"
+        )
     _check_size(target, config)
     mesh = config.mesh
     check_mesh(shape, abstract_mesh(mesh.data, mesh.fsdp, mesh.tensor))
@@ -47,28 +61,41 @@ def plan_for_target(
         return
     devices = target_devices(target)
     print(f"{config.model}, {source}, {text}: compiled by {versions()}, run on nothing", flush=True)
-    reports = []
-    for report in report_run(
-        config, shape, make_mesh(mesh.data, mesh.fsdp, mesh.tensor, devices=devices)
-    ):
-        reports.append(report)
-        print(f"  {report.name}: {report.peak / GIGABYTE:.2f} GB at most", flush=True)
+    reports: list[ProgramReport] = []
+    made = make_mesh(mesh.data, mesh.fsdp, mesh.tensor, devices=devices)
+    try:
+        for report in report_run(config, shape, made):
+            reports.append(report)
+            print(f"  {report.name}: {report.peak / GIGABYTE:.2f} GB at most", flush=True)
+    except CompilerRefusal as refusal:
+        if not refusal.out_of_memory:
+            raise
+        print(f"does not fit: {refusal}")
+        in_step = not reports
+        _print_changes(config, shape, target.chip.memory, smaller_step=in_step)
+        return
     print(align(report_rows(reports)))
     _print_times(config, shape, reports, target)
-    _print_fit(config, shape, max(report.peak for report in reports), target)
+    _print_fit(config, shape, reports, target)
 
 
 def _check_size(target: Target, config: TrainConfig) -> None:
     mesh = config.mesh
-    if mesh.size != target.size:
-        raise PGPOValueError(
-            f"--target {target.name} has {target.size} devices, but the mesh has data x fsdp x "
-            f"tensor = {mesh.data} x {mesh.fsdp} x {mesh.tensor} = {mesh.size}: set "
-            f"--mesh.fsdp {max(target.size // (mesh.data * mesh.tensor), 1)}"
-        )
+    if mesh.size == target.size:
+        return
+    fsdp, rest = divmod(target.size, mesh.data * mesh.tensor)
+    advice = f"set --mesh.fsdp {fsdp}"
+    if rest:
+        advice = f"--mesh.data times --mesh.tensor must divide {target.size}"
+    raise PGPOValueError(
+        f"--target {target.name} has {target.size} devices, but the mesh has data x fsdp x "
+        f"tensor = {mesh.data} x {mesh.fsdp} x {mesh.tensor} = {mesh.size}: {advice}"
+    )
 
 
-def _print_times(config: TrainConfig, shape: DecoderConfig, reports: list, target: Target) -> None:
+def _print_times(
+    config: TrainConfig, shape: DecoderConfig, reports: list[ProgramReport], target: Target
+) -> None:
     work, times = estimated_times(config, shape, reports, target.chip)
     print(
         f"estimate, at the figures of {target.chip.source}, which no run reaches:\n"
@@ -79,18 +106,28 @@ def _print_times(config: TrainConfig, shape: DecoderConfig, reports: list, targe
     )
 
 
-def _print_fit(config: TrainConfig, shape: DecoderConfig, peak: int, target: Target) -> None:
-    memory = target.chip.memory
+def _print_fit(
+    config: TrainConfig, shape: DecoderConfig, reports: list[ProgramReport], target: Target
+) -> None:
+    memory, peaks = target.chip.memory, {report.name: report.peak for report in reports}
+    peak = max(peaks.values())
     if peak <= memory:
         print(f"fits: {(memory - peak) / GIGABYTE:.2f} of {memory / GIGABYTE:g} GB to spare")
         return
     print(f"does not fit: {peak / GIGABYTE:.2f} of {memory / GIGABYTE:g} GB")
+    _print_changes(config, shape, memory, smaller_step=peaks["step"] > memory)
+
+
+def _print_changes(
+    config: TrainConfig, shape: DecoderConfig, memory: int, *, smaller_step: bool
+) -> None:
+    """Flags to try next; with a smaller step, such as leave less to the step's work space."""
     enough = changes_to_fit(config, shape, memory)
     if enough is None:
         print("what is not activations does not fit either: take more devices")
         return
     for smaller in smaller_steps(enough, shape):
-        if smaller != config:
+        if smaller != config and not (smaller_step and smaller == enough):
             print(f"try {changed_flags(config, smaller)}")
             return
 

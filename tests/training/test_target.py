@@ -6,11 +6,21 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec as P
 
+from pgpo_jax.cli import _plan_target
 from pgpo_jax.cli._plan_target import plan_for_target
 from pgpo_jax.errors import PGPOImportError, PGPOValueError
 from pgpo_jax.models import QWEN3_SHAPES, make_mesh
 from pgpo_jax.training import PRESETS
-from pgpo_jax.training.target import CHIPS, ProgramText, parse_target, target_devices
+from pgpo_jax.training.target import (
+    CHIPS,
+    ENVIRONMENT,
+    CompilerRefusal,
+    ProgramText,
+    parse_target,
+    target_devices,
+)
+from pgpo_jax.training.target._hlo import KINDS
+from pgpo_jax.training.target._programs import compile_program
 from pgpo_jax.training.target._report import ProgramReport, report_rows
 from pgpo_jax.training.target._work import Work, least_times, run_flops, step_flops
 from tests.training.conftest import replaced
@@ -35,6 +45,9 @@ def test_targets_by_name(text, size):
         ("tpu:v5e:2x2x2", "a topology of v5e has 2 sizes above 0, as in tpu:v5e:4x4"),
         ("tpu:v5p:8", "a topology of v5p has 3 sizes"),
         ("tpu:v5e:0x8", "has 2 sizes above 0"),
+        ("v5e:2x4", "got 'v5e:2x4': tpu:v5e:2x4 and cuda:h200:8 are two"),
+        ("tpu:v5e:3x4", "hosts of 2x2 chips, got 'tpu:v5e:3x4': the nearest is tpu:v5e:4x4"),
+        ("tpu:v5p:1x2x3", "2x2x1 chips, got 'tpu:v5p:1x2x3': the nearest is tpu:v5p:2x2x3"),
         ("cuda:h200:9", "1 to 8 H200"),
     ],
 )
@@ -57,7 +70,73 @@ def test_a_mesh_that_is_not_the_target_is_refused_before_any_compile():
     uneven = replaced(PAPER, mesh={"fsdp": 4, "tensor": 3})
     rule = r"'tensor' of size 3 must divide num_attention_heads, got 32 \(2 and 4 do\)"
     with pytest.raises(PGPOValueError, match=rule):
-        plan_for_target("tpu:v5e:3x4", uneven, shape, "", [])
+        plan_for_target("tpu:v5e:2x6", uneven, shape, "", [])
+    many = replaced(PAPER, mesh={"tensor": 16})
+    with pytest.raises(PGPOValueError, match=r"--mesh.data times --mesh.tensor must divide 8"):
+        plan_for_target("tpu:v5e:2x4", many, shape, "", [])
+
+
+def test_attention_that_a_target_lacks():
+    config = replaced(PAPER, attention="cudnn", mesh={"fsdp": 8})
+    with pytest.raises(PGPOValueError, match=r"cudnn is for NVIDIA GPUs, .* set --attention chunk"):
+        plan_for_target("tpu:v5e:2x4", config, QWEN3_SHAPES["Qwen3-8B"], "", [])
+
+
+def test_what_a_compiler_refuses(monkeypatch):
+    lowered = jax.jit(lambda x: 2 * x).lower(1.0)
+    assert compile_program("step", lowered).compiled(1.0) == 2.0
+    full = "RESOURCE_EXHAUSTED: Ran out of memory on HBM: 172.34G exceeds 15.75G.\n\nAllocations"
+    for message, told, out_of_memory in (
+        (full, r"refuses step: Ran out of memory .* 15.75G.$", True),
+        ("INVALID_ARGUMENT: no such layout", "refuses step: no such layout$", False),
+    ):
+        error = jax.errors.JaxRuntimeError(message)
+
+        def refuses(lowered, error=error):
+            raise error
+
+        monkeypatch.setattr(type(lowered), "compile", refuses)
+        with pytest.raises(CompilerRefusal, match=told) as refused:
+            compile_program("step", lowered)
+        assert refused.value.out_of_memory == out_of_memory
+
+
+@pytest.mark.parametrize("out_of_memory", [True, False])
+def test_a_run_that_the_compiler_refuses(monkeypatch, capsys, out_of_memory):
+    """Too large a run is told what to change; anything else is an error."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    refusal = CompilerRefusal("the compiler refuses step: too large", out_of_memory=out_of_memory)
+
+    def refuses(config, shape, mesh):
+        raise refusal
+
+    monkeypatch.setattr(_plan_target, "target_devices", lambda target: jax.devices()[:8])
+    monkeypatch.setattr(_plan_target, "report_run", refuses)
+    config, shape = replaced(PAPER, mesh={"fsdp": 8}), QWEN3_SHAPES["Qwen3-0.6B"]
+    if not out_of_memory:
+        with pytest.raises(CompilerRefusal):
+            plan_for_target("tpu:v5e:2x4", config, shape, "", [])
+        return
+    plan_for_target("tpu:v5e:2x4", config, shape, "", [])
+    said = capsys.readouterr().out
+    assert "does not fit: the compiler refuses step: too large" in said
+    assert "try --attention chunked --rollout.micro-batch 8" in said
+
+
+def test_changes_by_what_does_not_fit(capsys):
+    """Too large a step is told to work on less at a time, too large a cache is not."""
+    config, shape = replaced(PAPER, mesh={"fsdp": 8}), QWEN3_SHAPES["Qwen3-0.6B"]
+    target, none = parse_target("tpu:v5e:2x4"), dict.fromkeys(KINDS, 0)
+    for too_large, chunked in (("step", True), ("decode", False)):
+        reports = [
+            ProgramReport(name, (20 if name == too_large else 1) * 10**9, 0, none)
+            for name in ("step", "prefill", "decode")
+        ]
+        _plan_target._print_fit(config, shape, reports, target)
+        said = capsys.readouterr().out
+        assert said.startswith("does not fit: 20.00 of 16 GB\ntry --")
+        assert ("--attention chunked" in said) == chunked
 
 
 def test_collectives_of_a_real_program():

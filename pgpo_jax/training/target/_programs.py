@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from pgpo_jax.errors import PGPORuntimeError
 from pgpo_jax.models import Decoder, DecoderConfig, partition_spec
 from pgpo_jax.models._cache import KEY_AXES, VALUE_AXES, Cache
 from pgpo_jax.models._generate import Settings, begin, decode
@@ -27,6 +28,41 @@ class Program(NamedTuple):
     compiled: jax.stages.Compiled
 
 
+class CompilerRefusal(PGPORuntimeError):
+    """A compiler that does not compile a program for its target; the message names both.
+
+    Attributes:
+        out_of_memory: because the program needs more memory than a device has.
+    """
+
+    def __init__(self, message: str, *, out_of_memory: bool = False):
+        super().__init__(message)
+        self.out_of_memory = out_of_memory
+
+
+def compile_program(name: str, lowered: jax.stages.Lowered) -> Program:
+    """Compiles one program.
+
+    Args:
+        name: of the program.
+        lowered: what is compiled.
+
+    Returns:
+        The program.
+
+    Raises:
+        CompilerRefusal: with the first line of what the compiler says.
+    """
+    try:
+        return Program(name, lowered.compile())
+    except jax.errors.JaxRuntimeError as error:
+        code, _, reason = str(error).splitlines()[0].partition(": ")
+        raise CompilerRefusal(
+            f"the compiler refuses {name}: {reason or code}",
+            out_of_memory=code == "RESOURCE_EXHAUSTED",
+        ) from error
+
+
 def compiled_programs(config: TrainConfig, shape: DecoderConfig, mesh: Mesh) -> Iterator[Program]:
     """Compiles one program after the other, each for its largest arguments.
 
@@ -37,9 +73,12 @@ def compiled_programs(config: TrainConfig, shape: DecoderConfig, mesh: Mesh) -> 
 
     Yields:
         The train step, the prefill of the prompts, and the decoding loop with its longest cache.
+
+    Raises:
+        CompilerRefusal: one of them cannot be compiled.
     """
     step, *arguments = abstract_step(config, shape, mesh)
-    yield Program("step", step.lower(*arguments).compile())
+    yield compile_program("step", step.lower(*arguments))
     yield from sampler_programs(config, shape, mesh)
 
 
@@ -53,6 +92,9 @@ def sampler_programs(config: TrainConfig, shape: DecoderConfig, mesh: Mesh) -> I
 
     Yields:
         The prefill and the decoding loop.
+
+    Raises:
+        CompilerRefusal: one of them cannot be compiled.
     """
     rollout = config.rollout
     model = nnx.eval_shape(
@@ -90,13 +132,13 @@ def sampler_programs(config: TrainConfig, shape: DecoderConfig, mesh: Mesh) -> I
     prefill = begin.lower(
         graphdef, settings, *arguments, tokens, mask, array(keys.shape, keys.dtype)
     )
-    started = prefill.compile()
-    yield Program("prefill", started)
+    started = compile_program("prefill", prefill)
+    yield started
 
     state, weights = jax.tree.map(
         lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
         prefill.out_info,
-        started.output_shardings,
+        started.compiled.output_shardings,
     )
 
     def longest(cache: Cache) -> Cache:
@@ -116,4 +158,4 @@ def sampler_programs(config: TrainConfig, shape: DecoderConfig, mesh: Mesh) -> I
         state._replace(cache=cache),
         array((), jnp.int32),
     )
-    yield Program("decode", lowered.compile())
+    yield compile_program("decode", lowered)

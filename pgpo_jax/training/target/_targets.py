@@ -15,8 +15,10 @@ from jax.experimental import topologies
 from pgpo_jax.errors import PGPOImportError, PGPOValueError
 from pgpo_jax.training.target._chips import CHIPS, Chip
 
-# Axes of a topology, by chip.
-_AXES: Mapping[str, int] = MappingProxyType({"v5e": 2, "v5p": 3, "v6e": 2})
+# The chips of a host along each axis of a topology, which its sizes must be multiples of.
+_HOST: Mapping[str, tuple[int, ...]] = MappingProxyType(
+    {"v5e": (2, 2), "v5p": (2, 2, 1), "v6e": (2, 2)}
+)
 ENVIRONMENT: Mapping[str, str] = MappingProxyType(
     {
         "JAX_PLATFORMS": "cpu",
@@ -67,25 +69,32 @@ def parse_target(text: str) -> Target:
     """
     kind, _, rest = text.partition(":")
     chip, _, size = rest.partition(":")
-    known = {"tpu": tuple(_AXES), "cuda": ("h200",)}
+    known = {"tpu": tuple(_HOST), "cuda": ("h200",)}
     if kind not in known or chip not in known[kind]:
         raise PGPOValueError(
             f"a target must be tpu:{'|'.join(known['tpu'])}:TOPOLOGY or cuda:h200:DEVICES, "
-            f"got {text!r}"
+            f"got {text!r}: tpu:v5e:2x4 and cuda:h200:8 are two"
         )
     if kind == "cuda":
         if not re.fullmatch(r"[1-8]", size):
             raise PGPOValueError(f"a machine has 1 to 8 H200, so cuda:h200:1 to :8, got {text!r}")
         return Target(text, kind, f"1x1x{size}", int(size), CHIPS[chip])
-    axes = _AXES[chip]
-    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", size) or size.count("x") != axes - 1:
-        example = "x".join(["4"] * axes)
+    host = _HOST[chip]
+    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", size) or size.count("x") != len(host) - 1:
+        example = "x".join(["4"] * len(host))
         raise PGPOValueError(
-            f"a topology of {chip} has {axes} sizes above 0, as in tpu:{chip}:{example}, "
+            f"a topology of {chip} has {len(host)} sizes above 0, as in tpu:{chip}:{example}, "
             f"got {text!r}"
         )
-    number = math.prod(int(one) for one in size.split("x"))
-    return Target(text, kind, f"{chip}:{size}", number, CHIPS[chip])
+    sides = [int(one) for one in size.split("x")]
+    even = [math.ceil(side / step) * step for side, step in zip(sides, host, strict=True)]
+    if even != sides:
+        sizes = "x".join(map(str, host))
+        raise PGPOValueError(
+            f"a topology of {chip} is made of hosts of {sizes} chips, got {text!r}: the nearest "
+            f"is tpu:{chip}:{'x'.join(map(str, even))}"
+        )
+    return Target(text, kind, f"{chip}:{size}", math.prod(sides), CHIPS[chip])
 
 
 def target_devices(target: Target) -> list[Any]:
