@@ -43,6 +43,7 @@ from pgpo_jax.training.target import (
     ENVIRONMENT,
     ProgramText,
     parse_target,
+    products,
     sampler_programs,
     target_devices,
 )
@@ -70,6 +71,10 @@ SHAPE = Qwen3Config(
     tie_word_embeddings=False,
 )
 CHUNK = 128
+# The products that may take float32, by a part of their names: scores and values of the attentions
+# "xla" and "chunked", and the mean teacher of LoRA. Softmax and entropies multiply nothing; the
+# head takes bfloat16, and sums up in float32.
+FLOAT32_PRODUCTS = ("BTNH,BSNH->BNTS", "BNTS,BSNH->BTNH", "low_rank_product")
 _MOVED = ("all-gather", "all-to-all", "collective-permute")
 _MOST_OVERHEAD_MB = 50.0
 
@@ -107,6 +112,29 @@ def gathered_logits(mesh: Mesh, rows: int = 512, words: int = 151_936) -> dict[s
     return facts | {"least_moved_mb": 4e-6 * rows * words / mesh.size}
 
 
+def wide_products(text: ProgramText) -> list[str]:
+    """Where a program multiplies more than 16 bits, other than where it may."""
+    return [
+        f"{' x '.join(one.dtypes)} at {one.source}"
+        for one in products(text)
+        if any(dtype not in ("bf16", "f16") for dtype in one.dtypes)
+        and not any(name in one.source for name in FLOAT32_PRODUCTS)
+    ]
+
+
+def widened_product(mesh: Mesh) -> dict[str, Any]:
+    """The control: the checks see a product whose input was widened."""
+    whole = NamedSharding(mesh, P())
+    x, kernel = (
+        jax.ShapeDtypeStruct((512, 512), dtype, sharding=whole)
+        for dtype in (jnp.float32, jnp.bfloat16)
+    )
+    product = jax.jit(lambda x, kernel: x @ kernel.astype(jnp.float32))
+    compiled = product.lower(x, kernel).compile()
+    seen = wide_products(ProgramText(compiled.as_text()))
+    return _facts(compiled) | {"control_unseen": not seen}
+
+
 def head_loss(mesh: Mesh, chunk: int = CHUNK, words: int = 151_936) -> dict[str, Any]:
     """Loss and gradients with the default support, at a real vocabulary."""
 
@@ -142,6 +170,7 @@ def step(mesh: Mesh, **changes: Any) -> dict[str, Any]:
         "most_summed_mb": 0.9 * table,
         "donated": len(jax.tree.leaves(state)),
         "aliased": 0 if aliased is None else aliased[1].count("alias"),
+        "wide_products": wide_products(ProgramText(compiled.as_text())),
     }
 
 
@@ -165,7 +194,7 @@ def sampler(mesh: Mesh) -> dict[str, Any]:
     config = replace(config, rollout=long)
     *_, decode = sampler_programs(config, SHAPE, mesh)
     text = ProgramText(decode.compiled.as_text())
-    gathered = [one.bytes for one in text.collectives() if one.kind == "all-gather"]
+    gathered = [one.largest for one in text.collectives() if one.kind == "all-gather"]
     rows = config.rollout.rows // mesh.shape["fsdp"]
     slots = config.rollout.max_response - 1
     cache = rows * SHAPE.num_key_value_heads // TENSOR * SHAPE.head_dim * slots * 2
@@ -175,11 +204,13 @@ def sampler(mesh: Mesh) -> dict[str, Any]:
         "gathered_mb": max(gathered, default=0) / 1e6,
         "most_gathered_mb": 0.9e-6 * kernel,
         "cache_copies": text.copies(cache),
+        "wide_products": wide_products(text),
     }
 
 
 CHECKS: Mapping[str, Callable[[Mesh], dict[str, Any]]] = {
     "control": gathered_logits,
+    "control, products": widened_product,
     "head loss": head_loss,
     "step": step,
     "step, LoRA": lambda mesh: step(mesh, lora=LoRAConfig(rank=8)),
@@ -195,7 +226,7 @@ def _facts(compiled: Any) -> dict[str, Any]:
     sent = ProgramText(compiled.as_text()).collectives()
 
     def largest(*kinds: str) -> float:
-        return max((one.bytes for one in sent if one.kind in kinds), default=0) / 1e6
+        return max((one.largest for one in sent if one.kind in kinds), default=0) / 1e6
 
     return {
         "peak_mb": memory.peak_memory_in_bytes / 1e6,
@@ -214,6 +245,10 @@ def faults(row: Mapping[str, Any]) -> list[str]:
             found.append(f"{verb} {row[f'{what}_mb']:.3g} MB at once, allowed are {most:.3g}")
     if row.get("moved_mb", np.inf) < row.get("least_moved_mb", 0):
         found.append("the control's gathered logits are not seen")
+    if row.get("control_unseen"):
+        found.append("the control's float32 product is not seen")
+    if wide := row.get("wide_products"):
+        found.append(f"{len(wide)} products take float32, the first {wide[0]}")
     if row.get("donated", 0) != row.get("aliased", 0):
         found.append(f"only {row['aliased']} of {row['donated']} donated arrays are reused")
     if row.get("cache_copies", 0):

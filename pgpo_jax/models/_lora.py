@@ -271,7 +271,9 @@ def _product(
     a: Float[Array, "*layers in rank"], b: Float[Array, "*layers rank out"]
 ) -> Float[Array, "*layers in out"]:
     """A B in full float32: accelerators would round the factors to TF32 or bfloat16 first."""
-    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+    # The name tells it from the layers' products in a compiled program.
+    with jax.named_scope("low_rank_product"):
+        return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
 
 
 def _replaced(params: Any, kernels: Mapping[str, AdaptedKernel]) -> Any:

@@ -9,6 +9,8 @@ import pytest
 from benchmarks import aot
 from pgpo_jax.distillation import _divergence
 from pgpo_jax.models import make_mesh
+from pgpo_jax.training import LoRAConfig, abstract_step
+from pgpo_jax.training.target import ProgramText, products
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +29,45 @@ def test_a_plain_top_k_is_a_fault(mesh, monkeypatch):
     assert fault.startswith("moves ")
 
 
+def text_before_compiling(mesh, **changes):
+    """Of the step: XLA for CPU would widen every product as it compiles."""
+    step, state, batch = abstract_step(aot.settings(mesh, **changes), aot.SHAPE, mesh)
+    module = step.lower(state, batch).compiler_ir("hlo").as_hlo_module()
+    return ProgramText(module.to_string())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes", [{}, {"objective": "grpo"}, {"lora": LoRAConfig(rank=8)}, {"attention": "chunked"}]
+)
+def test_the_step_multiplies_bfloat16(mesh, changes):
+    text = text_before_compiling(mesh, **changes)
+    found = products(text)
+    # Seven kernels, attention's two and the head, forward at the least.
+    assert len(found) >= 10
+    assert any(one.dtypes == ("f32", "f32") for one in found)
+    assert aot.wide_products(text) == []
+
+
+@pytest.mark.slow
+def test_a_step_in_float32_is_a_fault(mesh):
+    """The control: the kernels' products, the head's and their gradients are seen."""
+    wide = aot.wide_products(text_before_compiling(mesh, dtype="float32"))
+    assert any("...d,dv->...v" in one for one in wide)
+    assert any("transpose(jvp())" in one for one in wide)
+    assert all(one.startswith("f32 x f32 at ") for one in wide)
+    # Seven kernels: student, teacher, computed again, and two gradients.
+    assert len(wide) > 30
+    (fault,) = aot.faults({"wide_products": wide})
+    assert fault.startswith(f"{len(wide)} products take float32, the first f32 x f32 at ")
+
+
 def test_what_else_is_a_fault():
     fine = {
         "moved_mb": 5.0, "most_moved_mb": 5.0, "summed_mb": 1.0, "most_summed_mb": 1.0,
         "gathered_mb": 0.1, "most_gathered_mb": 0.1, "donated": 3, "aliased": 3,
-        "cache_copies": 0, "overhead_mb": 50.0, "rematerialised": 0,
+        "cache_copies": 0, "overhead_mb": 50.0, "rematerialised": 0, "wide_products": [],
+        "control_unseen": False,
     }  # fmt: skip
     assert aot.faults(fine) == []
     for changed, told in (
@@ -42,6 +78,7 @@ def test_what_else_is_a_fault():
         ({"overhead_mb": 51.0}, "the multiplier needs 51 MB, allowed are 50"),
         ({"rematerialised": 1}, "XLA rematerialises 1 arrays that it should cut"),
         ({"least_moved_mb": 6.0}, "the control's gathered logits are not seen"),
+        ({"control_unseen": True}, "the control's float32 product is not seen"),
     ):
         assert aot.faults(fine | changed) == [told]
 

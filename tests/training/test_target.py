@@ -17,6 +17,7 @@ from pgpo_jax.training.target import (
     CompilerRefusal,
     ProgramText,
     parse_target,
+    products,
     target_devices,
 )
 from pgpo_jax.training.target._hlo import KINDS
@@ -186,10 +187,42 @@ def test_forms_that_only_accelerators_have():
         "all-reduce": 9 * 4,
     }
     assert {one.times for one in found.values()} == {12}
+    # Several arrays that are sent at once are no large one.
+    both = LOOP.replace("(bf16[4,8]{1,0})) all-g", "(bf16[4,8]{1,0}, f32[3]{0})) all-g").replace(
+        "((bf16[2,8]{1,0}),", "((bf16[2,8]{1,0}, f32[1]{0}),"
+    )
+    (gather,) = (one for one in ProgramText(both).collectives() if one.kind == "all-gather")
+    assert (gather.bytes, gather.largest) == (4 * 8 * 2 + 3 * 4, 4 * 8 * 2)
     assert not any(one.in_loop for one in found.values())
     # A loop whose end is no constant: over tokens, say.
     unknown = ProgramText(LOOP.replace("constant(12)", "parameter(1)")).collectives()
     assert {(one.times, one.in_loop) for one in unknown} == {(1, True)}
+
+
+PRODUCTS = """
+%fused (p: f32[8,4], w: bf16[4,2]) -> f32[8,2] {
+  %p = f32[8,4]{1,0} parameter(0)
+  %w = bf16[4,2]{1,0:T(8,128)(2,1)} parameter(1)
+  ROOT %c = f32[8,2]{1,0} convolution(%p, %w), dim_labels=bf_io->bf, metadata={op_name="head/dot"}
+}
+ENTRY %main (p: bf16[8,4]) -> f32[8,2] {
+  %p = bf16[8,4]{1,0} parameter(0)
+  %w = bf16[4,2]{1,0} parameter(1)
+  %b = f32[8]{0} parameter(2)
+  %l = (bf16[8,2]{1,0}, s8[64]{0}) custom-call(%p, %w), custom_call_target="__cublas$lt$matmul"
+  %o = (bf16[8,2]{1,0}) custom-call(%b, %w), custom_call_target="Sharding"
+  ROOT %d = f32[8,2]{1,0} dot(%p, %w), metadata={op_name="jit(f)/dot_general"}
+}
+"""
+
+
+def test_products_of_each_compiler():
+    """A TPU's convolution, a library's call without a name, and a plain product."""
+    assert products(ProgramText(PRODUCTS)) == [
+        (("f32", "bf16"), "head/dot"),
+        (("bf16", "bf16"), "l"),
+        (("bf16", "bf16"), "jit(f)/dot_general"),
+    ]
 
 
 COPIES = """

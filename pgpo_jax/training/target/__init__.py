@@ -2,6 +2,7 @@
 
 from pgpo_jax.training.target._chips import CHIPS as CHIPS, Chip as Chip
 from pgpo_jax.training.target._hlo import Collective as Collective, ProgramText as ProgramText
+from pgpo_jax.training.target._products import Product as Product, products as products
 from pgpo_jax.training.target._programs import (
     CompilerRefusal as CompilerRefusal,
     Program as Program,

@@ -55,6 +55,7 @@ class Collective(NamedTuple):
     Attributes:
         kind: one of `KINDS`.
         bytes: of its result on one device, each time.
+        largest: of these, those of the largest array: compilers send several at once.
         times: how often it runs; a loop of unknown length counts once.
         in_loop: whether it stands in a loop of unknown length, as that over tokens.
         shape: of its result.
@@ -62,6 +63,7 @@ class Collective(NamedTuple):
 
     kind: str
     bytes: int
+    largest: int
     times: int
     in_loop: bool
     shape: str
@@ -135,8 +137,9 @@ class ProgramText:
                     # Operands, as many results, and counters of the transfer.
                     shapes = [shape for shape in shapes if shape != ("u32", "")]
                     shapes = shapes[len(shapes) // 2 :]
-                size = sum(array_bytes(*shape) for shape in shapes)
-                found.append(Collective(kind, size, *self.runs(one.computation), one.shape))
+                sizes = [array_bytes(*shape) for shape in shapes]
+                runs = self.runs(one.computation)
+                found.append(Collective(kind, sum(sizes), max(sizes), *runs, one.shape))
         return sorted(found, key=lambda one: one.bytes * one.times, reverse=True)
 
     def copies(self, least: int) -> int:
