@@ -34,8 +34,7 @@ from jax.sharding import Mesh
 from benchmarks._device_work import SHAPES, configuration, decoding, training
 from benchmarks._record import add_json_flag, report, table
 from pgpo_jax.models import make_mesh
-from pgpo_jax.training.target import Chip
-from pgpo_jax.training.target._report import estimated_times, report_run
+from pgpo_jax.training.target import Chip, estimated_times, report_run
 
 # The flags of `--dry-run`: everything runs, and no figure means anything.
 DRY_RUN = (

@@ -11,12 +11,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from benchmarks._batch import random_batch
 from benchmarks._config_step import first_state, jitted_step, without_multiplier
 from benchmarks._record import in_turns, ratio
-from pgpo_jax.models import QWEN3_SHAPES, Decoder, DecoderConfig, Qwen3Config, sample
+from pgpo_jax.models import (
+    QWEN3_SHAPES,
+    Decoder,
+    DecoderConfig,
+    Qwen3Config,
+    partition_spec,
+    sample,
+)
 from pgpo_jax.training import (
     LoRAConfig,
     MeshConfig,
@@ -26,7 +33,6 @@ from pgpo_jax.training import (
     TrainConfig,
     shard_rows,
 )
-from pgpo_jax.training.memory._estimate import placed
 from pgpo_jax.training.target import Chip, kernel_entries, step_flops
 
 SHAPES = QWEN3_SHAPES | {
@@ -103,7 +109,11 @@ def random_model(args: argparse.Namespace, mesh: Mesh) -> tuple[Any, Any]:
         )
 
     graphdef, params = nnx.split(nnx.eval_shape(make), nnx.Param)
-    where = jax.tree.map(lambda leaf: leaf.sharding, placed(params, mesh))
+    where = jax.tree.map(
+        lambda weight: weight.replace(NamedSharding(mesh, partition_spec(weight.axes, mesh))),
+        params,
+        is_leaf=lambda leaf: isinstance(leaf, nnx.Variable),
+    )
     made = jax.jit(lambda: nnx.split(make(), nnx.Param)[1], out_shardings=where)()
     return graphdef, made
 

@@ -9,6 +9,11 @@ from pgpo_jax.training.target._programs import (
     compiled_programs as compiled_programs,
     sampler_programs as sampler_programs,
 )
+from pgpo_jax.training.target._report import (
+    ProgramReport as ProgramReport,
+    estimated_times as estimated_times,
+    report_run as report_run,
+)
 from pgpo_jax.training.target._targets import (
     ENVIRONMENT as ENVIRONMENT,
     Target as Target,
