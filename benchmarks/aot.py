@@ -122,6 +122,12 @@ def wide_products(text: ProgramText) -> list[str]:
     ]
 
 
+def held_casts(text: ProgramText) -> int:
+    """How many kernels a program casts for all layers at once, which holds a copy of them."""
+    kernel = re.compile(rf"bf16\[{SHAPE.num_hidden_layers},\d+,\d+\]")
+    return sum(one.kind == "convert" and bool(kernel.match(one.shape)) for one in text.instructions)
+
+
 def widened_product(mesh: Mesh) -> dict[str, Any]:
     """The control: the checks see a product whose input was widened."""
     whole = NamedSharding(mesh, P())
@@ -171,6 +177,7 @@ def step(mesh: Mesh, **changes: Any) -> dict[str, Any]:
         "donated": len(jax.tree.leaves(state)),
         "aliased": 0 if aliased is None else aliased[1].count("alias"),
         "wide_products": wide_products(ProgramText(compiled.as_text())),
+        "held_casts": held_casts(ProgramText(compiled.as_text())),
     }
 
 
@@ -249,6 +256,8 @@ def faults(row: Mapping[str, Any]) -> list[str]:
         found.append("the control's float32 product is not seen")
     if wide := row.get("wide_products"):
         found.append(f"{len(wide)} products take float32, the first {wide[0]}")
+    if row.get("held_casts", 0):
+        found.append(f"holds casts of {row['held_casts']} kernels of all layers")
     if row.get("donated", 0) != row.get("aliased", 0):
         found.append(f"only {row['aliased']} of {row['donated']} donated arrays are reused")
     if row.get("cache_copies", 0):

@@ -62,12 +62,24 @@ def test_a_step_in_float32_is_a_fault(mesh):
     assert fault.startswith(f"{len(wide)} products take float32, the first f32 x f32 at ")
 
 
+def test_a_cast_ahead_of_the_layers_is_seen():
+    text = """
+ENTRY %main (a: f32[2,64,32]) -> bf16[2,64,32] {
+  %a = f32[2,64,32]{2,1,0} parameter(0)
+  ROOT %cast = bf16[2,64,32]{2,1,0} convert(%a)
+}
+"""
+    assert aot.held_casts(ProgramText(text)) == 1
+    # The control: of one layer.
+    assert aot.held_casts(ProgramText(text.replace("[2,", "[1,"))) == 0
+
+
 def test_what_else_is_a_fault():
     fine = {
         "moved_mb": 5.0, "most_moved_mb": 5.0, "summed_mb": 1.0, "most_summed_mb": 1.0,
         "gathered_mb": 0.1, "most_gathered_mb": 0.1, "donated": 3, "aliased": 3,
         "cache_copies": 0, "overhead_mb": 50.0, "rematerialised": 0, "wide_products": [],
-        "control_unseen": False,
+        "control_unseen": False, "held_casts": 0,
     }  # fmt: skip
     assert aot.faults(fine) == []
     for changed, told in (
@@ -78,6 +90,7 @@ def test_what_else_is_a_fault():
         ({"overhead_mb": 51.0}, "the multiplier needs 51 MB, allowed are 50"),
         ({"rematerialised": 1}, "XLA rematerialises 1 arrays that it should cut"),
         ({"least_moved_mb": 6.0}, "the control's gathered logits are not seen"),
+        ({"held_casts": 7}, "holds casts of 7 kernels of all layers"),
         ({"control_unseen": True}, "the control's float32 product is not seen"),
     ):
         assert aot.faults(fine | changed) == [told]
