@@ -45,20 +45,28 @@ def entropy(log_p: Float[Array, "*batch V"]) -> Float[Array, "*batch"]:
 
 
 def mixture_divergence(
-    log_p: Float[Array, "*batch C"], log_q: Float[Array, "*batch C"], weight: float | int
+    log_p: Float[Array, "*batch C"],
+    log_q: Float[Array, "*batch C"],
+    weight: float | int,
+    entry_clip: float | int | None = None,
 ) -> Float[Array, "*batch"]:
     """(1-w) KL(p||m) + w KL(q||m) with m = (1-w) p + w q; KL(q||p) at w=0, KL(p||q) at w=1.
 
     The value is cut at zero, which only rounding can cross; the gradient is that of the formula.
+    With `entry_clip` each word's share of the sum is cut from above at it. The rest may then be
+    negative, and stays so.
     """
     p, q = jnp.exp(log_p), jnp.exp(log_q)
     log_p, log_q = finite(log_p), finite(log_q)
     if weight == 0:
-        value = jnp.sum(q * (log_q - log_p), axis=-1)
+        entries = q * (log_q - log_p)
     elif weight == 1:
-        value = jnp.sum(p * (log_p - log_q), axis=-1)
+        entries = p * (log_p - log_q)
     else:
         w = jnp.asarray(weight, log_p.dtype)
         log_m = jnp.logaddexp(log_p + jnp.log1p(-w), log_q + jnp.log(w))
-        value = jnp.sum((1 - w) * p * (log_p - log_m) + w * q * (log_q - log_m), axis=-1)
+        entries = (1 - w) * p * (log_p - log_m) + w * q * (log_q - log_m)
+    if entry_clip is not None:
+        return jnp.sum(jnp.minimum(entries, jnp.asarray(entry_clip, entries.dtype)), axis=-1)
+    value = jnp.sum(entries, axis=-1)
     return value + jax.lax.stop_gradient(jnp.maximum(value, 0.0) - value)

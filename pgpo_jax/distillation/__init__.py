@@ -1,4 +1,4 @@
-"""Self-distillation losses (SDPO), per token, per batch, and fused with the output head."""
+"""Self-distillation losses, per token, per batch, and fused with the output head."""
 
 from pgpo_jax.distillation._aggregate import aggregate as aggregate
 from pgpo_jax.distillation._cross_entropy_head import (
@@ -6,16 +6,22 @@ from pgpo_jax.distillation._cross_entropy_head import (
     cross_entropy_head_loss as cross_entropy_head_loss,
 )
 from pgpo_jax.distillation._divergence import divergence as divergence, on_support as on_support
-from pgpo_jax.distillation._head import HeadLoss as HeadLoss, sdpo_head_loss as sdpo_head_loss
+from pgpo_jax.distillation._head import sdpo_head_loss as sdpo_head_loss
 from pgpo_jax.distillation._head_sharding import HeadSharding as HeadSharding
 from pgpo_jax.distillation._importance import (
     importance_ratio as importance_ratio,
     rollout_correction as rollout_correction,
+    sequence_ratio as sequence_ratio,
 )
 from pgpo_jax.distillation._modulation import modulation_weights as modulation_weights
 from pgpo_jax.distillation._policy import policy_loss as policy_loss
 from pgpo_jax.distillation._policy_head import (
     PolicyLoss as PolicyLoss,
     policy_head_loss as policy_head_loss,
+)
+from pgpo_jax.distillation._taught_head import (
+    HeadLoss as HeadLoss,
+    TokenLoss as TokenLoss,
+    taught_head_loss as taught_head_loss,
 )
 from pgpo_jax.distillation._teacher import trust_region_logits as trust_region_logits

@@ -1,4 +1,4 @@
-"""Per-token divergence of student and teacher (SDPO), over four supports."""
+"""Per-token divergence of student and teacher, over the supports that the family uses."""
 
 from typing import Literal, get_args
 
@@ -13,13 +13,14 @@ from pgpo_jax._categorical import (
     mixture_divergence,
     token_log_probs,
 )
+from pgpo_jax._multiplier import check_number
 from pgpo_jax._precision import at_least_float32
 from pgpo_jax._reduce import check_choice
 from pgpo_jax.distillation._head_sharding import HeadSharding
 from pgpo_jax.distillation._most_likely import most_likely
 from pgpo_jax.errors import PGPOValueError
 
-Support = Literal["full", "topk_tail", "topk", "sampled"]
+Support = Literal["full", "topk_tail", "topk", "topk_teacher", "topk_teacher_ce", "sampled"]
 
 # The least tail probability: below it a float32 tail is pure rounding.
 _LEAST_TAIL = 1e-7
@@ -32,7 +33,12 @@ def check_temperature(temperature: float | int) -> None:
 
 
 def check_divergence(
-    teacher_weight: float | int, support: str, k: int, has_tokens: bool, temperature: float | int
+    teacher_weight: float | int,
+    support: str,
+    k: int,
+    has_tokens: bool,
+    temperature: float | int,
+    entry_clip: float | int | None = None,
 ) -> None:
     """Refuse a divergence that is not defined, before any work is done."""
     check_choice("support", support, get_args(Support))
@@ -48,6 +54,18 @@ def check_divergence(
         )
     if support == "sampled" and not has_tokens:
         raise PGPOValueError("support='sampled' needs the sampled `tokens`, got None.")
+    if support == "topk_teacher_ce" and teacher_weight != 0:
+        raise PGPOValueError(
+            "support='topk_teacher_ce' is a cross-entropy under the teacher, so teacher_weight "
+            f"must be 0, got {teacher_weight!r}."
+        )
+    if entry_clip is not None and support in ("sampled", "topk_teacher_ce"):
+        raise PGPOValueError(
+            f"entry_clip cuts the entries of a divergence, so support={support!r} takes none, "
+            f"got {entry_clip!r}."
+        )
+    if entry_clip is not None:
+        check_number("entry_clip", entry_clip, "a number > 0", lambda x: x > 0)
 
 
 def tempered(
@@ -77,7 +95,9 @@ def on_support(
         student_logits: logits of the student, any float dtype.
         teacher_logits: logits of the teacher at the same tokens.
         support: `"full"` vocabulary; `"topk_tail"`: the student's k most likely words, then one
-            column with the rest; `"topk"`: those words, renormalised.
+            column with the rest; `"topk"`: those words, renormalised; `"topk_teacher"`: the
+            teacher's k most likely words, renormalised; `"topk_teacher_ce"`: the same words, of
+            which the teacher alone is renormalised.
         k: words kept by the top-k supports; at or above V they equal `"full"`.
         sharding: how the logits are cut over a mesh.
 
@@ -94,20 +114,23 @@ def on_support(
     >>> [round(float(x), 2) for x in jnp.exp(q)]
     [0.1, 0.9]
     """
-    check_choice("support", support, ("full", "topk_tail", "topk"))
+    check_choice("support", support, tuple(x for x in get_args(Support) if x != "sampled"))
     if k < 1 and support != "full":
         raise PGPOValueError(f"k must be at least 1 for support={support!r}, got {k!r}.")
     if support == "full" or k >= student_logits.shape[-1]:
         return log_probs(student_logits), log_probs(teacher_logits)
-    indices = most_likely(student_logits, k, sharding)
+    by_teacher = support.startswith("topk_teacher")
+    indices = most_likely(teacher_logits if by_teacher else student_logits, k, sharding)
 
     def gathered(logits: Float[Array, "*batch V"]) -> Float[Array, "*batch k"]:
         # Gather before normalising: no second array over the vocabulary.
         chosen = jnp.take_along_axis(logits, indices, axis=-1)
-        log_p = chosen.astype(at_least_float32(logits.dtype)) - log_normalizer(logits)
-        return _with_tail(log_p) if support == "topk_tail" else log_probs(log_p)
+        return chosen.astype(at_least_float32(logits.dtype)) - log_normalizer(logits)
 
-    return gathered(student_logits), gathered(teacher_logits)
+    student, teacher = gathered(student_logits), gathered(teacher_logits)
+    if support == "topk_tail":
+        return _with_tail(student), _with_tail(teacher)
+    return student if support == "topk_teacher_ce" else log_probs(student), log_probs(teacher)
 
 
 def divergence(
@@ -119,6 +142,7 @@ def divergence(
     k: int = 100,
     tokens: Int[Array, "*batch"] | None = None,
     temperature: float | int = 1.0,
+    entry_clip: float | int | None = None,
     sharding: HeadSharding | None = None,
 ) -> Float[Array, "*batch"]:
     r"""Divergence of student p and teacher q at each token, in nats.
@@ -133,23 +157,30 @@ def divergence(
         teacher_logits: logits of the teacher at the same tokens.
         teacher_weight: w, a Python number in [0, 1].
         support: `"full"` vocabulary; `"topk_tail"`: the student's k most likely words plus one
-            bucket for the rest (SDPO's default); `"topk"`: those words, renormalised; `"sampled"`:
-            the surrogate sg(log p - log q) log p at the sampled token, whose gradient estimates
-            that of KL(p||q) and whose value is no divergence (w=1 only).
+            bucket for the rest (SDPO's default); `"topk"`: those words, renormalised;
+            `"topk_teacher"`: the teacher's k most likely words, renormalised;
+            `"topk_teacher_ce"`: -sum q log p over those words, with q renormalised and p not (a
+            cross-entropy, w=0 only); `"sampled"`: the surrogate sg(log p - log q) log p at the
+            sampled token, whose gradient estimates that of KL(p||q) and whose value is no
+            divergence (w=1 only).
         k: words kept by the top-k supports; at or above V they equal `"full"`.
         tokens: sampled tokens, needed by `"sampled"`.
         temperature: divides both logits before anything else.
+        entry_clip: each word's share of the sum, for w=0 that is q log(q/p), is cut from above at
+            this, in nats (OPSD's point-wise clip); no cut if omitted. The sum of what is left may
+            be negative, and its gradient may lead away from the teacher.
         sharding: how the logits are cut over a mesh; otherwise the top-k supports expect the
             vocabulary over axes called `tensor`, `model` or `tp`.
 
     Returns:
-        Divergence per token; not negative, except for `"sampled"`.
+        Divergence per token; not negative, except for `"sampled"` and with `entry_clip`.
 
     Raises:
         ValueError: an undefined combination.
 
     References:
-        SDPO, https://github.com/lasgroup/SDPO (commit 0e6d510), the loss of PGPO's Eq. 2 as run.
+        SDPO, https://github.com/lasgroup/SDPO (commit 0e6d510), the loss of PGPO's Eq. 2 as run;
+        the clip is that of OPSD, https://arxiv.org/abs/2601.18734 (v3).
 
     >>> import jax.numpy as jnp, pgpo_jax as pgpo
     >>> student, teacher = jnp.log(jnp.array([[0.5, 0.5]])), jnp.log(jnp.array([[0.9, 0.1]]))
@@ -157,7 +188,7 @@ def divergence(
     >>> round(float(loss[0]), 4)  # 0.9 log 1.8 + 0.1 log 0.2
     0.3681
     """
-    check_divergence(teacher_weight, support, k, tokens is not None, temperature)
+    check_divergence(teacher_weight, support, k, tokens is not None, temperature, entry_clip)
     teacher_logits = jax.lax.stop_gradient(teacher_logits)
     if temperature != 1:
         student_logits = tempered(student_logits, temperature)
@@ -167,6 +198,7 @@ def divergence(
         log_p = finite(token_log_probs(student_logits, tokens))
         log_q = finite(token_log_probs(teacher_logits, tokens))
         return jax.lax.stop_gradient(log_p - log_q) * log_p
-    return mixture_divergence(
-        *on_support(student_logits, teacher_logits, support, k, sharding), teacher_weight
-    )
+    log_p, log_q = on_support(student_logits, teacher_logits, support, k, sharding)
+    if support == "topk_teacher_ce":
+        return -jnp.sum(jnp.exp(log_q) * finite(log_p), axis=-1)
+    return mixture_divergence(log_p, log_q, teacher_weight, entry_clip)

@@ -1,59 +1,11 @@
-"""SDPO's loss and PGPO's signal straight from hidden states, a chunk of tokens at a time.
+"""SDPO's loss and PGPO's signal straight from hidden states."""
 
-The loss is linear in the per-token divergences, with weights that are known beforehand (for the
-modulation by a whole sequence: after one more pass without a gradient).
-"""
-
-from typing import Any, NamedTuple
-
-import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, ScalarLike
 
-from pgpo_jax._categorical import entropy, log_probs, token_log_probs
-from pgpo_jax._multiplier import multiplier
-from pgpo_jax._precision import at_least_float32, wider
-from pgpo_jax._reduce import Mask, SequenceMask, check_choice, mean_of, pooled
-from pgpo_jax.distillation._aggregate import token_coefficients
-from pgpo_jax.distillation._chunked import chunked_loss, head_logits
-from pgpo_jax.distillation._chunks import chunk_layout
-from pgpo_jax.distillation._divergence import check_divergence, divergence, tempered
+from pgpo_jax._reduce import Mask, SequenceMask
+from pgpo_jax.distillation._divergence import check_divergence, divergence
 from pgpo_jax.distillation._head_sharding import HeadSharding
-from pgpo_jax.distillation._importance import importance_ratio
-from pgpo_jax.distillation._modulation import check_modulation, modulation_weights
-from pgpo_jax.distillation._teacher import check_rate, trust_region_logits
-from pgpo_jax.errors import PGPOValueError
-from pgpo_jax.information import ESTIMATORS, SIGNALS
-from pgpo_jax.information._outcome import outcome_sign
-
-
-class HeadLoss(NamedTuple):
-    """What one pass over the vocabulary yields. Only `loss` carries a gradient.
-
-    Attributes:
-        loss: to be minimised.
-        information: I_k, nats.
-        information_sum: `information` before its division; add it up over micro-batches,
-        information_count: and divide by the sum of this (0 if nothing counts).
-        divergence: per-token divergence before importance weights, nats; 0 off the response, as
-            all that follow.
-        student_logprobs: of the sampled tokens at the temperature, nats.
-        teacher_logprobs: the teacher's.
-        student_entropy: of the next-token distribution, nats.
-        teacher_entropy: the teacher's.
-        gain: what the information is the mean of, nats.
-    """
-
-    loss: Float[Array, ""]
-    information: Float[Array, ""]
-    information_sum: Float[Array, ""]
-    information_count: Int[Array, ""]
-    divergence: Float[Array, "B T"]
-    student_logprobs: Float[Array, "B T"]
-    teacher_logprobs: Float[Array, "B T"]
-    student_entropy: Float[Array, "B T"]
-    teacher_entropy: Float[Array, "B T"]
-    gain: Float[Array, "B T"]
+from pgpo_jax.distillation._taught_head import HeadLoss, taught_head_loss
 
 
 def sdpo_head_loss(
@@ -86,6 +38,8 @@ def sdpo_head_loss(
     importance: Float[Array, "B T"] | None = None,
     sampler_logprobs: Float[Array, "B T"] | None = None,
     rollout_clip: float | int | None = None,
+    entry_clip: float | int | None = None,
+    rollout_level: str = "token",
     chunk_size: int = 512,
     sharding: HeadSharding | None = None,
 ) -> HeadLoss:
@@ -135,6 +89,9 @@ def sdpo_head_loss(
         sampler_logprobs: log-probabilities of `tokens` that the sampler recorded, nats; together
             with `rollout_clip`.
         rollout_clip: cap of the importance ratio to `sampler_logprobs`.
+        entry_clip: see `divergence`.
+        rollout_level: `"token"`: each token has its own ratio; `"sequence"`: that of
+            `sequence_ratio`, at the price of one more product with each head.
         chunk_size: tokens per chunk; peak memory is a few times `chunk_size * V * 4` bytes, over
             all devices.
         sharding: of the products with the heads, on a mesh.
@@ -155,119 +112,48 @@ def sdpo_head_loss(
     >>> bool(out.loss > 0), out.divergence.shape
     (True, (2, 3))
     """
-    check_divergence(teacher_weight, support, k, True, temperature)
-    check_choice("estimator", estimator, SIGNALS)
-    check_modulation(modulation, alpha, rho_max, rho_min)
-    if (success is None) is (estimator == "outcome"):
-        raise PGPOValueError(
-            "estimator='outcome' and success belong together; got "
-            f"{estimator!r} {'without' if success is None else 'with'} success."
-        )
-    trust_region = (reference_hidden, reference_head, trust_region_rate)
-    if any(x is None for x in trust_region) and any(x is not None for x in trust_region):
-        raise PGPOValueError(
-            "reference_hidden, reference_head and trust_region_rate belong together; got "
-            f"{[x is not None for x in trust_region]} of them."
-        )
-    if (sampler_logprobs is None) != (rollout_clip is None):
-        raise PGPOValueError(
-            "sampler_logprobs and rollout_clip belong together; got only "
-            f"{'rollout_clip' if sampler_logprobs is None else 'sampler_logprobs'}."
-        )
-    if trust_region_rate is not None:
-        check_rate(trust_region_rate)
+    check_divergence(teacher_weight, support, k, True, temperature, entry_clip)
 
-    if sharding is not None:
-        sharding.check(student_head.shape[1])
-        student_head, teacher_head = sharding.head(student_head), sharding.head(teacher_head)
-        reference_head = None if reference_head is None else sharding.head(reference_head)
-    response = response_mask.astype(bool)
-    layout = chunk_layout(response.shape[0], response.shape[1], chunk_size)
-    dtype = at_least_float32(wider(student_hidden.dtype, student_head.dtype))
-
-    def masked(hidden: Array) -> Array:
-        # Padding may hold NaN (attention over nothing), which a zero weight would not stop.
-        return jnp.where(response[..., None], hidden, jnp.zeros([], hidden.dtype))
-
-    coefficients = token_coefficients(
-        response,
-        sequence_mask,
-        dtype,
-        reduction=reduction,
-        num_sequences=num_sequences,
-        num_tokens=num_tokens,
-    )
-    if importance is not None:
-        coefficients = coefficients * jnp.where(response, importance, 0.0).astype(dtype)
-
-    fixed: dict[str, Any] = {
-        "teacher": masked(teacher_hidden),
-        "tokens": jnp.where(response, tokens, 0),
-        "coefficients": coefficients,
-    }
-    if success is not None:
-        fixed["sign"] = jnp.broadcast_to(outcome_sign(success, dtype)[:, None], response.shape)
-    if reference_hidden is not None:
-        fixed["reference"] = masked(reference_hidden)
-    if sampler_logprobs is not None:
-        fixed["sampler"] = jnp.where(response, sampler_logprobs, 0.0).astype(dtype)
-    heads = {"teacher": teacher_head, "reference": reference_head}
-
-    def on_logits(student_logits: Array, chunk: dict, heads: dict) -> tuple[Array, dict]:
-        """Weighted loss of a chunk, and its statistics."""
-        teacher_logits = head_logits(chunk["teacher"], heads["teacher"], sharding)
-        if trust_region_rate is not None:
-            reference_logits = head_logits(chunk["reference"], heads["reference"], sharding)
-            teacher_logits = trust_region_logits(
-                reference_logits, teacher_logits, trust_region_rate
-            )
-        student_logits = tempered(student_logits, temperature)
-        teacher_logits = jax.lax.stop_gradient(tempered(teacher_logits, temperature))
-        per_token = divergence(
+    def token_loss(student_logits: Array, teacher_logits: Array, chunk: dict) -> Array:
+        return divergence(
             student_logits,
             teacher_logits,
             teacher_weight=teacher_weight,
             support=support,
             k=k,
             tokens=chunk["tokens"],
+            entry_clip=entry_clip,
             sharding=sharding,
         )
-        frozen = jax.lax.stop_gradient(student_logits)
-        student_logprobs = token_log_probs(frozen, chunk["tokens"])
-        weights = chunk["coefficients"]
-        if rollout_clip is not None:
-            weights = weights * importance_ratio(student_logprobs, chunk["sampler"], rollout_clip)
-        gain = ESTIMATORS["pointwise" if estimator == "outcome" else estimator](
-            frozen, teacher_logits, chunk["tokens"]
-        )
-        if success is not None:
-            gain = gain * chunk["sign"]
-        if modulation == "token":
-            weights = weights * multiplier(gain, alpha, rho_max, rho_min)
-        statistics = {
-            "divergence": per_token,
-            "gain": gain,
-            "student_logprobs": student_logprobs,
-            "teacher_logprobs": token_log_probs(teacher_logits, chunk["tokens"]),
-            "student_entropy": entropy(log_probs(frozen)),
-            "teacher_entropy": entropy(log_probs(teacher_logits)),
-        }
-        return jnp.sum(weights * per_token), statistics
 
-    scanned = chunked_loss(on_logits, layout, dtype, sharding)
-    if modulation == "sequence":
-        frozen = jax.lax.stop_gradient((masked(student_hidden), student_head))
-        gain = layout.join(scanned(*frozen, fixed, heads)[1]["gain"])
-        fixed["coefficients"] = coefficients * modulation_weights(
-            gain, response, level="sequence", alpha=alpha, rho_max=rho_max, rho_min=rho_min
-        )
-    loss, statistics = scanned(masked(student_hidden), student_head, fixed, heads)
-    statistics = {name: jnp.where(response, layout.join(x), 0.0) for name, x in statistics.items()}
-    statistics = jax.lax.stop_gradient(statistics)
-    total, count = pooled(
-        statistics["gain"],
-        response,
-        sequence_mask if signal_mask is None else signal_mask,
-        signal_reduction,
+    return taught_head_loss(
+        token_loss,
+        student_hidden,
+        teacher_hidden,
+        student_head,
+        teacher_head,
+        tokens,
+        response_mask,
+        sequence_mask,
+        temperature=temperature,
+        reduction=reduction,
+        num_sequences=num_sequences,
+        num_tokens=num_tokens,
+        estimator=estimator,
+        signal_reduction=signal_reduction,
+        signal_mask=signal_mask,
+        success=success,
+        modulation=modulation,
+        alpha=alpha,
+        rho_max=rho_max,
+        rho_min=rho_min,
+        reference_hidden=reference_hidden,
+        reference_head=reference_head,
+        trust_region_rate=trust_region_rate,
+        importance=importance,
+        sampler_logprobs=sampler_logprobs,
+        rollout_clip=rollout_clip,
+        rollout_level=rollout_level,
+        chunk_size=chunk_size,
+        sharding=sharding,
     )
-    return HeadLoss(loss, mean_of(total, count), total, count, **statistics)

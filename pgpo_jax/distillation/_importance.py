@@ -45,6 +45,41 @@ def importance_ratio(
     return _truncated_ratio(logprobs - sampler_logprobs, clip)
 
 
+def sequence_ratio(
+    logprobs: Float[Array, "B T"],
+    sampler_logprobs: Float[Array, "B T"],
+    mask: Mask,
+    clip: float | int = 2.0,
+) -> Float[Array, "B T"]:
+    """One truncated ratio per sequence: the mean of `importance_ratio` over its tokens.
+
+    Args:
+        logprobs: log-probabilities of the sampled tokens now, nats.
+        sampler_logprobs: the same when the tokens were drawn.
+        mask: tokens of the loss (nonzero: counts). Off the mask anything may stand.
+        clip: largest ratio of a token.
+
+    Returns:
+        The mean at each token of its sequence, 0 off the mask; no gradient.
+
+    Raises:
+        ValueError: clip <= 0.
+
+    References:
+        SDFT, https://github.com/idanshen/Self-Distillation (its `distil_trainer.py`).
+
+    >>> import jax.numpy as jnp, pgpo_jax as pgpo
+    >>> now, then = jnp.log(jnp.array([[1.5, 3.0, 1.0]])), jnp.zeros((1, 3))
+    >>> pgpo.distillation.sequence_ratio(now, then, jnp.array([[1, 1, 0]])).tolist()
+    [[1.75, 1.75, 0.0]]
+    """
+    valid = mask.astype(bool)
+    ratio = jnp.where(valid, _truncated_ratio(logprobs - sampler_logprobs, clip), 0.0)
+    tokens = jnp.maximum(valid.sum(axis=1, keepdims=True, dtype=jnp.int32), 1)
+    mean = jnp.sum(ratio, axis=1, keepdims=True) / tokens.astype(ratio.dtype)
+    return jnp.where(valid, mean, 0.0)
+
+
 def rollout_correction(
     old_logprobs: Float[Array, "B T"],
     sampler_logprobs: Float[Array, "B T"],

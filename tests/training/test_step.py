@@ -14,7 +14,7 @@ import pgpo_jax as pgpo
 from pgpo_jax.models import Qwen3, shardings
 from pgpo_jax.training import LoRAConfig, MeshConfig, TeacherConfig, make_mesh
 from pgpo_jax.training.devices._mesh import shard_rows
-from pgpo_jax.training.update._state import update_ema_teacher
+from pgpo_jax.training.update._state import update_teacher
 from tests.training.conftest import (
     REMATERIALISED,
     SMALL_QWEN3,
@@ -237,7 +237,7 @@ def test_a_teacher_stays_as_it_is_in_a_skipped_step(lora):
 
     @jax.jit
     def moved(applies):
-        return update_ema_teacher(teacher, student, applies, settings, lora)
+        return update_teacher(teacher, student, applies, settings, lora)
 
     assert unchanged(moved(jnp.asarray(False)), teacher)
     # Negative control: a step that applies takes over what the student is.

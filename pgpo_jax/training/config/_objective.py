@@ -2,7 +2,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pgpo_jax._multiplier import check_hyperparameters
-from pgpo_jax.distillation._divergence import Support
+from pgpo_jax.distillation._divergence import Support, check_divergence
 from pgpo_jax.information import CHOICES
 from pgpo_jax.training.config._rules import (
     finite,
@@ -17,11 +17,14 @@ from pgpo_jax.training.config._rules import (
 class TeacherConfig:
     """The self-teacher: which weights it has and what it is shown."""
 
-    kind: Literal["ema", "live", "frozen", "trust_region"] = "ema"
+    kind: Literal["ema", "live", "frozen", "trust_region", "snapshot"] = "ema"
     """`ema`: slow copy of the student; `live`: the student itself; `frozen`: the initial model;
-    `trust_region`: logits mixed between the initial model and the student."""
+    `trust_region`: logits mixed between the initial model and the student; `snapshot`: the student
+    as it was after the last multiple of `every` steps."""
     rate: float = 0.05
     """Step of the `ema`, or share of the student in the `trust_region` mix."""
+    every: int | None = None
+    """Steps between two snapshots; for kind `snapshot` only, which needs it."""
     success_threshold: float = 0.5
     """A response counts as a solution from this score on."""
     exclude_self: bool = True
@@ -34,6 +37,14 @@ class TeacherConfig:
     """Show it only to samples without a solution."""
     thinking: bool = False
     """Let the teacher think before it answers, where the chat template offers that."""
+    template: Literal["published", "sdpo"] = "published"
+    """In which words the objectives opsd, sdft and rlsd show the data's text to the teacher: their
+    authors', or those in which SDPO shows a peer's solution."""
+    reason_first: bool = False
+    """OPSD: the teacher writes an explanation of the solution first, one per question and step,
+    and reads it with the solution."""
+    max_rationale: int = 1024
+    """Longest such explanation, in tokens."""
     max_prompt: int = 10240
     """Samples with longer teacher prompts are dropped and counted, never cut."""
 
@@ -41,7 +52,15 @@ class TeacherConfig:
         one_of_its_choices(self)
         probability(self, "rate")
         finite(self, "success_threshold")
-        positive(self, "max_prompt")
+        positive(self, "max_prompt", "max_rationale")
+        require(
+            (self.every is not None) == (self.kind == "snapshot"),
+            "TeacherConfig.every must be given for kind 'snapshot' and for no other, got kind "
+            f"{self.kind!r} and every",
+            self.every,
+        )
+        if self.every is not None:
+            positive(self, "every")
 
 
 @dataclass(frozen=True)
@@ -56,6 +75,14 @@ class LossConfig:
     rollout_clip: float | None = 2.0
     """Cap on the ratio of the trainer's to the sampler's probability of a token; `None`: no
     correction. With one optimizer step per batch this is the only ratio that is not 1."""
+    rollout_level: Literal["token", "sequence"] = "token"
+    """`token`: each token has its own such ratio; `sequence`: the mean over the tokens of its
+    response (SDFT). The latter costs one more product with each output head."""
+    entry_clip: float | None = None
+    """Cut each word's share of the divergence from above at this, in nats (OPSD); `None`: no cut.
+    The loss may then be negative."""
+    skip_tokens: int = 0
+    """Leave the first tokens of each response out of loss and information (SDFT)."""
     modulation: Literal["none", "token", "sequence"] = "none"
     """Weigh the divergence of each token by rho of its own information, or by rho of the mean of
     its sequence, instead of the step by rho(I_k), which is then 1. alpha, rho_max and rho_min are
@@ -72,8 +99,17 @@ class LossConfig:
             "LossConfig.teacher_weight must be 1 with support 'sampled'",
             self.teacher_weight,
         )
+        check_divergence(self.teacher_weight, self.support, self.k, True, 1.0, self.entry_clip)
+        require(
+            self.skip_tokens >= 0, "LossConfig.skip_tokens must be at least 0", self.skip_tokens
+        )
         if self.rollout_clip is not None:
             positive(self, "rollout_clip")
+        require(
+            self.rollout_level == "token" or self.rollout_clip is not None,
+            "LossConfig.rollout_clip must be a number with rollout_level 'sequence'",
+            self.rollout_clip,
+        )
 
 
 @dataclass(frozen=True)

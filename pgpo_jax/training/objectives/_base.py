@@ -135,6 +135,31 @@ class Objective(Protocol):
         del batch
         return {"num_sequences": sequences}
 
+    @property
+    def needs_whole_batch(self) -> bool:
+        """Whether weights of `loss_of_rows` need numbers of all rows, which `beforehand` measures.
+
+        Micro-batches then cost that pass, too.
+        """
+        return False
+
+    def beforehand(self, models: Models, batch: Experience) -> dict[str, Array]:
+        """What the weights of the loss need of the whole batch, without a gradient.
+
+        It is asked for only if `needs_whole_batch`, and only where the rows are taken in
+        micro-batches; `loss_of_rows` measures it by itself where it is given all rows at once.
+
+        Args:
+            models: as of `loss_of_rows`.
+            batch: one micro-batch.
+
+        Returns:
+            Numbers by name, which `loss_of_rows` finds among the denominators: arrays per row are
+            joined in the order of the rows, scalars are summed.
+        """
+        del models, batch
+        return {}
+
     def loss_of_rows(self, models: Models, batch: Experience, denominators: dict[str, Any]) -> Any:
         """The share of some rows in the loss of the batch.
 

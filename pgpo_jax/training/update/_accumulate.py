@@ -54,24 +54,8 @@ def accumulated_gradient(
 
         return jax.grad(loss_fn, has_aux=True)(params if total is None else total)
 
-    count = batch.sequence_mask.shape[0]
-    if micro_batch is None or micro_batch == count:
+    if _is_whole(batch, micro_batch):
         return gradient(batch)
-    if count % micro_batch:
-        raise PGPOValueError(
-            f"a micro-batch of {micro_batch} rows must divide the {count} of a batch"
-        )
-    if batch.prompt_owner is not None:
-        raise PGPOValueError("rows that share their prompts cannot be taken in micro-batches")
-    number = count // micro_batch
-
-    def split(x: Array) -> Array:
-        # Every `number`-th row: rows that are spread over devices stay where they are, and each
-        # device has its share of every micro-batch.
-        return x.reshape(micro_batch, number, *x.shape[1:]).swapaxes(0, 1)
-
-    def join(x: Array) -> Array:
-        return x.swapaxes(0, 1).reshape(count, *x.shape[2:])
 
     def add(total: Any, rows: Experience) -> tuple[Any, Any]:
         if in_place:
@@ -81,7 +65,59 @@ def accumulated_gradient(
         return jax.tree.map(lambda t, g: t + g.astype(t.dtype), total, grads), out
 
     zero = jax.tree.map(lambda p: jnp.zeros(p.shape, at_least_float32(p.dtype)), params)
-    total, outs = jax.lax.scan(add, zero, jax.tree.map(split, batch))
-    # What is one number per micro-batch adds up.
-    out = jax.tree.map(lambda x: x.sum(dtype=x.dtype) if x.ndim == 1 else join(x), outs)
-    return total, combine(out)
+    total, outs = jax.lax.scan(add, zero, _split(batch, micro_batch))
+    return total, combine(_joined(outs))
+
+
+def measured_beforehand(
+    measure: Callable[[Experience], dict[str, Array]], batch: Experience, micro_batch: int | None
+) -> dict[str, Array]:
+    """What the weights of a loss need of all rows, where it is given some rows at a time.
+
+    Args:
+        measure: of some rows; see `Objective.beforehand`.
+        batch: R rows.
+        micro_batch: rows at a time; `None`, or R: all at once.
+
+    Returns:
+        The numbers of the whole batch; none if all rows are taken at once.
+
+    Raises:
+        ValueError: see `accumulated_gradient`.
+    """
+    if _is_whole(batch, micro_batch):
+        return {}
+    _, outs = jax.lax.scan(lambda _, rows: (None, measure(rows)), None, _split(batch, micro_batch))
+    return jax.lax.stop_gradient(_joined(outs))
+
+
+def _is_whole(batch: Experience, micro_batch: int | None) -> bool:
+    return micro_batch is None or micro_batch == batch.sequence_mask.shape[0]
+
+
+def _split(batch: Experience, micro_batch: int | None) -> Experience:
+    """The micro-batches, stacked."""
+    count = batch.sequence_mask.shape[0]
+    if not micro_batch or count % micro_batch:
+        raise PGPOValueError(
+            f"a micro-batch of {micro_batch} rows must divide the {count} of a batch"
+        )
+    if batch.prompt_owner is not None:
+        raise PGPOValueError("rows that share their prompts cannot be taken in micro-batches")
+    # Every `number`-th row: rows that are spread over devices stay where they are, and each
+    # device has its share of every micro-batch.
+    number = count // micro_batch
+    return jax.tree.map(
+        lambda x: x.reshape(micro_batch, number, *x.shape[1:]).swapaxes(0, 1), batch
+    )
+
+
+def _joined(outs: Any) -> Any:
+    """Arrays per row in the order of the rows; what is one number per micro-batch adds up."""
+
+    def join(x: Array) -> Array:
+        if x.ndim == 1:
+            return x.sum(dtype=x.dtype)
+        return x.swapaxes(0, 1).reshape(-1, *x.shape[2:])
+
+    return jax.tree.map(join, outs)

@@ -20,8 +20,9 @@ class TrainState(NamedTuple):
     Attributes:
         step: steps taken, skipped ones included.
         params: what is trained, float32: the student, or with LoRA the factors of its additions.
-        teacher: the moving average or the initial model, float32; `None` if the teacher is live.
-            With LoRA the moving average of the additions, and `None` for the initial model.
+        teacher: the moving average, the snapshot or the initial model, float32; `None` if the
+            teacher is live. With LoRA the average or snapshot of the additions, and `None` for the
+            initial model.
         opt_state: of the whole chain, the multiplier's state included.
         skipped: steps in a row whose gradient was not finite.
         frozen: the initial model if LoRA leaves it as it is, else `None`. It passes through the
@@ -66,7 +67,7 @@ def init_state(
         frozen = params
         key = jax.random.fold_in(jax.random.key(seed), _FACTORS)
         params = init_lora(frozen, lora.rank, lora.targets, key=key, mesh=mesh)
-        averaged = teacher is not None and teacher.kind == "ema"
+        averaged = teacher is not None and teacher.kind in ("ema", "snapshot")
         copy = zero_deltas(frozen, params) if averaged else None
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -108,14 +109,19 @@ def teacher_weights(state: TrainState) -> Any:
     return state.frozen if state.teacher is None else with_deltas(state.frozen, state.teacher)
 
 
-def update_ema_teacher(
+def update_teacher(
     teacher: Any,
     params: Any,
     applies: Bool[Array, ""],
     settings: TeacherConfig | None,
     lora: LoRAConfig,
+    *,
+    done: Int[Array, ""] | None = None,
 ) -> Any:
-    """The teacher after a step to `params`; left as it was, to the bit, where `applies` is false.
+    """The teacher after a step to `params`; left as it was, to the bit, where it does not move.
+
+    A moving average moves where `applies` is true. A snapshot is the student itself after every
+    `settings.every` steps, whether or not the last of them was applied.
 
     With LoRA the average is of what the student adds to the frozen model, in full: it is exactly
     the average of the merged weights, less the model.
@@ -124,12 +130,19 @@ def update_ema_teacher(
         teacher: the moving average before the step.
         params: what is trained, after the step.
         applies: whether the step changed the weights.
-        settings: kind and rate; any other kind than `ema` stays as it is.
+        settings: kind and rate; kinds other than `ema` and `snapshot` stay as they are.
         lora: its scale, if the model has factors.
+        done: steps taken, this one included; a snapshot needs it.
     """
-    if settings is None or settings.kind != "ema":
+    if settings is None or settings.kind not in ("ema", "snapshot"):
         return teacher
-    rate = jnp.where(applies, jnp.float32(settings.rate), 0.0)
+    share = settings.rate
+    if settings.kind == "snapshot":
+        assert settings.every is not None
+        assert done is not None
+        # A moving average of which nothing stays.
+        share, applies = 1.0, done % settings.every == 0
+    rate = jnp.where(applies, jnp.float32(share), 0.0)
     if lora.rank:
         return averaged_deltas(teacher, params, lora.scale, rate)
     moved = optax.incremental_update(params, teacher, rate)

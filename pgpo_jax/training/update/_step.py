@@ -11,12 +11,12 @@ from pgpo_jax import ScaleByInformationState
 from pgpo_jax.training.config import LoRAConfig
 from pgpo_jax.training.objectives._base import Models, Objective
 from pgpo_jax.training.rollout._batch import Experience
-from pgpo_jax.training.update._accumulate import accumulated_gradient
+from pgpo_jax.training.update._accumulate import accumulated_gradient, measured_beforehand
 from pgpo_jax.training.update._state import (
     TrainState,
     student_weights,
     teacher_weights,
-    update_ema_teacher,
+    update_teacher,
 )
 
 Metrics = dict[str, Float[Array, ""]]
@@ -62,14 +62,19 @@ def make_train_step(
     ) -> tuple[TrainState, Metrics, Tokens]:
         denominators = objective.denominators(batch, sequences)
 
-        def loss_of(params: Any, rows: Experience) -> Any:
-            models = Models(
-                graphdef,
-                student_weights(params, state.frozen, lora),
-                teacher_weights(state),
-                temperature,
+        def models_of(params: Any) -> Models:
+            student = student_weights(params, state.frozen, lora)
+            return Models(graphdef, student, teacher_weights(state), temperature)
+
+        if objective.needs_whole_batch:
+            denominators |= measured_beforehand(
+                lambda rows: objective.beforehand(models_of(state.params), rows),
+                batch,
+                micro_batch,
             )
-            return objective.loss_of_rows(models, rows, denominators)
+
+        def loss_of(params: Any, rows: Experience) -> Any:
+            return objective.loss_of_rows(models_of(params), rows, denominators)
 
         grads, out = accumulated_gradient(
             loss_of,
@@ -101,8 +106,13 @@ def make_train_step(
         new_state = TrainState(
             step=state.step + 1,
             params=params,
-            teacher=update_ema_teacher(
-                state.teacher, params, applies, objective.teacher_settings, lora
+            teacher=update_teacher(
+                state.teacher,
+                params,
+                applies,
+                objective.teacher_settings,
+                lora,
+                done=state.step + 1,
             ),
             opt_state=keep(opt_state, state.opt_state),
             skipped=jnp.where(finite, 0, state.skipped + 1).astype(jnp.int32),
