@@ -67,9 +67,10 @@ def main(argv: Sequence[str]) -> None:
         config = dataclasses.replace(config, model=command.model)
     check_new_folder(command.output)
     teacher = config.make_objective().teacher_settings
-    if command.weights == "teacher" and (teacher is None or teacher.kind == "live"):
+    if command.weights == "teacher" and (teacher is None or teacher.kind in ("live", "external")):
         raise PGPOValueError(
-            "--weights teacher needs a teacher of its own, got a run with a live one"
+            "--weights teacher needs a teacher whose weights the run keeps, got a run with "
+            + ("no teacher" if teacher is None else f"teacher.kind {teacher.kind!r}")
         )
     policy, params = load_policy(config.model, dtype=config.dtype, param_dtype=config.param_dtype)
     template = init_state(params, config.make_optimizer(), teacher, lora=config.lora)

@@ -9,17 +9,16 @@ from typing import Annotated
 
 import tyro
 
-from pgpo_jax._json_files import read_object
 from pgpo_jax._printable import printable_line
 from pgpo_jax.cli._defaults import expanded, starting_point
 from pgpo_jax.cli._plan_target import plan_for_target
 from pgpo_jax.cli._terminal import align
-from pgpo_jax.errors import PGPOFileNotFoundError
 from pgpo_jax.flags import parse
-from pgpo_jax.models import PUBLISHED_SHAPES, DecoderConfig
-from pgpo_jax.training import TrainConfig, make_mesh, model_folder
+from pgpo_jax.models import DecoderConfig
+from pgpo_jax.training import TrainConfig, make_mesh
 from pgpo_jax.training.memory._estimate import GIGABYTE, MemoryPlan, memory_plan, parse_bytes
 from pgpo_jax.training.memory._search import changed_flags, changes_to_fit, smaller_steps
+from pgpo_jax.training.memory._shapes import model_shape
 
 _MOST_DEVICES = 4096
 
@@ -56,6 +55,9 @@ def main(argv: Sequence[str]) -> None:
     command = parse(PlanCommand, "pgpo plan", expanded(argv), default=PlanCommand(config))
     config, memory = command.config, parse_bytes(command.device_memory)
     shape = model_shape(config.model)
+    if config.teacher.model is not None:
+        # Nothing is downloaded for a plan.
+        model_shape(config.teacher.model)
     if command.target is not None:
         plan_for_target(command.target, config, shape, source, argv)
         return
@@ -86,25 +88,6 @@ def main(argv: Sequence[str]) -> None:
     print(
         f"no change of micro-batches, attention or mesh makes it fit: with "
         f"{changed_flags(config, smaller)} it still needs {plan.peak / GIGABYTE:.2f} GB"
-    )
-
-
-def model_shape(model: str) -> DecoderConfig:
-    """The shape of a model: of a folder, a config.json, or a published name.
-
-    Raises:
-        FileNotFoundError: if it is none of these; nothing is downloaded.
-    """
-    path = Path(model_folder(model))
-    if path.is_dir():
-        return DecoderConfig.from_folder(path)
-    if path.is_file():
-        return DecoderConfig.from_dict(read_object(path))
-    for name, shape in PUBLISHED_SHAPES.items():
-        if path.name.lower() == name.lower():
-            return shape
-    raise PGPOFileNotFoundError(
-        f"{model!r} is no folder, no config.json and none of {', '.join(PUBLISHED_SHAPES)}"
     )
 
 

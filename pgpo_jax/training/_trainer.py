@@ -29,9 +29,10 @@ from pgpo_jax.training.objectives._base import Objective
 from pgpo_jax.training.rollout._batch import pack, rollout_metrics
 from pgpo_jax.training.rollout._evaluate import Evaluation, evaluate
 from pgpo_jax.training.rollout._held_out import held_out_questions
-from pgpo_jax.training.rollout._policy import LoadedPolicy, Responses
+from pgpo_jax.training.rollout._policy import LoadedPolicy, Policy, Responses
 from pgpo_jax.training.rollout._records import Lesson, Rollout
 from pgpo_jax.training.rollout._stream import Batch, QuestionStream
+from pgpo_jax.training.rollout._teacher_model import check_teacher_policy
 from pgpo_jax.training.rollout._texts import chosen_responses, shown_rows
 from pgpo_jax.training.run._callbacks import Callback
 from pgpo_jax.training.run._inputs import model_inputs, question_inputs
@@ -61,6 +62,8 @@ class Trainer:
         objective: what a batch teaches: `SDPO()`, `GRPO()` or your own.
         optimizer: any optax optimizer, with its learning rate. `pgpo_jax.pgpo(...)` around it
             scales each step by the information.
+        teacher: another model, from `load_policy`, if the objective's teacher is of the kind
+            `external`. Training donates its weights, too, and leaves them as they are.
         rollout: how the student answers.
         evaluation: how it is evaluated on the task's `test` split.
         lora: train low-rank factors instead, if its rank is not 0.
@@ -86,6 +89,7 @@ class Trainer:
         objective: Objective,
         optimizer: optax.GradientTransformation,
         *,
+        teacher: LoadedPolicy | None = None,
         rollout: RolloutConfig = RolloutConfig(),
         evaluation: EvaluationConfig = EvaluationConfig(),
         lora: LoRAConfig = LoRAConfig(),
@@ -99,6 +103,7 @@ class Trainer:
         self.policy, params = policy
         _check_alive(params, "the weights of the policy were given to an earlier trainer")
         self.mesh = self.policy.mesh
+        self.teacher_policy = _checked_teacher(teacher, objective, self.policy)
         self.task, self.objective = task, objective
         self.optimizer = with_extra_arguments(optimizer)
         self.rollout_settings, self.evaluation_settings = rollout, evaluation
@@ -134,7 +139,13 @@ class Trainer:
         check_takes_information(optimizer, trained)
         check_orthogonalises(optimizer, trained)
         self.initial_state = init_state(
-            params, self.optimizer, objective.teacher_settings, self.mesh, lora=lora, seed=seed
+            params,
+            self.optimizer,
+            objective.teacher_settings,
+            self.mesh,
+            lora=lora,
+            seed=seed,
+            external=None if teacher is None else teacher.params,
         )
         self._step = shared_step(
             self.policy.graphdef,
@@ -146,6 +157,7 @@ class Trainer:
             temperature=self.rollout_settings.temperature,
             lora=self.lora,
             micro_batch=self.micro_batch,
+            teacher_graphdef=self.teacher_policy and self.teacher_policy.graphdef,
         )
         self._key = jax.random.key(seed)
 
@@ -228,6 +240,7 @@ class Trainer:
             lora=self.lora,
             seed=self.seed,
             micro_batch=self.micro_batch,
+            teacher=self.teacher_policy and self.teacher_policy.name,
         )
         return fit(self, folder, settings, dict(described), resume=resume, today=today or filled)
 
@@ -273,13 +286,21 @@ class Trainer:
     def inputs(self) -> dict[str, Any]:
         """What the numbers of a run follow from besides its settings, as plain values.
 
-        Digests of the initial weights, of the files of the model, and of the questions. They are
-        in the record of each checkpoint; see docs/training.md.
+        Digests of the initial weights, of the files of the model, of another model that is the
+        teacher, and of the questions. They are in the record of each checkpoint; see
+        docs/training.md.
         """
         state, policy = self.initial_state, self.policy
         weights = state.params if state.frozen is None else state.frozen
+        other = self.teacher_policy
+        teacher = (
+            {}
+            if other is None
+            else {"teacher": model_inputs(state.external, other.folder, other.eos_ids)}
+        )
         return {
             **model_inputs(weights, policy.folder, policy.eos_ids),
+            **teacher,
             **question_inputs(self._questions, self.held_out),
         }
 
@@ -376,6 +397,24 @@ class Trainer:
 
     def _fold(self, purpose: int, number: int) -> Key[Array, ""]:
         return jax.random.fold_in(jax.random.fold_in(self._key, purpose), number)
+
+
+def _checked_teacher(
+    teacher: LoadedPolicy | None, objective: Objective, policy: Policy
+) -> Policy | None:
+    """The other model that is the teacher, if it fits objective and student."""
+    settings = objective.teacher_settings
+    wanted = settings is not None and settings.kind == "external"
+    if wanted is (teacher is None):
+        raise PGPOValueError(
+            "another model and an objective whose teacher.kind is 'external' belong together; got "
+            + ("such an objective without a model" if wanted else "a model without such a teacher")
+        )
+    if teacher is None:
+        return None
+    _check_alive(teacher.params, "the weights of the teacher were given to an earlier trainer")
+    check_teacher_policy(policy, teacher.policy)
+    return teacher.policy
 
 
 def _check_alive(weights: Any, what: str) -> None:

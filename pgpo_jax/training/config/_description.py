@@ -16,6 +16,7 @@ def describe(
     lora: LoRAConfig,
     seed: int,
     micro_batch: int | None,
+    teacher: str | None = None,
 ) -> dict[str, Any]:
     """The parts in words and plain values.
 
@@ -28,6 +29,7 @@ def describe(
         lora: of the factors.
         seed: of the run.
         micro_batch: rows at a time.
+        teacher: the name of another model that is the teacher.
 
     Returns:
         The description.
@@ -35,6 +37,7 @@ def describe(
     return {
         "made_by": "Trainer",
         "model": model,
+        **({} if teacher is None else {"teacher_model": teacher}),
         "task": type(task).__name__,
         "objective": repr(objective),
         "optimizer": "given in Python",

@@ -15,12 +15,16 @@ from pgpo_jax.training.config._rules import (
 
 @dataclass(frozen=True)
 class TeacherConfig:
-    """The self-teacher: which weights it has and what it is shown."""
+    """The teacher: which weights it has and what it is shown."""
 
-    kind: Literal["ema", "live", "frozen", "trust_region", "snapshot"] = "ema"
+    kind: Literal["ema", "live", "frozen", "trust_region", "snapshot", "external"] = "ema"
     """`ema`: slow copy of the student; `live`: the student itself; `frozen`: the initial model;
     `trust_region`: logits mixed between the initial model and the student; `snapshot`: the student
-    as it was after the last multiple of `every` steps."""
+    as it was after the last multiple of `every` steps; `external`: another model, which stays as it
+    is."""
+    model: str | None = None
+    """Folder or Hub id of the other model, with kind `external`: of any size and family, with the
+    student's tokenizer and vocabulary."""
     rate: float = 0.05
     """Step of the `ema`, or share of the student in the `trust_region` mix."""
     every: int | None = None
@@ -51,6 +55,17 @@ class TeacherConfig:
     def __post_init__(self) -> None:
         one_of_its_choices(self)
         probability(self, "rate")
+        require(
+            self.kind != "external" or bool(self.model),
+            "TeacherConfig.model must name another model with kind 'external'",
+            self.model,
+        )
+        require(
+            self.kind == "external" or self.model is None,
+            f"TeacherConfig.kind must be 'external' with model {self.model!r}: the weights of "
+            "another model are neither averaged at a rate nor taken from the student",
+            self.kind,
+        )
         finite(self, "success_threshold")
         positive(self, "max_prompt", "max_rationale")
         require(

@@ -13,6 +13,7 @@ from pgpo_jax.tasks import (
     is_synthetic,
     spec_without_place,
 )
+from pgpo_jax.training.config import TeacherConfig
 from pgpo_jax.training.config._train_config import TrainConfig
 
 
@@ -33,7 +34,8 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     held_out = config.eval_task
     return dataclasses.replace(
         config,
-        model=config.model if config.model == "tiny" else absolute_model(config.model),
+        model=_absolute_model(config.model),
+        teacher=_absolute_teacher(config.teacher),
         task=absolute_task(config.task),
         eval_task=None if held_out is None else absolute_task(held_out),
         objective=absolute_object(config.objective),
@@ -57,6 +59,8 @@ def same_but_for_place(name: str, old: Any, new: Any) -> bool:
     """
     if name == "model":
         return True
+    if name in ("teacher.model", "teacher_model"):
+        return old is not None and new is not None
     if name in ("task", "eval_task"):
         return _kind(old) == _kind(new)
     if name in ("objective", "grader.name") and isinstance(old, str) and isinstance(new, str):
@@ -72,13 +76,23 @@ def same_by_name(name: str, old: Any, new: Any) -> bool:
     """
     if not same_but_for_place(name, old, new):
         return False
-    if name not in ("model", "task", "eval_task"):
+    if name not in ("model", "teacher.model", "task", "eval_task"):
         return True
     if old is None or new is None:
         return False
     one, other = PurePath(old).parts, PurePath(new).parts
     count = min(len(one), len(other))
     return one[-count:] == other[-count:]
+
+
+def _absolute_teacher(settings: TeacherConfig) -> TeacherConfig:
+    if settings.model is None:
+        return settings
+    return dataclasses.replace(settings, model=_absolute_model(settings.model))
+
+
+def _absolute_model(name: str) -> str:
+    return name if name == "tiny" else absolute_model(name)
 
 
 def _kind(spec: str | None) -> str:

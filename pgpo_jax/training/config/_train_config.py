@@ -4,6 +4,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from pgpo_jax.models import check_attention
 from pgpo_jax.tasks import ColumnsConfig, GraderConfig, Task, is_object_spec, load_task, make_grader
@@ -33,6 +34,7 @@ from pgpo_jax.training.objectives._base import Objective
 from pgpo_jax.training.objectives._registry import ObjectiveSections, make_objective
 from pgpo_jax.training.rollout._held_out import held_out_questions
 from pgpo_jax.training.rollout._policy import LoadedPolicy, load_policy
+from pgpo_jax.training.rollout._teacher_model import check_teacher_folder
 from pgpo_jax.training.update._optimizer import make_optimizer
 
 
@@ -162,25 +164,40 @@ class TrainConfig:
         """Makes the parts of a `Trainer`; what is cheap to check comes before the model.
 
         Raises:
-            ValueError, FileNotFoundError: for a bad task, mesh, optimizer or model.
+            ValueError, FileNotFoundError: for a bad task, mesh, optimizer, model or teacher.
         """
         mesh = make_mesh(self.mesh)
         task = self.make_task()
         held_out_questions(task, self.evaluation)
         objective, optimizer = self.make_objective(), self.make_optimizer()
-        policy = load_policy(
-            self.model,
+        if self.teacher.model is not None:
+            check_teacher_folder(self.model, self.teacher.model)
+        policy = self._load(self.model, mesh, remat=self.remat and self.remat_policy)
+        return Parts(policy, task, objective, optimizer)
+
+    def load_teacher(self) -> LoadedPolicy | None:
+        """The other model that is the teacher, in the student's dtypes and on its mesh, or `None`.
+
+        Raises:
+            ValueError, FileNotFoundError: for a bad mesh or model.
+        """
+        other = self.teacher.model
+        return None if other is None else self._load(other, make_mesh(self.mesh), remat=False)
+
+    def _load(self, model: str, mesh: Mesh | None, *, remat: bool | str) -> LoadedPolicy:
+        return load_policy(
+            model,
             mesh=mesh,
             dtype=self.dtype,
-            remat=self.remat and self.remat_policy,
+            remat=remat,
             attention=self.attention,
             param_dtype=self.param_dtype,
         )
-        return Parts(policy, task, objective, optimizer)
 
     def trainer_settings(self) -> dict[str, Any]:
-        """The keywords of `Trainer` that go with the parts."""
+        """The keywords of `Trainer` that go with the parts; another model as teacher is loaded."""
         return {
+            "teacher": self.load_teacher(),
             "rollout": self.rollout,
             "evaluation": self.evaluation,
             "lora": self.lora,

@@ -15,6 +15,7 @@ from pgpo_jax.models._sharding import check_mesh, target_platform
 from pgpo_jax.tasks import held_out_spec
 from pgpo_jax.training.config import MeshConfig, RolloutConfig
 from pgpo_jax.training.config._train_config import TrainConfig
+from pgpo_jax.training.memory._shapes import teacher_shape
 from pgpo_jax.training.rollout._batch import Experience
 from pgpo_jax.training.update._state import TrainState, init_state
 from pgpo_jax.training.update._step import make_train_step
@@ -81,6 +82,9 @@ def memory_plan(
     """
     axes = abstract_mesh(*dataclasses.astuple(config.mesh))
     check_mesh(shape, axes)
+    other = teacher_shape(config)
+    if other is not None:
+        check_mesh(other, axes)
     state = abstract_state(config, shape, axes)
     moments = [
         leaf
@@ -91,7 +95,7 @@ def memory_plan(
         "trained weights": _device_bytes(state.params),
         "frozen weights": _device_bytes(state.frozen),
         "optimizer moments": _device_bytes(moments),
-        "teacher": _device_bytes(state.teacher),
+        "teacher": _device_bytes(state.teacher) + _device_bytes(state.external),
     }
     update = {"gradients": _device_bytes(state.params)}
     if compiled:
@@ -136,10 +140,16 @@ def abstract_state(
 ) -> TrainState:
     """The state of a run, of its own optimizer or another, as shapes, dtypes and shardings."""
     params = abstract_params(shape, jnp.dtype(config.param_dtype))
+    other = teacher_shape(config)
+    external = None if other is None else abstract_params(other, jnp.dtype(config.param_dtype))
     optimizer = config.make_optimizer() if optimizer is None else optimizer
     teacher = config.make_objective().teacher_settings
     state = jax.eval_shape(
-        lambda params: init_state(params, optimizer, teacher, lora=config.lora), params
+        lambda params, external: init_state(
+            params, optimizer, teacher, lora=config.lora, external=external
+        ),
+        params,
+        external,
     )
 
     return placed(state, mesh)
@@ -195,6 +205,28 @@ def abstract_step(
     Returns:
         The step, the state and the batch: `step.lower(state, batch)`.
     """
+    other = teacher_shape(config)
+    optimizer = config.make_optimizer() if optimizer is None else optimizer
+    state = abstract_state(config, shape, mesh, optimizer=optimizer)
+    layout = None if mesh is None else jax.tree.map(lambda leaf: leaf.sharding, state)
+    step = make_train_step(
+        _structure(config, shape, mesh, remat=config.remat and config.remat_policy),
+        optimizer,
+        config.make_objective().program(),
+        sequences=config.rollout.rows,
+        temperature=config.rollout.temperature,
+        lora=config.lora,
+        micro_batch=config.optimizer.micro_batch,
+        layout=layout,
+        teacher_graphdef=None if other is None else _structure(config, other, mesh, remat=False),
+    )
+    return step, state, abstract_experience(config, mesh)
+
+
+def _structure(
+    config: TrainConfig, shape: DecoderConfig, mesh: Mesh | None, *, remat: bool | str
+) -> Any:
+    """The structure of a model of the run, from `nnx.split`."""
     attention = config.attention
     if attention == "cudnn" and target_platform(mesh) != "gpu":
         # Other compilers do not know flash attention; this needs a little more than it.
@@ -205,25 +237,12 @@ def abstract_step(
             rngs=nnx.Rngs(0),
             dtype=jnp.dtype(config.dtype),
             param_dtype=jnp.dtype(config.param_dtype),
-            remat=config.remat and config.remat_policy,
+            remat=remat,
             attention=attention,
             mesh=mesh,
         )
     )
-    optimizer = config.make_optimizer() if optimizer is None else optimizer
-    state = abstract_state(config, shape, mesh, optimizer=optimizer)
-    layout = None if mesh is None else jax.tree.map(lambda leaf: leaf.sharding, state)
-    step = make_train_step(
-        nnx.split(model, nnx.Param)[0],
-        optimizer,
-        config.make_objective().program(),
-        sequences=config.rollout.rows,
-        temperature=config.rollout.temperature,
-        lora=config.lora,
-        micro_batch=config.optimizer.micro_batch,
-        layout=layout,
-    )
-    return step, state, abstract_experience(config, mesh)
+    return nnx.split(model, nnx.Param)[0]
 
 
 def step_workspace(config: TrainConfig, shape: DecoderConfig, mesh: Mesh | None) -> int:

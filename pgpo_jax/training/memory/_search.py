@@ -5,13 +5,12 @@ import jax
 
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.models import DecoderConfig
-from pgpo_jax.models._load import find_folder
 from pgpo_jax.models._sharding import CUT_FIELDS
 from pgpo_jax.training.config import MeshConfig, RolloutConfig
 from pgpo_jax.training.config._json import leaves
 from pgpo_jax.training.config._train_config import TrainConfig
 from pgpo_jax.training.memory._estimate import GIGABYTE, MemoryPlan, memory_plan, sampling_plan
-from pgpo_jax.training.rollout._policy import model_folder
+from pgpo_jax.training.memory._shapes import fetched_shape
 
 _LORA_RANK = 16
 # Of the memory, for what only the compiler and the allocator know.
@@ -98,7 +97,7 @@ def refuse_too_large(config: TrainConfig) -> None:
         ValueError: with the bytes per device by purpose.
     """
     _refuse(
-        lambda: memory_plan(config, _shape(config.model), compiled=False),
+        lambda: memory_plan(config, fetched_shape(config.model), compiled=False),
         "`pgpo plan` with the same settings tells what to change",
     )
 
@@ -118,7 +117,7 @@ def refuse_too_large_to_sample(
         ValueError: with the bytes per device by purpose.
     """
     _refuse(
-        lambda: sampling_plan(_shape(model), mesh, dtype, rollout),
+        lambda: sampling_plan(fetched_shape(model), mesh, dtype, rollout),
         "Fewer answers at a time or shorter ones, bfloat16, or a larger mesh need less",
     )
 
@@ -135,10 +134,6 @@ def _refuse(planned: Callable[[], MemoryPlan], advice: str) -> None:
         f"the run needs at least {plan.peak / GIGABYTE:.2f} GB of each device, which has "
         f"{memory / GIGABYTE:.2f} GB: {table}. {advice}"
     )
-
-
-def _shape(model: str) -> DecoderConfig:
-    return DecoderConfig.from_folder(find_folder(model_folder(model)))
 
 
 def device_memory() -> int | None:

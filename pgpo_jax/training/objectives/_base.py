@@ -19,17 +19,19 @@ class Models(NamedTuple):
     """The models that a loss reads, inside the jitted step.
 
     Attributes:
-        graphdef: the structure that all of them have.
+        graphdef: the structure of the student, and of the teacher unless that is another model.
         student: weights of the student; the loss is differentiated through them.
         teacher: weights of the teacher that is kept beside the student (a moving average, the
-            initial model); `None` if there is none.
+            initial model, another model); `None` if there is none.
         temperature: logits are divided by it.
+        teacher_graphdef: the structure of the teacher if it is another model, else `None`.
     """
 
     graphdef: Any
     student: Any
     teacher: Any
     temperature: float
+    teacher_graphdef: Any = None
 
     @property
     def head_sharding(self) -> HeadSharding | None:
@@ -266,8 +268,9 @@ def teacher_states(
     models: Models, weights: Any, batch: Experience
 ) -> tuple[Float[Array, "R T D"], Float[Array, "D V"]]:
     """Of some weights behind the teacher's prompts; nothing is differentiated."""
+    other = models.teacher_graphdef is not None and weights is models.teacher
     return response_states(
-        models.graphdef,
+        models.teacher_graphdef if other else models.graphdef,
         jax.lax.stop_gradient(weights),
         batch,
         batch.teacher_prompt,

@@ -29,8 +29,8 @@ def check_inputs(
         free: dotted names of fields of the configuration that may differ.
 
     Raises:
-        ValueError: naming what differs: a field of the configuration, weights, a file of the model,
-            or questions.
+        ValueError: naming what differs: a field of the configuration, weights, a file of the model
+            or of another model that is the teacher, or questions.
     """
     if saved.get("format") != FORMAT:
         _warn("%s has a record of another version: what it was made from is not compared", where)
@@ -43,7 +43,18 @@ def check_inputs(
             f"{where} was made with another configuration: {name} was {was!r}, now {value!r}. "
             "If config.json was edited, put the former value back, or begin a new run"
         )
-    _check_model(saved, now, where)
+    config = now["config"]
+    _check_model(saved, now, where, repr(config.get("model")), "Give the former model (--model)")
+    if "teacher" in saved and "teacher" in now:
+        settings = config.get("teacher")
+        name = settings.get("model") if isinstance(settings, dict) else config.get("teacher_model")
+        _check_model(
+            saved["teacher"],
+            now["teacher"],
+            where,
+            f"the teacher {name!r}",
+            "Give the former teacher (--teacher.model)",
+        )
     for key, flag in (("questions", "--task"), ("held_out_questions", "--eval-task")):
         if key in saved and key in now and saved[key] != now[key]:
             what = "questions" if key == "questions" else "held-out questions"
@@ -55,23 +66,25 @@ def check_inputs(
     _warn_of(saved, now, where)
 
 
-def _check_model(saved: Mapping[str, Any], now: Mapping[str, Any], where: str) -> None:
-    model, both = now["config"].get("model"), saved.keys() & now.keys()
+def _check_model(
+    saved: Mapping[str, Any], now: Mapping[str, Any], where: str, name: str, advice: str
+) -> None:
+    """Compares two records of `model_inputs`, of the model `name`."""
+    both = saved.keys() & now.keys()
     if "weights" in both and saved["weights"] != now["weights"]:
         raise PGPOValueError(
-            f"{where} was made from other weights than those of {model!r}: their digest was "
-            f"{saved['weights']}, now {now['weights']}. Give the former model (--model)"
+            f"{where} was made from other weights than those of {name}: their digest was "
+            f"{saved['weights']}, now {now['weights']}. {advice}"
         )
     if "model_files" in both:
-        for name in sorted(saved["model_files"].keys() | now["model_files"].keys()):
-            if saved["model_files"].get(name) != now["model_files"].get(name):
+        for file in sorted(saved["model_files"].keys() | now["model_files"].keys()):
+            if saved["model_files"].get(file) != now["model_files"].get(file):
                 raise PGPOValueError(
-                    f"{where} was made with another {name} than that of {model!r}. Give the former "
-                    "model (--model)"
+                    f"{where} was made with another {file} than that of {name}. {advice}"
                 )
     if "end_tokens" in both and saved["end_tokens"] != now["end_tokens"]:
         raise PGPOValueError(
-            f"{where} was made with other end tokens of {model!r}: they were "
+            f"{where} was made with other end tokens of {name}: they were "
             f"{saved['end_tokens']}, now {now['end_tokens']}"
         )
 

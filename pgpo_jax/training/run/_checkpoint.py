@@ -28,7 +28,7 @@ _FORMER = "digest"
 
 
 class Checkpoints:
-    """The checkpoints of a run: a `TrainState` but for what is frozen, one folder per step, written
+    """The checkpoints of a run: what changes of a `TrainState`, one folder per step, written
     atomically.
 
     A save that fails leaves the older checkpoints as they were. Use as a context manager.
@@ -109,7 +109,7 @@ class Checkpoints:
 
         Args:
             template: a state, which stays as it is, or what `free_buffers` makes of it where there
-                is no room for two. What is frozen is taken over from it.
+                is no room for two. What never changes is taken over from it.
 
         Raises:
             FileNotFoundError: if there is no checkpoint.
@@ -145,8 +145,8 @@ class Checkpoints:
         if name is not None:
             raise self._damaged(step, f"has other bits in {name} than were saved")
         leaves = [loaded[name] for name in _named(template)]
-        structure = jax.tree.structure(template._replace(frozen=None))
-        return jax.tree.unflatten(structure, leaves)._replace(frozen=template.frozen)
+        changed = jax.tree.unflatten(jax.tree.structure(template.changing), leaves)
+        return changed._replace(frozen=template.frozen, external=template.external)
 
     def _newest(self) -> int:
         step = self.latest
@@ -239,19 +239,20 @@ def _purpose(step: int) -> str:
 
 
 def free_buffers(state: TrainState) -> TrainState:
-    """The shapes and layout of a state, whose memory is given back, but for what is frozen."""
+    """The shapes and layout of a state, whose memory is given back, but for what never changes."""
 
     def release(leaf: Any) -> jax.ShapeDtypeStruct:
         shape = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
         leaf.delete()
         return shape
 
-    return jax.tree.map(release, state._replace(frozen=None))._replace(frozen=state.frozen)
+    freed = jax.tree.map(release, state.changing)
+    return freed._replace(frozen=state.frozen, external=state.external)
 
 
 def _named(state: TrainState) -> dict[str, Any]:
     """The arrays of a state that change, by path: the files do not depend on Python classes."""
-    paths = jax.tree_util.tree_flatten_with_path(state._replace(frozen=None))[0]
+    paths = jax.tree_util.tree_flatten_with_path(state.changing)[0]
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in paths}
 
 

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from pgpo_jax.models import DecoderConfig
 from pgpo_jax.training.config._train_config import TrainConfig
+from pgpo_jax.training.memory._shapes import teacher_shape
 from pgpo_jax.training.target._chips import Chip
 
 
@@ -73,8 +74,9 @@ def step_flops(
     response: int,
     rank: int = 0,
     remat: bool = False,
+    teacher_shape: DecoderConfig | None = None,
 ) -> float:
-    """FLOPs of the products of a train step of SDPO.
+    """FLOPs of the products of a train step of SDPO, or of distillation from another model.
 
     A product of [m, k] and [k, n] counts 2 m k n. A backward pass is two forward passes, or one
     where kernels are frozen. Attention counts the pairs that a causal mask leaves.
@@ -87,28 +89,31 @@ def step_flops(
         response: tokens of each response; the last is predicted, not read.
         rank: of LoRA, or 0.
         remat: layers are computed once more in the backward pass.
+        teacher_shape: of the teacher, if it is another model.
 
     Returns:
         The number, over all devices.
     """
-    head = 2 * shape.hidden_size * shape.vocab_size * response
 
-    def layers(tokens: int) -> int:
-        return 2 * shape.num_hidden_layers * kernel_entries(shape) * tokens
+    def head(model: DecoderConfig) -> int:
+        return 2 * model.hidden_size * model.vocab_size * response
 
-    def attention(tokens: int) -> int:
+    def layers(model: DecoderConfig, tokens: int) -> int:
+        return 2 * model.num_hidden_layers * kernel_entries(model) * tokens
+
+    def attention(model: DecoderConfig, tokens: int) -> int:
         pairs = tokens * (tokens + 1) // 2
-        return 4 * shape.num_hidden_layers * shape.num_attention_heads * shape.head_dim * pairs
+        return 4 * model.num_hidden_layers * model.num_attention_heads * model.head_dim * pairs
 
     student = prompt + response - 1
     passes = 2 if rank else 3
-    total = passes * (layers(student) + head) + 3 * attention(student)
+    total = passes * (layers(shape, student) + head(shape)) + 3 * attention(shape, student)
     total += 6 * shape.num_hidden_layers * _factor_entries(shape, rank) * student
     if remat:
-        total += layers(student) + attention(student)
+        total += layers(shape, student) + attention(shape, student)
     if teacher_prompt is not None:
-        teacher = teacher_prompt + response - 1
-        total += layers(teacher) + attention(teacher) + head
+        teacher, own = teacher_prompt + response - 1, teacher_shape or shape
+        total += layers(own, teacher) + attention(own, teacher) + head(own)
     return float(rows * total)
 
 
@@ -131,6 +136,7 @@ def run_flops(config: TrainConfig, shape: DecoderConfig) -> float:
         response=config.rollout.max_response,
         rank=config.lora.rank,
         remat=config.remat,
+        teacher_shape=teacher_shape(config),
     )
 
 

@@ -27,6 +27,7 @@ class TrainState(NamedTuple):
         skipped: steps in a row whose gradient was not finite.
         frozen: the initial model if LoRA leaves it as it is, else `None`. It passes through the
             step, which may then give its memory back as it came; a checkpoint does not hold it.
+        external: another model that is the teacher, else `None`. It passes through as well.
     """
 
     step: Int[Array, ""]
@@ -35,6 +36,12 @@ class TrainState(NamedTuple):
     opt_state: Any
     skipped: Int[Array, ""]
     frozen: Any = None
+    external: Any = None
+
+    @property
+    def changing(self) -> "TrainState":
+        """The state without what no step changes: what a checkpoint holds."""
+        return self._replace(frozen=None, external=None)
 
 
 def init_state(
@@ -45,8 +52,9 @@ def init_state(
     *,
     lora: LoRAConfig | None = None,
     seed: int = 0,
+    external: Any = None,
 ) -> TrainState:
-    """The state before the first step; the teacher starts as a copy of the student.
+    """The state before the first step; a teacher of its own starts as a copy of the student.
 
     On a mesh the moments are laid out as their parameters are, and scalars are held everywhere.
 
@@ -57,12 +65,13 @@ def init_state(
         mesh: where the weights lie.
         lora: freeze `params` and train factors of this rank instead, if it is not 0.
         seed: of the factors.
+        external: the weights of another model that is the teacher, of the kind `external`.
     """
     frozen = None
     if lora is None or not lora.rank:
         # A copy, since the step donates its buffers: student and teacher must not share any.
-        live = teacher is None or teacher.kind == "live"
-        copy = None if live else jax.tree.map(jnp.copy, params)
+        none = teacher is None or teacher.kind in ("live", "external")
+        copy = None if none else jax.tree.map(jnp.copy, params)
     else:
         frozen = params
         key = jax.random.fold_in(jax.random.key(seed), _FACTORS)
@@ -76,6 +85,7 @@ def init_state(
         opt_state=_without(params, optimizer.init(params)),
         skipped=jnp.zeros((), jnp.int32),
         frozen=frozen,
+        external=_without(params if frozen is None else frozen, external),
     )
 
     def place(leaf: Array) -> Array:
@@ -90,11 +100,11 @@ def init_state(
     return jax.tree.map(place, state)
 
 
-def _without(params: Any, opt_state: Any) -> Any:
-    """A state without arrays of `params`: some optimizers hold the first parameters as they came,
+def _without(params: Any, other: Any) -> Any:
+    """A tree without arrays of `params`: some optimizers hold the first parameters as they came,
     and the step donates its buffers, so that none may occur twice."""
     shared = {id(leaf) for leaf in jax.tree.leaves(params)}
-    return jax.tree.map(lambda leaf: jnp.copy(leaf) if id(leaf) in shared else leaf, opt_state)
+    return jax.tree.map(lambda leaf: jnp.copy(leaf) if id(leaf) in shared else leaf, other)
 
 
 def student_weights(params: Any, frozen: Any, lora: LoRAConfig) -> Any:
@@ -103,7 +113,9 @@ def student_weights(params: Any, frozen: Any, lora: LoRAConfig) -> Any:
 
 
 def teacher_weights(state: TrainState) -> Any:
-    """The moving average, or the initial model, as parameters of the model."""
+    """Another model, the moving average, or the initial model, as parameters of its model."""
+    if state.external is not None:
+        return state.external
     if state.frozen is None:
         return state.teacher
     return state.frozen if state.teacher is None else with_deltas(state.frozen, state.teacher)

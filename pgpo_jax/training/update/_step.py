@@ -33,6 +33,7 @@ def make_train_step(
     lora: LoRAConfig = LoRAConfig(),
     micro_batch: int | None = None,
     layout: TrainState | None = None,
+    teacher_graphdef: Any = None,
 ) -> Callable[..., tuple[TrainState, Metrics, Tokens]]:
     """Builds the jitted step: the forward passes, the loss and the signal, and the update.
 
@@ -50,6 +51,7 @@ def make_train_step(
         lora: the factors, if the state has any.
         micro_batch: rows that go through the model at a time; `None`: all.
         layout: the sharding of every array of the state, if it lives on a mesh.
+        teacher_graphdef: the structure of the teacher, if it is another model.
 
     Returns:
         `step(state, experience, shown=None) -> (state, metrics, tokens)`: metrics are float32
@@ -64,7 +66,8 @@ def make_train_step(
 
         def models_of(params: Any) -> Models:
             student = student_weights(params, state.frozen, lora)
-            return Models(graphdef, student, teacher_weights(state), temperature)
+            teacher = teacher_weights(state)
+            return Models(graphdef, student, teacher, temperature, teacher_graphdef)
 
         if objective.needs_whole_batch:
             denominators |= measured_beforehand(
@@ -117,6 +120,7 @@ def make_train_step(
             opt_state=keep(opt_state, state.opt_state),
             skipped=jnp.where(finite, 0, state.skipped + 1).astype(jnp.int32),
             frozen=state.frozen,
+            external=state.external,
         )
         metrics = objective.metrics(out, batch) | {
             "optimizer/grad_norm": grad_norm,
