@@ -1,5 +1,6 @@
 """Self-distillation losses, per token, per batch, and fused with the output head."""
 
+from pgpo_jax.distillation._advantage import advantage_loss as advantage_loss
 from pgpo_jax.distillation._aggregate import aggregate as aggregate
 from pgpo_jax.distillation._cross_entropy_head import (
     CrossEntropy as CrossEntropy,

@@ -20,7 +20,18 @@ from pgpo_jax.distillation._head_sharding import HeadSharding
 from pgpo_jax.distillation._most_likely import most_likely
 from pgpo_jax.errors import PGPOValueError
 
-Support = Literal["full", "topk_tail", "topk", "topk_teacher", "topk_teacher_ce", "sampled"]
+Support = Literal[
+    "full",
+    "topk_tail",
+    "topk",
+    "topk_raw",
+    "topk_union",
+    "topk_teacher",
+    "topk_teacher_ce",
+    "sampled",
+]
+# Of the words that these supports leave out nothing is said: their sums may be negative.
+RAW = ("topk_raw", "topk_union")
 
 # The least tail probability: below it a float32 tail is pure rounding.
 _LEAST_TAIL = 1e-7
@@ -97,13 +108,15 @@ def on_support(
         support: `"full"` vocabulary; `"topk_tail"`: the student's k most likely words, then one
             column with the rest; `"topk"`: those words, renormalised; `"topk_teacher"`: the
             teacher's k most likely words, renormalised; `"topk_teacher_ce"`: the same words, of
-            which the teacher alone is renormalised.
+            which the teacher alone is renormalised; `"topk_raw"`: the student's words, neither
+            renormalised nor completed; `"topk_union"`: those and the teacher's, in the same way.
         k: words kept by the top-k supports; at or above V they equal `"full"`.
         sharding: how the logits are cut over a mesh.
 
     Returns:
-        Two arrays in nats, in float32 or wider; C is V, k + 1 or k. The lowest of equally likely
-        words is kept.
+        Two arrays in nats, in float32 or wider; C is V, k + 1, k or 2 k. The lowest of equally
+        likely words is kept. In the union a word that both have counts once: its second place has
+        probability 0 on both sides.
 
     Raises:
         ValueError: unknown support, or k below 1.
@@ -121,6 +134,11 @@ def on_support(
         return log_probs(student_logits), log_probs(teacher_logits)
     by_teacher = support.startswith("topk_teacher")
     indices = most_likely(teacher_logits if by_teacher else student_logits, k, sharding)
+    if support == "topk_union":
+        of_teacher = most_likely(teacher_logits, k, sharding)
+        again = (of_teacher[..., :, None] == indices[..., None, :]).any(-1)
+        repeated = jnp.concatenate([jnp.zeros_like(again), again], axis=-1)
+        indices = jnp.concatenate([indices, of_teacher], axis=-1)
 
     def gathered(logits: Float[Array, "*batch V"]) -> Float[Array, "*batch k"]:
         # Gather before normalising: no second array over the vocabulary.
@@ -128,6 +146,10 @@ def on_support(
         return chosen.astype(at_least_float32(logits.dtype)) - log_normalizer(logits)
 
     student, teacher = gathered(student_logits), gathered(teacher_logits)
+    if support == "topk_raw":
+        return student, teacher
+    if support == "topk_union":
+        return jnp.where(repeated, -jnp.inf, student), jnp.where(repeated, -jnp.inf, teacher)
     if support == "topk_tail":
         return _with_tail(student), _with_tail(teacher)
     return student if support == "topk_teacher_ce" else log_probs(student), log_probs(teacher)
@@ -162,7 +184,8 @@ def divergence(
             `"topk_teacher_ce"`: -sum q log p over those words, with q renormalised and p not (a
             cross-entropy, w=0 only); `"sampled"`: the surrogate sg(log p - log q) log p at the
             sampled token, whose gradient estimates that of KL(p||q) and whose value is no
-            divergence (w=1 only).
+            divergence (w=1 only); `"topk_raw"`: the sum over the student's k most likely words
+            without renormalising, `"topk_union"`: over those and the teacher's.
         k: words kept by the top-k supports; at or above V they equal `"full"`.
         tokens: sampled tokens, needed by `"sampled"`.
         temperature: divides both logits before anything else.
@@ -173,14 +196,17 @@ def divergence(
             vocabulary over axes called `tensor`, `model` or `tp`.
 
     Returns:
-        Divergence per token; not negative, except for `"sampled"` and with `entry_clip`.
+        Divergence per token; not negative, except for `"sampled"`, `"topk_raw"` and `"topk_union"`,
+        and with `entry_clip`. The gradient of the raw sums moves probability out of their words,
+        too: the p of a word that is left out costs nothing.
 
     Raises:
         ValueError: an undefined combination.
 
     References:
         SDPO, https://github.com/lasgroup/SDPO (commit 0e6d510), the loss of PGPO's Eq. 2 as run;
-        the clip is that of OPSD, https://arxiv.org/abs/2601.18734 (v3).
+        the clip is that of OPSD, https://arxiv.org/abs/2601.18734 (v3); the raw sums are those of
+        OPCD, https://arxiv.org/abs/2602.12275 (github.com/microsoft/LMOps, opcd).
 
     >>> import jax.numpy as jnp, pgpo_jax as pgpo
     >>> student, teacher = jnp.log(jnp.array([[0.5, 0.5]])), jnp.log(jnp.array([[0.9, 0.1]]))
@@ -201,4 +227,7 @@ def divergence(
     log_p, log_q = on_support(student_logits, teacher_logits, support, k, sharding)
     if support == "topk_teacher_ce":
         return -jnp.sum(jnp.exp(log_q) * finite(log_p), axis=-1)
+    if support in RAW and entry_clip is None:
+        # Nothing is cut, nor is the value at 0.
+        entry_clip = float("inf")
     return mixture_divergence(log_p, log_q, teacher_weight, entry_clip)

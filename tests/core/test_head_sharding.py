@@ -57,7 +57,13 @@ def on(mesh):
 @pytest.mark.parametrize("sizes", [(2, 2, 2), (1, 8, 1)])
 @pytest.mark.parametrize(
     "kw",
-    [{}, {"support": "full"}, {"support": "topk", "chunk_size": 3}, {"modulation": "sequence"}],
+    [
+        {},
+        {"support": "full"},
+        {"support": "topk", "chunk_size": 3},
+        {"support": "topk_union", "k": 4},
+        {"modulation": "sequence"},
+    ],
     ids=str,
 )
 def test_loss_statistics_and_gradients_of_one_device(sizes, kw):
