@@ -8,6 +8,7 @@ from pgpo_jax.distillation._cross_entropy_head import (
 )
 from pgpo_jax.distillation._divergence import divergence as divergence, on_support as on_support
 from pgpo_jax.distillation._head import sdpo_head_loss as sdpo_head_loss
+from pgpo_jax.distillation._head_entropies import head_entropies as head_entropies
 from pgpo_jax.distillation._head_sharding import HeadSharding as HeadSharding
 from pgpo_jax.distillation._importance import (
     importance_ratio as importance_ratio,
@@ -26,3 +27,4 @@ from pgpo_jax.distillation._taught_head import (
     taught_head_loss as taught_head_loss,
 )
 from pgpo_jax.distillation._teacher import trust_region_logits as trust_region_logits
+from pgpo_jax.distillation._token_share import share_threshold as share_threshold

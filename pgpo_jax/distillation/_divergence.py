@@ -134,10 +134,11 @@ def on_support(
         return log_probs(student_logits), log_probs(teacher_logits)
     by_teacher = support.startswith("topk_teacher")
     indices = most_likely(teacher_logits if by_teacher else student_logits, k, sharding)
+    once = None
     if support == "topk_union":
         of_teacher = most_likely(teacher_logits, k, sharding)
         again = (of_teacher[..., :, None] == indices[..., None, :]).any(-1)
-        repeated = jnp.concatenate([jnp.zeros_like(again), again], axis=-1)
+        once = ~jnp.concatenate([jnp.zeros_like(again), again], axis=-1)
         indices = jnp.concatenate([indices, of_teacher], axis=-1)
 
     def gathered(logits: Float[Array, "*batch V"]) -> Float[Array, "*batch k"]:
@@ -148,8 +149,8 @@ def on_support(
     student, teacher = gathered(student_logits), gathered(teacher_logits)
     if support == "topk_raw":
         return student, teacher
-    if support == "topk_union":
-        return jnp.where(repeated, -jnp.inf, student), jnp.where(repeated, -jnp.inf, teacher)
+    if once is not None:
+        return jnp.where(once, student, -jnp.inf), jnp.where(once, teacher, -jnp.inf)
     if support == "topk_tail":
         return _with_tail(student), _with_tail(teacher)
     return student if support == "topk_teacher_ce" else log_probs(student), log_probs(teacher)

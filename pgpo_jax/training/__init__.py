@@ -21,6 +21,7 @@ from pgpo_jax.training.config import (
     LossConfig as LossConfig,
     MeshConfig as MeshConfig,
     OptimizerConfig as OptimizerConfig,
+    ReopoldConfig as ReopoldConfig,
     RolloutConfig as RolloutConfig,
     SelectionConfig as SelectionConfig,
     TeacherConfig as TeacherConfig,
@@ -52,6 +53,8 @@ from pgpo_jax.training.memory._estimate import (
 from pgpo_jax.training.objectives import (
     GRPO as GRPO,
     OBJECTIVES as OBJECTIVES,
+    OPD as OPD,
+    REOPOLD as REOPOLD,
     SDPO as SDPO,
     SFT as SFT,
     Models as Models,

@@ -361,13 +361,8 @@ class Trainer:
 
     def packed(self, rollout: Rollout, lesson: Lesson) -> tuple[Any, dict[str, Any]]:
         """The arrays of a step, and numbers per response; see `pack`."""
-        teacher = self.objective.teacher_settings
-        return pack(
-            rollout,
-            lesson,
-            self.rollout_settings,
-            longest_teacher_prompt=1 if teacher is None else teacher.max_prompt,
-        )
+        longest = self.objective.longest_teacher_prompt
+        return pack(rollout, lesson, self.rollout_settings, longest_teacher_prompt=longest)
 
     def evaluate(self, state: TrainState) -> Evaluation:
         """avg@n of the student on the held-out questions, always with the same random numbers."""

@@ -145,14 +145,14 @@ def other(tmp_path):
     return tmp_path / "other"
 
 
-def small(folder, **teacher):
+def small(folder):
     return replaced(
         PRESETS["tiny"],
         steps=2,
         checkpoint_every=1,
         rollout={"questions": 2, "samples": 2, "row_buckets": 1},
         evaluation={"every": 2, "questions": 2, "samples": 1, "batch": 2},
-        teacher={"kind": "external", "model": str(folder), **teacher},
+        teacher={"kind": "external", "model": str(folder), "rate": 0.05},
     )
 
 
@@ -206,7 +206,9 @@ def test_settings_that_contradict_are_refused():
         TeacherConfig(kind="external")
     for kind in ("ema", "live", "frozen", "trust_region"):
         with pytest.raises(ValueError, match=f"kind must be 'external' with model 'x'.*{kind}'"):
-            TeacherConfig(kind=kind, rate=0.1, model="x")
+            TeacherConfig(kind=kind, model="x")
+    with pytest.raises(ValueError, match=r"rate must be left at 0\.05 .* not averaged, got 0\.1"):
+        TeacherConfig(kind="external", rate=0.1, model="x")
 
 
 class Sums:

@@ -1,5 +1,6 @@
 """Settings that are sound alone and contradict each other."""
 
+from pgpo_jax.distillation._divergence import RAW
 from pgpo_jax.training.config._objective import InformationConfig, LossConfig, TeacherConfig
 from pgpo_jax.training.config._optimizer import OptimizerConfig
 from pgpo_jax.training.config._rollout import EvaluationConfig, RolloutConfig
@@ -99,12 +100,13 @@ def check_schedule(settings: OptimizerConfig, loss: LossConfig, steps: int) -> N
         f"optimizer.warmup_steps must be below steps = {steps} with schedule 'cosine'",
         settings.warmup_steps,
     )
-    require(
-        loss.support != "sampled" or not settings.plateau,
-        "optimizer.plateau must be False with loss.support 'sampled', whose value is no "
-        "divergence: it may be negative and need not fall",
-        settings.plateau,
-    )
+    for name, value in (("support", loss.support), ("form", loss.form)):
+        require(
+            value not in ("sampled", "advantage", *RAW) or not settings.plateau,
+            f"optimizer.plateau must be False with loss.{name} {value!r}, whose value is no "
+            "divergence: it may be negative and need not fall",
+            settings.plateau,
+        )
 
 
 def check_sft(rollout: RolloutConfig) -> None:

@@ -1,7 +1,8 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from pgpo_jax._multiplier import check_hyperparameters
+from pgpo_jax.distillation._advantage import check_advantage
 from pgpo_jax.distillation._divergence import Support, check_divergence
 from pgpo_jax.information import CHOICES
 from pgpo_jax.training.config._rules import (
@@ -63,8 +64,15 @@ class TeacherConfig:
         require(
             self.kind == "external" or self.model is None,
             f"TeacherConfig.kind must be 'external' with model {self.model!r}: the weights of "
-            "another model are neither averaged at a rate nor taken from the student",
+            "another model are not taken from the student",
             self.kind,
+        )
+        usual = next(entry.default for entry in fields(self) if entry.name == "rate")
+        require(
+            self.kind != "external" or self.rate == usual,
+            f"TeacherConfig.rate must be left at {usual} with kind 'external': the weights of "
+            "another model are not averaged",
+            self.rate,
         )
         finite(self, "success_threshold")
         positive(self, "max_prompt", "max_rationale")
@@ -82,6 +90,10 @@ class TeacherConfig:
 class LossConfig:
     """The divergence between student and teacher, as in `pgpo_jax.distillation.divergence`."""
 
+    form: Literal["divergence", "advantage"] = "divergence"
+    """`divergence`: it is differentiated; `advantage`: the teacher's log-ratios are the constant
+    advantages of a policy gradient, as in `pgpo_jax.distillation.advantage_loss`, which needs
+    teacher_weight 1."""
     teacher_weight: float = 0.5
     support: Support = "topk_tail"
     k: int = 100
@@ -115,6 +127,19 @@ class LossConfig:
             self.teacher_weight,
         )
         check_divergence(self.teacher_weight, self.support, self.k, True, 1.0, self.entry_clip)
+        if self.form == "advantage":
+            check_advantage(self.support)
+            require(
+                self.teacher_weight == 1.0,
+                "LossConfig.teacher_weight must be 1 with form 'advantage', which has the "
+                "direction KL(student||teacher)",
+                self.teacher_weight,
+            )
+            require(
+                self.entry_clip is None,
+                "LossConfig.entry_clip must be None with form 'advantage': it cuts a divergence",
+                self.entry_clip,
+            )
         require(
             self.skip_tokens >= 0, "LossConfig.skip_tokens must be at least 0", self.skip_tokens
         )

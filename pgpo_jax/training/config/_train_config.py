@@ -15,6 +15,7 @@ from pgpo_jax.training.config import (
     LossConfig,
     MeshConfig,
     OptimizerConfig,
+    ReopoldConfig,
     RolloutConfig,
     SelectionConfig,
     TeacherConfig,
@@ -62,8 +63,9 @@ class TrainConfig:
     grader: GraderConfig = field(default_factory=GraderConfig)
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     objective: str = "sdpo"
-    """What a batch teaches: `sdpo`, `grpo`, `sft` (the responses that the data holds), or
-    FILE.py:NAME. SDPO with `information.alpha` above 0 is PGPO."""
+    """What a batch teaches: `sdpo`, `grpo`, `sft` (the responses that the data holds), `opd` and
+    `reopold` (another model, teacher.model, on the student's responses), or FILE.py:NAME. SDPO with
+    `information.alpha` above 0 is PGPO."""
     steps: int = 100
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
@@ -88,6 +90,7 @@ class TrainConfig:
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     information: InformationConfig = field(default_factory=InformationConfig)
+    reopold: ReopoldConfig = field(default_factory=ReopoldConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     texts: TextsConfig = field(default_factory=TextsConfig)
@@ -142,7 +145,9 @@ class TrainConfig:
 
     def make_objective(self) -> Objective:
         """The objective that `objective` names, with its sections."""
-        sections = ObjectiveSections(self.teacher, self.loss, self.information)
+        sections = ObjectiveSections(
+            self.teacher, self.loss, self.information, reopold=self.reopold
+        )
         return make_objective(self.objective, sections)
 
     def make_task(self) -> Task:

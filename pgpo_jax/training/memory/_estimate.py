@@ -159,8 +159,7 @@ def abstract_experience(config: TrainConfig, mesh: Mesh | None) -> Experience:
     """The largest batch of a run: every row kept, all at their longest."""
     settings, objective = config.rollout, config.make_objective()
     rows, long = settings.rows, settings.max_response
-    teacher = objective.teacher_settings
-    longest = 1 if teacher is None else teacher.max_prompt
+    longest = objective.longest_teacher_prompt
     shared = settings.share_prompts
     prompts = settings.questions if shared else rows
     # As `pack` counts on: two different solutions are shown per question.

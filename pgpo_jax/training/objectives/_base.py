@@ -58,6 +58,12 @@ class Objective(Protocol):
         return None
 
     @property
+    def longest_teacher_prompt(self) -> int:
+        """Tokens of the longest prompt of a teacher; 1 if it has none, or reads the student's."""
+        settings = self.teacher_settings
+        return 1 if settings is None else settings.max_prompt
+
+    @property
     def learning_fraction(self) -> str:
         """The metric that is 0 where a step has nothing to learn from."""
         return "optimizer/applied"

@@ -5,9 +5,11 @@ from typing import Any, NamedTuple
 
 from pgpo_jax.errors import PGPOTypeError, PGPOValueError
 from pgpo_jax.tasks import is_object_spec, load_object
-from pgpo_jax.training.config import InformationConfig, LossConfig, TeacherConfig
+from pgpo_jax.training.config import InformationConfig, LossConfig, ReopoldConfig, TeacherConfig
 from pgpo_jax.training.objectives._base import Objective
 from pgpo_jax.training.objectives._grpo import GRPO
+from pgpo_jax.training.objectives._opd import OPD
+from pgpo_jax.training.objectives._reopold import REOPOLD
 from pgpo_jax.training.objectives._sdpo import SDPO
 from pgpo_jax.training.objectives._sft import SFT
 
@@ -18,10 +20,44 @@ class ObjectiveSections(NamedTuple):
     teacher: TeacherConfig
     loss: LossConfig
     information: InformationConfig
+    reopold: ReopoldConfig = ReopoldConfig()
 
 
 def _sdpo(sections: ObjectiveSections) -> SDPO:
-    return SDPO(*sections)
+    return SDPO(sections.teacher, sections.loss, sections.information)
+
+
+def _opd(sections: ObjectiveSections) -> OPD:
+    _check_external("opd", sections.teacher)
+    return OPD(sections.teacher, sections.loss, sections.information)
+
+
+def _reopold(sections: ObjectiveSections) -> REOPOLD:
+    _check_external("reopold", sections.teacher)
+    wanted = {"form": "advantage", "support": "sampled", "reduction": "token_mean"}
+    for name, value in wanted.items():
+        given = getattr(sections.loss, name)
+        if given != value:
+            raise PGPOValueError(
+                f"loss.{name} must be {value!r} with objective 'reopold', whose reward is that of "
+                f"the sampled token, as a mean over the tokens that train; got {given!r}"
+            )
+    return REOPOLD(sections.teacher, sections.loss, sections.information, sections.reopold)
+
+
+def _check_external(name: str, teacher: TeacherConfig) -> None:
+    """Refuses a teacher that is not another model, and what is shown to none."""
+    if teacher.kind != "external":
+        raise PGPOValueError(
+            f"teacher.kind must be 'external' with objective {name!r}, which learns from another "
+            f"model (--teacher.model FOLDER), got {teacher.kind!r}"
+        )
+    for setting in ("feedback", "thinking"):
+        if getattr(teacher, setting):
+            raise PGPOValueError(
+                f"teacher.{setting} must be False with objective {name!r}, whose teacher reads the "
+                "student's own prompt, got True"
+            )
 
 
 def _grpo(sections: ObjectiveSections) -> GRPO:
@@ -51,6 +87,8 @@ OBJECTIVES: dict[str, Callable[[ObjectiveSections], Objective]] = {
     "sdpo": _sdpo,
     "grpo": _grpo,
     "sft": _sft,
+    "opd": _opd,
+    "reopold": _reopold,
 }
 """Objectives by name; each is made from the sections of a configuration."""
 

@@ -127,12 +127,15 @@ def run_flops(config: TrainConfig, shape: DecoderConfig) -> float:
     Returns:
         The number, over all devices.
     """
-    teacher = config.make_objective().teacher_settings
+    objective = config.make_objective()
+    # A teacher without a prompt of its own reads the student's.
+    longest = objective.longest_teacher_prompt
+    teacher_prompt = longest if longest > 1 else config.rollout.max_prompt
     return step_flops(
         shape,
         rows=config.rollout.rows,
         prompt=config.rollout.max_prompt,
-        teacher_prompt=None if teacher is None else teacher.max_prompt,
+        teacher_prompt=None if objective.teacher_settings is None else teacher_prompt,
         response=config.rollout.max_response,
         rank=config.lora.rank,
         remat=config.remat,

@@ -1,0 +1,71 @@
+"""The entropy of next-token distributions straight from hidden states."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from pgpo_jax._categorical import entropy, log_probs
+from pgpo_jax._reduce import Mask
+from pgpo_jax.distillation._chunked import head_logits
+from pgpo_jax.distillation._chunks import chunk_layout
+from pgpo_jax.distillation._divergence import tempered
+from pgpo_jax.distillation._head_sharding import HeadSharding
+from pgpo_jax.distillation._teacher import trust_region_logits
+
+
+def head_entropies(
+    hidden: Float[Array, "B T D"],
+    head: Float[Array, "D V"],
+    mask: Mask,
+    *,
+    temperature: float | int = 1.0,
+    reference_hidden: Float[Array, "B T Dr"] | None = None,
+    reference_head: Float[Array, "Dr V"] | None = None,
+    trust_region_rate: float | int | None = None,
+    chunk_size: int = 512,
+    sharding: HeadSharding | None = None,
+) -> Float[Array, "B T"]:
+    """Entropies of the whole vocabulary, a chunk of tokens at a time, without a gradient.
+
+    Args:
+        hidden: final hidden states.
+        head: output projection.
+        mask: tokens that count (nonzero).
+        temperature: divides the logits.
+        reference_hidden: see `taught_head_loss`, as are the next two.
+        reference_head: the initial model's output projection.
+        trust_region_rate: share of `hidden` in the mixture of both.
+        chunk_size: tokens per chunk.
+        sharding: of the product with the head, on a mesh.
+
+    Returns:
+        Nats, in float32 or wider; 0 off the mask.
+
+    >>> import jax.numpy as jnp, pgpo_jax as pgpo
+    >>> hidden, mask = jnp.zeros((1, 2, 4)), jnp.array([[1, 0]])
+    >>> out = pgpo.distillation.head_entropies(hidden, jnp.eye(4), mask)
+    >>> bool(jnp.allclose(out, jnp.array([[jnp.log(4.0), 0.0]])))
+    True
+    """
+    valid = mask.astype(bool)
+    layout = chunk_layout(*valid.shape, chunk_size)
+    states = {"own": hidden}
+    heads = {"own": head if sharding is None else sharding.head(head)}
+    if reference_hidden is not None and reference_head is not None:
+        states["reference"] = reference_hidden
+        heads["reference"] = reference_head if sharding is None else sharding.head(reference_head)
+
+    def body(_: None, chunk: dict[str, Array]) -> tuple[None, Array]:
+        logits = head_logits(chunk["own"], heads["own"], sharding)
+        if trust_region_rate is not None:
+            other = head_logits(chunk["reference"], heads["reference"], sharding)
+            logits = trust_region_logits(other, logits, trust_region_rate)
+        return None, entropy(log_probs(tempered(logits, temperature)))
+
+    # Padding may hold NaN.
+    states = {
+        name: layout.split(jnp.where(valid[..., None], x, jnp.zeros([], x.dtype)))
+        for name, x in jax.lax.stop_gradient(states).items()
+    }
+    found = jax.lax.scan(body, None, states)[1]
+    return jax.lax.stop_gradient(jnp.where(valid, layout.join(found), 0.0))

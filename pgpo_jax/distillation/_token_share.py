@@ -1,0 +1,44 @@
+"""The tokens of a batch that have the largest of some number."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from pgpo_jax._reduce import Mask
+from pgpo_jax.errors import PGPOValueError
+
+
+def share_threshold(
+    values: Float[Array, "B T"], mask: Mask, share: float | int
+) -> Float[Array, ""]:
+    """The number that the largest `share` of all valid tokens reach, and no other does.
+
+    It lies halfway between the last of these values and the first of the others, so that another
+    order of the sums that made them does not move a token across. Equal values fall on one side
+    together: more than the share may then reach the threshold.
+
+    Args:
+        values: a number per token of the whole batch.
+        mask: tokens that count (nonzero). Off the mask anything may stand.
+        share: of the valid tokens, in (0, 1]; rounded to whole tokens, at least one.
+
+    Returns:
+        The threshold; -inf if all tokens reach it.
+
+    Raises:
+        ValueError: a share outside (0, 1].
+
+    >>> import jax.numpy as jnp
+    >>> values, mask = jnp.array([[1.0, 4.0, 9.0, 2.0]]), jnp.array([[1, 1, 0, 1]])
+    >>> float(share_threshold(values, mask, 0.3)), float(share_threshold(values, mask, 1))
+    (3.0, -inf)
+    """
+    if not 0 < share <= 1:
+        raise PGPOValueError(f"share must be above 0 and at most 1, got {share!r}.")
+    valid = mask.astype(bool)
+    falling = -jnp.sort(-jnp.where(valid, values, -jnp.inf).ravel())
+    # One more, so that there is a first of the others.
+    falling = jnp.concatenate([falling, jnp.full(1, -jnp.inf, falling.dtype)])
+    count = valid.sum(dtype=jnp.int32).astype(falling.dtype)
+    kept = jnp.maximum(jnp.floor(count * jnp.asarray(share, falling.dtype) + 0.5), 1.0)
+    last = kept.astype(jnp.int32) - 1
+    return (falling[last] + falling[last + 1]) / 2

@@ -1,0 +1,42 @@
+import math
+from dataclasses import dataclass
+
+from pgpo_jax.training.config._rules import require
+
+
+@dataclass(frozen=True)
+class ReopoldConfig:
+    """The floor, the phases and the entropy mask of the objective reopold."""
+
+    floor_lambda: float = 0.3
+    """The advantage of a token is at least log(lambda) / (1 - lambda) nats: -1.72 at .3."""
+    switch_step: int = 100
+    """Steps of the first phase, in which tokens below the floor are left out; in the second phase
+    the floor holds, and only unsure tokens train. 0: the second phase from the beginning."""
+    entropy_share: float = 0.2
+    """Share of the tokens of the whole batch, those of largest student entropy, that train in the
+    second phase; rounded to whole tokens, at least one."""
+
+    def __post_init__(self) -> None:
+        require(
+            0 < self.floor_lambda < 1,
+            "ReopoldConfig.floor_lambda must be above 0 and below 1",
+            self.floor_lambda,
+        )
+        require(
+            self.switch_step >= 0, "ReopoldConfig.switch_step must be at least 0", self.switch_step
+        )
+        require(
+            0 < self.entropy_share <= 1,
+            "ReopoldConfig.entropy_share must be above 0 and at most 1",
+            self.entropy_share,
+        )
+
+    @property
+    def floor(self) -> float:
+        """The least advantage, in nats.
+
+        >>> round(ReopoldConfig().floor, 9)
+        -1.719961149
+        """
+        return math.log(self.floor_lambda) / (1 - self.floor_lambda)

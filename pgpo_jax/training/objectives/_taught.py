@@ -1,0 +1,288 @@
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from pgpo_jax._reduce import mean_of
+from pgpo_jax.distillation import (
+    HeadLoss,
+    TokenLoss,
+    advantage_loss,
+    divergence,
+    head_entropies,
+    modulation_weights,
+    taught_head_loss,
+)
+from pgpo_jax.information import SIGNALS, outcome_contrast
+from pgpo_jax.training.config import InformationConfig, LossConfig, TeacherConfig
+from pgpo_jax.training.objectives._base import (
+    Models,
+    Objective,
+    mean_over_loss,
+    reduction_denominators,
+    student_states,
+    teacher_states,
+)
+from pgpo_jax.training.rollout._batch import Experience
+
+# What is handed to the head of what `denominators` gives; the rest is for `per_token`.
+_DENOMINATORS = ("num_sequences", "num_tokens")
+
+
+class Passed(NamedTuple):
+    """What one pass of student and teacher gave: hidden states, heads, and what the teacher's
+    logits are mixed with."""
+
+    student_hidden: Float[Array, "R T D"]
+    student_head: Float[Array, "D V"]
+    teacher_hidden: Float[Array, "R T Dt"]
+    teacher_head: Float[Array, "Dt V"]
+    mix: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Taught(Objective):
+    """What the objectives with a teacher share: its weights, the one pass over both, the signal.
+
+    A subclass says in `prepare` what the teacher is shown. In `token_loss` it may have another loss
+    than the divergence; in `per_token`, numbers that this loss reads.
+
+    Args:
+        teacher: which weights the teacher has and what it is shown.
+        loss: the divergence and how it is reduced.
+        information: the estimator of I, and the multiplier of a modulated loss.
+    """
+
+    teacher: TeacherConfig = TeacherConfig()
+    loss: LossConfig = LossConfig()
+    information: InformationConfig = InformationConfig()
+
+    # What the loss of a token is called in metrics and texts.
+    loss_name: ClassVar[str] = "divergence"
+
+    @property
+    def one_pass(self) -> bool:
+        """True: the student answers one prompt."""
+        return True
+
+    @property
+    def teacher_settings(self) -> TeacherConfig:
+        """The teacher."""
+        return self.teacher
+
+    @property
+    def learning_fraction(self) -> str:
+        """The share of responses that have a teacher signal."""
+        return "self_distillation/reprompt_sample_fraction"
+
+    def counted(self, batch: Experience) -> Experience:
+        """The batch with the tokens of loss and information as its response tokens."""
+        skip = self.loss.skip_tokens
+        if not skip:
+            return batch
+        late = jnp.arange(batch.response_mask.shape[1]) >= skip
+        return batch._replace(response_mask=batch.response_mask & late)
+
+    def token_loss(self, models: Models) -> TokenLoss:
+        """The loss of each token, from the logits of both: here, what `loss.form` says."""
+        settings, sharding = self.loss, models.head_sharding
+        shared: dict[str, Any] = {
+            "support": settings.support,
+            "k": settings.k,
+            "sharding": sharding,
+        }
+
+        def policy_gradient(student: Array, teacher: Array, chunk: dict[str, Array]) -> Array:
+            return advantage_loss(student, teacher, tokens=chunk["tokens"], **shared)
+
+        def loss(student: Array, teacher: Array, chunk: dict[str, Array]) -> Array:
+            return divergence(
+                student,
+                teacher,
+                teacher_weight=settings.teacher_weight,
+                tokens=chunk["tokens"],
+                entry_clip=settings.entry_clip,
+                **shared,
+            )
+
+        return policy_gradient if settings.form == "advantage" else loss
+
+    def per_token(
+        self,
+        batch: Experience,
+        denominators: Mapping[str, Any],
+        entropies: Callable[[], Float[Array, "R T"]],
+    ) -> dict[str, Float[Array, "R T"]]:
+        """Further numbers of each token that `token_loss` reads.
+
+        Args:
+            batch: some rows.
+            denominators: of the whole batch, with what `beforehand` gave.
+            entropies: the teacher's at each token of the loss, nats; one more product with its
+                head if it is called.
+        """
+        del batch, denominators, entropies
+        return {}
+
+    def teacher_entropies(self, models: Models, batch: Experience) -> Float[Array, "R T"]:
+        """The teacher's entropies at the tokens of the loss, nats, by a pass of its own."""
+        return self._entropies(models, batch, *self._teacher(models, batch))
+
+    def denominators(self, batch: Experience, sequences: int) -> dict[str, Any]:
+        """Of the loss's reduction."""
+        return reduction_denominators(self.loss.reduction, self.counted(batch), sequences)
+
+    def loss_of_rows(
+        self, models: Models, batch: Experience, denominators: dict[str, Any]
+    ) -> HeadLoss:
+        """The loss of student and teacher, and the information, of some rows."""
+        settings, counted = self.loss, self.counted(batch)
+        passed = self.passed(models, batch)
+        denominators = self.completed(models, batch, denominators, passed)
+        student_hidden, student_head, teacher_hidden, teacher_head, mix = passed
+        entropies = partial(self._entropies, models, batch, teacher_hidden, teacher_head, mix)
+        # What the head cannot measure by itself is made of the graded gain: see `signal`.
+        estimator = self.information.estimator
+        estimator = estimator if estimator in SIGNALS else "outcome"
+        clip = settings.rollout_clip
+        return taught_head_loss(
+            self.token_loss(models),
+            student_hidden,
+            teacher_hidden,
+            student_head,
+            teacher_head,
+            batch.response,
+            counted.response_mask,
+            batch.sequence_mask,
+            per_token=self.per_token(batch, denominators, entropies),
+            temperature=models.temperature,
+            reduction=settings.reduction,
+            signal_mask=batch.signal_mask,
+            success=self._success(batch) if estimator == "outcome" else None,
+            modulation=settings.modulation,
+            alpha=self.information.alpha,
+            rho_max=self.information.rho_max,
+            rho_min=self.information.rho_min,
+            estimator=estimator,
+            signal_reduction=self.information.reduction,
+            sampler_logprobs=None if clip is None else batch.sampler_logprobs,
+            rollout_clip=clip,
+            rollout_level=settings.rollout_level,
+            chunk_size=settings.chunk,
+            sharding=models.head_sharding,
+            **{name: denominators[name] for name in _DENOMINATORS if name in denominators},
+            **mix,
+        )
+
+    def passed(self, models: Models, batch: Experience) -> Passed:
+        """One pass of both models over some rows."""
+        return Passed(*student_states(models, batch), *self._teacher(models, batch))
+
+    def completed(
+        self, models: Models, batch: Experience, denominators: dict[str, Any], passed: Passed
+    ) -> dict[str, Any]:
+        """The denominators with what follows from the whole batch.
+
+        Args:
+            models: as of `loss_of_rows`.
+            batch: some rows.
+            denominators: of the whole batch, with what `beforehand` gave.
+            passed: of these rows.
+
+        Returns:
+            All that `per_token` and the head read.
+        """
+        del models, batch, passed
+        return denominators
+
+    def _teacher(
+        self, models: Models, batch: Experience
+    ) -> tuple[Float[Array, "R T D"], Float[Array, "D V"], dict[str, Any]]:
+        """The teacher's hidden states and head, and what its logits are mixed with."""
+        kind = self.teacher.kind
+        live = kind in ("live", "trust_region")
+        hidden, head = teacher_states(models, models.student if live else models.teacher, batch)
+        mix: dict[str, Any] = {}
+        if kind == "trust_region":
+            reference_hidden, reference_head = teacher_states(models, models.teacher, batch)
+            mix = {
+                "reference_hidden": reference_hidden,
+                "reference_head": reference_head,
+                "trust_region_rate": self.teacher.rate,
+            }
+        return hidden, head, mix
+
+    def _entropies(
+        self,
+        models: Models,
+        batch: Experience,
+        hidden: Float[Array, "R T D"],
+        head: Float[Array, "D V"],
+        mix: dict[str, Any],
+    ) -> Float[Array, "R T"]:
+        return head_entropies(
+            hidden,
+            head,
+            self.counted(batch).response_mask,
+            temperature=models.temperature,
+            chunk_size=self.loss.chunk,
+            sharding=models.head_sharding,
+            **mix,
+        )
+
+    def combine(self, out: HeadLoss) -> HeadLoss:
+        """The information is a mean: its sum and its count add up."""
+        return out._replace(information=mean_of(out.information_sum, out.information_count))
+
+    def signal(self, out: HeadLoss, batch: Experience) -> Float[Array, ""]:
+        """I_k, in nats."""
+        if self.information.estimator != "outcome_contrast":
+            return out.information
+        return outcome_contrast(
+            out.student_logprobs,
+            out.teacher_logprobs,
+            self._success(batch),
+            self.counted(batch).response_mask,
+            batch.signal_mask,
+            reduction=self.information.reduction,
+        )
+
+    def metrics(self, out: HeadLoss, batch: Experience) -> dict[str, Array]:
+        """Means over the response tokens of the sequences that enter the loss."""
+        batch = self.counted(batch)
+        ratio = jnp.exp(out.student_logprobs - batch.sampler_logprobs)
+        log_ratio = out.teacher_logprobs - out.student_logprobs
+        modulated = {}
+        if self.loss.modulation != "none":
+            weights = modulation_weights(
+                out.gain,
+                batch.response_mask,
+                level=self.loss.modulation,
+                alpha=self.information.alpha,
+                rho_max=self.information.rho_max,
+                rho_min=self.information.rho_min,
+            )
+            modulated = {"pgpo/weight": mean_over_loss(batch, weights)}
+        return modulated | {
+            "loss": out.loss,
+            f"self_distillation/{self.loss_name}": mean_over_loss(batch, out.divergence),
+            "self_distillation/student_entropy": mean_over_loss(batch, out.student_entropy),
+            "self_distillation/teacher_entropy": mean_over_loss(batch, out.teacher_entropy),
+            "self_distillation/teacher_log_ratio": mean_over_loss(batch, log_ratio),
+            "rollout/importance_ratio": mean_over_loss(batch, ratio),
+        }
+
+    def tokens(self, out: HeadLoss) -> dict[str, Float[Array, "R T"]]:
+        """Loss, gain and both entropies of each response token, in nats."""
+        return {
+            self.loss_name: out.divergence,
+            "information": out.gain,
+            "student_entropy": out.student_entropy,
+            "teacher_entropy": out.teacher_entropy,
+        }
+
+    def _success(self, batch: Experience) -> Bool[Array, " R"]:
+        return batch.score >= self.teacher.success_threshold
