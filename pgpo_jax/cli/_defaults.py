@@ -8,6 +8,7 @@ from pgpo_jax.paths import local_path
 from pgpo_jax.tasks import is_synthetic
 from pgpo_jax.training import (
     PRESETS,
+    PUBLISHED,
     EvaluationConfig,
     InformationConfig,
     RolloutConfig,
@@ -15,6 +16,7 @@ from pgpo_jax.training import (
     TrainConfig,
     model_folder,
     read_config,
+    with_published,
 )
 
 _TINY = PRESETS["tiny"]
@@ -63,7 +65,7 @@ def starting_point(
         FileNotFoundError: if there is no run to resume.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for name in ("preset", "output", "model", "task"):
+    for name in ("preset", "output", "model", "task", "objective"):
         parser.add_argument(f"--{name}")
     parser.add_argument("--resume", action="store_true")
     try:
@@ -75,14 +77,22 @@ def starting_point(
             raise PGPOValueError(
                 f"--preset must be one of {list(CLI_PRESETS)}, got {known.preset!r}"
             )
-        return f"preset {known.preset}", CLI_PRESETS[known.preset]
+        return _with_objective(known.preset, known.objective)
     if known.resume:
         source = local_path(known.output or folder, "output")
         if not (source / "config.json").is_file():
             raise PGPOFileNotFoundError(f"nothing to resume: there is no run in {source}")
         return str(source / "config.json"), read_config(source)
     name = preset or suitable_preset(known.model, known.task)
-    return f"preset {name}", CLI_PRESETS[name]
+    return _with_objective(name, known.objective)
+
+
+def _with_objective(preset: str, objective: str | None) -> tuple[str, TrainConfig]:
+    """A preset, with the settings of an objective's authors if one with such settings is named."""
+    source, config = f"preset {preset}", CLI_PRESETS[preset]
+    if objective is None or objective not in PUBLISHED:
+        return source, config
+    return f"{source} with the settings of {objective}", with_published(config, objective)
 
 
 def expanded(argv: Sequence[str]) -> list[str]:

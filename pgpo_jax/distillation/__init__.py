@@ -21,6 +21,14 @@ from pgpo_jax.distillation._policy_head import (
     PolicyLoss as PolicyLoss,
     policy_head_loss as policy_head_loss,
 )
+from pgpo_jax.distillation._rescaled import (
+    rescaled_advantages as rescaled_advantages,
+    rescaled_loss as rescaled_loss,
+)
+from pgpo_jax.distillation._routed import (
+    entropy_weights as entropy_weights,
+    routed_loss as routed_loss,
+)
 from pgpo_jax.distillation._taught_head import (
     HeadLoss as HeadLoss,
     TokenLoss as TokenLoss,

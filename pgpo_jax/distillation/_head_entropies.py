@@ -48,7 +48,7 @@ def head_entropies(
     True
     """
     valid = mask.astype(bool)
-    layout = chunk_layout(*valid.shape, chunk_size)
+    layout = chunk_layout(valid.shape[0], valid.shape[1], chunk_size)
     states = {"own": hidden}
     heads = {"own": head if sharding is None else sharding.head(head)}
     if reference_hidden is not None and reference_head is not None:

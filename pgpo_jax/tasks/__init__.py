@@ -6,6 +6,12 @@ from pgpo_jax.tasks._absolute import (
     absolute_task as absolute_task,
     spec_without_place as spec_without_place,
 )
+from pgpo_jax.tasks._contexts import (
+    CONTEXTS as CONTEXTS,
+    Context as Context,
+    explained_chat as explained_chat,
+    explanation_prompt as explanation_prompt,
+)
 from pgpo_jax.tasks._files import is_object_spec as is_object_spec, load_object as load_object
 from pgpo_jax.tasks._grading import Grade as Grade, extract_answer as extract_answer, grade as grade
 from pgpo_jax.tasks._load import is_synthetic as is_synthetic, load_questions as load_questions

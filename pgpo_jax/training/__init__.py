@@ -21,6 +21,7 @@ from pgpo_jax.training.config import (
     LossConfig as LossConfig,
     MeshConfig as MeshConfig,
     OptimizerConfig as OptimizerConfig,
+    PolicyConfig as PolicyConfig,
     ReopoldConfig as ReopoldConfig,
     RolloutConfig as RolloutConfig,
     SelectionConfig as SelectionConfig,
@@ -32,6 +33,10 @@ from pgpo_jax.training.config._json import (
     from_json as from_json,
 )
 from pgpo_jax.training.config._presets import PRESETS as PRESETS
+from pgpo_jax.training.config._published import (
+    PUBLISHED as PUBLISHED,
+    with_published as with_published,
+)
 from pgpo_jax.training.config._train_config import Parts as Parts, TrainConfig as TrainConfig
 from pgpo_jax.training.devices._mesh import (
     fetch_rows as fetch_rows,
@@ -54,9 +59,13 @@ from pgpo_jax.training.objectives import (
     GRPO as GRPO,
     OBJECTIVES as OBJECTIVES,
     OPD as OPD,
+    OPSD as OPSD,
     REOPOLD as REOPOLD,
+    RLSD as RLSD,
+    SDFT as SDFT,
     SDPO as SDPO,
     SFT as SFT,
+    SRPO as SRPO,
     Models as Models,
     Objective as Objective,
     ObjectiveSections as ObjectiveSections,

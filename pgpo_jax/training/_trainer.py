@@ -43,9 +43,15 @@ from pgpo_jax.training.update._check_optimizer import (
     with_extra_arguments,
 )
 from pgpo_jax.training.update._shared_step import shared_step
-from pgpo_jax.training.update._state import TrainState, init_state, student_weights
+from pgpo_jax.training.update._state import (
+    TrainState,
+    init_state,
+    student_weights,
+    teacher_weights,
+)
 
-_ROLLOUT, _EVALUATION = 0, 1
+# 2 is that of LoRA's factors.
+_ROLLOUT, _EVALUATION, _EXPLANATION = 0, 1, 3
 
 _LOG = logging.getLogger(__name__)
 
@@ -125,6 +131,7 @@ class Trainer:
             self.policy.check_thinking(objective.teacher_settings.thinking, "teacher.thinking")
         self.held_out = held_out_questions(task, evaluation)
         self._questions = task.questions("train", seed)
+        objective.check_questions(self._questions)
         self._warn()
         self.stream = QuestionStream(
             self._questions,
@@ -357,7 +364,30 @@ class Trainer:
             prompts=batch.prompts,
             responses=responses,
             grades=grades,
+            ask_teacher=functools.partial(self._ask_teacher, state),
         )
+
+    def _ask_teacher(
+        self, state: TrainState, prompts: list[list[int]], max_tokens: int
+    ) -> list[str]:
+        """What the teacher of a state answers to a prompt per question of the step after it."""
+        settings, teacher = self.rollout_settings, self.objective.teacher_settings
+        assert teacher is not None
+        live = teacher.kind in ("live", "trust_region")
+        responses = (self.teacher_policy or self.policy).respond(
+            self.student(state) if live else teacher_weights(state),
+            prompts,
+            self._fold(_EXPLANATION, int(state.step)),
+            samples=1,
+            max_new_tokens=max_tokens,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            top_k=settings.top_k,
+            smallest_bucket=settings.smallest_bucket,
+            largest_prompt=max(settings.max_prompt, teacher.max_prompt),
+            at_once=settings.micro_batch,
+        )
+        return responses.texts
 
     def packed(self, rollout: Rollout, lesson: Lesson) -> tuple[Any, dict[str, Any]]:
         """The arrays of a step, and numbers per response; see `pack`."""

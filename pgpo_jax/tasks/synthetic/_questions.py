@@ -11,7 +11,7 @@ from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.tasks._question import Question
 from pgpo_jax.tasks.synthetic import _biology, _chemistry, _materials, _physics
 from pgpo_jax.tasks.synthetic._kind import Kind, Problem
-from pgpo_jax.tasks.synthetic._text import FORMS, SYSTEM, prompt_text
+from pgpo_jax.tasks.synthetic._text import FORMS, OPENERS, SYSTEM, prompt_text, solution_text
 
 KINDS: dict[str, tuple[Kind, ...]] = {
     "physics": _physics.KINDS,
@@ -30,6 +30,11 @@ class SyntheticQuestions(Sequence[Question]):
     no end (its length is `sys.maxsize`) and no slices; a finite list is
     `[questions[i] for i in range(n)]`.
 
+    A question has a worked `solution` and, beginning with another word, a `demonstration`.
+
+    Attributes:
+        implied: fields of a question that follow from its others.
+
     Args:
         domain: "physics", "chemistry", "biology", "materials", or "all" for their mixture.
         split: "train" or "test": these share no question, operands or fact.
@@ -43,6 +48,8 @@ class SyntheticQuestions(Sequence[Question]):
     >>> question.answer in "ABCD"
     True
     """
+
+    implied = ("solution", "demonstration")
 
     def __init__(
         self, domain: str, *, split: str = "train", seed: int = 0, form: str = "letters"
@@ -100,6 +107,8 @@ class SyntheticQuestions(Sequence[Question]):
             system=SYSTEM[self.form],
             prompt=prompt_text(problem, self.form),
             answer=answer,
+            solution=solution_text(problem, problem.methods[0], self.form),
+            demonstration=solution_text(problem, problem.methods[0], self.form, opener=OPENERS[1]),
         )
 
     def __iter__(self) -> Iterator[Question]:

@@ -9,6 +9,7 @@ from pgpo_jax.training.config._optimizer import (
     LoRAConfig as LoRAConfig,
     OptimizerConfig as OptimizerConfig,
 )
+from pgpo_jax.training.config._policy import PolicyConfig as PolicyConfig
 from pgpo_jax.training.config._reopold import ReopoldConfig as ReopoldConfig
 from pgpo_jax.training.config._rollout import (
     EvaluationConfig as EvaluationConfig,

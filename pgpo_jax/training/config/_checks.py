@@ -141,20 +141,73 @@ def check_sdpo(rollout: RolloutConfig, teacher: TeacherConfig) -> None:
     )
 
 
+def check_teacher(objective: str, teacher: TeacherConfig) -> None:
+    """Refuses what a teacher is to do with an objective that does not ask it for that.
+
+    Raises:
+        ValueError: naming the rule and the value.
+    """
+    require(
+        not teacher.reason_first or objective == "opsd",
+        f"teacher.reason_first must be False with objective {objective!r}: only 'opsd' lets the "
+        "teacher explain a solution first",
+        teacher.reason_first,
+    )
+    require(
+        not teacher.reason_first or teacher.template == "published",
+        "teacher.template must be 'published' with teacher.reason_first",
+        teacher.template,
+    )
+
+
 def check_grpo(rollout: RolloutConfig, settings: OptimizerConfig) -> None:
     """Refuses what a group-relative policy gradient cannot use.
 
     Raises:
         ValueError: naming the rule and the value.
     """
+    _check_groups("grpo", rollout, settings)
+
+
+def check_rlsd(rollout: RolloutConfig, settings: OptimizerConfig) -> None:
+    """Refuses what rescaled group-relative advantages cannot use.
+
+    Raises:
+        ValueError: naming the rule and the value.
+    """
+    _check_groups("rlsd", rollout, settings)
+
+
+def check_srpo(rollout: RolloutConfig, teacher: TeacherConfig) -> None:
+    """Refuses a router that leaves no response to learn from, or one that a teacher cannot read.
+
+    Raises:
+        ValueError: naming the rule and the value.
+    """
     require(
         rollout.samples > 1,
-        "rollout.samples must be at least 2 with objective 'grpo': one response has no advantage",
+        "rollout.samples must be at least 2 with objective 'srpo': one response has neither a peer "
+        "nor an advantage, so that the router leaves nothing to learn from",
+        rollout.samples,
+    )
+    require(
+        teacher.max_prompt >= rollout.max_prompt,
+        f"teacher.max_prompt must be at least rollout.max_prompt = {rollout.max_prompt} with "
+        "objective 'srpo', whose teacher reads the student's prompt where it has nothing else",
+        teacher.max_prompt,
+    )
+
+
+def _check_groups(objective: str, rollout: RolloutConfig, settings: OptimizerConfig) -> None:
+    require(
+        rollout.samples > 1,
+        f"rollout.samples must be at least 2 with objective {objective!r}: one response has no "
+        "advantage",
         rollout.samples,
     )
     require(
         not settings.plateau,
-        "optimizer.plateau must be False with objective 'grpo': advantages have the mean 0, and "
-        "so has the loss, whatever is learnt",
+        f"optimizer.plateau must be False with objective {objective!r}: advantages have the mean "
+        "0, and so has the loss, whatever is learnt",
         settings.plateau,
     )

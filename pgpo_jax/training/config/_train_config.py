@@ -15,6 +15,7 @@ from pgpo_jax.training.config import (
     LossConfig,
     MeshConfig,
     OptimizerConfig,
+    PolicyConfig,
     ReopoldConfig,
     RolloutConfig,
     SelectionConfig,
@@ -24,10 +25,13 @@ from pgpo_jax.training.config import (
 from pgpo_jax.training.config._checks import (
     check_grpo,
     check_multiplier,
+    check_rlsd,
     check_rows,
     check_schedule,
     check_sdpo,
     check_sft,
+    check_srpo,
+    check_teacher,
 )
 from pgpo_jax.training.config._rules import one_of_its_choices, positive, require
 from pgpo_jax.training.devices._mesh import make_mesh
@@ -63,9 +67,12 @@ class TrainConfig:
     grader: GraderConfig = field(default_factory=GraderConfig)
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     objective: str = "sdpo"
-    """What a batch teaches: `sdpo`, `grpo`, `sft` (the responses that the data holds), `opd` and
+    """What a batch teaches: `sdpo`, `grpo`, `sft` (the responses that the data holds), `opsd` (the
+    teacher is shown the data's solution), `sdft` (its demonstration), `rlsd` (its answer, which
+    sizes the advantages), `srpo` (wrong responses as sdpo, right ones as grpo), `opd` and
     `reopold` (another model, teacher.model, on the student's responses), or FILE.py:NAME. SDPO with
-    `information.alpha` above 0 is PGPO."""
+    `information.alpha` above 0 is PGPO. On the command line `opsd`, `sdft`, `rlsd` and `srpo`
+    begin with the settings of their authors; see docs/objectives.md."""
     steps: int = 100
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
@@ -91,6 +98,7 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     information: InformationConfig = field(default_factory=InformationConfig)
     reopold: ReopoldConfig = field(default_factory=ReopoldConfig)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     texts: TextsConfig = field(default_factory=TextsConfig)
@@ -123,6 +131,11 @@ class TrainConfig:
             check_sft(self.rollout)
         if self.objective == "sdpo":
             check_sdpo(self.rollout, self.teacher)
+        if self.objective == "rlsd":
+            check_rlsd(self.rollout, self.optimizer)
+        if self.objective == "srpo":
+            check_srpo(self.rollout, self.teacher)
+        check_teacher(self.objective, self.teacher)
         if not is_object_spec(self.objective):
             self.make_objective()
 
@@ -146,7 +159,7 @@ class TrainConfig:
     def make_objective(self) -> Objective:
         """The objective that `objective` names, with its sections."""
         sections = ObjectiveSections(
-            self.teacher, self.loss, self.information, reopold=self.reopold
+            self.teacher, self.loss, self.information, policy=self.policy, reopold=self.reopold
         )
         return make_objective(self.objective, sections)
 
@@ -175,6 +188,7 @@ class TrainConfig:
         task = self.make_task()
         held_out_questions(task, self.evaluation)
         objective, optimizer = self.make_objective(), self.make_optimizer()
+        objective.check_questions(task.questions("train", self.seed))
         if self.teacher.model is not None:
             check_teacher_folder(self.model, self.teacher.model)
         policy = self._load(self.model, mesh, remat=self.remat and self.remat_policy)

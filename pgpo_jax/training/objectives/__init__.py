@@ -10,11 +10,15 @@ from pgpo_jax.training.objectives._base import (
 )
 from pgpo_jax.training.objectives._grpo import GRPO as GRPO
 from pgpo_jax.training.objectives._opd import OPD as OPD
+from pgpo_jax.training.objectives._opsd import OPSD as OPSD
 from pgpo_jax.training.objectives._registry import (
     OBJECTIVES as OBJECTIVES,
     ObjectiveSections as ObjectiveSections,
     make_objective as make_objective,
 )
 from pgpo_jax.training.objectives._reopold import REOPOLD as REOPOLD
+from pgpo_jax.training.objectives._rlsd import RLSD as RLSD
+from pgpo_jax.training.objectives._sdft import SDFT as SDFT
 from pgpo_jax.training.objectives._sdpo import SDPO as SDPO, ShownSolutions as ShownSolutions
 from pgpo_jax.training.objectives._sft import SFT as SFT
+from pgpo_jax.training.objectives._srpo import SRPO as SRPO

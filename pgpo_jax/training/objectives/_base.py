@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -102,6 +103,17 @@ class Objective(Protocol):
         """
         del question
         return None
+
+    def check_questions(self, questions: Sequence[Question]) -> None:
+        """Refuses questions that the objective cannot learn from, before any work.
+
+        Args:
+            questions: of the split "train"; they may be endless.
+
+        Raises:
+            ValueError: naming what they lack.
+        """
+        del questions
 
     def prepare(self, rollout: Rollout) -> Lesson:
         """Which responses train, and what the loss reads of them.

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 
 from pgpo_jax.distillation import PolicyLoss, policy_head_loss
 from pgpo_jax.training.config import LossConfig
+from pgpo_jax.training.objectives._advantages import group_advantages
 from pgpo_jax.training.objectives._base import (
     Models,
     Objective,
@@ -53,8 +54,7 @@ class GRPO(Objective):
 
     def prepare(self, rollout: Rollout) -> Lesson:
         """Keeps every response that has a token."""
-        groups = rollout.scores.reshape(-1, rollout.samples)
-        advantages = (groups - groups.mean(1, keepdims=True)).astype(np.float32)
+        advantages = group_advantages(rollout)
         return Lesson(
             rollout.answered,
             columns={"advantage": advantages.ravel()},

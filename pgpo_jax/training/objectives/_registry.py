@@ -5,13 +5,23 @@ from typing import Any, NamedTuple
 
 from pgpo_jax.errors import PGPOTypeError, PGPOValueError
 from pgpo_jax.tasks import is_object_spec, load_object
-from pgpo_jax.training.config import InformationConfig, LossConfig, ReopoldConfig, TeacherConfig
+from pgpo_jax.training.config import (
+    InformationConfig,
+    LossConfig,
+    PolicyConfig,
+    ReopoldConfig,
+    TeacherConfig,
+)
 from pgpo_jax.training.objectives._base import Objective
 from pgpo_jax.training.objectives._grpo import GRPO
 from pgpo_jax.training.objectives._opd import OPD
+from pgpo_jax.training.objectives._opsd import OPSD
 from pgpo_jax.training.objectives._reopold import REOPOLD
+from pgpo_jax.training.objectives._rlsd import RLSD
+from pgpo_jax.training.objectives._sdft import SDFT
 from pgpo_jax.training.objectives._sdpo import SDPO
 from pgpo_jax.training.objectives._sft import SFT
+from pgpo_jax.training.objectives._srpo import SRPO
 
 
 class ObjectiveSections(NamedTuple):
@@ -21,15 +31,37 @@ class ObjectiveSections(NamedTuple):
     loss: LossConfig
     information: InformationConfig
     reopold: ReopoldConfig = ReopoldConfig()
+    policy: PolicyConfig = PolicyConfig()
+
+    @property
+    def taught(self) -> tuple[TeacherConfig, LossConfig, InformationConfig]:
+        """Those of every objective with a teacher."""
+        return self.teacher, self.loss, self.information
 
 
 def _sdpo(sections: ObjectiveSections) -> SDPO:
-    return SDPO(sections.teacher, sections.loss, sections.information)
+    return SDPO(*sections.taught)
+
+
+def _opsd(sections: ObjectiveSections) -> OPSD:
+    return OPSD(*sections.taught)
+
+
+def _sdft(sections: ObjectiveSections) -> SDFT:
+    return SDFT(*sections.taught)
+
+
+def _rlsd(sections: ObjectiveSections) -> RLSD:
+    return RLSD(*sections.taught, sections.policy)
+
+
+def _srpo(sections: ObjectiveSections) -> SRPO:
+    return SRPO(*sections.taught, sections.policy)
 
 
 def _opd(sections: ObjectiveSections) -> OPD:
     _check_external("opd", sections.teacher)
-    return OPD(sections.teacher, sections.loss, sections.information)
+    return OPD(*sections.taught)
 
 
 def _reopold(sections: ObjectiveSections) -> REOPOLD:
@@ -42,7 +74,7 @@ def _reopold(sections: ObjectiveSections) -> REOPOLD:
                 f"loss.{name} must be {value!r} with objective 'reopold', whose reward is that of "
                 f"the sampled token, as a mean over the tokens that train; got {given!r}"
             )
-    return REOPOLD(sections.teacher, sections.loss, sections.information, sections.reopold)
+    return REOPOLD(*sections.taught, sections.reopold)
 
 
 def _check_external(name: str, teacher: TeacherConfig) -> None:
@@ -89,6 +121,10 @@ OBJECTIVES: dict[str, Callable[[ObjectiveSections], Objective]] = {
     "sft": _sft,
     "opd": _opd,
     "reopold": _reopold,
+    "opsd": _opsd,
+    "sdft": _sdft,
+    "rlsd": _rlsd,
+    "srpo": _srpo,
 }
 """Objectives by name; each is made from the sections of a configuration."""
 

@@ -1,11 +1,12 @@
 """How a teacher is prompted with what the grader and the peers of a response offer."""
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int
 
-from pgpo_jax.tasks import select_solutions, strip_thinking, teacher_prompt
+from pgpo_jax.tasks import Message, Question, select_solutions, strip_thinking, teacher_prompt
 from pgpo_jax.training.config import TeacherConfig
 from pgpo_jax.training.rollout._records import Rollout
 
@@ -49,33 +50,55 @@ def write_teacher_prompts(
     Returns:
         The prompts; prompts that are too long are left out and counted.
     """
-    ids: dict[int, list[int]] = {}
-    texts: dict[int, str] = {}
-    overlong = np.zeros(len(rollout.grades), bool)
-    # Most responses to a question are shown the same solution.
-    known: dict[tuple[int, str], list[int]] = {}
-    answered = rollout.answered
     shown = {
         peer: _solution(rollout.responses.texts[peer], settings)
         for peer in set(chosen.tolist())
         if peer >= 0
     }
-    for row, owner in enumerate(rollout.owners.tolist()):
-        question = rollout.questions[owner]
+
+    def chat(row: int, question: Question) -> Sequence[Message] | None:
         solution = shown.get(int(chosen[row]))
         feedback = _feedback(rollout.grades[row].feedback, solution, settings)
-        if (solution is None and feedback is None) or not answered[row]:
-            continue
+        if solution is None and feedback is None:
+            return None
         text = teacher_prompt(question, solution=solution, feedback=feedback)
-        encoded = known.get((owner, text))
-        if encoded is None:
-            messages = question.messages_with(text)
-            encoded = rollout.policy.encode(messages, thinking=settings.thinking)
-            known[owner, text] = encoded
-        if len(encoded) > settings.max_prompt:
+        return question.messages_with(text)
+
+    return encoded_prompts(rollout, chat, settings)
+
+
+def encoded_prompts(
+    rollout: Rollout,
+    chat: Callable[[int, Question], Sequence[Message] | None],
+    settings: TeacherConfig,
+) -> TeacherPrompts:
+    """Encodes the teacher's prompt of each response that has a token.
+
+    Args:
+        rollout: the graded responses.
+        chat: (response, its question) -> what the teacher reads; `None` for no teacher signal.
+        settings: the longest prompt, and whether the teacher thinks.
+
+    Returns:
+        The prompts; prompts that are too long are left out and counted.
+    """
+    ids: dict[int, list[int]] = {}
+    texts: dict[int, str] = {}
+    overlong = np.zeros(len(rollout.grades), bool)
+    # Most responses to a question are shown the same.
+    known: dict[tuple[Message, ...], list[int]] = {}
+    answered = rollout.answered
+    for row, owner in enumerate(rollout.owners.tolist()):
+        messages = chat(row, rollout.questions[owner]) if answered[row] else None
+        if messages is None:
+            continue
+        key = tuple(messages)
+        if key not in known:
+            known[key] = rollout.policy.encode(messages, thinking=settings.thinking)
+        if len(known[key]) > settings.max_prompt:
             overlong[row] = True
         else:
-            ids[row], texts[row] = encoded, text
+            ids[row], texts[row] = known[key], messages[-1].content
     return TeacherPrompts(ids, texts, overlong)
 
 

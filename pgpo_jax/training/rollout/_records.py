@@ -1,6 +1,6 @@
 """What passes between host and objective in one step."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -25,6 +25,8 @@ class Rollout(NamedTuple):
         prompts: token ids of the student's prompts, one per question.
         responses: N = Q * samples of them, those to one question together.
         grades: one per response.
+        ask_teacher: (prompts, one per question; longest answer in tokens) -> what the teacher of
+            this step answers. All processes call it together. `None` outside a run.
     """
 
     step: int
@@ -36,6 +38,7 @@ class Rollout(NamedTuple):
     prompts: list[list[int]]
     responses: Responses
     grades: list[Grade]
+    ask_teacher: Callable[[list[list[int]], int], list[str]] | None = None
 
     @property
     def owners(self) -> Int[np.ndarray, " N"]:

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,20 +94,22 @@ def _questions(questions: Sequence[Question]) -> dict[str, Any]:
     whole = isinstance(questions, list | tuple)
     looked_at = count if whole else min(count, _SOME_QUESTIONS)
     digest = hashlib.sha256()
+    # They say nothing new, and former versions did not have them.
+    implied = getattr(questions, "implied", ())
     for position in range(looked_at):
-        digest.update(_line(questions[position]).encode("utf-8", "surrogatepass") + b"\n")
+        digest.update(_line(questions[position], implied).encode("utf-8", "surrogatepass") + b"\n")
     return {
         "count": "endless" if count == sys.maxsize else count,
         "digest": digest.hexdigest()[:16],
     }
 
 
-def _line(question: Question) -> str:
+def _line(question: Question, implied: Collection[str]) -> str:
     """What a question says. Its id and domain may be those of its file."""
     said = {
         entry.name: getattr(question, entry.name)
         for entry in dataclasses.fields(question)
-        if entry.name not in ("id", "domain", "history", "columns")
+        if entry.name not in ("id", "domain", "history", "columns", *implied)
     }
     # Fields that later versions add leave the digest as it is while they are empty.
     said = {name: value for name, value in said.items() if value not in (None, "")}

@@ -1,0 +1,72 @@
+"""Seconds a step of each objective of the family relative to SDPO, on the shipped model.
+
+    python -m benchmarks.family --rounds 8
+
+The trainers stand side by side and take one step each in turns, so that what else the machine does
+falls on all alike. The first step of each, which compiles, is not counted. A step's answers, and so
+its shapes, are its own; the update alone is given as well.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import time
+from dataclasses import replace
+
+import jax
+
+from pgpo_jax.training import PRESETS, PUBLISHED, Trainer, with_published
+
+OBJECTIVES = ("sdpo", "grpo", *PUBLISHED)
+
+
+def make_trainer(name: str) -> Trainer:
+    """The objective with its published settings on the preset `tiny`, without a multiplier."""
+    config = with_published(PRESETS["tiny"], name)
+    config = replace(config, information=replace(config.information, alpha=0.0))
+    return Trainer(*config.build(), **config.trainer_settings())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=8, help="counted steps of each objective")
+    parser.add_argument("--only", nargs="+", default=list(OBJECTIVES), choices=OBJECTIVES)
+    parser.add_argument("--json", help="write the figures to this file, too")
+    args = parser.parse_args()
+    names = ["sdpo", *(name for name in args.only if name != "sdpo")]
+    trainers = {name: make_trainer(name) for name in names}
+    states = {name: trainer.initial_state for name, trainer in trainers.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    updates: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(args.rounds + 1):
+        for name in names:
+            start = time.perf_counter()
+            states[name], report = trainers[name].step(states[name])
+            jax.block_until_ready(states[name])
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+                updates[name].append(report.timings["time/update"])
+    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, {args.rounds} rounds")
+    print(
+        f"{'objective':10} {'s a step':>9} {'over sdpo':>10} {'s an update':>12} {'over sdpo':>10}"
+    )
+    rows = {}
+    for name in names:
+        row = {}
+        for key, taken in (("step", seconds), ("update", updates)):
+            ratios = [a / b for a, b in zip(taken[name], taken["sdpo"], strict=True)]
+            row[key] = statistics.median(taken[name])
+            row[f"{key} over sdpo"] = statistics.median(ratios)
+        rows[name] = row
+        print(
+            f"{name:10} {row['step']:9.3f} {row['step over sdpo']:10.3f} "
+            f"{row['update']:12.3f} {row['update over sdpo']:10.3f}"
+        )
+    if args.json:
+        with open(args.json, "w") as file:
+            json.dump(rows, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""The settings of each objective's authors, as far as they differ from SDPO's."""
+
+import dataclasses
+from typing import Any
+
+from pgpo_jax.training.config._train_config import TrainConfig
+
+PUBLISHED: dict[str, dict[str, dict[str, Any]]] = {
+    # Version 3 of the paper, but for its clip of each word's share, whose value it does not print.
+    "opsd": {
+        "teacher": {"kind": "frozen"},
+        "loss": {
+            "teacher_weight": 0.0,
+            "support": "full",
+            "reduction": "token_mean",
+        },
+    },
+    # As run: Eq. 1 prints the other direction, --loss.teacher-weight 1.
+    "sdft": {
+        "teacher": {"kind": "ema", "rate": 0.01},
+        "loss": {
+            "teacher_weight": 0.0,
+            "support": "full",
+            "rollout_clip": 2.0,
+            "rollout_level": "sequence",
+            "skip_tokens": 3,
+        },
+    },
+    "rlsd": {
+        "teacher": {"kind": "snapshot", "every": 10},
+        "loss": {"reduction": "sequence_mean"},
+        "policy": {"advantage": "standardised", "mix": 0.5, "mix_steps": 50},
+    },
+    # The paper divides the advantage by the deviation in one place and not in another.
+    "srpo": {
+        "teacher": {"kind": "ema"},
+        "loss": {"teacher_weight": 0.5, "reduction": "token_mean"},
+        "policy": {"advantage": "centred", "entropy_beta": 1.0},
+    },
+}
+"""Objective -> section -> settings. They say what the slots of the objective hold; batch sizes,
+lengths and the optimizer stay as they are."""
+
+
+def with_published(config: TrainConfig, objective: str) -> TrainConfig:
+    """A configuration with another objective and the settings of its authors.
+
+    The shipped model knows no other words than SDPO's, so for it `teacher.template` is `sdpo`.
+
+    Args:
+        config: everything else.
+        objective: of `pgpo_jax.training.OBJECTIVES`, or `FILE.py:NAME`.
+
+    Returns:
+        The configuration; with an objective that is not in `PUBLISHED` nothing else changes.
+
+    >>> from pgpo_jax.training import PRESETS
+    >>> with_published(PRESETS["tiny"], "sdft").teacher.rate
+    0.01
+    """
+    sections = dict(PUBLISHED.get(objective, {}))
+    if sections:
+        # That of the configuration's own teacher, if it has one, goes with its kind.
+        sections["teacher"] = {"every": None} | sections["teacher"]
+    changes: dict[str, Any] = {
+        name: dataclasses.replace(getattr(config, name), **settings)
+        for name, settings in sections.items()
+    }
+    if sections and config.model == "tiny":
+        changes["teacher"] = dataclasses.replace(changes["teacher"], template="sdpo")
+    return dataclasses.replace(config, objective=objective, **changes)
