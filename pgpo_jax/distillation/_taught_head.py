@@ -4,8 +4,8 @@ The loss is linear in the per-token losses, with weights that are known beforeha
 a whole sequence: after one more pass without a gradient).
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -27,10 +27,20 @@ from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.information import ESTIMATORS, SIGNALS
 from pgpo_jax.information._outcome import outcome_sign
 
-TokenLoss = Callable[[Array, Array, dict[str, Array]], Array]
-"""(student logits, teacher logits, numbers of the chunk's tokens) -> a loss per token. The logits
-are over the temperature; a gradient flows to the student's alone. Among the numbers are `tokens`,
-and what `per_token` of `taught_head_loss` names."""
+
+@runtime_checkable
+class TokenLoss(Protocol):
+    """(student logits, teacher logits, numbers of the chunk's tokens) -> a loss per token.
+
+    The logits are over the temperature; a gradient flows to the student's alone. Among the numbers
+    are `tokens`, and what `per_token` of `taught_head_loss` names.
+    """
+
+    def __call__(
+        self, student: Array, teacher: Array, chunk: dict[str, Array], /
+    ) -> Float[Array, "rows length"]:
+        """The loss of each token of a chunk, nats."""
+        ...
 
 
 class HeadLoss(NamedTuple):

@@ -6,21 +6,20 @@ from pgpo_jax.cli._main import main
 from pgpo_jax.training import PRESETS, PUBLISHED, read_jsonl, train, with_published
 from tests.training.conftest import replaced
 
-# Accuracy on 64 held-out questions with 4 answers each rises by this within the steps.
-LEARNT = {"opsd": (16, 0.1), "sdft": (12, 0.1), "rlsd": (40, 0.1), "srpo": (12, 0.1)}
+STEPS = 12
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", LEARNT)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_the_command_learns(tmp_path, capsys, name):
-    steps, rise = LEARNT[name]
+    """Accuracy on 64 held-out questions with 4 answers each: .47 before."""
     flags = ["train", "--objective", name, "--output", str(tmp_path / "run"), "--trackers"]
-    flags += ["--steps", str(steps), "--evaluation.every", str(steps), "--keep-checkpoints", "0"]
+    flags += ["--steps", str(STEPS), "--evaluation.every", str(STEPS), "--keep-checkpoints", "0"]
     assert main(flags) == 0
     assert f"with the settings of {name}" in capsys.readouterr().out
     rows = read_jsonl(tmp_path / "run" / "metrics.jsonl")
     before, after = (row["eval/accuracy"] for row in rows if "eval/accuracy" in row)
-    assert after > before + rise
+    assert after > before + 0.1
     assert all(row["pgpo/information"] == row["pgpo/signal"] for row in rows if "loss" in row)
 
 
