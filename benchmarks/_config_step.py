@@ -20,6 +20,7 @@ def first_state(
     config: TrainConfig,
     optimizer: optax.GradientTransformation | None = None,
     mesh: Any = None,
+    external: Any = None,
 ) -> TrainState:
     """The state before the first step.
 
@@ -28,13 +29,16 @@ def first_state(
         config: of the run.
         optimizer: instead of the configuration's own.
         mesh: where the weights lie; `None` for one device.
+        external: weights of another model that is the teacher. The step donates them, too.
 
     Returns:
         The state, laid out on the mesh.
     """
     optimizer = config.make_optimizer() if optimizer is None else optimizer
     teacher = config.make_objective().teacher_settings
-    return init_state(params, optimizer, teacher, mesh, lora=config.lora, seed=config.seed)
+    return init_state(
+        params, optimizer, teacher, mesh, lora=config.lora, seed=config.seed, external=external
+    )
 
 
 def jitted_step(
@@ -42,6 +46,7 @@ def jitted_step(
     config: TrainConfig,
     optimizer: optax.GradientTransformationExtraArgs | None = None,
     layout: TrainState | None = None,
+    teacher_graphdef: Any = None,
 ) -> Any:
     """The jitted step of a run: `step(state, batch) -> (state, metrics, tokens)`.
 
@@ -50,6 +55,7 @@ def jitted_step(
         config: of the run.
         optimizer: instead of the configuration's own.
         layout: the sharding of every array of the state, on a mesh.
+        teacher_graphdef: structure of another model that is the teacher.
 
     Returns:
         A jitted function; it has `lower`.
@@ -63,4 +69,5 @@ def jitted_step(
         lora=config.lora,
         micro_batch=config.optimizer.micro_batch,
         layout=layout,
+        teacher_graphdef=teacher_graphdef,
     )

@@ -65,7 +65,7 @@ def starting_point(
         FileNotFoundError: if there is no run to resume.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for name in ("preset", "output", "model", "task", "objective"):
+    for name in ("preset", "output", "model", "task", "objective", "teacher.model"):
         parser.add_argument(f"--{name}")
     parser.add_argument("--resume", action="store_true")
     try:
@@ -77,19 +77,26 @@ def starting_point(
             raise PGPOValueError(
                 f"--preset must be one of {list(CLI_PRESETS)}, got {known.preset!r}"
             )
-        return _with_objective(known.preset, known.objective)
+        return _with_objective(known.preset, known)
     if known.resume:
         source = local_path(known.output or folder, "output")
         if not (source / "config.json").is_file():
             raise PGPOFileNotFoundError(f"nothing to resume: there is no run in {source}")
         return str(source / "config.json"), read_config(source)
     name = preset or suitable_preset(known.model, known.task)
-    return _with_objective(name, known.objective)
+    return _with_objective(name, known)
 
 
-def _with_objective(preset: str, objective: str | None) -> tuple[str, TrainConfig]:
-    """A preset, with the settings of an objective's authors if one with such settings is named."""
+def _with_objective(preset: str, known: argparse.Namespace) -> tuple[str, TrainConfig]:
+    """A preset, with another model as its teacher and the settings of an objective's authors, if
+    the flags name these."""
     source, config = f"preset {preset}", CLI_PRESETS[preset]
+    teacher, objective = getattr(known, "teacher.model"), known.objective
+    if teacher is not None:
+        external = dataclasses.replace(
+            config.teacher, kind="external", model=teacher, rate=TeacherConfig().rate
+        )
+        config = dataclasses.replace(config, teacher=external)
     if objective is None or objective not in PUBLISHED:
         return source, config
     return f"{source} with the settings of {objective}", with_published(config, objective)

@@ -1,4 +1,6 @@
 import dataclasses
+import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from pgpo_jax.models import Qwen3, Qwen3Config
+from pgpo_jax.models import Decoder, Qwen3, Qwen3Config, load_pretrained, save_pretrained
 from pgpo_jax.tasks import exact
 from pgpo_jax.training import (
     Experience,
@@ -18,6 +20,7 @@ from pgpo_jax.training import (
     TrainConfig,
     init_state,
     make_train_step,
+    model_folder,
     pack,
 )
 from pgpo_jax.training.rollout._batch import rollout_metrics
@@ -163,3 +166,19 @@ def replaced(config, **changes):
         for name, value in changes.items()
     }
     return dataclasses.replace(config, **values)
+
+
+@pytest.fixture
+def other(tmp_path):
+    """A folder with the shipped tokenizer and another, thinner model."""
+    shutil.copytree(model_folder("tiny"), tmp_path / "other")
+    shape = dataclasses.replace(
+        load_pretrained(model_folder("tiny")).config, num_hidden_layers=1, intermediate_size=64
+    )
+    config = json.loads((tmp_path / "other/config.json").read_text())
+    config |= {"num_hidden_layers": 1, "intermediate_size": 64}
+    (tmp_path / "other/model.safetensors").unlink()
+    (tmp_path / "other/config.json").unlink()
+    save_pretrained(Decoder(shape, rngs=nnx.Rngs(3)), tmp_path / "other", dtype="float32")
+    (tmp_path / "other/config.json").write_text(json.dumps(config))
+    return tmp_path / "other"

@@ -12,14 +12,18 @@ import pytest
 from flax import nnx
 
 from pgpo_jax import distillation, information, multiplier, scale_by_information
+from pgpo_jax.cli._defaults import starting_point
+from pgpo_jax.cli._train import main as command
 from pgpo_jax.models import Qwen3, make_mesh, shardings
 from pgpo_jax.training import (
     OPD,
+    PRESETS,
     LossConfig,
     TeacherConfig,
     TrainConfig,
     init_state,
     make_train_step,
+    read_jsonl,
     shard_rows,
 )
 from tests.training.conftest import (
@@ -254,3 +258,71 @@ def test_a_sound_configuration():
     assert config.alpha == 1.0
     assert OPD(TeacherConfig(**EXTERNAL), LossConfig()).learning_fraction == "optimizer/applied"
     assert json.loads(json.dumps(config.to_json()))["teacher"]["model"] == "another"
+
+
+def test_the_command_line_begins_with_the_published_settings(tmp_path):
+    flags = ["--objective", "opd", "--teacher.model", "models/large"]
+    source, config = starting_point(flags, tmp_path)
+    assert source == "preset tiny with the settings of opd"
+    assert (config.teacher.kind, config.teacher.model) == ("external", "models/large")
+    assert (config.loss.form, config.loss.support) == ("advantage", "sampled")
+    assert config.loss.reduction == "sequence_sum"
+    assert config.loss.chunk == PRESETS["tiny"].loss.chunk
+    _, relaxed = starting_point(["--objective", "reopold", *flags[2:]], tmp_path)
+    assert relaxed.make_objective().reopold.switch_step == 100
+    # Without an objective the teacher alone is another one.
+    assert starting_point(flags[2:], tmp_path)[1].objective == "sdpo"
+    with pytest.raises(ValueError, match="learns from another model"):
+        starting_point(flags[:2], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("more", "rule"),
+    [
+        (["--teacher.kind", "ema"], "kind must be 'external' with model"),
+        (["--teacher.rate", "0.1"], r"rate must be left at 0\.05 with kind 'external'"),
+        (["--teacher.kind", "snapshot", "--teacher.every", "3"], "kind must be 'external'"),
+        (["--teacher.feedback"], r"teacher\.feedback must be False with objective 'opd'"),
+        ([], "No model folder '.*nowhere'"),
+    ],
+)
+def test_bad_flags_are_refused_before_a_folder_is_made(tmp_path, capsys, more, rule):
+    flags = ["--objective", "opd", "--teacher.model", str(tmp_path / "nowhere")]
+    with pytest.raises((ValueError, FileNotFoundError), match=rule):
+        command([*flags, *more, "--output", str(tmp_path / "run")])
+    assert not (tmp_path / "run").exists()
+
+
+def runs_of(folder, objective, other):
+    """The command of a short run, with more flags."""
+    flags = ["--objective", objective, "--teacher.model", str(other), "--checkpoint-every", "2"]
+    flags += ["--rollout.questions", "2", "--rollout.samples", "2", "--rollout.row-buckets", "1"]
+    flags += ["--evaluation.questions", "2", "--evaluation.samples", "1", "--trackers"]
+    flags += ["--output", str(folder)]
+    if objective == "reopold":
+        flags += ["--reopold.switch-step", "2", "--reopold.entropy-share", "0.5"]
+    return lambda *more: command([*flags, *more])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["opd", "reopold"])
+def test_a_run_resumes_digit_for_digit(other, tmp_path, objective):
+    runs_of(tmp_path / "whole", objective, other)("--steps", "4")
+    runs_of(tmp_path / "parts", objective, other)("--steps", "2")
+    command(["--resume", "--steps", "4", "--output", str(tmp_path / "parts")])
+
+    def steps(run):
+        rows = read_jsonl(tmp_path / run / "metrics.jsonl")
+        return [row for row in rows if "loss" in row]
+
+    assert steps("whole") == steps("parts")
+    rows = steps("whole")
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    if objective == "reopold":
+        assert [row["reopold/second_phase"] for row in rows] == [0, 0, 1, 1]
+    # The multiplier is that of the entropy drop.
+    wanted = [min(np.exp(row["pgpo/information"]), 2.0) for row in rows]
+    np.testing.assert_allclose([row["pgpo/rho"] for row in rows], wanted, rtol=1e-5)
+    # Negative control: another seed is another run.
+    runs_of(tmp_path / "other seed", objective, other)("--steps", "1", "--seed", "5")
+    assert steps("other seed")[0]["loss"] != rows[0]["loss"]

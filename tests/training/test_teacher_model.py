@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 from pgpo_jax.cli import _export, _plan as plan_command
-from pgpo_jax.models import QWEN3_SHAPES, Decoder, load_pretrained, save_pretrained
+from pgpo_jax.models import QWEN3_SHAPES, load_pretrained, save_pretrained
 from pgpo_jax.tasks import Grade, Question
 from pgpo_jax.training import (
     PRESETS,
@@ -23,7 +23,6 @@ from pgpo_jax.training import (
     Trainer,
     load_policy,
     make_train_step,
-    model_folder,
     train,
 )
 from pgpo_jax.training.config._places import same_but_for_place, with_absolute_paths
@@ -127,22 +126,6 @@ def test_arrays_of_the_student_are_copied(bags):
     student, teacher = (jax.tree.leaves(part) for part in (state.params, state.external))
     assert all(a is not b for a, b in zip(student, teacher, strict=True))
     jax.tree.map(np.testing.assert_array_equal, student, teacher)
-
-
-@pytest.fixture
-def other(tmp_path):
-    """A folder with the shipped tokenizer and another, thinner model."""
-    shutil.copytree(model_folder("tiny"), tmp_path / "other")
-    shape = dataclasses.replace(
-        load_pretrained(model_folder("tiny")).config, num_hidden_layers=1, intermediate_size=64
-    )
-    config = json.loads((tmp_path / "other/config.json").read_text())
-    config |= {"num_hidden_layers": 1, "intermediate_size": 64}
-    (tmp_path / "other/model.safetensors").unlink()
-    (tmp_path / "other/config.json").unlink()
-    save_pretrained(Decoder(shape, rngs=nnx.Rngs(3)), tmp_path / "other", dtype="float32")
-    (tmp_path / "other/config.json").write_text(json.dumps(config))
-    return tmp_path / "other"
 
 
 def small(folder):

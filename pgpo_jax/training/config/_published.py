@@ -5,6 +5,8 @@ from typing import Any
 
 from pgpo_jax.training.config._train_config import TrainConfig
 
+_SAMPLED = {"form": "advantage", "support": "sampled", "teacher_weight": 1.0}
+
 PUBLISHED: dict[str, dict[str, dict[str, Any]]] = {
     # Version 3 of the paper, but for its clip of each word's share, whose value it does not print.
     "opsd": {
@@ -37,6 +39,9 @@ PUBLISHED: dict[str, dict[str, dict[str, Any]]] = {
         "loss": {"teacher_weight": 0.5, "reduction": "token_mean"},
         "policy": {"advantage": "centred", "entropy_beta": 1.0},
     },
+    # Thinking Machines' recipe; it adds up all tokens.
+    "opd": {"loss": {**_SAMPLED, "reduction": "sequence_sum"}},
+    "reopold": {"loss": {**_SAMPLED, "reduction": "token_mean"}},
 }
 """Objective -> section -> settings. They say what the slots of the objective hold; batch sizes,
 lengths and the optimizer stay as they are."""
@@ -46,6 +51,7 @@ def with_published(config: TrainConfig, objective: str) -> TrainConfig:
     """A configuration with another objective and the settings of its authors.
 
     The shipped model knows no other words than SDPO's, so for it `teacher.template` is `sdpo`.
+    Another model as the teacher of `config` stays.
 
     Args:
         config: everything else.
@@ -54,6 +60,9 @@ def with_published(config: TrainConfig, objective: str) -> TrainConfig:
     Returns:
         The configuration; with an objective that is not in `PUBLISHED` nothing else changes.
 
+    Raises:
+        ValueError: settings of `config` that contradict the objective.
+
     >>> from pgpo_jax.training import PRESETS
     >>> with_published(PRESETS["tiny"], "sdft").teacher.rate
     0.01
@@ -61,11 +70,14 @@ def with_published(config: TrainConfig, objective: str) -> TrainConfig:
     sections = dict(PUBLISHED.get(objective, {}))
     if sections:
         # That of the configuration's own teacher, if it has one, goes with its kind.
-        sections["teacher"] = {"every": None} | sections["teacher"]
+        sections["teacher"] = {"every": None} | sections.get("teacher", {})
+    if config.teacher.kind == "external":
+        sections.pop("teacher", None)
     changes: dict[str, Any] = {
         name: dataclasses.replace(getattr(config, name), **settings)
         for name, settings in sections.items()
     }
-    if sections and config.model == "tiny":
-        changes["teacher"] = dataclasses.replace(changes["teacher"], template="sdpo")
+    if "teacher" in PUBLISHED.get(objective, {}) and config.model == "tiny":
+        taught = changes.get("teacher", config.teacher)
+        changes["teacher"] = dataclasses.replace(taught, template="sdpo")
     return dataclasses.replace(config, objective=objective, **changes)
