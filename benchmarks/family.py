@@ -16,14 +16,20 @@ from dataclasses import replace
 
 import jax
 
-from pgpo_jax.training import PRESETS, PUBLISHED, Trainer, with_published
+from pgpo_jax.training import PRESETS, PUBLISHED, TeacherConfig, Trainer, with_published
 
 OBJECTIVES = ("sdpo", "grpo", *PUBLISHED)
 
 
 def make_trainer(name: str) -> Trainer:
-    """The objective with its published settings on the preset `tiny`, without a multiplier."""
-    config = with_published(PRESETS["tiny"], name)
+    """The objective with its published settings on the preset `tiny`, without a multiplier.
+
+    Where the teacher is another model, that is the shipped one.
+    """
+    config = PRESETS["tiny"]
+    if name in ("opd", "reopold"):
+        config = replace(config, teacher=TeacherConfig(kind="external", model="tiny"))
+    config = with_published(config, name)
     config = replace(config, information=replace(config.information, alpha=0.0))
     return Trainer(*config.build(), **config.trainer_settings())
 

@@ -16,6 +16,7 @@ from pgpo_jax.distillation._importance import (
     sequence_ratio as sequence_ratio,
 )
 from pgpo_jax.distillation._modulation import modulation_weights as modulation_weights
+from pgpo_jax.distillation._overlap import Overlap as Overlap, overlap as overlap
 from pgpo_jax.distillation._policy import policy_loss as policy_loss
 from pgpo_jax.distillation._policy_head import (
     PolicyLoss as PolicyLoss,

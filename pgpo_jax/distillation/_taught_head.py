@@ -22,6 +22,7 @@ from pgpo_jax.distillation._divergence import check_temperature, tempered
 from pgpo_jax.distillation._head_sharding import HeadSharding
 from pgpo_jax.distillation._importance import importance_ratio, sequence_ratio
 from pgpo_jax.distillation._modulation import check_modulation, modulation_weights
+from pgpo_jax.distillation._overlap import overlap
 from pgpo_jax.distillation._teacher import check_rate, trust_region_logits
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.information import ESTIMATORS, SIGNALS
@@ -58,6 +59,8 @@ class HeadLoss(NamedTuple):
         student_entropy: of the next-token distribution, nats.
         teacher_entropy: the teacher's.
         gain: what the information is the mean of, nats.
+        overlap_ratio: see `Overlap`, as is the next; `None` unless `overlap_k` is given.
+        overlap_advantage: of the words in common, nats.
     """
 
     loss: Float[Array, ""]
@@ -70,6 +73,8 @@ class HeadLoss(NamedTuple):
     student_entropy: Float[Array, "B T"]
     teacher_entropy: Float[Array, "B T"]
     gain: Float[Array, "B T"]
+    overlap_ratio: Float[Array, "B T"] | None = None
+    overlap_advantage: Float[Array, "B T"] | None = None
 
 
 def taught_head_loss(
@@ -102,6 +107,7 @@ def taught_head_loss(
     sampler_logprobs: Float[Array, "B T"] | None = None,
     rollout_clip: float | int | None = None,
     rollout_level: str = "token",
+    overlap_k: int | None = None,
     chunk_size: int = 512,
     sharding: HeadSharding | None = None,
 ) -> HeadLoss:
@@ -141,6 +147,7 @@ def taught_head_loss(
         rollout_clip: cap of the importance ratio to them.
         rollout_level: `"token"`: each token has its own ratio; `"sequence"`: that of
             `sequence_ratio`, at the price of one more product with each head.
+        overlap_k: measure the `overlap` of so many most likely words, too.
         chunk_size: tokens per chunk.
         sharding: of the products with the heads, on a mesh.
 
@@ -254,6 +261,9 @@ def taught_head_loss(
             "student_entropy": entropy(log_probs(frozen)),
             "teacher_entropy": entropy(log_probs(teacher_logits)),
         }
+        if overlap_k is not None:
+            found = overlap(frozen, teacher_logits, overlap_k, sharding)
+            statistics |= {"overlap_ratio": found.ratio, "overlap_advantage": found.advantage}
         return jnp.sum(weights * losses), statistics
 
     scanned = chunked_loss(on_logits, layout, dtype, sharding)

@@ -224,3 +224,43 @@ def test_forbidden_words_leave_value_and_gradient_finite():
 def test_refusals(kw, rule):
     with pytest.raises(ValueError, match=rule):
         advantage_loss(jnp.asarray(STUDENT), jnp.asarray(TEACHER), **kw)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(
+    ("k", "ratio", "advantage"),
+    [(2, (0.5, 0.5), (0.0, 0.0)), (3, (1.0, 2 / 3), (-0.220514415, -0.038400733))],
+)
+def test_recorded_overlaps(x64, k, ratio, advantage, dtype):
+    student, teacher = (jnp.asarray(x, dtype) for x in (STUDENT, TEACHER))
+    got = distillation.overlap(student, teacher, k)
+    np.testing.assert_allclose(got.ratio, ratio, atol=TOLERANCE[dtype])
+    np.testing.assert_allclose(got.advantage, advantage, atol=TOLERANCE[dtype])
+    # Through the fused head too, where nothing of it is measured unasked.
+    head = jnp.eye(4, dtype=dtype)
+    rest = (head, head, jnp.asarray(TOKENS)[None], jnp.ones((1, 2)))
+
+    def fused(**more):
+        def loss(p, q, chunk):
+            return divergence(p, q, support="full")
+
+        return taught_head_loss(loss, student[None], teacher[None], *rest, **more)
+
+    assert fused().overlap_ratio is None
+    out = fused(overlap_k=k, chunk_size=1)
+    np.testing.assert_allclose(out.overlap_ratio[0], ratio, atol=TOLERANCE[dtype])
+    np.testing.assert_allclose(out.overlap_advantage[0], advantage, atol=TOLERANCE[dtype])
+
+
+def test_overlap_of_nothing_and_of_everything():
+    student, teacher = jnp.array([[3.0, 2.0, 0.0, 0.0]]), jnp.array([[0.0, 0.0, 2.0, 3.0]])
+    none = distillation.overlap(student, teacher, 2)
+    assert (float(none.ratio[0]), float(none.advantage[0])) == (0.0, 0.0)
+    same = distillation.overlap(student, student, 9)
+    assert (float(same.ratio[0]), float(same.advantage[0])) == (1.0, 0.0)
+    # Its advantage over all words is minus the KL.
+    whole = distillation.overlap(student, teacher, 4).advantage
+    kl = divergence(student, teacher, teacher_weight=1, support="full")
+    np.testing.assert_allclose(whole, -kl, rtol=1e-5)
+    with pytest.raises(ValueError, match="k must be at least 1, got 0"):
+        distillation.overlap(student, teacher, 0)

@@ -193,10 +193,8 @@ def test_micro_batches_are_the_batch(decoders, config, rank, loss):
     assert max(jax.tree.leaves(differences)) > 1e-3
 
 
-@pytest.mark.slow
-def test_the_step_is_the_same_on_a_mesh(decoders, config):
-    config = replaced(config, loss=LOSSES["rewards of the union"])
-    batch = random_experience()
+def assert_the_same_on_a_mesh(decoders, config, batch):
+    """Compares a step of plain descent on one device with that on a mesh of eight."""
     plain = step_of(copies(decoders), config, optimizer=descent())
     whole, metrics = plain(jax.tree.map(jnp.asarray, batch))
     mesh = make_mesh(2, 2, 2)
@@ -212,6 +210,35 @@ def test_the_step_is_the_same_on_a_mesh(decoders, config):
         np.testing.assert_allclose(parted[name], metrics[name], rtol=2e-5, atol=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), cut.params, whole.params)
     assert cut.external["embedding"].sharding.mesh == mesh
+    assert float(metrics["optimizer/grad_norm"]) > 1e-3
+
+
+@pytest.mark.slow
+def test_the_step_is_the_same_on_a_mesh(decoders, config):
+    config = replaced(config, loss=LOSSES["rewards of the union"])
+    assert_the_same_on_a_mesh(decoders, config, random_experience())
+
+
+@pytest.mark.slow
+def test_agreement_is_logged_if_asked_for(bags, config):
+    batch = jax.tree.map(jnp.asarray, random_experience())
+    asked = replaced(config, loss={"overlap_k": 4})
+    names = {"overlap_ratio", "overlap_advantage", "entropy_gap"}
+    _, metrics = step_of(copies(bags), asked)(batch)
+    student, teacher = (behind_the_students_prompt(nnx.merge(*bag), batch) for bag in bags)
+    found = distillation.overlap(student, teacher, 4)
+    mask = np.asarray(batch.response_mask)
+    gap = [-(jax.nn.softmax(x) * jax.nn.log_softmax(x)).sum(-1) for x in (student, teacher)]
+    for name, wanted in zip(
+        ("overlap_ratio", "overlap_advantage", "entropy_gap"),
+        (found.ratio, found.advantage, jnp.abs(gap[0] - gap[1])),
+        strict=True,
+    ):
+        got = float(metrics[f"distillation/{name}"])
+        np.testing.assert_allclose(got, np.asarray(wanted)[mask].mean(), rtol=1e-5)
+    _, silent = step_of(copies(bags), config)(batch)
+    assert not any(f"distillation/{name}" in silent for name in names)
+    np.testing.assert_allclose(silent["loss"], metrics["loss"], rtol=1e-6)
 
 
 EXTERNAL = {"kind": "external", "model": "another"}
@@ -325,4 +352,4 @@ def test_a_run_resumes_digit_for_digit(other, tmp_path, objective):
     np.testing.assert_allclose([row["pgpo/rho"] for row in rows], wanted, rtol=1e-5)
     # Negative control: another seed is another run.
     runs_of(tmp_path / "other seed", objective, other)("--steps", "1", "--seed", "5")
-    assert steps("other seed")[0]["loss"] != rows[0]["loss"]
+    assert steps("other seed")[0]["pgpo/information"] != rows[0]["pgpo/information"]

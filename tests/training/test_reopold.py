@@ -22,9 +22,17 @@ from pgpo_jax.training import (
 )
 from tests.core.test_advantage import STUDENT, TEACHER, TOLERANCE
 from tests.training.conftest import random_experience, replaced
-from tests.training.test_opd import bags, behind_the_students_prompt, copies, descent, step_of
+from tests.training.test_opd import (
+    assert_the_same_on_a_mesh,
+    bags,
+    behind_the_students_prompt,
+    copies,
+    decoders,
+    descent,
+    step_of,
+)
 
-__all__ = ["bags"]
+__all__ = ["bags", "decoders"]
 
 EXTERNAL = {"kind": "external", "model": "another"}
 LOSS = LossConfig(
@@ -204,6 +212,13 @@ def test_the_step_is_the_plain_composition_whole_and_in_parts(bags, config, seco
         for i in range(2 if second else 0)
     ]
     assert not second or abs(np.mean(alone) - fraction) > 1e-3
+
+
+@pytest.mark.slow
+def test_the_second_phase_is_the_same_on_a_mesh_and_with_factors(decoders, config):
+    batch = random_experience()._replace(columns={"by_entropy": np.ones(8, np.float32)})
+    thin = replaced(config, lora={"rank": 2, "base_dtype": "float32"})
+    assert_the_same_on_a_mesh(decoders, thin, batch)
 
 
 def rollout(step):

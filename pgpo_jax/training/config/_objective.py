@@ -114,6 +114,10 @@ class LossConfig:
     """Weigh the divergence of each token by rho of its own information, or by rho of the mean of
     its sequence, instead of the step by rho(I_k), which is then 1. alpha, rho_max and rho_min are
     those of `information`. `sequence` costs one more product with each output head."""
+    overlap_k: int | None = None
+    """Log how far the k most likely words of student and teacher agree, and how far apart their
+    entropies are (`distillation/...`); `None`: do not. No further pass, but a search for the most
+    likely words of both."""
     chunk: int = 1024
     """Tokens whose logits are alive at the same time."""
 
@@ -121,6 +125,8 @@ class LossConfig:
         one_of_its_choices(self)
         probability(self, "teacher_weight")
         positive(self, "k", "chunk")
+        if self.overlap_k is not None:
+            positive(self, "overlap_k")
         require(
             self.support != "sampled" or self.teacher_weight == 1.0,
             "LossConfig.teacher_weight must be 1 with support 'sampled'",

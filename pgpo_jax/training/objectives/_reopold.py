@@ -62,6 +62,11 @@ class REOPOLD(OPD):
         return True
 
     @property
+    def learning_fraction(self) -> str:
+        """The share of tokens that train."""
+        return "reopold/kept_fraction"
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Whether this is a step of the second phase."""
         return ("by_entropy",)
@@ -128,7 +133,9 @@ class REOPOLD(OPD):
         """Also the share of tokens that train, and of those below the floor."""
         log_ratio = out.teacher_logprobs - out.student_logprobs
         below = (log_ratio < self.reopold.floor).astype(log_ratio.dtype)
-        kept = (out.divergence != 0).astype(log_ratio.dtype)
+        # A loss of 0 in the first phase may be that of equal probabilities.
+        trained = (out.divergence != 0).astype(log_ratio.dtype)
+        kept = jnp.where(_phase(batch), trained, 1 - below)
         return super().metrics(out, batch) | {
             "reopold/kept_fraction": mean_over_loss(batch, kept),
             "reopold/below_floor_fraction": mean_over_loss(batch, below),

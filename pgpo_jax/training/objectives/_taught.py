@@ -171,6 +171,7 @@ class Taught(Objective):
             sampler_logprobs=None if clip is None else batch.sampler_logprobs,
             rollout_clip=clip,
             rollout_level=settings.rollout_level,
+            overlap_k=settings.overlap_k,
             chunk_size=settings.chunk,
             sharding=models.head_sharding,
             **{name: denominators[name] for name in _DENOMINATORS if name in denominators},
@@ -266,14 +267,18 @@ class Taught(Objective):
                 rho_min=self.information.rho_min,
             )
             modulated = {"pgpo/weight": mean_over_loss(batch, weights)}
-        return modulated | {
-            "loss": out.loss,
-            f"self_distillation/{self.loss_name}": mean_over_loss(batch, out.divergence),
-            "self_distillation/student_entropy": mean_over_loss(batch, out.student_entropy),
-            "self_distillation/teacher_entropy": mean_over_loss(batch, out.teacher_entropy),
-            "self_distillation/teacher_log_ratio": mean_over_loss(batch, log_ratio),
-            "rollout/importance_ratio": mean_over_loss(batch, ratio),
-        }
+        return (
+            modulated
+            | _agreement(out, batch)
+            | {
+                "loss": out.loss,
+                f"self_distillation/{self.loss_name}": mean_over_loss(batch, out.divergence),
+                "self_distillation/student_entropy": mean_over_loss(batch, out.student_entropy),
+                "self_distillation/teacher_entropy": mean_over_loss(batch, out.teacher_entropy),
+                "self_distillation/teacher_log_ratio": mean_over_loss(batch, log_ratio),
+                "rollout/importance_ratio": mean_over_loss(batch, ratio),
+            }
+        )
 
     def tokens(self, out: HeadLoss) -> dict[str, Float[Array, "R T"]]:
         """Loss, gain and both entropies of each response token, in nats."""
@@ -286,3 +291,15 @@ class Taught(Objective):
 
     def _success(self, batch: Experience) -> Bool[Array, " R"]:
         return batch.score >= self.teacher.success_threshold
+
+
+def _agreement(out: HeadLoss, batch: Experience) -> dict[str, Array]:
+    """How far student and teacher agree, if that was measured."""
+    if out.overlap_ratio is None or out.overlap_advantage is None:
+        return {}
+    gap = jnp.abs(out.teacher_entropy - out.student_entropy)
+    return {
+        "distillation/overlap_ratio": mean_over_loss(batch, out.overlap_ratio),
+        "distillation/overlap_advantage": mean_over_loss(batch, out.overlap_advantage),
+        "distillation/entropy_gap": mean_over_loss(batch, gap),
+    }
