@@ -54,7 +54,7 @@ def settings_of(name: str, micro_batch: int | None) -> TrainConfig:
         tiny,
         objective=objective,
         teacher=teacher,
-        loss=LossConfig(**{"chunk": tiny.loss.chunk} | loss),
+        loss=replace(LossConfig(chunk=tiny.loss.chunk), **loss),
         optimizer=replace(tiny.optimizer, micro_batch=micro_batch),
     )
 
