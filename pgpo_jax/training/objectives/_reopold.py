@@ -1,6 +1,5 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -18,11 +17,19 @@ from pgpo_jax.distillation import (
     share_threshold,
 )
 from pgpo_jax.training.config import ReopoldConfig
-from pgpo_jax.training.objectives._base import Models, mean_over_loss
+from pgpo_jax.training.objectives._base import (
+    Models,
+    mean_over_loss,
+    student_states,
+    teacher_states,
+)
 from pgpo_jax.training.objectives._opd import OPD, behind_one_prompt
 from pgpo_jax.training.objectives._taught import Passed
 from pgpo_jax.training.rollout._batch import Experience
 from pgpo_jax.training.rollout._records import Lesson, Rollout
+
+# Hidden states and a head, made where they are needed.
+_States = Callable[[], tuple[Float[Array, "R T D"], Float[Array, "D V"]]]
 
 
 @dataclass(frozen=True)
@@ -113,7 +120,14 @@ class REOPOLD(OPD):
     def beforehand(self, models: Models, batch: Experience) -> dict[str, Array]:
         """What each token has to reach its threshold with; -inf where there is none."""
         batch = behind_one_prompt(batch)
-        return {"reached": self._reached(models, batch, self.passed(models, batch))}
+        # In the second phase the teacher is not passed.
+        reached = self._reached(
+            models,
+            batch,
+            lambda: student_states(models, batch),
+            lambda: teacher_states(models, models.teacher, batch),
+        )
+        return {"reached": reached}
 
     def completed(
         self, models: Models, batch: Experience, denominators: dict[str, Any], passed: Passed
@@ -121,7 +135,7 @@ class REOPOLD(OPD):
         """The threshold, and the number of tokens of the whole batch that reach it."""
         reached = denominators.get("reached")
         if reached is None:
-            reached = self._reached(models, batch, passed)
+            reached = self._reached(models, batch, lambda: passed[:2], lambda: passed[2:4])
         counted = reached > -jnp.inf
         by_share = share_threshold(reached, counted, self.reopold.entropy_share)
         floor = jnp.asarray(self.reopold.floor, reached.dtype)
@@ -142,16 +156,18 @@ class REOPOLD(OPD):
             "reopold/second_phase": _phase(batch),
         }
 
-    def _reached(self, models: Models, batch: Experience, passed: Passed) -> Float[Array, "R T"]:
+    def _reached(
+        self, models: Models, batch: Experience, student: _States, teacher: _States
+    ) -> Float[Array, "R T"]:
         """Entropies of the student in the second phase, log-ratios in the first."""
-        student, teacher = (
-            partial(self._said, models, batch, hidden, head)
-            for hidden, head in (passed[:2], passed[2:4])
-        )
+
+        def said(states: _States) -> PolicyLoss:
+            return self._said(models, batch, *states())
+
         found = jax.lax.cond(
             _phase(batch),
-            lambda: student().student_entropy,
-            lambda: teacher().student_logprobs - student().student_logprobs,
+            lambda: said(student).student_entropy,
+            lambda: said(teacher).student_logprobs - said(student).student_logprobs,
         )
         valid = batch.response_mask & batch.sequence_mask[:, None]
         return jax.lax.stop_gradient(jnp.where(valid, found, -jnp.inf))
