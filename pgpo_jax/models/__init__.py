@@ -27,6 +27,10 @@ from pgpo_jax.models._lora import (
 from pgpo_jax.models._muon import muon_dimension_numbers as muon_dimension_numbers
 from pgpo_jax.models._params import abstract_params as abstract_params, shardings as shardings
 from pgpo_jax.models._rope import RopeScaling as RopeScaling
+from pgpo_jax.models._row_steps import (
+    RowSteps as RowSteps,
+    counted_row_steps as counted_row_steps,
+)
 from pgpo_jax.models._sample import Samples as Samples, sample as sample
 from pgpo_jax.models._save import save_pretrained as save_pretrained
 from pgpo_jax.models._shapes import (

@@ -80,6 +80,13 @@ class Cache(NamedTuple):
             values=tuple(_given_up(x, _wider(x, more, 2, VALUE_AXES, mesh)) for x in self.values),
         )
 
+    def unrolled(self, slot: int, mesh: Mesh | None) -> Cache:
+        """A ring whose oldest slot is `slot`, with that slot as the first one."""
+        return self._replace(
+            keys=tuple(_given_up(x, _rolled(x, slot, 3, KEY_AXES, mesh)) for x in self.keys),
+            values=tuple(_given_up(x, _rolled(x, slot, 2, VALUE_AXES, mesh)) for x in self.values),
+        )
+
     def written(self, new: NewToken, slot: Int[Array, ""], mesh: Mesh | None) -> Cache:
         """The same with one more token per row, in the slot of that number."""
         place = slot + self.prefix.shape[1]
@@ -145,6 +152,11 @@ def _wider(x: Array, more: int, axis: int, names: tuple[str, ...], mesh: Mesh | 
     pad = [(0, more if i == axis else 0) for i in range(x.ndim)]
     # Laid out here, since an empty cache has no layout that could be kept.
     return constrain(jnp.pad(x, pad), names, mesh)
+
+
+@ft.partial(jax.jit, static_argnums=(2, 3, 4))
+def _rolled(x: Array, slot: Any, axis: int, names: tuple[str, ...], mesh: Mesh | None) -> Array:
+    return constrain(jnp.roll(x, -slot, axis), names, mesh)
 
 
 def _given_up(old: Array, new: Array) -> Array:

@@ -20,6 +20,7 @@ from pgpo_jax.models._layers import (
     rms_norm,
     rotary,
 )
+from pgpo_jax.models._rows import Rows
 from pgpo_jax.models._step_weights import StepWeights
 
 _BLOCKED = -0.7 * float(jnp.finfo(jnp.float32).max)
@@ -62,28 +63,27 @@ def decode_step(
     prompt: Prompt,
     cache: Cache,
     tokens: Int[Array, " R"],
-    written: Int[Array, ""],
+    rows: Rows,
 ) -> tuple[Float[Array, "R D"], NewToken]:
     """Feeds one token per row.
 
     Args:
         model: the model.
         weights: see `step_weights`.
-        prompt: what the rows continue; R is a multiple of its B.
+        prompt: what the rows continue.
         cache: the tokens fed before.
-        tokens: the token to feed; row b * G + g continues prompt b.
-        written: how many were fed before.
+        tokens: the token to feed.
+        rows: which prompt each continues, and which slots of the cache are its own.
 
     Returns:
         The final hidden states, and what is to be written into the cache.
     """
     config = model.config
-    samples = tokens.shape[0] // prompt.mask.shape[0]
-    position = jnp.repeat(prompt.length, samples)[:, None] + written
+    position = rows.position(prompt, tokens.shape[0])
     rope = Rotary(*(table[0, position] for table in weights.rope))
     x = weights.embed(model, tokens[:, None])
     # Added to the scores: choosing between two values for each would cost more.
-    filled = jnp.where(cache.filled(written), 0.0, _BLOCKED)[:, None, None]
+    filled = jnp.where(rows.readable(cache), 0.0, _BLOCKED)[:, None, None]
     theirs = jnp.where(prompt.mask, 0.0, _BLOCKED)[:, None, None]
     keys, values = [], []
     for layer, layer_weights in enumerate(weights.layers):
@@ -95,6 +95,7 @@ def decode_step(
             (prompt.keys[layer], prompt.values[layer], theirs),
             (cache.keys[layer], cache.values[layer], filled),
             (keys[-1], values[-1]),
+            rows,
         )
         x = x + attention_output(heads[:, None], layer_weights)
         x = x + feed_forward(x, layer_weights, config)
@@ -107,6 +108,7 @@ def _attend(
     prompt: tuple[Float[Array, "B K H P"], Float[Array, "B K P H"], Float[Array, "B 1 1 P"]],
     own: tuple[Float[Array, "R K H L"], Float[Array, "R K L H"], Float[Array, "R 1 1 L"]],
     new: tuple[Float[Array, "R K H"], Float[Array, "R K H"]],
+    place: Rows,
 ) -> Float[Array, "R N H"]:
     """Attention over the prompt, read once for all its samples, the row's own tokens so far, and
     the one that was just fed: one softmax whose parts are never put together."""
@@ -114,16 +116,6 @@ def _attend(
     own_keys, own_values, own_bias = own
     count, heads, width, length = prompt_keys.shape
     dtype, rows = q.dtype, q.shape[0]
-    samples = rows // count
-
-    def by_prompt(x: Array) -> Array:
-        """[B * G, K, rep, ...] -> [B, K, G * rep, ...]: samples are more queries of one prompt."""
-        split = x.reshape(count, samples, heads, -1, x.shape[-1]).swapaxes(1, 2)
-        return split.reshape(count, heads, -1, x.shape[-1])
-
-    def by_row(x: Array) -> Array:
-        split = x.reshape(count, heads, samples, -1, x.shape[-1]).swapaxes(1, 2)
-        return split.reshape(rows, heads, -1, x.shape[-1])
 
     q = (q * jnp.asarray(width**-0.5, dtype)).reshape(rows, heads, -1, width)
     q = q.astype(own_keys.dtype)
@@ -133,16 +125,16 @@ def _attend(
         _product("rkqh,rkhl->rkql", q, own_keys) + own_bias,
     ]
     if length:
-        theirs = _product("bkqh,bkhp->bkqp", by_prompt(q), prompt_keys)
-        scores.append(by_row(theirs + prompt_bias))
+        theirs = _product("bkqh,bkhp->bkqp", place.by_prompt(q, count), prompt_keys)
+        scores.append(place.by_row(theirs + prompt_bias, rows))
     top = ft.reduce(jnp.maximum, (jnp.max(part, axis=-1, keepdims=True) for part in scores))
     weights = [jnp.exp(part - top) for part in scores]
     total = sum(jnp.sum(part, axis=-1, keepdims=True) for part in weights)
     out = weights[0] * new_value
     out = out + _product("rkql,rklh->rkqh", weights[1].astype(own_values.dtype), own_values)
     if length:
-        theirs = by_prompt(weights[2].astype(prompt_values.dtype))
-        out = out + by_row(_product("bkqp,bkph->bkqh", theirs, prompt_values))
+        theirs = place.by_prompt(weights[2].astype(prompt_values.dtype), count)
+        out = out + place.by_row(_product("bkqp,bkph->bkqh", theirs, prompt_values), rows)
     return (out / total).astype(dtype).reshape(rows, -1, width)
 
 

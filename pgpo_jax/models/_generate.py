@@ -15,6 +15,8 @@ from pgpo_jax.models._cache import Cache, Prompt, start_cache
 from pgpo_jax.models._choose import bits_of_a_draw, draw, likeliest, nucleus
 from pgpo_jax.models._decode import decode_step, prefill
 from pgpo_jax.models._decoder import Qwen3
+from pgpo_jax.models._row_steps import count_row_steps
+from pgpo_jax.models._rows import Aligned
 from pgpo_jax.models._sharding import axis_parts, constrain
 from pgpo_jax.models._step_weights import StepWeights, step_weights
 
@@ -94,8 +96,7 @@ def generate(
     slots = filled = 0
     while filled < last:
         if filled == slots:
-            slots = min(max(2 * slots, _FIRST_SLOTS, -(-settings.steps // 8)), last)
-            slots = state.cache.even_slots(slots, model.mesh)
+            slots = state.cache.even_slots(more_slots(slots, settings.steps), model.mesh)
             state = state._replace(cache=state.cache.grown(slots, model.mesh))
         fewer = 0 if blind else _fewer_rows(model, state)
         state = decode(*fixed, weights, state, jnp.int32(fewer))
@@ -103,6 +104,7 @@ def generate(
             filled = min(slots, last)
             continue
         step, going = jax.device_get((state.step, jnp.sum(~state.done)))
+        count_row_steps(state.token.shape[0], int(step) - 1 - filled)
         if going == 0:
             break
         # Token t is fed at step t + 1, so N tokens need N - 1 slots.
@@ -112,15 +114,24 @@ def generate(
     return store(model.mesh, whole, state)
 
 
+def more_slots(slots: int, steps: int) -> int:
+    """The next size of a cache that has `slots` of them, at most what `steps` tokens need."""
+    return min(max(2 * slots, _FIRST_SLOTS, -(-steps // 8)), steps - 1)
+
+
 def _fewer_rows(model: Qwen3, state: State) -> int:
     """To how many rows `drop` would go, or 0 where that would not pay."""
     rows, slots = state.token.shape[0], state.cache.values[0].shape[2]
     prompts, length = state.prompt.mask.shape
-    fewer = rows // _DROP
-    if fewer < _FEWEST_ROWS or fewer % axis_parts("batch", model.mesh):
-        return 0
+    fewer = fewer_of(rows, axis_parts("batch", model.mesh))
     # Rows of one prompt share its keys; afterwards each has a copy. Worth it if a step reads less.
     return fewer if fewer * (length + slots) < prompts * length + rows * slots else 0
+
+
+def fewer_of(rows: int, parts: int) -> int:
+    """How many rows stay when the ended ones are left behind, or 0: too few for each part."""
+    fewer = rows // _DROP
+    return 0 if fewer < _FEWEST_ROWS or fewer % parts else fewer
 
 
 @ft.partial(jax.jit, static_argnums=(0, 1))
@@ -166,7 +177,8 @@ def decode(graphdef, settings, params, temperature, top_p, weights, state, fewer
 
     def advance(state: State) -> State:
         fed = state.step - 1
-        hidden, new = decode_step(model, weights, state.prompt, state.cache, state.token, fed)
+        rows = Aligned(fed)
+        hidden, new = decode_step(model, weights, state.prompt, state.cache, state.token, rows)
         state = _emit(model, settings, temperature, top_p, weights, state, hidden)
         # No token is negative, so the slot is the next one. But that the write waits for the
         # chosen tokens, and so for the step's last read, lets XLA write in place: where it cannot
@@ -181,21 +193,12 @@ def _emit(
     model, settings, temperature, top_p, weights: StepWeights, state: State, hidden: Array
 ) -> State:
     """Chooses the next token of each row from its hidden state and writes it down."""
-    logits = constrain(weights.logits(hidden), ("batch", "vocab"), model.mesh)
-    if not settings.greedy:
-        logits = logits / temperature
-    logprobs = jax.nn.log_softmax(logits)
-    if settings.greedy:
-        token = jnp.argmax(logprobs, axis=-1)
-    else:
-        bits = _bits(state.keys, state.step, logprobs.shape[1])
-        # What is recorded stays the whole distribution's.
-        kept = logprobs if settings.top_k is None else likeliest(logprobs, settings.top_k)
-        token = draw(nucleus(kept, top_p) if settings.filtered else kept, bits)
-    chosen = jnp.take_along_axis(logprobs, token[:, None], axis=1)[:, 0]
+    token, chosen = choose(
+        model, settings, temperature, top_p, weights, hidden, state.keys, state.step
+    )
     token = jnp.where(state.done, settings.pad, token.astype(jnp.int32))
     row = Buffers(token, jnp.where(state.done, 0.0, chosen), ~state.done)
-    ended = jnp.any(token[:, None] == jnp.asarray(settings.eos, jnp.int32), axis=1)
+    ended = ends(settings, token)
 
     def put(buffer: Array, column: Array) -> Array:
         return jax.lax.dynamic_update_slice(buffer, column[:, None], (jnp.int32(0), state.step))
@@ -208,18 +211,62 @@ def _emit(
     )
 
 
-def _bits(keys: Key[Array, " R"], step: Int[Array, ""], vocabulary: int) -> Array:
+def choose(
+    model: Qwen3,
+    settings: Settings,
+    temperature: Float[Array, ""],
+    top_p: Float[Array, ""],
+    weights: StepWeights,
+    hidden: Float[Array, "R D"],
+    keys: Key[Array, " R"],
+    step: Int[Array, "*every"],
+) -> tuple[Int[Array, " R"], Float[Array, " R"]]:
+    """The next token of each row, and its log-probability before the filters.
+
+    Args:
+        model: the model.
+        settings: the static settings.
+        temperature: divides the logits.
+        top_p: mass of the nucleus.
+        weights: see `step_weights`.
+        hidden: the final hidden state of the row's last token.
+        keys: one per row.
+        step: the place of the token in its response, the same for all rows or one per row.
+
+    Returns:
+        Token ids, and nats.
+    """
+    logits = constrain(weights.logits(hidden), ("batch", "vocab"), model.mesh)
+    if not settings.greedy:
+        logits = logits / temperature
+    logprobs = jax.nn.log_softmax(logits)
+    if settings.greedy:
+        token = jnp.argmax(logprobs, axis=-1)
+    else:
+        bits = _bits(keys, step, logprobs.shape[1])
+        # What is recorded stays the whole distribution's.
+        kept = logprobs if settings.top_k is None else likeliest(logprobs, settings.top_k)
+        token = draw(nucleus(kept, top_p) if settings.filtered else kept, bits)
+    return token, jnp.take_along_axis(logprobs, token[:, None], axis=1)[:, 0]
+
+
+def ends(settings: Settings, token: Int[Array, " R"]) -> Bool[Array, " R"]:
+    """Which tokens end a response."""
+    return jnp.any(token[:, None] == jnp.asarray(settings.eos, jnp.int32), axis=1)
+
+
+def _bits(keys: Key[Array, " R"], step: Int[Array, "*every"], vocabulary: int) -> Array:
     """The random bits of a step, from each row's own key.
 
     They are few: noise for every token would cost more than the rest of the choice.
     """
 
-    def of_row(key: Key[Array, ""]) -> Array:
+    def of_row(key: Key[Array, ""], step: Int[Array, ""]) -> Array:
         return jax.random.bits(
             jax.random.fold_in(key, step), (bits_of_a_draw(vocabulary),), jnp.uint32
         )
 
-    return jax.vmap(of_row)(keys)
+    return jax.vmap(of_row, (0, 0 if step.ndim else None))(keys, step)
 
 
 @ft.partial(jax.jit, static_argnums=0)

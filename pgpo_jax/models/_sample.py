@@ -12,6 +12,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, Key, Shaped, UInt32
 
 from pgpo_jax.errors import PGPOTypeError, PGPOValueError
+from pgpo_jax.models._continuous import generate_in_lanes
 from pgpo_jax.models._decoder import Decoder
 from pgpo_jax.models._generate import Settings, generate
 
@@ -41,6 +42,7 @@ def sample(
     eos_id: int | Sequence[int],
     pad_id: int,
     samples_per_prompt: int = 1,
+    max_num_seqs: int | None = None,
 ) -> Samples:
     """Samples responses: softmax(logits / temperature), cut to `top_k` tokens, then to `top_p`.
 
@@ -69,6 +71,9 @@ def sample(
         eos_id: the id, or ids, that end a response.
         pad_id: fills `tokens` after the end.
         samples_per_prompt: G, responses per prompt.
+        max_num_seqs: responses that are decoded at a time (continuous batching, by vLLM's name):
+            one that has ended leaves its place to one that waits. None: all. The tokens are the
+            same up to rounding, whatever the number. It cannot be used inside `jax.jit`.
 
     Returns:
         Tokens, log-probabilities and mask.
@@ -97,6 +102,7 @@ def sample(
         ("pad_id", pad_id, 0, vocabulary),
         *(("eos_id", value, 0, vocabulary) for value in eos),
         *(() if top_k is None else (("top_k", top_k, 1, None),)),
+        *(() if max_num_seqs is None else (("max_num_seqs", max_num_seqs, 1, None),)),
     ):
         _check_int(name, value, low, high)
     if not eos:
@@ -127,17 +133,17 @@ def sample(
         pad=int(pad_id),
         top_k=int(top_k) if limited and top_k is not None else None,
     )
-    return Samples(
-        *generate(
-            model,
-            settings,
-            jnp.asarray(prompt_tokens, jnp.int32),
-            jnp.asarray(prompt_mask).astype(jnp.bool_),
-            key if key.ndim else row_keys(key, np.arange(rows, dtype=np.uint32)),
-            jnp.asarray(temperature, jnp.float32),
-            jnp.asarray(top_p, jnp.float32),
-        )
+    arguments = (
+        jnp.asarray(prompt_tokens, jnp.int32),
+        jnp.asarray(prompt_mask).astype(jnp.bool_),
+        key if key.ndim else row_keys(key, np.arange(rows, dtype=np.uint32)),
+        jnp.asarray(temperature, jnp.float32),
+        jnp.asarray(top_p, jnp.float32),
     )
+    # A response of one token leaves no place to wait for.
+    if max_num_seqs is None or max_num_seqs >= rows or settings.steps == 1:
+        return Samples(*generate(model, settings, *arguments))
+    return Samples(*generate_in_lanes(model, settings, int(max_num_seqs), *arguments))
 
 
 @jax.jit
