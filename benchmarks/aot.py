@@ -193,16 +193,22 @@ def multiplier(mesh: Mesh) -> dict[str, Any]:
     return {"peak_mb": peaks[1], "overhead_mb": peaks[1] - peaks[0]}
 
 
-def sampler(mesh: Mesh) -> dict[str, Any]:
-    """The decoding loop: no weight is gathered for a token, and no cache is copied."""
+def sampler(mesh: Mesh, lanes: int | None = None) -> dict[str, Any]:
+    """The decoding loop: no weight is gathered for a token, and no cache is copied.
+
+    Args:
+        mesh: of the target.
+        lanes: responses that a device decodes at a time; None: all.
+    """
     config = settings(mesh)
     # Caches that no fast memory holds: what is copied then is copied in the device's memory.
-    long = replace(config.rollout, samples=8, max_response=8192)
+    limit = None if lanes is None else lanes * mesh.shape["fsdp"]
+    long = replace(config.rollout, samples=8, max_response=8192, max_num_seqs=limit)
     config = replace(config, rollout=long)
     *_, decode = sampler_programs(config, SHAPE, mesh)
     text = ProgramText(decode.compiled.as_text())
     gathered = [one.largest for one in text.collectives() if one.kind == "all-gather"]
-    rows = config.rollout.rows // mesh.shape["fsdp"]
+    rows = lanes or config.rollout.rows // mesh.shape["fsdp"]
     slots = config.rollout.max_response - 1
     cache = rows * SHAPE.num_key_value_heads // TENSOR * SHAPE.head_dim * slots * 2
     # The choice of a token gathers its own logits, which are less than the largest kernel.
@@ -225,6 +231,7 @@ CHECKS: Mapping[str, Callable[[Mesh], dict[str, Any]]] = {
     "step, cudnn": lambda mesh: step(mesh, attention="cudnn"),
     "multiplier": multiplier,
     "sampler": sampler,
+    "sampler, lanes": lambda mesh: sampler(mesh, lanes=4),
 }
 
 

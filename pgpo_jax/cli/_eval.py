@@ -22,6 +22,7 @@ from pgpo_jax.tasks import (
 )
 from pgpo_jax.training import (
     DistributedConfig,
+    EngineConfig,
     EvaluationConfig,
     MeshConfig,
     RolloutConfig,
@@ -29,6 +30,7 @@ from pgpo_jax.training import (
     evaluate,
     is_first,
     load_policy,
+    make_engine,
     make_mesh,
 )
 from pgpo_jax.training.memory._search import refuse_too_large_to_sample
@@ -65,6 +67,10 @@ class EvalCommand:
     """In tokens; a longer answer is graded as far as it got."""
     batch: int = 16
     """Questions sampled at a time."""
+    max_num_seqs: int | None = None
+    """Answers decoded at a time: one that has ended leaves its place to one that waits. By default
+    all of a batch."""
+    engine: EngineConfig = field(default_factory=EngineConfig)
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the computation and of the weights in memory."""
@@ -91,18 +97,23 @@ def main(argv: Sequence[str]) -> None:
         thinking=command.thinking,
         smallest_bucket=64,
         row_buckets=1,
+        max_num_seqs=command.max_num_seqs,
     )
     shards = command.mesh.row_shards
     if command.batch % shards:
         raise PGPOValueError(
             f"--batch must be divisible by mesh.data * mesh.fsdp = {shards}, got {command.batch}"
         )
+    check_max_num_seqs(command.max_num_seqs, shards)
     check_seed(command.seed)
     connect(command.distributed)
+    engine = make_engine(command.engine, command.max_num_seqs)
     mesh = make_mesh(command.mesh)
     task = given_task(command.task, command.columns, command.grader)
     questions = first_questions(task, command.split, command.questions)
-    refuse_too_large_to_sample(command.model, command.mesh, command.dtype, rollout)
+    # A server samples elsewhere.
+    if command.engine.name != "vllm":
+        refuse_too_large_to_sample(command.model, command.mesh, command.dtype, rollout)
     policy, params = load_policy(
         command.model, mesh=mesh, dtype=command.dtype, param_dtype=command.dtype
     )
@@ -115,6 +126,7 @@ def main(argv: Sequence[str]) -> None:
         rollout,
         grader=task,
         grader_timeout=command.grader.timeout,
+        engine=engine,
     )
     if not is_first():
         return
@@ -128,6 +140,14 @@ def main(argv: Sequence[str]) -> None:
         f"({result.dropped} longer than {command.max_prompt} tokens left out); "
         f"{result.response_length:.1f} tokens per answer"
     )
+
+
+def check_max_num_seqs(number: int | None, shards: int) -> None:
+    """Refuses answers at a time that do not spread over the devices."""
+    if number is not None and number % shards:
+        raise PGPOValueError(
+            f"--max-num-seqs must be divisible by mesh.data * mesh.fsdp = {shards}, got {number}"
+        )
 
 
 def check_seed(seed: int) -> None:

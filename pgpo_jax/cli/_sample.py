@@ -6,12 +6,19 @@ from typing import Literal
 import jax
 
 from pgpo_jax.cli._defaults import expanded
-from pgpo_jax.cli._eval import check_seed, first_questions, given_task
+from pgpo_jax.cli._eval import check_max_num_seqs, check_seed, first_questions, given_task
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.flags import parse
 from pgpo_jax.reports import printable
 from pgpo_jax.tasks import ColumnsConfig, Grade, GraderConfig, Question, grade_all
-from pgpo_jax.training import MeshConfig, RolloutConfig, load_policy, make_mesh
+from pgpo_jax.training import (
+    EngineConfig,
+    MeshConfig,
+    RolloutConfig,
+    load_policy,
+    make_engine,
+    make_mesh,
+)
 from pgpo_jax.training.memory._search import refuse_too_large_to_sample
 
 
@@ -46,6 +53,10 @@ class SampleCommand:
     """In tokens; a longer question is an error."""
     max_response: int = 512
     """In tokens."""
+    max_num_seqs: int | None = None
+    """Answers decoded at a time: one that has ended leaves its place to one that waits. By default
+    all of a batch."""
+    engine: EngineConfig = field(default_factory=EngineConfig)
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the computation and of the weights in memory."""
@@ -76,9 +87,14 @@ def main(argv: Sequence[str]) -> None:
         max_response=command.max_response,
         smallest_bucket=64,
         row_buckets=1,
+        max_num_seqs=command.max_num_seqs,
     )
+    check_max_num_seqs(command.max_num_seqs, readers)
+    engine = make_engine(command.engine, command.max_num_seqs)
     mesh = make_mesh(command.mesh)
-    refuse_too_large_to_sample(command.model, command.mesh, command.dtype, rollout)
+    # A server samples elsewhere.
+    if command.engine.name != "vllm":
+        refuse_too_large_to_sample(command.model, command.mesh, command.dtype, rollout)
     policy, params = load_policy(
         command.model, mesh=mesh, dtype=command.dtype, param_dtype=command.dtype
     )
@@ -101,6 +117,8 @@ def main(argv: Sequence[str]) -> None:
             top_k=command.top_k,
             smallest_bucket=rollout.smallest_bucket,
             largest_prompt=rollout.max_prompt,
+            engine=engine,
+            logprobs=False,
         )
         texts = responses.texts[: command.samples]
         lengths = responses.lengths[: command.samples].tolist()

@@ -15,6 +15,7 @@ from pgpo_jax.training._train import (
 )
 from pgpo_jax.training._trainer import Trainer as Trainer
 from pgpo_jax.training.config import (
+    EngineConfig as EngineConfig,
     EvaluationConfig as EvaluationConfig,
     InformationConfig as InformationConfig,
     LoRAConfig as LoRAConfig,
@@ -72,6 +73,13 @@ from pgpo_jax.training.objectives import (
     ShownSolutions as ShownSolutions,
 )
 from pgpo_jax.training.rollout._batch import Experience as Experience, pack as pack
+from pgpo_jax.training.rollout._engine import (
+    RolloutEngine as RolloutEngine,
+    RolloutRequest as RolloutRequest,
+    Sampler as Sampler,
+    SamplingParams as SamplingParams,
+)
+from pgpo_jax.training.rollout._engines import ENGINES as ENGINES, make_engine as make_engine
 from pgpo_jax.training.rollout._evaluate import (
     Answer as Answer,
     Evaluation as Evaluation,
@@ -86,6 +94,7 @@ from pgpo_jax.training.rollout._policy import (
 )
 from pgpo_jax.training.rollout._records import Lesson as Lesson, Rollout as Rollout
 from pgpo_jax.training.rollout._stream import QuestionStream as QuestionStream
+from pgpo_jax.training.rollout._vllm import VLLMServer as VLLMServer
 from pgpo_jax.training.run._callbacks import (
     BestCheckpoint as BestCheckpoint,
     Callback as Callback,

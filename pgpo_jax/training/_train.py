@@ -30,7 +30,9 @@ def make_trainer(config: TrainConfig) -> Trainer:
     8
     """
     refuse_too_large(config)
-    return Trainer(*config.build(), **config.trainer_settings())
+    # A server that cannot be reached is better known before the model is loaded.
+    settings = config.trainer_settings()
+    return Trainer(*config.build(), **settings)
 
 
 def train(config: TrainConfig, folder: str | Path, *, resume: bool = False) -> TrainResult:

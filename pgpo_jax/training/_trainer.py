@@ -27,6 +27,7 @@ from pgpo_jax.training.devices._mesh import process_local_rows, shard_rows
 from pgpo_jax.training.devices._processes import from_first
 from pgpo_jax.training.objectives._base import Objective
 from pgpo_jax.training.rollout._batch import pack, rollout_metrics
+from pgpo_jax.training.rollout._engine import RolloutEngine, Sampler, check_engine
 from pgpo_jax.training.rollout._evaluate import Evaluation, evaluate
 from pgpo_jax.training.rollout._held_out import held_out_questions
 from pgpo_jax.training.rollout._policy import LoadedPolicy, Policy, Responses
@@ -77,6 +78,8 @@ class Trainer:
         texts: which sampled texts are kept.
         micro_batch: rows that go through the model at a time; `None`: all.
         grader_timeout: seconds that the grading of one response may take.
+        engine: what samples the responses, in training and evaluation; by default our sampler with
+            `rollout.max_num_seqs`.
         callbacks: called after steps, evaluations and checkpoints.
         constant_metrics: numbers that are logged with each step where the step has none of the
             name.
@@ -103,6 +106,7 @@ class Trainer:
         texts: TextsConfig = TextsConfig(),
         micro_batch: int | None = None,
         grader_timeout: float = 10.0,
+        engine: RolloutEngine | None = None,
         callbacks: Sequence[Callback] = (),
         constant_metrics: Mapping[str, float] | None = None,
     ):
@@ -118,6 +122,7 @@ class Trainer:
         self.grader_timeout, self.callbacks = grader_timeout, tuple(callbacks)
         self._constant_metrics = dict(constant_metrics or {})
         shape = dict(self.mesh.shape) if self.mesh is not None else {}
+        self.engine = _chosen_engine(engine, rollout)
         row_shards = shape.get("data", 1) * shape.get("fsdp", 1)
         check_rows(
             rollout,
@@ -331,6 +336,7 @@ class Trainer:
             smallest_bucket=settings.smallest_bucket,
             largest_prompt=settings.max_prompt,
             at_once=settings.micro_batch,
+            engine=self.engine,
         )
         return batch, responses
 
@@ -405,6 +411,7 @@ class Trainer:
             self.rollout_settings,
             grader=self.task,
             grader_timeout=self.grader_timeout,
+            engine=self.engine,
         )
 
     def _shown(
@@ -440,6 +447,19 @@ def _checked_teacher(
     _check_alive(teacher.params, "the weights of the teacher were given to an earlier trainer")
     check_teacher_policy(policy, teacher.policy)
     return teacher.policy
+
+
+def _chosen_engine(engine: RolloutEngine | None, rollout: RolloutConfig) -> RolloutEngine:
+    """The engine that was given, which knows for itself how much it decodes at a time."""
+    if engine is None:
+        return Sampler(rollout.max_num_seqs)
+    own = engine == Sampler(rollout.max_num_seqs)
+    if rollout.max_num_seqs is not None and not own:
+        raise PGPOValueError(
+            "rollout.max_num_seqs must be None where an engine is given, "
+            f"got {rollout.max_num_seqs} and {engine!r:.60}"
+        )
+    return check_engine(engine)
 
 
 def _check_alive(weights: Any, what: str) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from pgpo_jax.training import (
     PRESETS,
+    EngineConfig,
     EvaluationConfig,
     InformationConfig,
     LoRAConfig,
@@ -98,6 +99,11 @@ from pgpo_jax.training import (
         ),
         (lambda: TrainConfig(objective="rlhf"), r"objective must be one of sdpo, grpo.*'rlhf'"),
         (lambda: RolloutConfig(top_k=0), r"RolloutConfig.top_k must be positive, got 0"),
+        (lambda: RolloutConfig(max_num_seqs=0), r"max_num_seqs must be positive, got 0"),
+        (
+            lambda: TrainConfig(mesh=MeshConfig(fsdp=4), rollout=RolloutConfig(max_num_seqs=6)),
+            r"rollout.max_num_seqs must be divisible by mesh.data .* = 4, got 6",
+        ),
         (lambda: TextsConfig(rows=-1), r"TextsConfig.rows must be at least 0, got -1"),
         (lambda: SelectionConfig(metric="loss"), r"metric must be a metric of the evaluations"),
         (lambda: SelectionConfig(patience=0), r"patience must be positive, got 0"),
@@ -138,6 +144,8 @@ def test_bad_settings_name_rule_and_value(make, message):
         (InformationConfig, "reduction"),
         (OptimizerConfig, "schedule"),
         (LoRAConfig, "base_dtype"),
+        (EngineConfig, "logprobs_mode"),
+        (EngineConfig, "dtype"),
     ],
 )
 def test_a_misspelt_choice_is_refused(section, name):

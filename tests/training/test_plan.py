@@ -235,10 +235,25 @@ def test_what_sampling_holds():
     assert plan.rollout["sampler's weights"] == weights
     # 36 layers, 8 heads of 128, keys and values of two bytes; a prompt once for its four responses.
     assert plan.rollout["key-value cache"] == 36 * 8 * 128 * 2 * 2 * 2 * (100 + 4 * 1000)
+    # Prompts of all questions, and the responses that are decoded at a time.
+    for number, lanes in ((3, 3), (8, 8), (100, 8)):
+        fewer = sampling_plan(
+            shape, mesh, "bfloat16", dataclasses.replace(rollout, max_num_seqs=number)
+        )
+        tokens = 2 * 100 + lanes * 1000
+        assert fewer.rollout["key-value cache"] == 36 * 8 * 128 * 2 * 2 * tokens
     eight = sampling_plan(shape, MeshConfig(fsdp=4, tensor=2), "bfloat16", rollout)
     assert weights / 8 <= eight.resident["weights"] < weights / 8 + 4e6
     with pytest.raises(ValueError, match="divi"):
         sampling_plan(shape, MeshConfig(tensor=16), "bfloat16", rollout)
+
+
+def test_a_server_samples_elsewhere():
+    shape = QWEN3_SHAPES["Qwen3-8B"]
+    plan = memory_plan(PAPER, shape, compiled=False)
+    away = replaced(PAPER, engine={"name": "vllm", "folder": "/shared/weights"})
+    assert plan.rollout
+    assert memory_plan(away, shape, compiled=False) == plan._replace(rollout={}, evaluation={})
 
 
 def test_where_a_shape_is_from(tmp_path):

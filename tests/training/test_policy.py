@@ -30,7 +30,7 @@ def respond(policy, monkeypatch):
         logprobs = jax.random.key_data(keys)[:, :1] % 1000 * jnp.ones_like(answers, jnp.uint32)
         return Samples(answers, logprobs.astype(jnp.float32), answers > 0)
 
-    monkeypatch.setattr("pgpo_jax.training.rollout._policy.sample", fake)
+    monkeypatch.setattr("pgpo_jax.training.rollout._engine.sample", fake)
 
     def respond(sizes=(1, 1, 1), **settings):
         widths.clear()

@@ -17,6 +17,7 @@ from pgpo_jax.training import (
     Policy,
     Responses,
     RolloutConfig,
+    Sampler,
     evaluate,
     make_trainer,
 )
@@ -253,7 +254,7 @@ def test_evaluation():
         for i, prompt in enumerate(["4 0", "1 0", "0 0", "4 0 0 0", "3 0"])
     ]
     settings = EvaluationConfig(samples=4, temperature=0.3, top_p=0.8, batch=3)
-    rollout = RolloutConfig(max_prompt=3, max_response=4, smallest_bucket=2)
+    rollout = RolloutConfig(max_prompt=3, max_response=4, smallest_bucket=2, max_num_seqs=5)
     result = evaluate(policy, None, questions, jax.random.key(0), settings, rollout)
     right = [1.0, 0.25, 0.0, 0.75]
     assert result.scores == dict(zip(["q0", "q1", "q2", "q4"], right, strict=True))
@@ -273,6 +274,8 @@ def test_evaluation():
             "top_k": None,
             "smallest_bucket": 2,
             "largest_prompt": 3,
+            "engine": Sampler(max_num_seqs=5),
+            "logprobs": False,
         }
     with pytest.raises(ValueError, match="at most 3 prompt tokens, got 1 questions"):
         evaluate(policy, None, questions[3:4], jax.random.key(0), settings, rollout)
@@ -289,6 +292,7 @@ def test_rollouts_are_random_by_seed_and_step_and_evaluations_by_seed_alone(monk
 
     monkeypatch.setattr(Policy, "respond", respond)
     changes = {"temperature": 0.6, "top_p": 0.9, "max_response": 9, "micro_batch": 1}
+    changes["max_num_seqs"] = 3
     rollouts, evaluations = [], []
     for seed in (0, 1):
         trainer = make_trainer(replaced(SMALL, seed=seed, rollout=changes))
@@ -311,3 +315,4 @@ def test_rollouts_are_random_by_seed_and_step_and_evaluations_by_seed_alone(monk
     for _, given in rollouts:
         assert (given["samples"], given["temperature"], given["top_p"]) == (4, 0.6, 0.9)
         assert (given["max_new_tokens"], given["at_once"]) == (9, 1)
+        assert given["engine"] == Sampler(max_num_seqs=3)

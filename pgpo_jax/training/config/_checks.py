@@ -40,6 +40,7 @@ def check_rows(
     for name, rows in (
         ("rollout.questions", rollout.questions),
         ("rollout.micro_batch", rollout.micro_batch or rollout.questions),
+        ("rollout.max_num_seqs", rollout.max_num_seqs or row_shards),
         ("evaluation.batch", evaluation.batch),
         ("rollout.questions * samples / row_buckets", rung),
         ("optimizer.micro_batch", size),

@@ -16,6 +16,9 @@ from pgpo_jax.tasks import (
 from pgpo_jax.training.config import TeacherConfig
 from pgpo_jax.training.config._train_config import TrainConfig
 
+# Where a rollout server is and how it is told of weights, which are those of the run.
+_OF_A_SERVER = ("engine.url", "engine.model", "engine.folder", "engine.timeout")
+
 
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     """The same configuration, with paths that hold from any folder.
@@ -40,6 +43,7 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
         eval_task=None if held_out is None else absolute_task(held_out),
         objective=absolute_object(config.objective),
         grader=dataclasses.replace(config.grader, name=absolute_grader(config.grader.name)),
+        engine=dataclasses.replace(config.engine, name=absolute_object(config.engine.name)),
         trackers=tuple(absolute_object(name) for name in config.trackers),
     )
 
@@ -57,13 +61,14 @@ def same_but_for_place(name: str, old: Any, new: Any) -> bool:
     >>> same_but_for_place("model", "tiny", "/models/tiny"), same_but_for_place("seed", 0, 1)
     (True, False)
     """
-    if name == "model":
+    if name == "model" or name in _OF_A_SERVER:
         return True
     if name in ("teacher.model", "teacher_model"):
         return old is not None and new is not None
     if name in ("task", "eval_task"):
         return _kind(old) == _kind(new)
-    if name in ("objective", "grader.name") and isinstance(old, str) and isinstance(new, str):
+    own = name in ("objective", "grader.name", "engine.name")
+    if own and isinstance(old, str) and isinstance(new, str):
         return spec_without_place(old) == spec_without_place(new)
     return False
 

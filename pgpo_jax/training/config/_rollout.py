@@ -35,6 +35,10 @@ class RolloutConfig:
     micro_batch: int | None = None
     """Questions answered at a time, which bounds the key-value cache. `None`: all at once. The
     random numbers are the same."""
+    max_num_seqs: int | None = None
+    """Responses that the sampler decodes at a time, in training and evaluation, under vLLM's name:
+    one that has ended leaves its place to one that waits (continuous batching), so that few long
+    ones do not hold all places. `None`: all at once. The random numbers are the same."""
     share_prompts: bool = False
     """Read a prompt once for all responses to it, and a teacher prompt once for all that are shown
     the same solution. Pays where prompts are not short against responses; needs one device and
@@ -51,6 +55,8 @@ class RolloutConfig:
                 f"RolloutConfig.micro_batch must divide questions = {self.questions}",
                 self.micro_batch,
             )
+        if self.max_num_seqs is not None:
+            positive(self, "max_num_seqs")
         require(0 < self.top_p <= 1, "RolloutConfig.top_p must be in (0, 1]", self.top_p)
         if self.top_k is not None:
             positive(self, "top_k")

@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 from pgpo_jax.models import check_attention
 from pgpo_jax.tasks import ColumnsConfig, GraderConfig, Task, is_object_spec, load_task, make_grader
 from pgpo_jax.training.config import (
+    EngineConfig,
     EvaluationConfig,
     InformationConfig,
     LoRAConfig,
@@ -37,6 +38,7 @@ from pgpo_jax.training.config._rules import one_of_its_choices, positive, requir
 from pgpo_jax.training.devices._mesh import make_mesh
 from pgpo_jax.training.objectives._base import Objective
 from pgpo_jax.training.objectives._registry import ObjectiveSections, make_objective
+from pgpo_jax.training.rollout._engines import make_engine
 from pgpo_jax.training.rollout._held_out import held_out_questions
 from pgpo_jax.training.rollout._policy import LoadedPolicy, load_policy
 from pgpo_jax.training.rollout._teacher_model import check_teacher_folder
@@ -94,6 +96,7 @@ class TrainConfig:
     trackers: tuple[str, ...] = ("tensorboard",)
     """Where numbers go besides the JSON lines: tensorboard, wandb, trackio, FILE.py:NAME."""
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     information: InformationConfig = field(default_factory=InformationConfig)
@@ -121,6 +124,11 @@ class TrainConfig:
             self.optimizer.micro_batch,
             row_shards=self.mesh.row_shards,
             devices=self.mesh.size,
+        )
+        require(
+            self.engine.name == "sampler" or self.rollout.max_num_seqs is None,
+            f"rollout.max_num_seqs must be None with engine.name {self.engine.name!r}",
+            self.rollout.max_num_seqs,
         )
         check_attention(self.attention, self.dtype)
         check_multiplier(self.information, self.loss)
@@ -214,7 +222,11 @@ class TrainConfig:
         )
 
     def trainer_settings(self) -> dict[str, Any]:
-        """The keywords of `Trainer` that go with the parts; another model as teacher is loaded."""
+        """The keywords of `Trainer` that go with the parts; another model as teacher is loaded.
+
+        Raises:
+            ValueError, TypeError, RuntimeError: for a bad engine; see `make_engine`.
+        """
         return {
             "teacher": self.load_teacher(),
             "rollout": self.rollout,
@@ -224,6 +236,7 @@ class TrainConfig:
             "texts": self.texts,
             "micro_batch": self.optimizer.micro_batch,
             "grader_timeout": self.grader.timeout,
+            "engine": make_engine(self.engine, self.rollout.max_num_seqs),
             "constant_metrics": {"pgpo/alpha": float(np.float32(self.alpha))},
         }
 

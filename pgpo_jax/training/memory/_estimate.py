@@ -101,9 +101,13 @@ def memory_plan(
     if compiled:
         work = step_workspace(config, shape, mesh) - update["gradients"]
         update["activations and work space"] = max(work, 0)
-    rollout = _sampling_bytes(shape, config.mesh, config.dtype, config.rollout)
+    rollout: dict[str, int] = {}
     evaluation: dict[str, int] = {}
-    if held_out_spec(config.task, config.eval_task) is not None:
+    # A server samples elsewhere; of an engine of one's own nothing is known but that it may not.
+    here = config.engine.name != "vllm"
+    if here:
+        rollout = _sampling_bytes(shape, config.mesh, config.dtype, config.rollout)
+    if here and held_out_spec(config.task, config.eval_task) is not None:
         evaluation = _sampling_bytes(shape, config.mesh, config.dtype, _evaluated_at_once(config))
     return MemoryPlan({k: v for k, v in resident.items() if v}, update, rollout, evaluation)
 
@@ -291,14 +295,16 @@ def _sampling_bytes(
     shape: DecoderConfig, mesh: MeshConfig, dtype: str, rollout: RolloutConfig
 ) -> dict[str, int]:
     """What is held of the weights, cast, cut by layer and gathered over "fsdp" once; and keys and
-    values of all layers, a prompt's tokens once, a response's for each."""
+    values of all layers, a prompt's tokens once, those of responses that are decoded at a time."""
     weights = _abstract_weights(shape, dtype, abstract_mesh(1, 1, mesh.tensor))
     held = _device_bytes(weights)
     if shape.tie_word_embeddings and mesh.fsdp > 1:
         # Gathered as a table to look up in, and once more as the head.
         held += _device_bytes(weights["embedding"])
     questions = rollout.micro_batch or rollout.questions
-    tokens = questions * (rollout.max_prompt + rollout.samples * rollout.max_response)
+    rows = questions * rollout.samples
+    lanes = min(rollout.max_num_seqs or rows, rows)
+    tokens = questions * rollout.max_prompt + lanes * rollout.max_response
     per_token = 2 * shape.num_key_value_heads * shape.head_dim * jnp.dtype(dtype).itemsize
     return {
         "sampler's weights": held,

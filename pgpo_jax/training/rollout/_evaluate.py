@@ -11,6 +11,7 @@ from pgpo_jax.tasks import Grade, Grader, Question, Task, exact, grade_all
 from pgpo_jax.tasks.graders import FailedGrade
 from pgpo_jax.training.config import EvaluationConfig, RolloutConfig
 from pgpo_jax.training.devices._mesh import gather_rows, process_local_rows
+from pgpo_jax.training.rollout._engine import RolloutEngine, Sampler
 from pgpo_jax.training.rollout._policy import Policy
 
 
@@ -54,6 +55,7 @@ def evaluate(
     *,
     grader: Task | Grader = exact,
     grader_timeout: float = 10.0,
+    engine: RolloutEngine | None = None,
 ) -> Evaluation:
     """Samples `settings.samples` answers to each question and grades them.
 
@@ -66,9 +68,11 @@ def evaluate(
         questions: the held-out ones, with ids that differ.
         key: of all random numbers.
         settings: samples per question and how they are drawn.
-        rollout: the lengths in tokens that prompts and responses may have, and `thinking`.
+        rollout: the lengths in tokens that prompts and responses may have, `thinking` and
+            `max_num_seqs`.
         grader: a task, or a grader of `pgpo_jax.tasks`; by default exact match.
         grader_timeout: seconds that the grading of one response may take.
+        engine: what samples the answers; by default our sampler.
 
     Returns:
         An `Evaluation` of the questions whose prompts are short enough.
@@ -84,6 +88,7 @@ def evaluate(
             f"an evaluation needs a question of at most {rollout.max_prompt} prompt tokens, "
             f"got {len(rows)} questions: raise rollout.max_prompt"
         )
+    engine = Sampler(rollout.max_num_seqs) if engine is None else engine
     scores: dict[str, float] = {}
     lengths, failures, answers = [], 0, []
     for start in range(0, len(kept), settings.batch):
@@ -102,6 +107,8 @@ def evaluate(
             top_k=settings.top_k,
             smallest_bucket=rollout.smallest_bucket,
             largest_prompt=rollout.max_prompt,
+            engine=engine,
+            logprobs=False,
         )
         right, failed, samples = np.zeros(len(own)), np.zeros(len(own)), settings.samples
         places = [place for place, i in enumerate(own) if i < len(chunk)]

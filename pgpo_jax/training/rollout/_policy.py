@@ -17,7 +17,6 @@ from pgpo_jax.models import (
     load_pretrained,
     load_tokenizer,
     render_messages,
-    sample,
 )
 from pgpo_jax.models._load import find_folder
 from pgpo_jax.models._sample import row_keys
@@ -32,6 +31,12 @@ from pgpo_jax.training.devices._mesh import (
 )
 from pgpo_jax.training.rollout._buckets import bucket, pad
 from pgpo_jax.training.rollout._end_tokens import end_tokens
+from pgpo_jax.training.rollout._engine import (
+    RolloutEngine,
+    RolloutRequest,
+    Sampler,
+    SamplingParams,
+)
 
 
 class Responses(NamedTuple):
@@ -151,9 +156,11 @@ class Policy:
         smallest_bucket: int,
         largest_prompt: int,
         at_once: int | None = None,
+        engine: RolloutEngine | None = None,
+        logprobs: bool = True,
     ) -> Responses:
         """Samples `samples` responses to each prompt: to `at_once` prompts (of all processes) in a
-        call of the jitted sampler, or to all of them.
+        call of the engine, or to all of them.
 
         All processes call it together, each with its own prompts (see `process_local_rows`). The
         random numbers of a response follow from `key` and its place among the responses of all
@@ -170,7 +177,9 @@ class Policy:
             top_k: tokens that are sampled from; `None`: all.
             smallest_bucket: prompts are padded to this times a power of two tokens,
             largest_prompt: or to this, which none may exceed.
-            at_once: prompts in a call of the sampler; it must divide their number.
+            at_once: prompts in a call of the engine; it must divide their number.
+            engine: what samples them; by default the jitted sampler, all of a call at a time.
+            logprobs: whether log-probabilities are wanted; some engines save them else.
 
         Returns:
             `Responses`, in the order of the prompts.
@@ -178,8 +187,10 @@ class Policy:
         Raises:
             ValueError: if a prompt is too long, or the parts do not make up the whole.
         """
+        engine = Sampler() if engine is None else engine
         lengths = gather_rows(np.array([len(prompt) for prompt in prompts]), self.mesh)
         own, places, parts = process_local_rows(len(lengths), self.mesh), [], []
+        sampling = SamplingParams(samples, max_new_tokens, temperature, top_p, top_k, logprobs)
         for part in row_parts(len(lengths), at_once or len(lengths), self.mesh):
             places.append(np.searchsorted(own, part[process_local_rows(len(part), self.mesh)]))
             width = bucket(
@@ -193,27 +204,24 @@ class Policy:
                 side="left",
             )
             tokens, mask = shard_rows((tokens, mask), self.mesh)
-            out = sample(
+            request = RolloutRequest(
                 nnx.merge(self.graphdef, params),
                 tokens,
                 mask,
                 row_keys(key, _samples_of(part, samples).astype(np.uint32)),
-                max_new_tokens=max_new_tokens,
-                temperature=temperature,
-                top_p=top_p,
-                top_k=top_k,
-                eos_id=self.eos_ids,
-                pad_id=self.pad_id,
-                samples_per_prompt=samples,
+                self.eos_ids,
+                self.pad_id,
+                sampling,
             )
+            out = engine.generate(request)
             parts.append(fetch_rows((out.tokens, out.mask, out.logprobs)))
         order = _samples_of(np.argsort(np.concatenate(places)), samples)
-        ids, valid, logprobs = (np.concatenate(part)[order] for part in zip(*parts, strict=True))
+        ids, valid, told = (np.concatenate(part)[order] for part in zip(*parts, strict=True))
         texts = [
             decode(self.tokenizer, row[keep].tolist(), ends=self.eos_ids)
             for row, keep in zip(ids, valid, strict=True)
         ]
-        return Responses(ids, valid, logprobs, texts)
+        return Responses(ids, valid, told, texts)
 
 
 def _samples_of(prompts: Int[np.ndarray, " questions"], samples: int) -> Int[np.ndarray, " N"]:

@@ -120,8 +120,10 @@ def _line(question: Question, implied: Collection[str]) -> str:
 
 def _code(config: Mapping[str, Any]) -> dict[str, str]:
     """Digests of the own files that a configuration names."""
-    grader = config.get("grader")
+    grader, engine = config.get("grader"), config.get("engine")
     specs = [config.get("task"), config.get("objective")]
+    if isinstance(engine, dict):
+        specs.append(engine.get("name"))
     if isinstance(grader, dict):
         specs += [part.rpartition("=")[0] or part for part in str(grader.get("name")).split(",")]
     return dict(_file_digests(spec for spec in specs if isinstance(spec, str)))

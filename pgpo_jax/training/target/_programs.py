@@ -9,9 +9,10 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pgpo_jax.errors import PGPORuntimeError
-from pgpo_jax.models import Decoder, DecoderConfig, partition_spec
+from pgpo_jax.models import Decoder, DecoderConfig, _lanes, partition_spec
 from pgpo_jax.models._cache import KEY_AXES, VALUE_AXES, Cache
 from pgpo_jax.models._generate import Settings, begin, decode
+from pgpo_jax.models._sharding import axis_parts
 from pgpo_jax.training.config._train_config import TrainConfig
 from pgpo_jax.training.memory._estimate import abstract_step, placed
 
@@ -128,34 +129,39 @@ def sampler_programs(config: TrainConfig, shape: DecoderConfig, mesh: Mesh) -> I
     tokens, mask = (
         array((prompts, rollout.max_prompt), dtype, "batch") for dtype in (jnp.int32, jnp.bool_)
     )
-    arguments = (placed(params, mesh), scalar, scalar)
-    prefill = begin.lower(
-        graphdef, settings, *arguments, tokens, mask, array(keys.shape, keys.dtype)
-    )
-    started = compile_program("prefill", prefill)
-    yield started
+    arguments = (graphdef, settings, placed(params, mesh), scalar, scalar)
+    given = (tokens, mask, array(keys.shape, keys.dtype))
 
-    state, weights = jax.tree.map(
-        lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
-        prefill.out_info,
-        started.compiled.output_shardings,
-    )
+    def started(lowered: Any) -> tuple[Program, Any]:
+        program = compile_program("prefill", lowered)
+        made = jax.tree.map(
+            lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
+            lowered.out_info,
+            program.compiled.output_shardings,
+        )
+        return program, made
 
     def longest(cache: Cache) -> Cache:
-        return cache.grown(cache.even_slots(settings.steps - 1, mesh), mesh)
+        grown: Any = jax.eval_shape(
+            lambda cache: cache.grown(cache.even_slots(settings.steps - 1, mesh), mesh), cache
+        )
+        return grown._replace(
+            keys=tuple(array(x.shape, x.dtype, *KEY_AXES) for x in grown.keys),
+            values=tuple(array(x.shape, x.dtype, *VALUE_AXES) for x in grown.values),
+            prefix=cache.prefix,
+        )
 
-    cache: Any = jax.eval_shape(longest, state.cache)
-    cache = cache._replace(
-        keys=tuple(array(x.shape, x.dtype, *KEY_AXES) for x in cache.keys),
-        values=tuple(array(x.shape, x.dtype, *VALUE_AXES) for x in cache.values),
-        prefix=state.cache.prefix,
-    )
-    lowered = decode.lower(
-        graphdef,
-        settings,
-        *arguments,
-        weights,
-        state._replace(cache=cache),
-        array((), jnp.int32),
-    )
+    lanes = rollout.max_num_seqs or keys.shape[0]
+    if lanes < keys.shape[0]:
+        begun = _lanes.begin.lower(graphdef, settings, lanes, arguments[2], *given)
+        program, (read, _, state) = started(begun)
+        number = array((), jnp.int32)
+        until = _lanes.Until(array((axis_parts("batch", mesh),), jnp.int32), number, number)
+        decoding = (read, state._replace(cache=longest(state.cache), slot=number), until)
+        lowered = _lanes.decode.lower(*arguments, *decoding)
+    else:
+        program, (state, weights) = started(begin.lower(*arguments, *given))
+        state = state._replace(cache=longest(state.cache))
+        lowered = decode.lower(*arguments, weights, state, array((), jnp.int32))
+    yield program
     yield compile_program("decode", lowered)

@@ -91,14 +91,18 @@ def work_of(config: TrainConfig, shape: DecoderConfig, reports: list[ProgramRepo
     sent = {report.name: sum(report.sent.values()) for report in reports}
     rollout = config.rollout
     held = sampling_plan(shape, config.mesh, config.dtype, rollout).rollout
-    calls = rollout.questions // (rollout.micro_batch or rollout.questions)
+    questions = rollout.micro_batch or rollout.questions
+    # All responses of a call at their longest, some at a time one after the other.
+    rows = questions * rollout.samples
+    turns = -(-rows // min(rollout.max_num_seqs or rows, rows))
+    calls = rollout.questions // questions
     return Work(
         flops=run_flops(config, shape) / config.mesh.size,
         sent=sent["step"],
         weights=held["sampler's weights"],
         cache=held["key-value cache"] // 2,
         sent_per_token=sent["decode"],
-        tokens=calls * (rollout.max_response - 1),
+        tokens=calls * turns * (rollout.max_response - 1),
     )
 
 

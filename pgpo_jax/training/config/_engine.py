@@ -1,0 +1,40 @@
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from pgpo_jax.training.config._rules import one_of_its_choices, require
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """What samples the responses."""
+
+    name: str = "sampler"
+    """`sampler`: the package's own, on the devices of the run; `vllm`: a server that runs
+    elsewhere, see docs/training.md; or `FILE.py:NAME`."""
+    url: str = "http://localhost:8000"
+    """`vllm`: of the server."""
+    model: str | None = None
+    """`vllm`: the model's name there (`--served-model-name`); needed if it serves several."""
+    folder: str | None = None
+    """`vllm`: where the weights are written for the server, which must read the same path."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    """`vllm`: of the written weights."""
+    logprobs_mode: Literal["raw_logprobs", "processed_logprobs"] = "raw_logprobs"
+    """`vllm`: what the server was started with (`--logprobs-mode`). `raw_logprobs`, its default,
+    are those of temperature 1, and `processed_logprobs` those after top-p and top-k."""
+    timeout: float = 3600.0
+    """`vllm`: seconds that an answer of the server may take."""
+
+    def __post_init__(self) -> None:
+        one_of_its_choices(self)
+        require(
+            0 < self.timeout < math.inf,
+            "EngineConfig.timeout must be positive and finite",
+            self.timeout,
+        )
+        require(
+            self.name != "vllm" or bool(self.folder),
+            "EngineConfig.folder must be given with name 'vllm': weights are handed over in it",
+            self.folder,
+        )
