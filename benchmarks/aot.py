@@ -198,12 +198,13 @@ def sampler(mesh: Mesh, lanes: int | None = None) -> dict[str, Any]:
 
     Args:
         mesh: of the target.
-        lanes: responses that a device decodes at a time; None: all.
+        lanes: responses that a device decodes at a time, half of its own; None: all.
     """
     config = settings(mesh)
     # Caches that no fast memory holds: what is copied then is copied in the device's memory.
     limit = None if lanes is None else lanes * mesh.shape["fsdp"]
-    long = replace(config.rollout, samples=8, max_response=8192, max_num_seqs=limit)
+    samples = 8 if lanes is None else 2 * lanes
+    long = replace(config.rollout, samples=samples, max_response=8192, max_num_seqs=limit)
     config = replace(config, rollout=long)
     *_, decode = sampler_programs(config, SHAPE, mesh)
     text = ProgramText(decode.compiled.as_text())
@@ -231,7 +232,7 @@ CHECKS: Mapping[str, Callable[[Mesh], dict[str, Any]]] = {
     "step, cudnn": lambda mesh: step(mesh, attention="cudnn"),
     "multiplier": multiplier,
     "sampler": sampler,
-    "sampler, lanes": lambda mesh: sampler(mesh, lanes=4),
+    "sampler, lanes": lambda mesh: sampler(mesh, lanes=8),
 }
 
 
