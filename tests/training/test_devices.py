@@ -214,9 +214,9 @@ def test_two_processes_evaluate_and_train_as_one(tmp_path, capsys):
     folder.parent.mkdir()
     mesh = ("--mesh.fsdp", "4", "--mesh.tensor", "2")
     flags = changed_flags(PRESETS["tiny"], replaced(PAIR, steps=1000)).split()
-    processes = start_pair(
-        folder, [*EVAL, *mesh], ["train", "--output", str(folder), *flags, *mesh]
-    )
+    # The pair decodes half of the answers at a time.
+    evaluate = [*EVAL, *mesh, "--max-num-seqs", "4"]
+    processes = start_pair(folder, evaluate, ["train", "--output", str(folder), *flags, *mesh])
     try:
         # Meanwhile, since the pair starts and compiles for longer.
         assert main(EVAL) == 0

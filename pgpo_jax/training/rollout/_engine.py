@@ -59,6 +59,9 @@ class RolloutEngine(Protocol):
     """Samples responses to prompts: our sampler, a server, or an engine of yours.
 
     The trainer, the evaluation and the command line sample through it.
+
+    >>> isinstance(Sampler(max_num_seqs=64), RolloutEngine)
+    True
     """
 
     def generate(self, request: RolloutRequest) -> Samples:

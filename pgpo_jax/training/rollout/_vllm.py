@@ -45,7 +45,7 @@ class VLLMServer:
             model, or several of which none is named.
         RuntimeError: the server cannot be reached, or answers with an error.
 
-    >>> # VLLMServer("http://localhost:8000", "/shared/weights")
+    >>> from pgpo_jax.training import VLLMServer  # VLLMServer("http://host:8000", "/weights")
     """
 
     def __init__(
