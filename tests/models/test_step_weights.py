@@ -15,16 +15,20 @@ from tests.training.conftest import SMALL_QWEN3, replaced
 
 
 @pytest.mark.slow
-def test_no_weight_is_gathered_by_the_decoding_loop(monkeypatch):
+@pytest.mark.parametrize("lanes", [None, 8])
+def test_no_weight_is_gathered_by_the_decoding_loop(monkeypatch, lanes):
     config = replaced(
         PRESETS["tiny"],
         rollout={"questions": 8, "samples": 2, "max_prompt": 8, "max_response": 16},
     )
+    config = replaced(config, rollout={"max_num_seqs": lanes})
     shape = dataclasses.replace(SMALL_QWEN3, hidden_size=64, intermediate_size=128)
     mesh = make_mesh(fsdp=4, tensor=2)
 
     def gathered(name):
         programs = dict(sampler_programs(config, shape, mesh))
+        held = {None: 16, 8: 8}[lanes] // 4
+        assert f"f32[{held},1,8,15]" in programs["decode"].as_text()
         found = ProgramText(programs[name].as_text()).collectives()
         return sum(one.bytes for one in found if one.kind == "all-gather")
 
