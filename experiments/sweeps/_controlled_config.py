@@ -10,7 +10,7 @@ import optax
 from experiments.sweeps._controlled_objective import ControlledSDPO, Half, Rows
 from experiments.sweeps._replay import FollowSteps, controlled
 from pgpo_jax.errors import PGPOValueError
-from pgpo_jax.training import SDPO, Objective, TrainConfig
+from pgpo_jax.training import SDPO, Objective, RolloutEngine, TrainConfig
 
 Rule = tuple[bool, str, object]
 
@@ -99,9 +99,9 @@ class ControlledConfig(TrainConfig):
             steps=self.steps,
         )
 
-    def trainer_settings(self) -> dict[str, Any]:
+    def trainer_settings(self, engine: RolloutEngine | None = None) -> dict[str, Any]:
         """With the callback that the replay needs."""
-        settings = super().trainer_settings()
+        settings = super().trainer_settings(engine)
         return {**settings, "callbacks": (*settings.get("callbacks", ()), FollowSteps())}
 
     def _rules_of_the_step(self) -> tuple[Rule, ...]:

@@ -31,8 +31,8 @@ def make_trainer(config: TrainConfig) -> Trainer:
     """
     refuse_too_large(config)
     # A server that cannot be reached is better known before the model is loaded.
-    settings = config.trainer_settings()
-    return Trainer(*config.build(), **settings)
+    engine = config.make_engine()
+    return Trainer(*config.build(), **config.trainer_settings(engine))
 
 
 def train(config: TrainConfig, folder: str | Path, *, resume: bool = False) -> TrainResult:

@@ -38,6 +38,7 @@ from pgpo_jax.training.config._rules import one_of_its_choices, positive, requir
 from pgpo_jax.training.devices._mesh import make_mesh
 from pgpo_jax.training.objectives._base import Objective
 from pgpo_jax.training.objectives._registry import ObjectiveSections, make_objective
+from pgpo_jax.training.rollout._engine import RolloutEngine
 from pgpo_jax.training.rollout._engines import make_engine
 from pgpo_jax.training.rollout._held_out import held_out_questions
 from pgpo_jax.training.rollout._policy import LoadedPolicy, load_policy
@@ -221,11 +222,19 @@ class TrainConfig:
             param_dtype=self.param_dtype,
         )
 
-    def trainer_settings(self) -> dict[str, Any]:
-        """The keywords of `Trainer` that go with the parts; another model as teacher is loaded.
+    def make_engine(self) -> RolloutEngine:
+        """What generates the responses.
 
         Raises:
-            ValueError, TypeError, RuntimeError: for a bad engine; see `make_engine`.
+            ValueError, TypeError, RuntimeError: see `pgpo_jax.training.make_engine`.
+        """
+        return make_engine(self.engine, self.rollout.max_num_seqs)
+
+    def trainer_settings(self, engine: RolloutEngine | None = None) -> dict[str, Any]:
+        """The keywords of `Trainer` that go with the parts; another model as teacher is loaded.
+
+        Args:
+            engine: what `make_engine` gave; `None`: it is made here.
         """
         return {
             "teacher": self.load_teacher(),
@@ -236,7 +245,7 @@ class TrainConfig:
             "texts": self.texts,
             "micro_batch": self.optimizer.micro_batch,
             "grader_timeout": self.grader.timeout,
-            "engine": make_engine(self.engine, self.rollout.max_num_seqs),
+            "engine": engine or self.make_engine(),
             "constant_metrics": {"pgpo/alpha": float(np.float32(self.alpha))},
         }
 
