@@ -9,12 +9,14 @@ from pgpo_jax.tasks.graders._exact import exact, letter
 from pgpo_jax.tasks.graders._function import FunctionGrader
 from pgpo_jax.tasks.graders._math import MathGrader
 from pgpo_jax.tasks.graders._numeric import NumericGrader
+from pgpo_jax.tasks.graders._option import option
 from pgpo_jax.tasks.graders._weighted import WeightedGrader, parse_weights
 
 # Called with the settings; whatever is missing for a grader must be found out then.
 GRADERS: dict[str, Callable[[GraderConfig], Grader]] = {
     "auto": lambda settings: exact,
     "letter": lambda settings: letter,
+    "option": lambda settings: option,
     "exact": lambda settings: exact,
     "numeric": NumericGrader,
     "math": MathGrader,

@@ -1,0 +1,111 @@
+"""A training step of a pretrained model, here and in TRL: `python -m benchmarks.real_step`.
+
+    python -m benchmarks.real_step --trl PYTHON --json real_step.json
+
+The same weights (the folder that `make smollm2` makes), the same random tokens, the same loss (SDPO
+on the 100 likeliest tokens and a tail, EMA teacher, AdamW, clipping), float32, all cores. Ours is
+PGPO, so it measures the information, too. TRL is timed as it is written and with `torch.compile`.
+Each side is a process; they take turns, and the first step of each, which compiles, is told apart.
+
+Memory is the largest resident set of each process, interpreter, libraries and compilers included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks._child import Child
+from benchmarks._record import add_json_flag, ratio, report
+
+KINDS = ("pgpo", "trl eager", "trl compiled")
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", default="models/smollm2-135m-instruct")
+    parser.add_argument("--trl", required=True, metavar="PYTHON", help="with torch and trl")
+    parser.add_argument("--only", nargs="*", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--rows", type=int, default=8)
+    parser.add_argument("--prompt", type=int, default=64)
+    parser.add_argument("--teacher-prompt", type=int, default=128)
+    parser.add_argument("--response", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=5)
+    add_json_flag(parser)
+    return parser.parse_args(arguments)
+
+
+def commands(args: argparse.Namespace) -> dict[str, list[str]]:
+    """What starts each side."""
+    shape = json.dumps(
+        {name: getattr(args, name) for name in ("rows", "prompt", "teacher_prompt", "response")}
+    )
+    script = str(Path(__file__).with_name("_trl_steps.py"))
+    return {
+        "pgpo": [sys.executable, "-m", "benchmarks._model_steps", args.model, shape],
+        "trl eager": [args.trl, script, args.model, shape, "eager"],
+        "trl compiled": [args.trl, script, args.model, shape, "compiled"],
+    }
+
+
+def compared(answers: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """A row for each side.
+
+    Args:
+        answers: of each side, its first step first; all have as many.
+
+    Returns:
+        Median seconds of the later steps, seconds of the first, peak memory, the first loss, and
+        ratios of ours to it within a round.
+    """
+    rows = []
+    ours = answers.get("pgpo")
+    for name, steps in answers.items():
+        seconds = [step["seconds"] for step in steps[1:]]
+        row = {
+            "side": name,
+            "seconds": statistics.median(seconds),
+            "first_step": steps[0]["seconds"],
+            "peak_mb": steps[-1]["peak_mb"],
+            "first_loss": steps[0]["loss"],
+        }
+        if ours is not None and steps is not ours:
+            time = ratio([step["seconds"] for step in ours[1:]], seconds)
+            row |= {f"ours_to_it_{name}": value for name, value in time.items()}
+            row["memory_ours_to_it"] = ours[-1]["peak_mb"] / steps[-1]["peak_mb"]
+        rows.append(row)
+    return rows
+
+
+def main(arguments: list[str] | None = None) -> dict[str, Any]:
+    args = parse(arguments)
+    sides = {name: Child(command) for name, command in commands(args).items() if name in args.only}
+    for name, side in list(sides.items()):
+        if "error" in side.about:
+            print(f"{name} is not measured: {side.about['error']}", file=sys.stderr)
+            sides.pop(name)
+    answers: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
+    names = list(sides)
+    load = os.getloadavg()[0]
+    for turn in range(args.rounds + 1):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            answer = sides[name].ask({})
+            if "error" in answer:
+                raise SystemExit(f"{name}: {answer['error']}")
+            answers[name].append(answer)
+            print(name, turn, answer, file=sys.stderr, flush=True)
+    for side in sides.values():
+        side.close()
+    given = sys.argv[1:] if arguments is None else arguments
+    loads = {"load_before": load, "load_after": os.getloadavg()[0]}
+    return report("benchmarks.real_step", given, compared(answers), args.json, **loads)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Rows for a warm start of the teacher: `python -m experiments.shown_rows TRAIN.json ROWS.jsonl`.
+
+A small pretrained model keeps to no format, and trained on the bare answers it forgets how to use
+a solution that it is shown. These rows teach both at once: each question as the teacher of SDPO
+sees it, with its answer as a peer's solution, is to be answered by that answer.
+
+    python -m experiments.shown_rows data/physics/train.json rows.jsonl
+    pgpo sft --model MODEL --task rows.jsonl --grader option --output runs/warm
+
+Nothing is taken from the held-out questions. The rows hold the questions, so their licence is that
+of the questions.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pgpo_jax.errors import PGPOFileExistsError, PGPOValueError
+from pgpo_jax.tasks import Question, load_questions, teacher_prompt
+
+_USAGE = "usage: python -m experiments.shown_rows QUESTIONS ROWS.jsonl"
+
+
+def shown(questions: Sequence[Question]) -> Iterator[dict[str, str]]:
+    """A row for each question, with its answer shown as a solution.
+
+    Args:
+        questions: whose answers are short.
+
+    >>> question = Question("q", "sums", "", "1 + 1?", "2")
+    >>> next(shown([question]))["question"].splitlines()[1]
+    'Correct solution:'
+    """
+    for question in questions:
+        yield {
+            "id": question.id,
+            "domain": question.domain,
+            "question": teacher_prompt(question, solution=question.answer),
+            "answer": question.answer,
+        }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `python -m experiments.shown_rows`."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given in (["-h"], ["--help"]):
+        print(__doc__)
+        return 0
+    try:
+        if len(given) != 2:
+            raise PGPOValueError(f"{_USAGE}, got {len(given)} arguments")
+        path = Path(given[1])
+        if path.exists():
+            raise PGPOFileExistsError(f"{path} must not exist: it would be overwritten")
+        rows = list(shown(load_questions(given[0])))
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    except (ValueError, OSError) as refused:
+        print(f"error: {refused}", file=sys.stderr)
+        return 2
+    print(f"{len(rows)} rows -> {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
