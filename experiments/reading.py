@@ -62,7 +62,7 @@ def read(
 
     @jax.jit
     def first(
-        tokens: Float[Array, "B T"], mask: Float[Array, "B T"]
+        params: Any, tokens: Float[Array, "B T"], mask: Float[Array, "B T"]
     ) -> tuple[Float[Array, "B 4"], Float[Array, " B"]]:
         logits = nnx.merge(policy.graphdef, params)(tokens, mask)[:, -1]
         logprobs = jax.nn.log_softmax(logits)
@@ -86,7 +86,7 @@ def read(
             tokens, mask = (np.zeros((len(chunk), width), np.int32) for _ in range(2))
             for place, ids in enumerate(chunk):
                 tokens[place, width - len(ids) :], mask[place, width - len(ids) :] = ids, 1
-            parts.append(jax.device_get(first(tokens, mask)))
+            parts.append(jax.device_get(first(params, tokens, mask)))
         chances = np.concatenate([part[0] for part in parts])[: len(rows)]
         entropy = np.concatenate([part[1] for part in parts])[: len(rows)]
         found[name] = {

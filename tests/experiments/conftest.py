@@ -39,6 +39,7 @@ def write_run(config, folder, accuracies, *, questions=None, rho=None, steps=Non
                 "pgpo/clipped_count": 0.0,
                 "rollout/response_length": 9.0,
                 "self_distillation/student_entropy": 0.2,
+                "self_distillation/teacher_entropy": 0.1,
             }
             metrics.write(json.dumps(row) + "\n")
 

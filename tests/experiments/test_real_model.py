@@ -2,14 +2,17 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 from experiments import reading, real_model, shown_rows
 from experiments.sweeps import ControlledConfig, changed
 from experiments.sweeps.real_model import PRESETS, arms, readable
+from pgpo_jax.models import encode
 from pgpo_jax.reports import RunRecord, read_run
-from pgpo_jax.tasks import load_questions, make_grader
+from pgpo_jax.tasks import load_questions, make_grader, teacher_prompt
 from pgpo_jax.training import load_policy
 from tests.experiments.conftest import write_run
 
@@ -80,7 +83,9 @@ def test_a_rise_is_told_and_none_is_not(tmp_path, pretend, rise):
 @pytest.mark.parametrize("alpha", ["0", "-1", "inf"])
 def test_a_brake_that_does_nothing_is_refused(tmp_path, capsys, alpha):
     flags = ["--preset", "smoke", "--brake-alpha", alpha, "--output", str(tmp_path / "x")]
-    assert real_model.main(flags) == 2
+    with pytest.raises(SystemExit) as ended:
+        real_model.main(flags)
+    assert ended.value.code == 2
     assert "brake_alpha must be positive and finite" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
 
@@ -100,15 +105,26 @@ def test_shown_rows_are_the_teachers_prompts(tmp_path, capsys):
 
 
 def test_a_reading_is_that_of_the_model_alone():
-    """Padding and batches change nothing; another letter would have another probability."""
+    """Padding and batches change nothing, and the letter is the right one."""
     policy, params = load_policy("tiny", dtype="float32")
+    model = nnx.merge(policy.graphdef, params)
     questions = [load_questions("synthetic:physics")[i] for i in range(9)]
-    together = reading.read(policy, params, questions)
+    found = reading.read(policy, params, questions)
     for place in (0, 8):
-        alone = reading.read(policy, params, [questions[place]])
-        for reader in ("student", "teacher"):
-            for name, values in alone[reader].items():
-                np.testing.assert_allclose(together[reader][name][place], values[0], atol=1e-5)
-    student, teacher = together["student"], together["teacher"]
-    assert (student["P(right)"] <= student["mass on letters"] + 1e-6).all()
-    assert np.abs(student["P(right)"] - teacher["P(right)"]).max() > 1e-3
+        question = questions[place]
+        shown = teacher_prompt(question, solution=question.answer)
+        for reader, messages in (
+            ("student", question.messages),
+            ("teacher", question.messages_with(shown)),
+        ):
+            ids = np.array([policy.encode(messages)])
+            chances = np.asarray(jax.nn.softmax(model(ids, np.ones_like(ids))[0, -1]))
+            letters = [chances[encode(policy.tokenizer, x)[0]] for x in "ABCD"]
+            right = letters.pop("ABCD".index(question.answer))
+            measured = {name: values[place] for name, values in found[reader].items()}
+            np.testing.assert_allclose(measured["P(right)"], right, rtol=1e-3)
+            np.testing.assert_allclose(measured["mass on letters"], right + sum(letters), rtol=1e-3)
+            # The control: no other letter is as probable.
+            assert not np.isclose(letters, measured["P(right)"], rtol=1e-2, atol=0).any()
+            entropy = -np.sum(chances * np.log(chances))
+            np.testing.assert_allclose(measured["entropy (nats)"], entropy, rtol=1e-3, atol=1e-5)

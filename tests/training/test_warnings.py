@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from pgpo_jax.tasks import Question, exact
+from pgpo_jax.tasks import Grade, Question, exact
 from pgpo_jax.training import PRESETS, TeacherConfig, TrainConfig, Trainer, load_policy
 
 
@@ -60,3 +60,40 @@ def test_one_response_may_learn_from_feedback_or_itself():
     rollout = dataclasses.replace(PRESETS["tiny"].rollout, samples=1)
     for teacher in (TeacherConfig(feedback=True), TeacherConfig(exclude_self=False)):
         assert TrainConfig(rollout=rollout, teacher=teacher).rollout.rows == 8
+
+
+class Strict:
+    """Grades every response as wrong, or as a quarter right, which is too little to learn from."""
+
+    def __init__(self, quarter_right):
+        self._quarter_right = quarter_right
+
+    def questions(self, split, seed):
+        return [Question(f"q{n}", "sums", "", f"{n} + 1?", str(n + 1)) for n in range(2)]
+
+    def grade(self, question, response):
+        return Grade(0.25 if self._quarter_right else 0.0)
+
+
+@pytest.mark.parametrize("quarter_right", [False, True])
+def test_a_task_in_which_nothing_is_ever_right_is_told(tmp_path, caplog, quarter_right):
+    config = PRESETS["tiny"]
+    trainer = Trainer(
+        load_policy("tiny"),
+        Strict(quarter_right),
+        config.make_objective(),
+        config.make_optimizer(),
+        rollout=dataclasses.replace(
+            config.rollout, questions=1, samples=2, max_response=2, row_buckets=1
+        ),
+        evaluation=dataclasses.replace(
+            config.evaluation, questions=1, samples=1, batch=1, every=100
+        ),
+    )
+    with caplog.at_level(logging.WARNING, logger="pgpo_jax"):
+        trainer.fit(tmp_path / "run", steps=10, keep_checkpoints=0, trackers=())
+    told = [m for m in caplog.messages if "has a score above 0" in m]
+    assert len(told) == (0 if quarter_right else 1)
+    if told:
+        assert "the last 10 steps" in told[0]
+        assert "begin with `pgpo sft`" in told[0]

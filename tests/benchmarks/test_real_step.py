@@ -1,0 +1,37 @@
+"""What `benchmarks.real_step` starts, and what it makes of the answers."""
+
+import json
+
+import pytest
+
+from benchmarks.real_step import commands, compared, parse
+
+
+def steps(*seconds, peak=100.0):
+    return [{"seconds": s, "loss": 0.5, "peak_mb": peak} for s in seconds]
+
+
+def test_both_sides_are_given_the_same_shape():
+    args = parse(["--trl", "python-with-trl", "--rows", "4", "--response", "7"])
+    found = commands(args)
+    shapes = {
+        name: json.loads(command[-2 if "trl" in name else -1]) for name, command in found.items()
+    }
+    assert set(map(str, shapes.values())) == {str(shapes["pgpo"])}
+    assert shapes["pgpo"] == {"rows": 4, "prompt": 64, "teacher_prompt": 128, "response": 7}
+    assert found["trl compiled"][-1] == "compiled"
+    assert found["trl compiled"][0] == "python-with-trl"
+    # The control: another shape is another command.
+    assert commands(parse(["--trl", "x"]))["pgpo"] != found["pgpo"]
+
+
+def test_ratios_are_within_a_round_and_leave_the_first_step_out():
+    ours, theirs = steps(50.0, 1.0, 4.0, 2.0), steps(5.0, 2.0, 8.0, 4.0, peak=400.0)
+    first, second = compared({"pgpo": ours, "trl eager": theirs})
+    assert (first["seconds"], first["first_step"]) == (2.0, 50.0)
+    assert "memory_ours_to_it" not in first
+    assert second["ours_to_it_median"] == pytest.approx(0.5)
+    assert second["ours_to_it_low"] == second["ours_to_it_high"] == pytest.approx(0.5)
+    assert second["memory_ours_to_it"] == pytest.approx(0.25)
+    # Without our side there is no ratio.
+    assert "ours_to_it_median" not in compared({"trl eager": theirs})[0]
