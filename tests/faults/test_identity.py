@@ -19,8 +19,17 @@ from pgpo_jax.tasks import (
     load_task,
     make_grader,
 )
-from pgpo_jax.training import LoRAConfig, TrainConfig, load_policy, model_folder, read_jsonl, train
+from pgpo_jax.training import (
+    EvaluationConfig,
+    LoRAConfig,
+    TrainConfig,
+    load_policy,
+    model_folder,
+    read_jsonl,
+    train,
+)
 from pgpo_jax.training.config._places import with_absolute_paths
+from pgpo_jax.training.rollout._held_out import held_out_questions
 from pgpo_jax.training.run._check_inputs import check_inputs
 from pgpo_jax.training.run._inputs import (
     model_inputs,
@@ -199,6 +208,18 @@ def test_endless_questions_are_told_apart():
     assert one == question_inputs(load_task("synthetic:physics").questions("train", 0), ())
     assert one != question_inputs(physics.questions("train", 1), ())
     assert one != question_inputs(all_kinds.questions("train", 0), ())
+
+
+def test_worked_solutions_do_not_change_the_identity_of_synthetic_questions():
+    """The digests are those of 9bc426f, whose questions had no solution or demonstration."""
+    task = load_task("synthetic:all")
+    held_out = held_out_questions(task, EvaluationConfig(questions=4))
+    inputs = question_inputs(task.questions("train", 0), held_out)
+    assert inputs["questions"] == {"count": "endless", "digest": "9c57a02ddca62763"}
+    former = {"count": 4, "digest": "bb4e948a740cff89"}
+    assert inputs["held_out_questions"] == former
+    # Negative control: what the solutions say counts for questions of which it does not follow.
+    assert question_inputs((), list(held_out))["held_out_questions"] != former
 
 
 @pytest.fixture

@@ -8,6 +8,14 @@ from pgpo_jax.tasks import Question, Task
 from pgpo_jax.training.config import EvaluationConfig
 
 
+class _First(list[Question]):
+    """The first questions of an endless source, and which of their fields follow from others."""
+
+    def __init__(self, source: Sequence[Question], count: int):
+        super().__init__(source[place] for place in range(count))
+        self.implied = getattr(source, "implied", ())
+
+
 def held_out_questions(task: Task, settings: EvaluationConfig) -> Sequence[Question]:
     """The questions that a run is evaluated on; empty if the task has no test split.
 
@@ -30,7 +38,7 @@ def held_out_questions(task: Task, settings: EvaluationConfig) -> Sequence[Quest
     if len(questions) == sys.maxsize:
         if not wanted:
             raise PGPOValueError("evaluation.questions must be positive for an endless task, got 0")
-        return [questions[i] for i in range(wanted)]
+        return _First(questions, wanted)
     if not len(questions):
         return ()
     if wanted > len(questions):
