@@ -76,8 +76,10 @@ def rows(tokens, second, dtype):
     )
 
 
-def value_and_gradient(dtype, second, share=0.2, teacher=TEACHER, tokens=(0, 2)):
-    objective = REOPOLD(TeacherConfig(**EXTERNAL), LOSS, reopold=ReopoldConfig(entropy_share=share))
+def value_and_gradient(dtype, second, share=0.2, teacher=TEACHER, tokens=(0, 2), **loss):
+    settings = replaced(LOSS, **loss)
+    reopold = ReopoldConfig(entropy_share=share)
+    objective = REOPOLD(TeacherConfig(**EXTERNAL), settings, reopold=reopold)
     graphdef, params = nnx.split(Table(jnp.asarray(STUDENT, dtype)), nnx.Param)
     other, weights = nnx.split(Table(jnp.asarray(teacher, dtype)), nnx.Param)
     batch = rows(tokens, second, dtype)
@@ -133,6 +135,18 @@ def test_the_first_phase_leaves_out_what_the_teacher_excludes(x64):
     np.testing.assert_allclose(got, -0.196155566, atol=1e-9)
     assert not gradient[0].any()
     np.testing.assert_allclose(gradient[1, 0], 0.046182719, atol=1e-9)
+
+
+@pytest.mark.parametrize("second", [0.0, 1.0])
+def test_tokens_that_are_skipped_have_no_part_in_the_mean(x64, second):
+    # The second token is the only one that counts, by its log-ratio or as the least sure one.
+    got, gradient = value_and_gradient("float64", second, skip_tokens=1)
+    np.testing.assert_allclose(got, -0.196155566, atol=1e-9)
+    assert not gradient[0].any()
+    # Negative control: without skipping the first phase has both tokens.
+    both, gradient = value_and_gradient("float64", 0.0)
+    assert gradient[0].all()
+    assert not np.isclose(both, got)
 
 
 @pytest.mark.parametrize(

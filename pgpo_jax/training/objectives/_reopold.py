@@ -149,10 +149,10 @@ class REOPOLD(OPD):
         below = (log_ratio < self.reopold.floor).astype(log_ratio.dtype)
         # A loss of 0 in the first phase may be that of equal probabilities.
         trained = (out.divergence != 0).astype(log_ratio.dtype)
-        kept = jnp.where(_phase(batch), trained, 1 - below)
+        kept, counted = jnp.where(_phase(batch), trained, 1 - below), self.counted(batch)
         return super().metrics(out, batch) | {
-            "reopold/kept_fraction": mean_over_loss(batch, kept),
-            "reopold/below_floor_fraction": mean_over_loss(batch, below),
+            "reopold/kept_fraction": mean_over_loss(counted, kept),
+            "reopold/below_floor_fraction": mean_over_loss(counted, below),
             "reopold/second_phase": _phase(batch),
         }
 
@@ -169,7 +169,7 @@ class REOPOLD(OPD):
             lambda: said(student).student_entropy,
             lambda: said(teacher).student_logprobs - said(student).student_logprobs,
         )
-        valid = batch.response_mask & batch.sequence_mask[:, None]
+        valid = self.counted(batch).response_mask & batch.sequence_mask[:, None]
         return jax.lax.stop_gradient(jnp.where(valid, found, -jnp.inf))
 
     def _said(
