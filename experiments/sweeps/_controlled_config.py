@@ -78,7 +78,8 @@ class ControlledConfig(TrainConfig):
     def make_objective(self) -> Objective:
         """The objective with its controls; one that is not SDPO has none."""
         plain = super().make_objective()
-        if not isinstance(plain, SDPO):
+        # Of another objective that inherits from it nothing else would be left.
+        if type(plain) is not SDPO:
             return plain
         return ControlledSDPO(
             plain.teacher,

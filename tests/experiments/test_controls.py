@@ -29,6 +29,7 @@ from pgpo_jax.training import (
     TrainConfig,
     from_json,
     make_train_step,
+    with_published,
 )
 from tests.training.conftest import (
     BagOfWords,
@@ -224,6 +225,13 @@ def test_an_objective_without_a_teacher_has_no_controls():
     config = ControlledConfig(objective="grpo")
     assert isinstance(config.make_objective(), GRPO)
     assert not isinstance(config.make_objective(), SDPO)
+
+
+def test_an_objective_that_inherits_from_sdpo_stays_what_it_is():
+    plain = with_published(TrainConfig(), "srpo")
+    assert ControlledConfig.of(plain).make_objective() == plain.make_objective()
+    # Negative control: SDPO itself gets its controls.
+    assert isinstance(ControlledConfig().make_objective(), ControlledSDPO)
 
 
 def with_control(**changes):
