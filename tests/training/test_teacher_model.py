@@ -184,6 +184,28 @@ def test_another_model_that_does_not_fit_is_refused_before_any_work(
     assert not (tmp_path / "run").exists()
 
 
+def test_no_model_is_loaded_where_questions_or_engine_are_bad(other, tmp_path, monkeypatch):
+    loaded = []
+
+    def noted(name, **_):
+        loaded.append(name)
+        raise ValueError("loaded")
+
+    monkeypatch.setattr("pgpo_jax.training.config._train_config.load_policy", noted)
+    config = small(other)
+    for bad, rule in (
+        ({"task": str(tmp_path / "none.jsonl")}, "no question file"),
+        ({"engine": {"name": "sgl"}}, r"EngineConfig.name must be one of .*, got 'sgl'"),
+    ):
+        with pytest.raises((ValueError, FileNotFoundError), match=rule):
+            train(replaced(config, **bad), tmp_path / "run")
+        assert not loaded
+    # Negative control: where both are good, the student is the first that is loaded.
+    with pytest.raises(ValueError, match="loaded"):
+        train(config, tmp_path / "run")
+    assert loaded == ["tiny"]
+
+
 def test_settings_that_contradict_are_refused():
     with pytest.raises(ValueError, match="model must name another model with kind 'external'"):
         TeacherConfig(kind="external")

@@ -74,8 +74,8 @@ class TrainConfig:
     teacher is shown the data's solution), `sdft` (its demonstration), `rlsd` (its answer, which
     sizes the advantages), `srpo` (wrong responses as sdpo, right ones as grpo), `opd` and
     `reopold` (another model, teacher.model, on the student's responses), or FILE.py:NAME. SDPO with
-    `information.alpha` above 0 is PGPO. On the command line `opsd`, `sdft`, `rlsd` and `srpo`
-    begin with the settings of their authors; see docs/objectives.md."""
+    `information.alpha` above 0 is PGPO. On the command line all but the first three begin with the
+    settings of their authors; see docs/objectives.md."""
     steps: int = 100
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
