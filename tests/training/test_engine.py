@@ -313,6 +313,22 @@ def test_log_probabilities_of_another_distribution(
     assert bool((np.asarray(out.logprobs) < 0).any()) == asked
 
 
+@pytest.mark.parametrize(
+    ("mode", "good", "bad", "rule"),
+    [
+        ("raw_logprobs", {"top_p": 0.9}, {"temperature": 0.7}, "temperature must be 1 .* got 0.7"),
+        ("processed_logprobs", {"temperature": 0.7}, {"top_p": 0.9}, "top_p 1 .* got 1.0, 0.9"),
+    ],
+)
+def test_a_run_whose_log_probabilities_cannot_be_told_is_no_run(mode, good, bad, rule):
+    engine = {"name": "vllm", "folder": "weights", "logprobs_mode": mode}
+    with pytest.raises(ValueError, match=rule):
+        replaced(SMALL, engine=engine, rollout=bad)
+    # Negative controls: what the server can tell, and our sampler, which tells all.
+    assert replaced(SMALL, engine=engine, rollout=good).engine.name == "vllm"
+    assert replaced(SMALL, engine={"logprobs_mode": mode}, rollout=bad).engine.name == "sampler"
+
+
 def test_engines_by_name(server, tmp_path):
     settings = EngineConfig(name="vllm", url=server.url, folder=str(tmp_path))
     assert isinstance(make_engine(settings), VLLMServer)

@@ -2,6 +2,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.training.config._rules import one_of_its_choices, require
 
 
@@ -37,4 +38,32 @@ class EngineConfig:
             self.name != "vllm" or bool(self.folder),
             "EngineConfig.folder must be given with name 'vllm': weights are handed over in it",
             self.folder,
+        )
+
+
+def check_logprobs(mode: str, temperature: float, top_p: float, top_k: int | None) -> None:
+    """Refuses sampling whose log-probabilities a vLLM server cannot tell.
+
+    Args:
+        mode: `EngineConfig.logprobs_mode`.
+        temperature: of the rollout, as are `top_p` and `top_k`.
+        top_p: mass of the nucleus.
+        top_k: tokens that are sampled from; `None`: all.
+
+    Raises:
+        ValueError: naming the rule and the values.
+    """
+    if mode == "raw_logprobs":
+        require(
+            temperature in (0, 1),
+            "rollout.temperature must be 1 with engine.logprobs_mode 'raw_logprobs', which are "
+            "those of temperature 1",
+            temperature,
+        )
+        return
+    if temperature == 0 or top_p < 1 or top_k is not None:
+        raise PGPOValueError(
+            "rollout.temperature must be positive, top_p 1 and top_k None with "
+            "engine.logprobs_mode 'processed_logprobs', which are those of the filtered "
+            f"distribution, got {temperature}, {top_p}, {top_k}"
         )

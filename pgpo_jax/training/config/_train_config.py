@@ -34,6 +34,7 @@ from pgpo_jax.training.config._checks import (
     check_srpo,
     check_teacher,
 )
+from pgpo_jax.training.config._engine import check_logprobs
 from pgpo_jax.training.config._rules import one_of_its_choices, positive, require
 from pgpo_jax.training.devices._mesh import make_mesh
 from pgpo_jax.training.objectives._base import Objective
@@ -131,6 +132,9 @@ class TrainConfig:
             f"rollout.max_num_seqs must be None with engine.name {self.engine.name!r}",
             self.rollout.max_num_seqs,
         )
+        if self.engine.name == "vllm":
+            sampled = self.rollout.temperature, self.rollout.top_p, self.rollout.top_k
+            check_logprobs(self.engine.logprobs_mode, *sampled)
         check_attention(self.attention, self.dtype)
         check_multiplier(self.information, self.loss)
         check_schedule(self.optimizer, self.loss, self.steps)

@@ -14,8 +14,9 @@ from jaxtyping import Int
 from pgpo_jax.errors import PGPORuntimeError, PGPOValueError
 from pgpo_jax.models import Decoder, Samples, merged, save_pretrained
 from pgpo_jax.paths import local_path
+from pgpo_jax.training.config._engine import check_logprobs
 from pgpo_jax.training.rollout._completions import Completion, completions
-from pgpo_jax.training.rollout._engine import RolloutRequest, SamplingParams
+from pgpo_jax.training.rollout._engine import RolloutRequest
 from pgpo_jax.training.rollout._http import JSONClient
 
 _DEV_MODE = "Start vLLM with VLLM_SERVER_DEV_MODE=1, which switches this path on"
@@ -79,7 +80,10 @@ class VLLMServer:
                 ids that the model does not have.
         """
         sampling = request.sampling
-        self._check_logprobs(sampling)
+        if sampling.logprobs:
+            check_logprobs(
+                self._logprobs_mode, sampling.temperature, sampling.top_p, sampling.top_k
+            )
         self._hand_over(request.model)
         tokens, mask = np.asarray(request.prompt_tokens), np.asarray(request.prompt_mask)
         prompts = [row[keep].tolist() for row, keep in zip(tokens, mask.astype(bool), strict=True)]
@@ -105,22 +109,6 @@ class VLLMServer:
                 f", got {model!r}"
             )
         return model
-
-    def _check_logprobs(self, sampling: SamplingParams) -> None:
-        if not sampling.logprobs:
-            return
-        if self._logprobs_mode == "raw_logprobs":
-            if sampling.temperature not in (0, 1):
-                raise PGPOValueError(
-                    "rollout.temperature must be 1 with engine.logprobs_mode 'raw_logprobs', which "
-                    f"are those of temperature 1, got {sampling.temperature}"
-                )
-        elif sampling.temperature == 0 or sampling.top_p < 1 or sampling.top_k is not None:
-            raise PGPOValueError(
-                "rollout.temperature must be positive, top_p 1 and top_k None with "
-                "engine.logprobs_mode 'processed_logprobs', which are those of the filtered "
-                f"distribution, got {sampling.temperature}, {sampling.top_p}, {sampling.top_k}"
-            )
 
     def _hand_over(self, model: Decoder) -> None:
         """Writes the weights and lets the server load them, if they are others than before."""
