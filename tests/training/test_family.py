@@ -461,7 +461,7 @@ def test_the_teacher_explains_the_solution_first():
     ("changes", "rule"),
     [
         ({"teacher": {"kind": "frozen", "every": 10}}, "every must be given for kind 'snapshot'"),
-        ({"teacher": {"kind": "snapshot"}}, "got kind 'snapshot' and every, got None"),
+        ({"teacher": {"kind": "snapshot"}}, "kind is 'snapshot', got None"),
         ({"teacher": {"kind": "snapshot", "every": 0}}, "every must be positive, got 0"),
         (
             {"objective": "sdft", "teacher": {"reason_first": True}},

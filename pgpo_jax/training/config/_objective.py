@@ -78,8 +78,8 @@ class TeacherConfig:
         positive(self, "max_prompt", "max_rationale")
         require(
             (self.every is not None) == (self.kind == "snapshot"),
-            "TeacherConfig.every must be given for kind 'snapshot' and for no other, got kind "
-            f"{self.kind!r} and every",
+            "TeacherConfig.every must be given for kind 'snapshot' and for no other; kind is "
+            f"{self.kind!r}",
             self.every,
         )
         if self.every is not None:
