@@ -485,11 +485,26 @@ def test_the_teacher_explains_the_solution_first():
             {"objective": "srpo", "teacher": {"max_prompt": 100}},
             "max_prompt must be at least rollout.max_prompt = 2048 with objective 'srpo'",
         ),
+        (
+            {"objective": "srpo", "loss": {"modulation": "token"}},
+            "modulation must be 'none' with objective 'srpo'.*got 'token'",
+        ),
+        (
+            {"objective": "srpo", "optimizer": {"plateau": True}},
+            "plateau must be False with objective 'srpo'.*got True",
+        ),
     ],
 )
 def test_contradictions_are_refused_by_name(changes, rule):
     with pytest.raises(ValueError, match=rule):
         replaced(TrainConfig(), **changes)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"loss": {"modulation": "token"}}, {"optimizer": {"plateau": True}}]
+)
+def test_what_srpo_refuses_serves_sdpo(changes):
+    assert replaced(TrainConfig(), **changes).objective == "sdpo"
 
 
 def test_published_settings_are_slots_of_the_configuration():

@@ -179,8 +179,11 @@ def check_rlsd(rollout: RolloutConfig, settings: OptimizerConfig) -> None:
     _check_groups("rlsd", rollout, settings)
 
 
-def check_srpo(rollout: RolloutConfig, teacher: TeacherConfig) -> None:
-    """Refuses a router that leaves no response to learn from, or one that a teacher cannot read.
+def check_srpo(
+    rollout: RolloutConfig, teacher: TeacherConfig, loss: LossConfig, settings: OptimizerConfig
+) -> None:
+    """Refuses a router that leaves no response to learn from, one that a teacher cannot read, and
+    what reads a teacher of reinforced responses or their part of the loss.
 
     Raises:
         ValueError: naming the rule and the value.
@@ -197,6 +200,13 @@ def check_srpo(rollout: RolloutConfig, teacher: TeacherConfig) -> None:
         "objective 'srpo', whose teacher reads the student's prompt where it has nothing else",
         teacher.max_prompt,
     )
+    require(
+        loss.modulation == "none",
+        "loss.modulation must be 'none' with objective 'srpo': a response that is not distilled "
+        "has no information that its loss could be weighed by",
+        loss.modulation,
+    )
+    _check_plateau("srpo", settings)
 
 
 def _check_groups(objective: str, rollout: RolloutConfig, settings: OptimizerConfig) -> None:
@@ -206,9 +216,13 @@ def _check_groups(objective: str, rollout: RolloutConfig, settings: OptimizerCon
         "advantage",
         rollout.samples,
     )
+    _check_plateau(objective, settings)
+
+
+def _check_plateau(objective: str, settings: OptimizerConfig) -> None:
     require(
         not settings.plateau,
         f"optimizer.plateau must be False with objective {objective!r}: advantages have the mean "
-        "0, and so has the loss, whatever is learnt",
+        "0, and so has their loss, whatever is learnt",
         settings.plateau,
     )

@@ -147,7 +147,7 @@ class TrainConfig:
         if self.objective == "rlsd":
             check_rlsd(self.rollout, self.optimizer)
         if self.objective == "srpo":
-            check_srpo(self.rollout, self.teacher)
+            check_srpo(self.rollout, self.teacher, self.loss, self.optimizer)
         check_teacher(self.objective, self.teacher)
         if not is_object_spec(self.objective):
             self.make_objective()
