@@ -25,11 +25,11 @@ def feed_forward(
         The feed-forward's addition to the residual stream.
     """
     normed = rms_norm(x, weights.post_norm, config.rms_norm_eps)
-    kernels = (weights.gate_proj, weights.up_proj, weights.down_proj)
-    if all(isinstance(kernel, jax.Array) for kernel in kernels):
-        return swiglu(normed.reshape(-1, x.shape[-1]), *kernels).reshape(x.shape)
-    # The gradient of a frozen kernel would be computed, too, if a barrier held on to it.
-    gate, up, down = kernels
+    gate, up, down = weights.gate_proj, weights.up_proj, weights.down_proj
+    if all(weight is None or isinstance(weight, jax.Array) for weight in weights):
+        return swiglu(normed.reshape(-1, x.shape[-1]), gate, up, down).reshape(x.shape)
+    # With an adapted kernel anywhere the others are frozen. A barrier would hold on to their
+    # gradients, which nobody asks for.
     return jax.nn.silu(normed @ gate) * (normed @ up) @ down
 
 

@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pgpo_jax.models._feed_forward import swiglu
+from pgpo_jax.models import _feed_forward
+from pgpo_jax.models._feed_forward import feed_forward, swiglu
+from pgpo_jax.models._lora import LowRank
 
 ROWS, WIDTH, INNER = 256, 16, 4096
 
@@ -56,3 +58,19 @@ def test_fewer_arrays_of_the_inner_width_are_held(inputs):
     # The formula, which is the control, holds all of a backward pass.
     assert held(swiglu) < 4.5
     assert held(formula) > 5.5
+
+
+def test_frozen_kernels_have_no_gradient_to_hold(tiny_model, tiny_config, monkeypatch, key):
+    """With an adapter anywhere the plain formula is used, whose unused gradients are dropped."""
+    calls = []
+    monkeypatch.setattr(_feed_forward, "swiglu", lambda *x: calls.append(1) or swiglu(*x))
+    layer = tiny_model.layers.weights().by_layer(1)[0]
+    x = jax.random.normal(key, (2, 3, tiny_config.hidden_size))
+    trained = feed_forward(x, layer, tiny_config)
+    # The control: without an adapter the fixed order is used.
+    assert calls == [1]
+    query = layer.q_proj
+    adapter = LowRank(query, jnp.zeros((query.shape[0], 2)), jnp.zeros((2, query.shape[1])))
+    frozen = feed_forward(x, layer._replace(q_proj=adapter), tiny_config)
+    assert calls == [1]
+    np.testing.assert_allclose(frozen, trained, atol=1e-6)
