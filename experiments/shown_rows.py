@@ -11,15 +11,14 @@ Nothing is taken from the held-out questions. The rows hold the questions, so th
 of the questions.
 """
 
+import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pgpo_jax.errors import PGPOFileExistsError, PGPOValueError
+from pgpo_jax.errors import PGPOFileExistsError
 from pgpo_jax.tasks import Question, load_questions, teacher_prompt
-
-_USAGE = "usage: python -m experiments.shown_rows QUESTIONS ROWS.jsonl"
 
 
 def shown(questions: Sequence[Question]) -> Iterator[dict[str, str]]:
@@ -43,17 +42,19 @@ def shown(questions: Sequence[Question]) -> Iterator[dict[str, str]]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs `python -m experiments.shown_rows`."""
-    given = list(sys.argv[1:] if argv is None else argv)
-    if given in (["-h"], ["--help"]):
-        print(__doc__)
-        return 0
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.shown_rows",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("questions", help="a file of questions, as for `pgpo train --task`")
+    parser.add_argument("rows", help="the JSON lines to write; must not exist")
+    given = parser.parse_args(argv)
     try:
-        if len(given) != 2:
-            raise PGPOValueError(f"{_USAGE}, got {len(given)} arguments")
-        path = Path(given[1])
+        path = Path(given.rows)
         if path.exists():
             raise PGPOFileExistsError(f"{path} must not exist: it would be overwritten")
-        rows = list(shown(load_questions(given[0])))
+        rows = list(shown(load_questions(given.questions)))
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     except (ValueError, OSError) as refused:
         print(f"error: {refused}", file=sys.stderr)
