@@ -27,8 +27,8 @@ class Context:
             runs.
 
     >>> question = Question("q1", "sums", "", "1 + 1?", "2", solution="One more: 2.")
-    >>> CONTEXTS["opsd"].prompt(question, "sdpo")
-    '1 + 1?\nCorrect solution:\n\nOne more: 2.\n\nCorrectly solve the original question.'
+    >>> CONTEXTS["opsd"].prompt(question, "sdpo").splitlines()[:4]
+    ['1 + 1?', 'Correct solution:', '', 'One more: 2.']
     """
 
     column: str
