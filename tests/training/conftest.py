@@ -182,3 +182,16 @@ def other(tmp_path):
     save_pretrained(Decoder(shape, rngs=nnx.Rngs(3)), tmp_path / "other", dtype="float32")
     (tmp_path / "other/config.json").write_text(json.dumps(config))
     return tmp_path / "other"
+
+
+class WideBag(BagOfWords):
+    """Another shape than the student's."""
+
+    def __init__(self, rngs):
+        self.table = nnx.Param(jax.random.normal(rngs.params(), (32, 12)) / 2)
+
+
+@pytest.fixture(scope="module")
+def bags():
+    """A student, and a teacher of another shape: graphdef and parameters of each."""
+    return [nnx.split(bag, nnx.Param) for bag in (BagOfWords(nnx.Rngs(0)), WideBag(nnx.Rngs(1)))]

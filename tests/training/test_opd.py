@@ -28,7 +28,6 @@ from pgpo_jax.training import (
 )
 from tests.training.conftest import (
     SMALL_QWEN3,
-    BagOfWords,
     fresh,
     random_experience,
     replaced,
@@ -43,18 +42,6 @@ LOSSES = {
     "raw": {"support": "topk_raw"},
     "union": {"support": "topk_union"},
 }
-
-
-class WideBag(BagOfWords):
-    """Another shape than the student's."""
-
-    def __init__(self, rngs):
-        self.table = nnx.Param(jax.random.normal(rngs.params(), (32, 12)) / 2)
-
-
-@pytest.fixture(scope="module")
-def bags():
-    return [nnx.split(bag, nnx.Param) for bag in (BagOfWords(nnx.Rngs(0)), WideBag(nnx.Rngs(1)))]
 
 
 @pytest.fixture

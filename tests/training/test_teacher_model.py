@@ -31,19 +31,7 @@ from pgpo_jax.training.run._check_inputs import check_inputs
 from pgpo_jax.training.run._checkpoint import free_buffers
 from pgpo_jax.training.target._work import run_flops
 from pgpo_jax.training.update._state import init_state
-from tests.training.conftest import SMALL_QWEN3, BagOfWords, fresh, random_experience, replaced
-
-
-class WideBag(BagOfWords):
-    """Another shape than the student's."""
-
-    def __init__(self, rngs):
-        self.table = nnx.Param(jax.random.normal(rngs.params(), (32, 12)) / 2)
-
-
-@pytest.fixture(scope="module")
-def bags():
-    return [nnx.split(bag, nnx.Param) for bag in (BagOfWords(nnx.Rngs(0)), WideBag(nnx.Rngs(1)))]
+from tests.training.conftest import SMALL_QWEN3, fresh, random_experience, replaced
 
 
 @pytest.fixture
@@ -353,3 +341,17 @@ def test_the_planned_step_takes_the_other_model(tmp_path, small_config):
     assert abstract_experience(config, None).teacher_prompt.shape == (8, 8)
     plan = memory_plan(config, SMALL_QWEN3)
     assert plan.update["activations and work space"] > 0
+
+
+@pytest.mark.parametrize("objective", ["grpo", "sft"])
+def test_an_objective_without_a_teacher_takes_no_other_model(small_config, monkeypatch, objective):
+    def loaded(*_, **__):
+        raise AssertionError("weights were read")
+
+    monkeypatch.setattr("pgpo_jax.training.config._train_config.load_policy", loaded)
+    settings = {"objective": objective, "rollout": {"samples": 1 if objective == "sft" else 2}}
+    teacher = {"kind": "external", "model": "another"}
+    with pytest.raises(ValueError, match=f"must be unset with objective '{objective}'.*'another'"):
+        replaced(small_config, teacher=teacher, **settings).make_objective()
+    # The control: without the model it is made.
+    assert replaced(small_config, **settings).make_objective()

@@ -103,6 +103,11 @@ def _sft(sections: ObjectiveSections) -> SFT:
 
 
 def _check_without_teacher(name: str, sections: ObjectiveSections) -> None:
+    if sections.teacher.kind == "external":
+        raise PGPOValueError(
+            f"teacher.model must be unset with objective {name!r}, which has no teacher, "
+            f"got {sections.teacher.model!r}"
+        )
     if sections.teacher.feedback:
         raise PGPOValueError(
             f"teacher.feedback must be False with objective {name!r}, which shows nothing to a "
