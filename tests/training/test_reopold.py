@@ -24,7 +24,6 @@ from tests.core.test_advantage import STUDENT, TEACHER, TOLERANCE
 from tests.training.conftest import random_experience, replaced
 from tests.training.test_opd import (
     assert_the_same_on_a_mesh,
-    bags,
     behind_the_students_prompt,
     copies,
     decoders,
@@ -32,7 +31,7 @@ from tests.training.test_opd import (
     step_of,
 )
 
-__all__ = ["bags", "decoders"]
+__all__ = ["decoders"]
 
 EXTERNAL = {"kind": "external", "model": "another"}
 LOSS = LossConfig(
