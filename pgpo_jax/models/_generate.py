@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.core import Tracer
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
 from pgpo_jax.models._cache import Cache, Prompt, start_cache
 from pgpo_jax.models._choose import bits_of_a_draw, draw, likeliest, nucleus
@@ -27,6 +27,9 @@ _FIRST_SLOTS = 64
 _DROP = 4
 # With fewer rows than this a step is spent on reading the weights, which dropping does not change.
 _FEWEST_ROWS = 8
+# All random bits of a call are drawn at once where they are no more words than these. The cipher
+# is a loop of its own, which costs a step as much as a layer where there are few rows.
+_MOST_WORDS = 2**20
 
 
 class Settings(NamedTuple):
@@ -57,6 +60,7 @@ class State(NamedTuple):
     done: Bool[Array, " R"]
     origin: Int[Array, " R"]
     keys: Key[Array, " R"]
+    bits: UInt32[Array, "R N W"] | None
     buffers: Buffers
     prompt: Prompt
     cache: Cache
@@ -151,6 +155,7 @@ def begin(
         jnp.zeros(rows, jnp.bool_),
         jnp.arange(rows, dtype=jnp.int32),
         keys,
+        _bits_ahead(model, settings, keys),
         Buffers(
             jnp.full(shape, settings.pad, jnp.int32),
             jnp.zeros(shape, jnp.float32),
@@ -193,9 +198,11 @@ def _emit(
     model, settings, temperature, top_p, weights: StepWeights, state: State, hidden: Array
 ) -> State:
     """Chooses the next token of each row from its hidden state and writes it down."""
-    token, chosen = choose(
-        model, settings, temperature, top_p, weights, hidden, state.keys, state.step
-    )
+    if state.bits is None:
+        bits = random_bits(state.keys, state.step, model.config.vocab_size)
+    else:
+        bits = jax.lax.dynamic_index_in_dim(state.bits, state.step, 1, keepdims=False)
+    token, chosen = choose(model, settings, temperature, top_p, weights, hidden, bits)
     token = jnp.where(state.done, settings.pad, token.astype(jnp.int32))
     row = Buffers(token, jnp.where(state.done, 0.0, chosen), ~state.done)
     ended = ends(settings, token)
@@ -218,8 +225,7 @@ def choose(
     top_p: Float[Array, ""],
     weights: StepWeights,
     hidden: Float[Array, "R D"],
-    keys: Key[Array, " R"],
-    step: Int[Array, "*every"],
+    bits: UInt32[Array, "R W"],
 ) -> tuple[Int[Array, " R"], Float[Array, " R"]]:
     """The next token of each row, and its log-probability before the filters.
 
@@ -230,8 +236,7 @@ def choose(
         top_p: mass of the nucleus.
         weights: see `step_weights`.
         hidden: the final hidden state of the row's last token.
-        keys: one per row.
-        step: the place of the token in its response, the same for all rows or one per row.
+        bits: see `random_bits`; greedy sampling reads none.
 
     Returns:
         Token ids, and nats.
@@ -243,7 +248,6 @@ def choose(
     if settings.greedy:
         token = jnp.argmax(logprobs, axis=-1)
     else:
-        bits = _bits(keys, step, logprobs.shape[1])
         # What is recorded stays the whole distribution's.
         kept = logprobs if settings.top_k is None else likeliest(logprobs, settings.top_k)
         token = draw(nucleus(kept, top_p) if settings.filtered else kept, bits)
@@ -255,10 +259,20 @@ def ends(settings: Settings, token: Int[Array, " R"]) -> Bool[Array, " R"]:
     return jnp.any(token[:, None] == jnp.asarray(settings.eos, jnp.int32), axis=1)
 
 
-def _bits(keys: Key[Array, " R"], step: Int[Array, "*every"], vocabulary: int) -> Array:
+def random_bits(
+    keys: Key[Array, " R"], step: Int[Array, "*every"], vocabulary: int
+) -> UInt32[Array, "R W"]:
     """The random bits of a step, from each row's own key.
 
     They are few: noise for every token would cost more than the rest of the choice.
+
+    Args:
+        keys: one per row.
+        step: the place of the token in its response, the same for all rows or one per row.
+        vocabulary: V.
+
+    Returns:
+        W = `bits_of_a_draw(V)` words per row.
     """
 
     def of_row(key: Key[Array, ""], step: Int[Array, ""]) -> Array:
@@ -267,6 +281,17 @@ def _bits(keys: Key[Array, " R"], step: Int[Array, "*every"], vocabulary: int) -
         )
 
     return jax.vmap(of_row, (0, 0 if step.ndim else None))(keys, step)
+
+
+def _bits_ahead(model: Qwen3, settings: Settings, keys: Key[Array, " R"]) -> Array | None:
+    """The `random_bits` of every step of one device, or None: too many, or none are read."""
+    words = len(keys) * settings.steps * bits_of_a_draw(model.config.vocab_size)
+    one_device = model.mesh is None or model.mesh.size == 1
+    if settings.greedy or words > _MOST_WORDS or not one_device:
+        return None
+    steps = jnp.arange(settings.steps, dtype=jnp.int32)
+    every = ft.partial(random_bits, keys, vocabulary=model.config.vocab_size)
+    return jax.vmap(every, out_axes=1)(steps)
 
 
 @ft.partial(jax.jit, static_argnums=0)
@@ -291,6 +316,7 @@ def drop(rows: int, mesh: Any, whole: Buffers | None, state: State) -> tuple[Buf
         done=state.done[keep],
         origin=state.origin[keep],
         keys=state.keys[keep],
+        bits=None if state.bits is None else state.bits[keep],
         buffers=Buffers(*(x[keep] for x in state.buffers)),
         prompt=state.prompt.taken(keep // samples, mesh),
         cache=state.cache.taken(keep, mesh),

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from pgpo_jax.models._cache import Cache, Prompt
 from pgpo_jax.models._decode import decode_step, prefill
-from pgpo_jax.models._generate import Buffers, choose, ends
+from pgpo_jax.models._generate import Buffers, choose, ends, random_bits
 from pgpo_jax.models._rows import Lanes, moved
 from pgpo_jax.models._sharding import axis_parts, constrain
 from pgpo_jax.models._step_weights import StepWeights, step_weights
@@ -149,7 +149,8 @@ def admit(
     parts = axis_parts("batch", model.mesh)
     hidden = moved(jnp.repeat(read.hidden, settings.samples, axis=0), row, parts)
     step = jnp.zeros_like(row)
-    token, logprob = choose(model, settings, temperature, top_p, read.weights, hidden, keys, step)
+    bits = random_bits(keys, step, model.config.vocab_size)
+    token, logprob = choose(model, settings, temperature, top_p, read.weights, hidden, bits)
     token = token.astype(jnp.int32)
     # Rows that are not there are left out.
     place = (jnp.where(begins, row, whole.mask.shape[0]), step)
@@ -188,9 +189,8 @@ def decode(
         lanes = Lanes(state.fed, state.slot, state.seat, state.lane, parts)
         cache: Any = state.cache
         hidden, new = decode_step(model, read.weights, read.prompt, cache, state.token, lanes)
-        token, logprob = choose(
-            model, settings, temperature, top_p, read.weights, hidden, state.keys, state.fed + 1
-        )
+        bits = random_bits(state.keys, state.fed + 1, model.config.vocab_size)
+        token, logprob = choose(model, settings, temperature, top_p, read.weights, hidden, bits)
         live = ~state.done
         token = jnp.where(live, token.astype(jnp.int32), settings.pad)
         column = Buffers(token, jnp.where(live, logprob, 0.0), live)
