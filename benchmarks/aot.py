@@ -123,9 +123,24 @@ def wide_products(text: ProgramText) -> list[str]:
 
 
 def held_casts(text: ProgramText) -> int:
-    """How many kernels a program casts for all layers at once, which holds a copy of them."""
-    kernel = re.compile(rf"bf16\[{SHAPE.num_hidden_layers},\d+,\d+\]")
-    return sum(one.kind == "convert" and bool(kernel.match(one.shape)) for one in text.instructions)
+    """How many kernels a program casts for all layers at once, which holds a copy of them.
+
+    Only casts of what comes into their computation in float32 count. XLA for TPU also puts pieces
+    of 16 bits together in float32, inside the loop, and casts the whole back.
+    """
+    sizes = rf"\[{SHAPE.num_hidden_layers},\d+,\d+\]"
+    wide, narrow = re.compile(rf"f32({sizes})"), re.compile(rf"bf16({sizes})")
+    incoming = {
+        (one.computation, found[1])
+        for one in text.instructions
+        if one.kind in ("parameter", "get-tuple-element") and (found := wide.match(one.shape))
+    }
+    return sum(
+        one.kind == "convert"
+        and (found := narrow.match(one.shape)) is not None
+        and (one.computation, found[1]) in incoming
+        for one in text.instructions
+    )
 
 
 def widened_product(mesh: Mesh) -> dict[str, Any]:

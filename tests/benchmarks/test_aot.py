@@ -72,6 +72,10 @@ ENTRY %main (a: f32[2,64,32]) -> bf16[2,64,32] {
     assert aot.held_casts(ProgramText(text)) == 1
     # The control: of one layer.
     assert aot.held_casts(ProgramText(text.replace("[2,", "[1,"))) == 0
+    # And what was 16 bits wide before: two pieces put together.
+    halves = text.replace("f32[2,64,32]{2,1,0} parameter", "bf16[2,64,32]{2,1,0} parameter")
+    assert halves != text
+    assert aot.held_casts(ProgramText(halves)) == 0
 
 
 def test_what_else_is_a_fault():
