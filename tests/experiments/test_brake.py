@@ -471,21 +471,21 @@ def test_levels_are_told_of_drawn_settings(tmp_path, trained):
 
 @pytest.mark.slow
 def test_a_small_sweep_is_really_trained_and_repeats_itself(tmp_path):
-    """The replayed schedules act: a run that stops before its first step keeps its accuracy."""
+    """What was replayed is what was asked for, and the same command gives the same numbers."""
     flags = ["--preset", "smoke", "--training.steps", "3", "--training.optimizer.warmup-steps", "0"]
     for name in ("first", "second"):
         assert brake.main([*flags, "--output", str(tmp_path / name)]) == 0
 
     def rows(name, arm, seed):
-        path = tmp_path / name / "runs" / f"live-{arm}" / f"seed{seed}" / "metrics.jsonl"
+        path = tmp_path / name / "runs" / f"fast-{arm}" / f"seed{seed}" / "metrics.jsonl"
         return path.read_text()
 
-    for arm in ("oracle", *CORE):
+    for arm in CORE:
         for seed in (0, 1):
             assert rows("first", arm, seed) == rows("second", arm, seed), (arm, seed)
-    run = read_run(tmp_path / "first" / "runs" / "live-constant" / "seed0")
-    own = read_run(tmp_path / "first" / "runs" / "live-brake" / "seed0")
+    run = read_run(tmp_path / "first" / "runs" / "fast-constant" / "seed0")
+    own = read_run(tmp_path / "first" / "runs" / "fast-brake" / "seed0")
     mean = np.mean(own.series("pgpo/rho")[1])
     np.testing.assert_allclose(run.series("pgpo/rho")[1], mean, rtol=1e-4)
     results = json.loads((tmp_path / "first" / "results.json").read_text())
-    assert results["verdict"].startswith("live: too few seeds (2 of 24 seeds)")
+    assert results["verdict"].startswith("fast: too few seeds (2 of 24 seeds)")
