@@ -313,7 +313,7 @@ def test_shuffled_labels_hold_nothing():
     lost = {"sdpo": FALLS, "constant": FALLS, "others": HOLDS, "stop": FALLS}
     assert saves(made_up(lost, name="fast"), 24) == "holds"
     rng = np.random.default_rng(0)
-    mixed = [made_up(lost, name="fast", shuffle=rng) for _ in range(20)]
+    mixed = [made_up(lost, name="fast", shuffle=rng) for _ in range(8)]
     assert "holds" not in {saves(found, 24) for found in mixed}
     assert "a signal" not in {cause(found, 24) for found in mixed}
 
@@ -422,6 +422,7 @@ def trained(monkeypatch):
 FLAGS = ["--training.steps", "12", "--training.evaluation.every", "4", "--planned", "10"]
 
 
+@pytest.mark.slow
 def test_sittings_add_up_to_one_report(tmp_path, trained, capsys):
     flags = [*FLAGS, "--seeds", "10", "--donors", "4", "--output", str(tmp_path)]
     # Arms of a part: trained, and not enough for a report.
@@ -462,7 +463,10 @@ def test_sittings_add_up_to_one_report(tmp_path, trained, capsys):
 
 def test_levels_are_told_of_drawn_settings(tmp_path, trained):
     flags = [*FLAGS, "--seeds", "8", "--donors", "4", "--output", str(tmp_path)]
+    assert brake.main([*flags, "--settings", "drawn_rate", "--arms", "sdpo"]) == 2
+    assert {name for name, _ in trained} == {"drawn_rate-sdpo"}
     assert brake.main([*flags, "--settings", "drawn_rate"]) == 0
+    assert len(trained) == len(set(trained)) == 8 * len(CORE) + 4
     page = (tmp_path / "report.html").read_text()
     assert "level 4" in page
     assert "2 of 2" in page
