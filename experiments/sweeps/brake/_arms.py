@@ -32,10 +32,29 @@ from pgpo_jax.reports import RunRecord
 Schedule = Callable[[list[RunRecord], int], np.ndarray]
 """From finished runs and a number of steps to a multiplier per step."""
 
-CORE = ("sdpo", "brake", "constant", "other", "fitted", "stop")
-VARIANTS = ("weak", "steep", "mean", "delayed", "floor")
-ARMS = (*CORE, "cosine", "oracle", "pgpo", "clip", "trust_region", *VARIANTS)
+GIVEN = {
+    "sdpo": "ρ = 1",
+    "brake": "ρ of this step's I, with a large alpha and at most 1",
+    "constant": "the mean ρ of the same seed's brake, at every step",
+    "other": "the ρ of another seed's brake, in order",
+    "fitted": "the mean ρ by step of brakes at seeds that are not compared",
+    "stop": "ρ = 1 until the first I < 0 of the same seed's SDPO, then 0",
+    "cosine": "a half cosine from 1 to 0, with the sum of ρ of the same seed's brake",
+    "oracle": "ρ = 1 until the best evaluation of the same seed's SDPO, then 0",
+    "pgpo": "ρ of this step's I, with alpha and cap as published",
+    "clip": "ρ = 1, and gradients clipped to a tenth of the usual norm",
+    "trust_region": "ρ = 1, and a teacher that is mixed with the initial model",
+    "weak": "the brake with a smaller alpha",
+    "steep": "the brake with a larger alpha",
+    "mean": "the brake, given a running mean of I",
+    "delayed": "the brake, given the I of the step before",
+    "floor": "the brake with a least ρ above 0",
+}
+"""Of each arm, what its updates are multiplied by."""
+ARMS = tuple(GIVEN)
 """Of the primary setting; the others have `CORE`."""
+CORE = ARMS[: ARMS.index("stop") + 1]
+VARIANTS = ARMS[ARMS.index("weak") :]
 CONTROLS = ("sdpo", "constant", "other", "fitted", "cosine", "stop", "pgpo", "clip", "trust_region")
 
 

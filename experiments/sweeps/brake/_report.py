@@ -12,7 +12,7 @@ from experiments.sweeps._seed_means import mean_of, over_seeds, share_over_seeds
 from experiments.sweeps._shares import SharesCompared, detectable_share, share
 from experiments.sweeps._sweep import Sweep
 from experiments.sweeps.brake._alarm import Alarm, alarm_in, alarm_verdict
-from experiments.sweeps.brake._arms import CORE, Config, arms_of
+from experiments.sweeps.brake._arms import CORE, GIVEN, Config, arms_of
 from experiments.sweeps.brake._found import AREA, Found, found_in
 from experiments.sweeps.brake._settings import SettingName, level
 from experiments.sweeps.brake._verdict import in_words
@@ -63,6 +63,7 @@ def _setting_section(page: Page, found: Found, config: Config) -> None:
         [[arm, *row.values()] for arm, row in table.items()],
         caption="Shares of runs with exact 95 % intervals; means over seeds with 95 % t-intervals.",
     )
+    page.facts({arm: GIVEN[arm] for arm in found.records}, fold="The arms")
     if found.setting.drawn:
         _level_table(page, found)
     _collapse_table(page, found.collapses_compared, len(found.seeds))
