@@ -1,6 +1,7 @@
 """Physics-Guided Policy Optimization (arXiv 2606.03620) as optax building blocks."""
 
 from pgpo_jax import distillation as distillation, errors as errors, information as information
+from pgpo_jax._brake import brake as brake
 from pgpo_jax._multiplier import multiplier as multiplier
 from pgpo_jax._target import (
     ScaleByInformationToTargetState as ScaleByInformationToTargetState,

@@ -5,6 +5,10 @@ seed and question. `ControlledConfig` is a run whose information is replaced.
 """
 
 from experiments.sweeps._bootstrap import Variance as Variance, paired_bootstrap as paired_bootstrap
+from experiments.sweeps._collapse import (
+    collapse_step as collapse_step,
+    first_negative as first_negative,
+)
 from experiments.sweeps._command import (
     SweepConfig as SweepConfig,
     make_sweep as make_sweep,
@@ -58,4 +62,10 @@ from experiments.sweeps._seed_means import (
     share_over_seeds as share_over_seeds,
 )
 from experiments.sweeps._settings import TRAINING as TRAINING, changed as changed
+from experiments.sweeps._shares import (
+    SharesCompared as SharesCompared,
+    compare_shares as compare_shares,
+    detectable_share as detectable_share,
+    share as share,
+)
 from experiments.sweeps._sweep import Arm as Arm, Finished as Finished, Sweep as Sweep

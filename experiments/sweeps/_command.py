@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import tyro
 
@@ -17,10 +17,16 @@ from experiments.sweeps._sweep import Arm, Sweep
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.paths import with_local_paths
 
+FREE = ("seeds", "first_seed", "jobs", "output", "report_only")
+"""What may change when a sweep is continued: it changes no number of a run."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SweepConfig:
     """What every sweep has."""
+
+    free: ClassVar[tuple[str, ...]] = FREE
+    """Fields that may change when a sweep is continued."""
 
     preset: Preset = "cpu"
     """`smoke`: seconds, says nothing; `cpu`: what was run; `gpu`: a real model on one GPU
@@ -46,8 +52,6 @@ class SweepConfig:
 
 
 Config = TypeVar("Config", bound=SweepConfig)
-FREE = ("seeds", "first_seed", "jobs", "output", "report_only")
-"""What may change when a sweep is continued: it changes no number of a run."""
 
 
 def run_experiment(
@@ -94,7 +98,7 @@ def run_experiment(
 def make_sweep(name: str, config: SweepConfig, arms: Callable[[Any], Sequence[Arm]]) -> Sweep:
     """The sweep of a configuration, in its folder."""
     folder = config.output or Path("results") / name / config.preset
-    return Sweep(folder, arms, config, config.seeds, FREE, config.first_seed)
+    return Sweep(folder, arms, config, config.seeds, config.free, config.first_seed)
 
 
 def parse(

@@ -161,12 +161,14 @@ class Sweep:
                 arm.config(seed, self.record)
 
     def _jobs(self) -> list[tuple[Arm, int]]:
-        """What is to be run, in this order: all arms at all seeds, and what they need besides."""
+        """What is to be run, in this order: all arms at all seeds, and what they need besides,
+        each just before the first that needs it."""
         arms = {arm.name: arm for arm in self.arms}
-        jobs = [(arm, seed) for seed in self.all_seeds for arm in arms.values()]
-        known = {(arm.name, seed) for arm, seed in jobs}
-        # What is added is looked at, too.
-        for arm, seed in jobs:
+        planned = [(arm, seed) for seed in self.all_seeds for arm in arms.values()]
+        known = {(arm.name, seed) for arm, seed in planned}
+        jobs: list[tuple[Arm, int]] = []
+
+        def add(arm: Arm, seed: int) -> None:
             for name, other in arm.needs(seed):
                 if name not in arms:
                     raise PGPOValueError(
@@ -174,7 +176,11 @@ class Sweep:
                     )
                 if (name, other) not in known:
                     known.add((name, other))
-                    jobs.append((arms[name], other))
+                    add(arms[name], other)
+            jobs.append((arm, seed))
+
+        for arm, seed in planned:
+            add(arm, seed)
         return jobs
 
     def _work(self) -> None:

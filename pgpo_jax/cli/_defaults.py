@@ -16,8 +16,10 @@ from pgpo_jax.training import (
     TrainConfig,
     model_folder,
     read_config,
+    with_information,
     with_published,
 )
+from pgpo_jax.training.config._information_presets import check_multiplied
 
 _TINY = PRESETS["tiny"]
 CLI_PRESETS: dict[str, TrainConfig] = {
@@ -61,17 +63,32 @@ def starting_point(
     `preset`, or without one the preset that suits the model and the task.
 
     Raises:
-        ValueError: if there is no such preset, or the run's `config.json` cannot be read.
+        ValueError: if there is no such preset, of the run or of the multiplier, or the run's
+            `config.json` cannot be read.
         FileNotFoundError: if there is no run to resume.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for name in ("preset", "output", "model", "task", "objective", "teacher.model"):
         parser.add_argument(f"--{name}")
+    parser.add_argument("--information-preset", "--information_preset")
     parser.add_argument("--resume", action="store_true")
     try:
         known, _ = parser.parse_known_args(list(argv))
     except argparse.ArgumentError as error:
         raise PGPOValueError(str(error)) from None
+    source, config = _configured(known, folder, preset)
+    chosen = known.information_preset
+    if chosen is None:
+        return source, config
+    # The objective itself is set by its flag later.
+    check_multiplied(known.objective or config.objective, chosen)
+    return f"{source} with the multiplier {chosen}", with_information(config, chosen)
+
+
+def _configured(
+    known: argparse.Namespace, folder: Path, preset: str | None
+) -> tuple[str, TrainConfig]:
+    """As `starting_point`, with the multiplier that the configuration has."""
     if known.preset is not None:
         if known.preset not in CLI_PRESETS:
             raise PGPOValueError(

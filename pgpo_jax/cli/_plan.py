@@ -37,6 +37,8 @@ class PlanCommand:
     config: Annotated[TrainConfig, tyro.conf.arg(name="")]
     preset: str | None = None
     """As of `pgpo train`."""
+    information_preset: str | None = None
+    """As of `pgpo train`."""
     device_memory: str = "80GB"
     """Of one device, in GB or GiB. Not read with a target, whose memory is known."""
     target: str | None = None

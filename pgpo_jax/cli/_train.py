@@ -32,6 +32,9 @@ class TrainCommand:
     config: Annotated[TrainConfig, tyro.conf.arg(name="")]
     preset: str | None = None
     """One of tiny, tiny-file, sft, paper-qwen3-8b."""
+    information_preset: str | None = None
+    """`brake` (experimental): begin with the multiplier of `pgpo_jax.brake`, alpha = 30 and
+    rho_max = 1, which only shortens steps. The flags `--information.*` change it further."""
     output: Path = _FOLDER
     """The run folder; must not hold a run unless that is resumed."""
     distributed: DistributedConfig = field(default_factory=DistributedConfig.from_environment)

@@ -29,6 +29,10 @@ from pgpo_jax.training.config import (
     TeacherConfig as TeacherConfig,
     TextsConfig as TextsConfig,
 )
+from pgpo_jax.training.config._information_presets import (
+    INFORMATION_PRESETS as INFORMATION_PRESETS,
+    with_information as with_information,
+)
 from pgpo_jax.training.config._json import (
     check_same_config as check_same_config,
     from_json as from_json,

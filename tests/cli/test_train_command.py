@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -81,6 +82,21 @@ def test_every_field_can_be_changed(asked):
     assert config.rollout.questions == PRESETS["tiny"].rollout.questions
 
 
+def test_the_multiplier_of_the_brake(asked, capsys):
+    config = trained(asked, "--information-preset", "brake", "--output", "a")
+    assert (config.information.alpha, config.information.rho_max) == (30.0, 1.0)
+    assert "preset tiny with the multiplier brake -> a" in capsys.readouterr().out
+    # Flags of the section come after it, and nothing else changes.
+    flags = ["--information-preset=brake", "--information.alpha", "9", "--output", "b"]
+    changed = trained(asked, *flags)
+    assert (changed.information.alpha, changed.information.rho_max) == (9.0, 1.0)
+    rest = dataclasses.replace(changed, information=PRESETS["tiny"].information)
+    assert rest == PRESETS["tiny"]
+    # A run goes on with it.
+    again = trained(asked, "--information-preset", "brake", "--output", "a", "--resume")
+    assert again == config
+
+
 def test_resume_alone_continues_as_configured(asked):
     before = trained(asked, "--output", "run", "--seed", "9", "--loss.k", "7")
     after = trained(asked, "--output", "run", "--resume", "--steps", "60")
@@ -94,6 +110,11 @@ def test_resume_alone_continues_as_configured(asked):
     ("arguments", "named"),
     [
         (("--preset", "huge"), "'huge'"),
+        (("--information-preset", "break"), "information-preset must be one of brake, got 'break'"),
+        (
+            ("--objective", "grpo", "--information-preset", "brake"),
+            "objective must have a multiplier with information-preset 'brake', got 'grpo'",
+        ),
         (
             ("--objective", "dpo"),
             "objective must be one of sdpo, grpo, sft, opd, reopold, opsd, sdft, rlsd, srpo or "

@@ -7,10 +7,11 @@ import pytest
 from experiments.sweeps import _compare, _sweep
 
 
-def write_run(config, folder, accuracies, *, questions=None, rho=None, steps=None):
+def write_run(config, folder, accuracies, *, questions=None, rho=None, steps=None, signal=None):
     """A run folder as training writes it, with accuracies that are given at each evaluation.
 
     Every question gets the accuracy of its evaluation, moved a little by a number of its own.
+    `signal` holds the information of each step, by default 0.1 nats; rho is then that of it.
     """
     folder = Path(folder)
     folder.mkdir(parents=True)
@@ -32,10 +33,12 @@ def write_run(config, folder, accuracies, *, questions=None, rho=None, steps=Non
             metrics.write(json.dumps(row) + "\n")
             evaluations.write(json.dumps({"step": step, "scores": scores}) + "\n")
         for step in range(1, (steps or config.steps) + 1):
+            information = signal[step - 1] if signal else 0.1
+            followed = min(float(np.exp(config.alpha * information)), config.information.rho_max)
             row = {
                 "step": step,
-                "pgpo/rho": rho,
-                "pgpo/information": 0.1,
+                "pgpo/rho": followed if signal else rho,
+                "pgpo/information": information,
                 "pgpo/clipped_count": 0.0,
                 "rollout/response_length": 9.0,
                 "self_distillation/student_entropy": 0.2,

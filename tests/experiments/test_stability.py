@@ -5,8 +5,8 @@ import json
 import pytest
 
 from experiments import stability
-from experiments.sweeps import changed
-from experiments.sweeps.stability import PRESETS, Setting, arms, collapse_step, first_negative
+from experiments.sweeps import changed, collapse_step, first_negative
+from experiments.sweeps.stability import PRESETS, Setting, arms
 from pgpo_jax.reports import RunRecord, read_run
 from tests.experiments.conftest import write_run
 

@@ -6,8 +6,4 @@ from experiments.sweeps.stability._arms import (
     Setting as Setting,
     arms as arms,
 )
-from experiments.sweeps.stability._collapse import (
-    collapse_step as collapse_step,
-    first_negative as first_negative,
-)
 from experiments.sweeps.stability._report import report as report

@@ -2,6 +2,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from experiments.sweeps._collapse import collapse_step, first_negative
 from experiments.sweeps._compare import compare
 from experiments.sweeps._power import too_few
 from experiments.sweeps._records import Records, finished_records, later, scores
@@ -10,7 +11,6 @@ from experiments.sweeps._sections import comparison_section, curve_section, in_w
 from experiments.sweeps._seed_means import mean_of, over_seeds, share_over_seeds
 from experiments.sweeps._sweep import Sweep
 from experiments.sweeps.stability._arms import PAIRS, Config
-from experiments.sweeps.stability._collapse import collapse_step, first_negative
 from pgpo_jax.reports import Cell, Page, RunRecord
 
 

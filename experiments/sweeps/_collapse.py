@@ -1,8 +1,14 @@
+"""When a run falls, and when its signal does."""
+
 from pgpo_jax.reports import RunRecord
 
 
 def collapse_step(run: RunRecord) -> int | None:
-    """The step of collapse as defined above, or `None`."""
+    """The first evaluation from which on accuracy never again reaches half of the starting model's.
+
+    `None` if there is none. A run that was stopped by gradients that are not finite has collapsed
+    where it stopped.
+    """
     points = [(step, interval.value) for step, interval in run.accuracies()]
     threshold = points[0][1] / 2
     found = None

@@ -1,0 +1,53 @@
+"""Settings of the multiplier by name."""
+
+import dataclasses
+from typing import Any
+
+from pgpo_jax._brake import BRAKE_ALPHA
+from pgpo_jax.training.config._rules import require
+from pgpo_jax.training.config._train_config import TrainConfig
+
+INFORMATION_PRESETS: dict[str, dict[str, Any]] = {
+    "brake": {"alpha": BRAKE_ALPHA, "rho_max": 1.0},
+}
+"""Name -> fields of the section `information`; the others stay as they are. `brake` is that of
+`pgpo_jax.brake`, experimental."""
+
+
+def check_multiplied(objective: str, name: str) -> None:
+    """Refuses settings of a multiplier that the objective has not.
+
+    Raises:
+        ValueError: for `grpo` and `sft`, which measure no information.
+    """
+    require(
+        objective not in ("grpo", "sft"),
+        f"objective must have a multiplier with information-preset {name!r}",
+        objective,
+    )
+
+
+def with_information(config: TrainConfig, name: str) -> TrainConfig:
+    """A configuration with another multiplier.
+
+    Args:
+        config: everything else.
+        name: of `INFORMATION_PRESETS`.
+
+    Raises:
+        ValueError: an unknown name; an objective without a multiplier; settings of `config` that
+            contradict the multiplier.
+
+    >>> from pgpo_jax.training import PRESETS
+    >>> braked = with_information(PRESETS["tiny"], "brake").information
+    >>> braked.alpha, braked.rho_max
+    (30.0, 1.0)
+    """
+    require(
+        name in INFORMATION_PRESETS,
+        f"information-preset must be one of {', '.join(INFORMATION_PRESETS)}",
+        name,
+    )
+    check_multiplied(config.objective, name)
+    signal = dataclasses.replace(config.information, **INFORMATION_PRESETS[name])
+    return dataclasses.replace(config, information=signal)
