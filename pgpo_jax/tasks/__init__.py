@@ -12,6 +12,10 @@ from pgpo_jax.tasks._contexts import (
     explained_chat as explained_chat,
     explanation_prompt as explanation_prompt,
 )
+from pgpo_jax.tasks._experience import (
+    experience_items as experience_items,
+    experience_prompt as experience_prompt,
+)
 from pgpo_jax.tasks._files import is_object_spec as is_object_spec, load_object as load_object
 from pgpo_jax.tasks._grading import Grade as Grade, extract_answer as extract_answer, grade as grade
 from pgpo_jax.tasks._load import is_synthetic as is_synthetic, load_questions as load_questions

@@ -59,6 +59,7 @@ from pgpo_jax.training.memory._estimate import (
 from pgpo_jax.training.objectives import (
     GRPO as GRPO,
     OBJECTIVES as OBJECTIVES,
+    OPCD as OPCD,
     OPD as OPD,
     OPSD as OPSD,
     REOPOLD as REOPOLD,

@@ -299,8 +299,8 @@ class Trainer:
         """What the numbers of a run follow from besides its settings, as plain values.
 
         Digests of the initial weights, of the files of the model, of another model that is the
-        teacher, and of the questions. They are in the record of each checkpoint; see
-        docs/training.md.
+        teacher, of texts that the objective reads, and of the questions. They are in the record of
+        each checkpoint; see docs/training.md.
         """
         state, policy = self.initial_state, self.policy
         weights = state.params if state.frozen is None else state.frozen
@@ -310,9 +310,11 @@ class Trainer:
             if other is None
             else {"teacher": model_inputs(state.external, other.folder, other.eos_ids)}
         )
+        texts = self.objective.inputs()
         return {
             **model_inputs(weights, policy.folder, policy.eos_ids),
             **teacher,
+            **({"objective": texts} if texts else {}),
             **question_inputs(self._questions, self.held_out),
         }
 

@@ -96,8 +96,8 @@ def test_resume_alone_continues_as_configured(asked):
         (("--preset", "huge"), "'huge'"),
         (
             ("--objective", "dpo"),
-            "objective must be one of sdpo, grpo, sft, opd, reopold, opsd, sdft, rlsd, srpo or "
-            "FILE.py:NAME, got 'dpo'",
+            "objective must be one of sdpo, grpo, sft, opd, reopold, opsd, sdft, rlsd, srpo, "
+            "opcd or FILE.py:NAME, got 'dpo'",
         ),
         (("--steps", "0"), "TrainConfig.steps must be positive, got 0"),
         (("--resume", "--output", "absent"), "nothing to resume: there is no run in absent"),

@@ -1,6 +1,7 @@
 """Settings that are sound alone and contradict each other."""
 
 from pgpo_jax.distillation._divergence import RAW
+from pgpo_jax.tasks import is_object_spec
 from pgpo_jax.training.config._objective import InformationConfig, LossConfig, TeacherConfig
 from pgpo_jax.training.config._optimizer import OptimizerConfig
 from pgpo_jax.training.config._rollout import EvaluationConfig, RolloutConfig
@@ -159,6 +160,14 @@ def check_teacher(objective: str, teacher: TeacherConfig) -> None:
         "teacher.template must be 'published' with teacher.reason_first",
         teacher.template,
     )
+    for name in ("experience", "system"):
+        value = getattr(teacher, name)
+        require(
+            value is None or objective == "opcd" or is_object_spec(objective),
+            f"teacher.{name} must be unset with objective {objective!r}: only 'opcd' shows it to "
+            "the teacher",
+            value,
+        )
 
 
 def check_grpo(rollout: RolloutConfig, settings: OptimizerConfig) -> None:

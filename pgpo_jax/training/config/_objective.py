@@ -50,6 +50,11 @@ class TeacherConfig:
     and reads it with the solution."""
     max_rationale: int = 1024
     """Longest such explanation, in tokens."""
+    experience: str | None = None
+    """OPCD: a text file whose lines `- EXPERIENCE ITEM: ...` the teacher reads before each
+    question: what was learnt from earlier tries at the task."""
+    system: str | None = None
+    """OPCD: a text file that is the teacher's system message in the place of the question's."""
     max_prompt: int = 10240
     """Samples with longer teacher prompts are dropped and counted, never cut."""
 

@@ -41,6 +41,16 @@ PUBLISHED: dict[str, dict[str, dict[str, Any]]] = {
     },
     # Thinking Machines' recipe; it adds up all tokens.
     "opd": {"loss": {**_SAMPLED, "reduction": "sequence_sum"}},
+    # As run: the sum over the student's 256 most likely words, which is not renormalised.
+    "opcd": {
+        "teacher": {"kind": "frozen"},
+        "loss": {
+            "teacher_weight": 1.0,
+            "support": "topk_raw",
+            "k": 256,
+            "reduction": "token_mean",
+        },
+    },
     "reopold": {"loss": {**_SAMPLED, "reduction": "token_mean"}},
 }
 """Objective -> section -> settings. They say what the slots of the objective hold; batch sizes,

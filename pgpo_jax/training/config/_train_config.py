@@ -73,10 +73,10 @@ class TrainConfig:
     objective: str = "sdpo"
     """What a batch teaches: `sdpo`, `grpo`, `sft` (the responses that the data holds), `opsd` (the
     teacher is shown the data's solution), `sdft` (its demonstration), `rlsd` (its answer, which
-    sizes the advantages), `srpo` (wrong responses as sdpo, right ones as grpo), `opd` and
-    `reopold` (another model, teacher.model, on the student's responses), or FILE.py:NAME. SDPO with
-    `information.alpha` above 0 is PGPO. On the command line all but the first three begin with the
-    settings of their authors; see docs/objectives.md."""
+    sizes the advantages), `opcd` (a context of the whole task), `srpo` (wrong responses as sdpo,
+    right ones as grpo), `opd` and `reopold` (another model, teacher.model, on the student's
+    responses), or FILE.py:NAME. SDPO with `information.alpha` above 0 is PGPO. On the command line
+    all but the first three begin with the settings of their authors; see docs/objectives.md."""
     steps: int = 100
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "bfloat16"

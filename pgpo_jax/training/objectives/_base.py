@@ -115,6 +115,13 @@ class Objective(Protocol):
         """
         del questions
 
+    def inputs(self) -> dict[str, str]:
+        """What the numbers of a run follow from besides its settings: digests by name.
+
+        They are in the record of each checkpoint, and a run goes on with equal ones only.
+        """
+        return {}
+
     def prepare(self, rollout: Rollout) -> Lesson:
         """Which responses train, and what the loss reads of them.
 

@@ -14,6 +14,7 @@ from pgpo_jax.training.config import (
 )
 from pgpo_jax.training.objectives._base import Objective
 from pgpo_jax.training.objectives._grpo import GRPO
+from pgpo_jax.training.objectives._opcd import OPCD
 from pgpo_jax.training.objectives._opd import OPD
 from pgpo_jax.training.objectives._opsd import OPSD
 from pgpo_jax.training.objectives._reopold import REOPOLD
@@ -49,6 +50,10 @@ def _opsd(sections: ObjectiveSections) -> OPSD:
 
 def _sdft(sections: ObjectiveSections) -> SDFT:
     return SDFT(*sections.taught)
+
+
+def _opcd(sections: ObjectiveSections) -> OPCD:
+    return OPCD(*sections.taught)
 
 
 def _rlsd(sections: ObjectiveSections) -> RLSD:
@@ -130,6 +135,7 @@ OBJECTIVES: dict[str, Callable[[ObjectiveSections], Objective]] = {
     "sdft": _sdft,
     "rlsd": _rlsd,
     "srpo": _srpo,
+    "opcd": _opcd,
 }
 """Objectives by name; each is made from the sections of a configuration."""
 
