@@ -72,6 +72,8 @@ from pgpo_jax.training.objectives import (
     Objective as Objective,
     ObjectiveSections as ObjectiveSections,
     ShownSolutions as ShownSolutions,
+    Taught as Taught,
+    TaughtByData as TaughtByData,
 )
 from pgpo_jax.training.rollout._batch import Experience as Experience, pack as pack
 from pgpo_jax.training.rollout._engine import (

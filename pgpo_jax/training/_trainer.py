@@ -394,6 +394,8 @@ class Trainer:
             smallest_bucket=settings.smallest_bucket,
             largest_prompt=max(settings.max_prompt, teacher.max_prompt),
             at_once=settings.micro_batch,
+            # The sampler alone: another engine serves the student's weights.
+            engine=Sampler(settings.max_num_seqs),
         )
         return responses.texts
 

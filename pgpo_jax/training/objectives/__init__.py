@@ -8,6 +8,7 @@ from pgpo_jax.training.objectives._base import (
     student_states as student_states,
     teacher_states as teacher_states,
 )
+from pgpo_jax.training.objectives._by_data import TaughtByData as TaughtByData
 from pgpo_jax.training.objectives._grpo import GRPO as GRPO
 from pgpo_jax.training.objectives._opcd import OPCD as OPCD
 from pgpo_jax.training.objectives._opd import OPD as OPD
@@ -23,3 +24,4 @@ from pgpo_jax.training.objectives._sdft import SDFT as SDFT
 from pgpo_jax.training.objectives._sdpo import SDPO as SDPO, ShownSolutions as ShownSolutions
 from pgpo_jax.training.objectives._sft import SFT as SFT
 from pgpo_jax.training.objectives._srpo import SRPO as SRPO
+from pgpo_jax.training.objectives._taught import Taught as Taught

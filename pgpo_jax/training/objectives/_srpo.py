@@ -123,8 +123,9 @@ class SRPO(SDPO):
         taught = batch._replace(sequence_mask=batch.sequence_mask & self._distilled(batch))
         whole, part = super().metrics(out, batch), super().metrics(out, taught)
         own = ("self_distillation/token_loss", "self_distillation/student_entropy")
+        taught_only = ("self_distillation/", "distillation/")
         return {
-            name: part[name] if name.startswith("self_distillation/") and name not in own else value
+            name: part[name] if name.startswith(taught_only) and name not in own else value
             for name, value in whole.items()
         }
 
