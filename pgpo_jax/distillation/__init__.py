@@ -28,6 +28,7 @@ from pgpo_jax.distillation._rescaled import (
 )
 from pgpo_jax.distillation._routed import (
     entropy_weights as entropy_weights,
+    rebellious_weights as rebellious_weights,
     routed_loss as routed_loss,
 )
 from pgpo_jax.distillation._taught_head import (

@@ -15,6 +15,7 @@ from pgpo_jax.training._train import (
 )
 from pgpo_jax.training._trainer import Trainer as Trainer
 from pgpo_jax.training.config import (
+    DriftConfig as DriftConfig,
     EngineConfig as EngineConfig,
     EvaluationConfig as EvaluationConfig,
     InformationConfig as InformationConfig,
@@ -57,6 +58,7 @@ from pgpo_jax.training.memory._estimate import (
     memory_plan as memory_plan,
 )
 from pgpo_jax.training.objectives import (
+    DRIFT as DRIFT,
     GRPO as GRPO,
     OBJECTIVES as OBJECTIVES,
     OPCD as OPCD,

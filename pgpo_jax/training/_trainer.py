@@ -61,7 +61,7 @@ class Trainer:
     """A model, a task, an objective and an optimizer, and the compiled step that joins them.
 
     Every number of step k follows from the parts and the state before it; keys and questions are
-    functions of (seed, k).
+    functions of (seed, k). What an objective remembers on the host, if it does, is `memory`.
 
     Args:
         policy: from `load_policy`; its weights are the initial ones. Training donates them.
@@ -137,6 +137,7 @@ class Trainer:
         self.held_out = held_out_questions(task, evaluation)
         self._questions = task.questions("train", seed)
         objective.check_questions(self._questions)
+        self.memory = _new_memory(objective)
         self._warn()
         self.stream = QuestionStream(
             self._questions,
@@ -373,6 +374,7 @@ class Trainer:
             responses=responses,
             grades=grades,
             ask_teacher=functools.partial(self._ask_teacher, state),
+            memory=self.memory,
         )
 
     def _ask_teacher(
@@ -451,6 +453,17 @@ def _checked_teacher(
     _check_alive(teacher.params, "the weights of the teacher were given to an earlier trainer")
     check_teacher_policy(policy, teacher.policy)
     return teacher.policy
+
+
+def _new_memory(objective: Objective) -> dict[str, Any] | None:
+    """What the objective remembers, if one process has all of it."""
+    memory = objective.new_memory()
+    if memory is not None and jax.process_count() > 1:
+        raise PGPOValueError(
+            f"the run must have 1 process with objective {type(objective).__name__}, which "
+            f"remembers the answers to each question, got {jax.process_count()}"
+        )
+    return memory
 
 
 def _chosen_engine(engine: RolloutEngine | None, rollout: RolloutConfig) -> RolloutEngine:

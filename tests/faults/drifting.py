@@ -54,6 +54,7 @@ class Drifting:
         weights = jax.device_put(jnp.sin(jnp.arange(float(size))), jax.devices()[0])
         number = jax.device_put(jnp.zeros((), jnp.int32), jax.devices()[0])
         self.initial_state = TrainState(number, {"w": weights}, None, None, number)
+        self.memory = None
 
     def inputs(self):
         return {"weights": "0123"}

@@ -53,6 +53,7 @@ class Scripted:
         self.texts_settings = TextsConfig(rows=0)
         number = jnp.zeros((), jnp.int32)
         self.initial_state = TrainState(number, None, None, None, number)
+        self.memory = None
 
     def inputs(self):
         return dict(self.parts)

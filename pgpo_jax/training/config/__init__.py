@@ -1,5 +1,6 @@
 """The sections of a run's configuration, and the checks of each."""
 
+from pgpo_jax.training.config._drift import DriftConfig as DriftConfig
 from pgpo_jax.training.config._engine import EngineConfig as EngineConfig
 from pgpo_jax.training.config._objective import (
     InformationConfig as InformationConfig,

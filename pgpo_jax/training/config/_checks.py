@@ -188,8 +188,12 @@ def check_rlsd(rollout: RolloutConfig, settings: OptimizerConfig) -> None:
     _check_groups("rlsd", rollout, settings)
 
 
-def check_srpo(
-    rollout: RolloutConfig, teacher: TeacherConfig, loss: LossConfig, settings: OptimizerConfig
+def check_routed(
+    objective: str,
+    rollout: RolloutConfig,
+    teacher: TeacherConfig,
+    loss: LossConfig,
+    settings: OptimizerConfig,
 ) -> None:
     """Refuses a router that leaves no response to learn from, one that a teacher cannot read, and
     what reads a teacher of reinforced responses or their part of the loss.
@@ -199,23 +203,24 @@ def check_srpo(
     """
     require(
         rollout.samples > 1,
-        "rollout.samples must be at least 2 with objective 'srpo': one response has neither a peer "
-        "nor an advantage, so that the router leaves nothing to learn from",
+        f"rollout.samples must be at least 2 with objective {objective!r}: one response has "
+        "neither a peer nor an advantage, so that the router leaves nothing to learn from",
         rollout.samples,
     )
     require(
         teacher.max_prompt >= rollout.max_prompt,
         f"teacher.max_prompt must be at least rollout.max_prompt = {rollout.max_prompt} with "
-        "objective 'srpo', whose teacher reads the student's prompt where it has nothing else",
+        f"objective {objective!r}, whose teacher reads the student's prompt where it has nothing "
+        "else",
         teacher.max_prompt,
     )
     require(
         loss.modulation == "none",
-        "loss.modulation must be 'none' with objective 'srpo': a response that is not distilled "
-        "has no information that its loss could be weighed by",
+        f"loss.modulation must be 'none' with objective {objective!r}: a response that is not "
+        "distilled has no information that its loss could be weighed by",
         loss.modulation,
     )
-    _check_plateau("srpo", settings)
+    _check_plateau(objective, settings)
 
 
 def _check_groups(objective: str, rollout: RolloutConfig, settings: OptimizerConfig) -> None:

@@ -39,6 +39,12 @@ PUBLISHED: dict[str, dict[str, dict[str, Any]]] = {
         "loss": {"teacher_weight": 0.5, "reduction": "token_mean"},
         "policy": {"advantage": "centred", "entropy_beta": 1.0},
     },
+    # What its pseudo-code leaves open is as in SDPO and GRPO.
+    "drift": {
+        "teacher": {"kind": "ema"},
+        "loss": {"teacher_weight": 0.5, "reduction": "sequence_mean"},
+        "policy": {"advantage": "centred"},
+    },
     # Thinking Machines' recipe; it adds up all tokens.
     "opd": {"loss": {**_SAMPLED, "reduction": "sequence_sum"}},
     # As run: the sum over the student's 256 most likely words, which is not renormalised.

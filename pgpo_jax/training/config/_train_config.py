@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 from pgpo_jax.models import check_attention
 from pgpo_jax.tasks import ColumnsConfig, GraderConfig, Task, is_object_spec, load_task, make_grader
 from pgpo_jax.training.config import (
+    DriftConfig,
     EngineConfig,
     EvaluationConfig,
     InformationConfig,
@@ -27,11 +28,11 @@ from pgpo_jax.training.config._checks import (
     check_grpo,
     check_multiplier,
     check_rlsd,
+    check_routed,
     check_rows,
     check_schedule,
     check_sdpo,
     check_sft,
-    check_srpo,
     check_teacher,
 )
 from pgpo_jax.training.config._engine import check_logprobs
@@ -74,9 +75,10 @@ class TrainConfig:
     """What a batch teaches: `sdpo`, `grpo`, `sft` (the responses that the data holds), `opsd` (the
     teacher is shown the data's solution), `sdft` (its demonstration), `rlsd` (its answer, which
     sizes the advantages), `opcd` (a context of the whole task), `srpo` (wrong responses as sdpo,
-    right ones as grpo), `opd` and `reopold` (another model, teacher.model, on the student's
-    responses), or FILE.py:NAME. SDPO with `information.alpha` above 0 is PGPO. On the command line
-    all but the first three begin with the settings of their authors; see docs/objectives.md."""
+    right ones as grpo), `drift` (the same softly, by pass rate), `opd` and `reopold` (another
+    model, teacher.model, on the student's responses), or FILE.py:NAME. SDPO with
+    `information.alpha` above 0 is PGPO. On the command line all but the first three begin with the
+    settings of their authors; see docs/objectives.md."""
     steps: int = 100
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
@@ -104,6 +106,7 @@ class TrainConfig:
     information: InformationConfig = field(default_factory=InformationConfig)
     reopold: ReopoldConfig = field(default_factory=ReopoldConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
+    drift: DriftConfig = field(default_factory=DriftConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     texts: TextsConfig = field(default_factory=TextsConfig)
@@ -146,8 +149,8 @@ class TrainConfig:
             check_sdpo(self.rollout, self.teacher)
         if self.objective == "rlsd":
             check_rlsd(self.rollout, self.optimizer)
-        if self.objective == "srpo":
-            check_srpo(self.rollout, self.teacher, self.loss, self.optimizer)
+        if self.objective in ("srpo", "drift"):
+            check_routed(self.objective, self.rollout, self.teacher, self.loss, self.optimizer)
         check_teacher(self.objective, self.teacher)
         if not is_object_spec(self.objective):
             self.make_objective()
@@ -172,7 +175,12 @@ class TrainConfig:
     def make_objective(self) -> Objective:
         """The objective that `objective` names, with its sections."""
         sections = ObjectiveSections(
-            self.teacher, self.loss, self.information, policy=self.policy, reopold=self.reopold
+            self.teacher,
+            self.loss,
+            self.information,
+            policy=self.policy,
+            reopold=self.reopold,
+            drift=self.drift,
         )
         return make_objective(self.objective, sections)
 

@@ -9,6 +9,7 @@ from pgpo_jax.training.objectives._base import (
     teacher_states as teacher_states,
 )
 from pgpo_jax.training.objectives._by_data import TaughtByData as TaughtByData
+from pgpo_jax.training.objectives._drift import DRIFT as DRIFT
 from pgpo_jax.training.objectives._grpo import GRPO as GRPO
 from pgpo_jax.training.objectives._opcd import OPCD as OPCD
 from pgpo_jax.training.objectives._opd import OPD as OPD

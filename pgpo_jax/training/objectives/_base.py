@@ -115,6 +115,18 @@ class Objective(Protocol):
         """
         del questions
 
+    def new_memory(self) -> dict[str, Any] | None:
+        """What the objective remembers on the host from step to step, before the first one.
+
+        `prepare` finds it as `Rollout.memory` and changes it in place. It is written into each
+        checkpoint, so that a resumed run is the same run. One process has all of it: a run of
+        several is refused.
+
+        Returns:
+            Plain values for JSON, whose keys have no order; `None`: nothing is remembered.
+        """
+        return None
+
     def inputs(self) -> dict[str, str]:
         """What the numbers of a run follow from besides its settings: digests by name.
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from pgpo_jax.errors import PGPOTypeError, PGPOValueError
 from pgpo_jax.tasks import is_object_spec, load_object
 from pgpo_jax.training.config import (
+    DriftConfig,
     InformationConfig,
     LossConfig,
     PolicyConfig,
@@ -13,6 +14,7 @@ from pgpo_jax.training.config import (
     TeacherConfig,
 )
 from pgpo_jax.training.objectives._base import Objective
+from pgpo_jax.training.objectives._drift import DRIFT
 from pgpo_jax.training.objectives._grpo import GRPO
 from pgpo_jax.training.objectives._opcd import OPCD
 from pgpo_jax.training.objectives._opd import OPD
@@ -33,6 +35,7 @@ class ObjectiveSections(NamedTuple):
     information: InformationConfig
     reopold: ReopoldConfig = ReopoldConfig()
     policy: PolicyConfig = PolicyConfig()
+    drift: DriftConfig = DriftConfig()
 
     @property
     def taught(self) -> tuple[TeacherConfig, LossConfig, InformationConfig]:
@@ -62,6 +65,10 @@ def _rlsd(sections: ObjectiveSections) -> RLSD:
 
 def _srpo(sections: ObjectiveSections) -> SRPO:
     return SRPO(*sections.taught, sections.policy)
+
+
+def _drift(sections: ObjectiveSections) -> DRIFT:
+    return DRIFT(*sections.taught, sections.policy, sections.drift)
 
 
 def _opd(sections: ObjectiveSections) -> OPD:
@@ -136,6 +143,7 @@ OBJECTIVES: dict[str, Callable[[ObjectiveSections], Objective]] = {
     "rlsd": _rlsd,
     "srpo": _srpo,
     "opcd": _opcd,
+    "drift": _drift,
 }
 """Objectives by name; each is made from the sections of a configuration."""
 

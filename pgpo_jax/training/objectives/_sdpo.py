@@ -18,11 +18,13 @@ class ShownSolutions(NamedTuple):
         peers: the response that is shown to the teacher of each response; -1 for none.
         solved: the responses that have a right peer.
         facts: further numbers per response, for `row_metrics`.
+        texts: right responses of earlier steps, by the response whose teacher is shown one.
     """
 
     peers: Int[np.ndarray, " N"]
     solved: Bool[np.ndarray, " N"]
     facts: Mapping[str, np.ndarray] = MappingProxyType({})
+    texts: Mapping[int, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class SDPO(Taught):
     def prepare(self, rollout: Rollout) -> Lesson:
         """Keeps the responses that have a teacher signal."""
         shown = self.solutions(rollout)
-        prompts = write_teacher_prompts(rollout, shown.peers, self.teacher)
+        prompts = write_teacher_prompts(rollout, shown.peers, self.teacher, earlier=shown.texts)
         kept = np.isin(np.arange(len(rollout.grades)), list(prompts.ids))
         facts = {"solved": shown.solved, "overlong": prompts.overlong, **shown.facts}
         return Lesson(kept, prompts.ids, prompts.texts, facts=facts)

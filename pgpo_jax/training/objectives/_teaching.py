@@ -1,6 +1,7 @@
 """How a teacher is prompted with what the grader and the peers of a response offer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +39,11 @@ def chosen_solutions(
 
 
 def write_teacher_prompts(
-    rollout: Rollout, chosen: Int[np.ndarray, " N"], settings: TeacherConfig
+    rollout: Rollout,
+    chosen: Int[np.ndarray, " N"],
+    settings: TeacherConfig,
+    *,
+    earlier: Mapping[int, str] = MappingProxyType({}),
 ) -> TeacherPrompts:
     """Writes and encodes the teacher's prompt of each response that has a teacher signal.
 
@@ -46,6 +51,7 @@ def write_teacher_prompts(
         rollout: the graded responses.
         chosen: the response that is shown as a solution, by response; -1 for none.
         settings: what the teacher is shown.
+        earlier: right responses of earlier steps, by the response that has no right peer.
 
     Returns:
         The prompts; prompts that are too long are left out and counted.
@@ -58,6 +64,8 @@ def write_teacher_prompts(
 
     def chat(row: int, question: Question) -> Sequence[Message] | None:
         solution = shown.get(int(chosen[row]))
+        if row in earlier:
+            solution = _solution(earlier[row], settings)
         feedback = _feedback(rollout.grades[row].feedback, solution, settings)
         if solution is None and feedback is None:
             return None

@@ -27,6 +27,8 @@ class Rollout(NamedTuple):
         grades: one per response.
         ask_teacher: (prompts, one per question; longest answer in tokens) -> what the teacher of
             this step answers. All processes call it together. `None` outside a run.
+        memory: what the objective remembers, which `prepare` changes in place; see
+            `Objective.new_memory`.
     """
 
     step: int
@@ -39,6 +41,7 @@ class Rollout(NamedTuple):
     responses: Responses
     grades: list[Grade]
     ask_teacher: Callable[[list[list[int]], int], list[str]] | None = None
+    memory: dict[str, Any] | None = None
 
     @property
     def owners(self) -> Int[np.ndarray, " N"]:
