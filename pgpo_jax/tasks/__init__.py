@@ -12,6 +12,11 @@ from pgpo_jax.tasks._contexts import (
     explained_chat as explained_chat,
     explanation_prompt as explanation_prompt,
 )
+from pgpo_jax.tasks._diagnostics import (
+    HESITATION_WORDS as HESITATION_WORDS,
+    hesitation_count as hesitation_count,
+    pass_at_k as pass_at_k,
+)
 from pgpo_jax.tasks._experience import (
     experience_items as experience_items,
     experience_prompt as experience_prompt,

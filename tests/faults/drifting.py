@@ -68,7 +68,7 @@ class Drifting:
 
     def evaluate(self, state):
         value = float(abs(state.params["w"][0]))
-        return Evaluation({"q": value}, value, 0.0, 1.0, 0)
+        return Evaluation({"q": value}, value, 0.0, 1.0, 0, right={"q": 1})
 
     def run(self, *, resume):
         # Nothing here is a model or a question.

@@ -177,7 +177,7 @@ def test_metrics_of_the_responses(policy, batch):
     responses = respond(batch)
     responses.tokens[:8, 1] = policy.eos_ids[0]
     responses.mask[3, 1] = False
-    texts = ["<answer>wrong</answer>"] * 4 + responses.texts[4:]
+    texts = ["<answer>Wait, wrong</answer>"] * 4 + responses.texts[4:]
     _, metrics = packed(policy, batch, responses._replace(texts=texts), CONFIG)
     want = {
         "rollout/accuracy": 7 / 16,
@@ -186,6 +186,8 @@ def test_metrics_of_the_responses(policy, batch):
         # Seven of the first eight end; the fourth was cut before its end.
         "rollout/truncated_fraction": 9 / 16,
         "rollout/distinct_responses": (1 + 2 + 1 + 1) / 4,
+        "rollout/hesitation_words": 4 / 16,
+        "rollout/hesitation_words_per_1000_tokens": 1000 * 4 / 31,
         "rollout/trained_tokens": 16,
         "self_distillation/success_group_fraction": 0.5,
         "self_distillation/success_sample_fraction": 0.5,

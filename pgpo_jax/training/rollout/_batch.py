@@ -3,6 +3,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from pgpo_jax.tasks import hesitation_count
 from pgpo_jax.tasks.graders import FailedGrade
 from pgpo_jax.training.config import RolloutConfig
 from pgpo_jax.training.devices._mesh import gather_rows, process_local_rows
@@ -56,8 +57,8 @@ def pack(
 
     Returns:
         The arrays (on the host), and numbers per response of all processes: those of
-        `lesson.facts`, `score`, `kept`, `failed` (the grader failed on it), `length`, `truncated`
-        and `distinct`.
+        `lesson.facts`, `score`, `kept`, `failed` (the grader failed on it), `length`,
+        `hesitations`, `truncated` and `distinct`.
     """
     policy, responses, owners = rollout.policy, rollout.responses, rollout.owners
     kept = np.flatnonzero(lesson.kept)
@@ -68,6 +69,7 @@ def pack(
             "kept": lesson.kept,
             "failed": np.array([isinstance(grade, FailedGrade) for grade in rollout.grades]),
             "length": responses.lengths,
+            "hesitations": np.array([hesitation_count(text) for text in responses.texts]),
             "truncated": _truncated(policy, responses),
             "distinct": _distinct(responses.texts, rollout.samples),
             "prompt": np.array([len(rollout.prompts[i]) for i in owners]) * lesson.kept,
@@ -89,6 +91,10 @@ def rollout_metrics(rows: dict[str, np.ndarray]) -> dict[str, float]:
         "rollout/accuracy": float(rows["score"].mean()),
         "rollout/response_length": float(rows["length"].mean()),
         "rollout/response_length_max": float(rows["length"].max()),
+        "rollout/hesitation_words": float(rows["hesitations"].mean()),
+        "rollout/hesitation_words_per_1000_tokens": float(
+            1000 * rows["hesitations"].sum() / max(rows["length"].sum(), 1)
+        ),
         "rollout/truncated_fraction": float(rows["truncated"].mean()),
         "rollout/distinct_responses": float(rows["distinct"].mean()),
         "rollout/trained_tokens": float((rows["length"] * rows["kept"]).sum()),

@@ -311,6 +311,8 @@ class RunInProgress:
             "eval/accuracy": result.accuracy,
             "eval/standard_error": result.standard_error,
             "eval/response_length": result.response_length,
+            "eval/pass_at_k": result.pass_at(result.samples),
+            "eval/hesitation_words": result.hesitation_words,
             "eval/dropped_questions": float(result.dropped),
             "eval/grader_failures": float(result.failures),
         }
