@@ -19,11 +19,13 @@ class TeacherPrompts(NamedTuple):
         ids: token ids of the chat up to where the answer begins.
         texts: the last user message of that chat.
         overlong: the responses whose prompt was longer than `teacher.max_prompt`.
+        fed: the responses whose teacher is shown the grader's words on them; `None`: none of them.
     """
 
     ids: dict[int, list[int]]
     texts: dict[int, str]
     overlong: Bool[np.ndarray, " N"]
+    fed: Bool[np.ndarray, " N"] | None = None
 
 
 def chosen_solutions(
@@ -62,6 +64,8 @@ def write_teacher_prompts(
         if peer >= 0
     }
 
+    fed = np.zeros(len(rollout.grades), bool)
+
     def chat(row: int, question: Question) -> Sequence[Message] | None:
         solution = shown.get(int(chosen[row]))
         if row in earlier:
@@ -69,10 +73,12 @@ def write_teacher_prompts(
         feedback = _feedback(rollout.grades[row].feedback, solution, settings)
         if solution is None and feedback is None:
             return None
+        fed[row] = feedback is not None
         text = teacher_prompt(question, solution=solution, feedback=feedback)
         return question.messages_with(text)
 
-    return encoded_prompts(rollout, chat, settings)
+    prompts = encoded_prompts(rollout, chat, settings)
+    return prompts._replace(fed=fed & ~prompts.overlong)
 
 
 def encoded_prompts(
