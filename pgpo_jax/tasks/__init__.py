@@ -30,6 +30,10 @@ from pgpo_jax.tasks._prompts import (
     teacher_prompt as teacher_prompt,
 )
 from pgpo_jax.tasks._question import Message as Message, Question as Question
+from pgpo_jax.tasks._second_turn import (
+    critique_request as critique_request,
+    second_turn as second_turn,
+)
 from pgpo_jax.tasks._solutions import select_solutions as select_solutions
 from pgpo_jax.tasks._task import Task as Task
 from pgpo_jax.tasks._tasks import FileTask as FileTask, SyntheticTask as SyntheticTask

@@ -12,7 +12,7 @@ from jaxtyping import Array, Key
 
 from pgpo_jax.errors import PGPORuntimeError, PGPOValueError
 from pgpo_jax.paths import local_path
-from pgpo_jax.tasks import Task, grade_all
+from pgpo_jax.tasks import Grade, Question, Task, grade_all
 from pgpo_jax.training._step_report import StepReport
 from pgpo_jax.training.config import (
     EvaluationConfig,
@@ -52,7 +52,7 @@ from pgpo_jax.training.update._state import (
 )
 
 # 2 is that of LoRA's factors.
-_ROLLOUT, _EVALUATION, _EXPLANATION = 0, 1, 3
+_ROLLOUT, _EVALUATION, _EXPLANATION, _SECOND_TURN = 0, 1, 3, 4
 
 _LOG = logging.getLogger(__name__)
 
@@ -262,7 +262,7 @@ class Trainer:
         start = time.perf_counter()
         batch, responses = self.respond(state)
         sampled = time.perf_counter()
-        rollout = self.graded(state, batch, responses)
+        rollout = self.objective.extended(self.graded(state, batch, responses))
         lesson = self.objective.prepare(rollout)
         experience, rows = self.packed(rollout, lesson)
         packed = time.perf_counter()
@@ -362,7 +362,7 @@ class Trainer:
         """The graded responses of the step after `state`."""
         samples = self.rollout_settings.samples
         asked = [question for question in batch.questions for _ in range(samples)]
-        grades, _ = grade_all(self.task, asked, responses.texts, timeout=self.grader_timeout)
+        grades = self._grades(asked, responses.texts)
         return Rollout(
             step=int(state.step),
             seed=self.seed,
@@ -375,6 +375,29 @@ class Trainer:
             grades=grades,
             ask_teacher=functools.partial(self._ask_teacher, state),
             memory=self.memory,
+            answer=functools.partial(self._answer, state),
+            regrade=self._grades,
+        )
+
+    def _grades(self, questions: list[Question], texts: list[str]) -> list[Grade]:
+        return grade_all(self.task, questions, texts, timeout=self.grader_timeout)[0]
+
+    def _answer(self, state: TrainState, prompts: list[list[int]], longest: int) -> Responses:
+        """What the student of a state answers to one prompt per response of the step after it."""
+        settings = self.rollout_settings
+        return self.policy.respond(
+            self.student(state),
+            prompts,
+            self._fold(_SECOND_TURN, int(state.step)),
+            samples=1,
+            max_new_tokens=settings.max_response,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            top_k=settings.top_k,
+            smallest_bucket=settings.smallest_bucket,
+            largest_prompt=max(settings.max_prompt, longest),
+            at_once=settings.micro_batch,
+            engine=self.engine,
         )
 
     def _ask_teacher(

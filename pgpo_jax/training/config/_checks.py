@@ -4,6 +4,7 @@ from pgpo_jax.distillation._divergence import RAW
 from pgpo_jax.tasks import is_object_spec
 from pgpo_jax.training.config._objective import InformationConfig, LossConfig, TeacherConfig
 from pgpo_jax.training.config._optimizer import OptimizerConfig
+from pgpo_jax.training.config._rltf import RltfConfig
 from pgpo_jax.training.config._rollout import EvaluationConfig, RolloutConfig
 from pgpo_jax.training.config._rules import require
 
@@ -186,6 +187,21 @@ def check_rlsd(rollout: RolloutConfig, settings: OptimizerConfig) -> None:
         ValueError: naming the rule and the value.
     """
     _check_groups("rlsd", rollout, settings)
+
+
+def check_rltf(rollout: RolloutConfig, settings: OptimizerConfig, second: RltfConfig) -> None:
+    """Refuses what two turns with group-relative advantages cannot use.
+
+    Raises:
+        ValueError: naming the rule and the value.
+    """
+    _check_groups("rltf", rollout, settings)
+    require(
+        second.max_prompt >= rollout.max_prompt,
+        f"rltf.max_prompt must be at least rollout.max_prompt = {rollout.max_prompt}: the prompt "
+        "of a second turn holds that of the first",
+        second.max_prompt,
+    )
 
 
 def check_routed(

@@ -39,6 +39,8 @@ PUBLISHED: dict[str, dict[str, dict[str, Any]]] = {
         "loss": {"teacher_weight": 0.5, "reduction": "token_mean"},
         "policy": {"advantage": "centred", "entropy_beta": 1.0},
     },
+    # As run: the sum over all tokens, here over the number of first answers.
+    "rltf": {"loss": {"reduction": "sequence_sum"}},
     # What its pseudo-code leaves open is as in SDPO and GRPO.
     "drift": {
         "teacher": {"kind": "ema"},

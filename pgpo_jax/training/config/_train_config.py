@@ -19,6 +19,7 @@ from pgpo_jax.training.config import (
     OptimizerConfig,
     PolicyConfig,
     ReopoldConfig,
+    RltfConfig,
     RolloutConfig,
     SelectionConfig,
     TeacherConfig,
@@ -28,6 +29,7 @@ from pgpo_jax.training.config._checks import (
     check_grpo,
     check_multiplier,
     check_rlsd,
+    check_rltf,
     check_routed,
     check_rows,
     check_schedule,
@@ -75,10 +77,10 @@ class TrainConfig:
     """What a batch teaches: `sdpo`, `grpo`, `sft` (the responses that the data holds), `opsd` (the
     teacher is shown the data's solution), `sdft` (its demonstration), `rlsd` (its answer, which
     sizes the advantages), `opcd` (a context of the whole task), `srpo` (wrong responses as sdpo,
-    right ones as grpo), `drift` (the same softly, by pass rate), `opd` and `reopold` (another
-    model, teacher.model, on the student's responses), or FILE.py:NAME. SDPO with
-    `information.alpha` above 0 is PGPO. On the command line all but the first three begin with the
-    settings of their authors; see docs/objectives.md."""
+    right ones as grpo), `drift` (the same softly, by pass rate), `rltf` (a second turn with
+    the grader's words), `opd` and `reopold` (another model, teacher.model, on the student's
+    responses), or FILE.py:NAME. SDPO with `information.alpha` above 0 is PGPO. On the command line
+    all but the first three begin with the settings of their authors; see docs/objectives.md."""
     steps: int = 100
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
@@ -107,6 +109,7 @@ class TrainConfig:
     reopold: ReopoldConfig = field(default_factory=ReopoldConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     drift: DriftConfig = field(default_factory=DriftConfig)
+    rltf: RltfConfig = field(default_factory=RltfConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     texts: TextsConfig = field(default_factory=TextsConfig)
@@ -149,6 +152,8 @@ class TrainConfig:
             check_sdpo(self.rollout, self.teacher)
         if self.objective == "rlsd":
             check_rlsd(self.rollout, self.optimizer)
+        if self.objective == "rltf":
+            check_rltf(self.rollout, self.optimizer, self.rltf)
         if self.objective in ("srpo", "drift"):
             check_routed(self.objective, self.rollout, self.teacher, self.loss, self.optimizer)
         check_teacher(self.objective, self.teacher)
@@ -163,7 +168,7 @@ class TrainConfig:
     @property
     def alpha(self) -> float:
         """The alpha of the step's multiplier, per nat; 0 where there is none."""
-        measured = self.objective not in ("grpo", "sft")
+        measured = self.objective not in ("grpo", "sft", "rltf")
         return self.information.alpha if measured and self.loss.modulation == "none" else 0.0
 
     @property
@@ -181,6 +186,7 @@ class TrainConfig:
             policy=self.policy,
             reopold=self.reopold,
             drift=self.drift,
+            rltf=self.rltf,
         )
         return make_objective(self.objective, sections)
 

@@ -21,6 +21,7 @@ from pgpo_jax.training.objectives._registry import (
 )
 from pgpo_jax.training.objectives._reopold import REOPOLD as REOPOLD
 from pgpo_jax.training.objectives._rlsd import RLSD as RLSD
+from pgpo_jax.training.objectives._rltf import RLTF as RLTF
 from pgpo_jax.training.objectives._sdft import SDFT as SDFT
 from pgpo_jax.training.objectives._sdpo import SDPO as SDPO, ShownSolutions as ShownSolutions
 from pgpo_jax.training.objectives._sft import SFT as SFT

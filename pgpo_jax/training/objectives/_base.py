@@ -134,6 +134,23 @@ class Objective(Protocol):
         """
         return {}
 
+    @property
+    def kinds(self) -> int:
+        """Kinds of rows that `extended` makes of each sampled response; 1: it does not."""
+        return 1
+
+    def extended(self, rollout: Rollout) -> Rollout:
+        """The rollout with further rows, such as second turns.
+
+        Args:
+            rollout: the graded responses.
+
+        Returns:
+            A rollout with `kinds` times as many rows: of each question first those that were
+            sampled, then those of the next kind.
+        """
+        return rollout
+
     def prepare(self, rollout: Rollout) -> Lesson:
         """Which responses train, and what the loss reads of them.
 

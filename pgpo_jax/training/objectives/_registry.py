@@ -11,6 +11,7 @@ from pgpo_jax.training.config import (
     LossConfig,
     PolicyConfig,
     ReopoldConfig,
+    RltfConfig,
     TeacherConfig,
 )
 from pgpo_jax.training.objectives._base import Objective
@@ -21,6 +22,7 @@ from pgpo_jax.training.objectives._opd import OPD
 from pgpo_jax.training.objectives._opsd import OPSD
 from pgpo_jax.training.objectives._reopold import REOPOLD
 from pgpo_jax.training.objectives._rlsd import RLSD
+from pgpo_jax.training.objectives._rltf import RLTF
 from pgpo_jax.training.objectives._sdft import SDFT
 from pgpo_jax.training.objectives._sdpo import SDPO
 from pgpo_jax.training.objectives._sft import SFT
@@ -36,6 +38,7 @@ class ObjectiveSections(NamedTuple):
     reopold: ReopoldConfig = ReopoldConfig()
     policy: PolicyConfig = PolicyConfig()
     drift: DriftConfig = DriftConfig()
+    rltf: RltfConfig = RltfConfig()
 
     @property
     def taught(self) -> tuple[TeacherConfig, LossConfig, InformationConfig]:
@@ -114,6 +117,11 @@ def _sft(sections: ObjectiveSections) -> SFT:
     return SFT(sections.loss)
 
 
+def _rltf(sections: ObjectiveSections) -> RLTF:
+    _check_without_teacher("rltf", sections)
+    return RLTF(sections.loss, sections.rltf)
+
+
 def _check_without_teacher(name: str, sections: ObjectiveSections) -> None:
     if sections.teacher.kind == "external":
         raise PGPOValueError(
@@ -144,6 +152,7 @@ OBJECTIVES: dict[str, Callable[[ObjectiveSections], Objective]] = {
     "srpo": _srpo,
     "opcd": _opcd,
     "drift": _drift,
+    "rltf": _rltf,
 }
 """Objectives by name; each is made from the sections of a configuration."""
 
