@@ -43,7 +43,7 @@ class TeacherConfig:
     thinking: bool = False
     """Let the teacher think before it answers, where the chat template offers that."""
     template: Literal["published", "sdpo"] = "published"
-    """In which words the objectives opsd, sdft and rlsd show the data's text to the teacher: their
+    """In which words the objectives opsd, sdft, rlsd and opcd show their text to the teacher: their
     authors', or those in which SDPO shows a peer's solution."""
     reason_first: bool = False
     """OPSD: the teacher writes an explanation of the solution first, one per question and step,
