@@ -11,8 +11,10 @@ import argparse
 import json
 import os
 import statistics
+import tempfile
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 
@@ -24,12 +26,16 @@ OBJECTIVES = ("sdpo", "grpo", *PUBLISHED)
 def make_trainer(name: str) -> Trainer:
     """The objective with its published settings on the preset `tiny`, without a multiplier.
 
-    Where the teacher is another model, that is the shipped one.
+    Where the teacher is another model, that is the shipped one; a context of the task is one line.
     """
     config = PRESETS["tiny"]
     if name in ("opd", "reopold"):
         config = replace(config, teacher=TeacherConfig(kind="external", model="tiny"))
     config = with_published(config, name)
+    if name == "opcd":
+        lessons = Path(tempfile.mkdtemp()) / "lessons.txt"
+        lessons.write_text("- EXPERIENCE ITEM: Read every option before you answer.\n")
+        config = replace(config, teacher=replace(config.teacher, experience=str(lessons)))
     config = replace(config, information=replace(config.information, alpha=0.0))
     return Trainer(*config.build(), **config.trainer_settings())
 

@@ -138,8 +138,13 @@ def main(argv: Sequence[str]) -> None:
     print(
         f"{len(result.scores)} questions of {printable_line(command.task)} "
         f"({result.dropped} longer than {command.max_prompt} tokens left out); "
-        f"{result.response_length:.1f} tokens per answer"
+        f"{result.response_length:.1f} tokens and {result.hesitation_words:.2f} hesitation words "
+        "per answer"
     )
+    if command.samples > 1:
+        powers = [2**i for i in range(1, command.samples.bit_length())]
+        told = (f"pass@{k} {result.pass_at(k):.4f}" for k in sorted({*powers, command.samples}))
+        print(", ".join(told))
 
 
 def check_max_num_seqs(number: int | None, shards: int) -> None:

@@ -28,6 +28,7 @@ from pgpo_jax.distillation._rescaled import (
 )
 from pgpo_jax.distillation._routed import (
     entropy_weights as entropy_weights,
+    rebellious_weights as rebellious_weights,
     routed_loss as routed_loss,
 )
 from pgpo_jax.distillation._taught_head import (
@@ -37,3 +38,7 @@ from pgpo_jax.distillation._taught_head import (
 )
 from pgpo_jax.distillation._teacher import trust_region_logits as trust_region_logits
 from pgpo_jax.distillation._token_share import share_threshold as share_threshold
+from pgpo_jax.distillation._turns_head import (
+    turns_head_loss as turns_head_loss,
+    turns_token_loss as turns_token_loss,
+)

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from pgpo_jax._categorical import entropy, log_probs, token_log_probs
+from pgpo_jax._categorical import entropy, finite, log_probs, token_log_probs
+from pgpo_jax._multiplier import check_number
 from pgpo_jax.distillation._policy import policy_loss
 from pgpo_jax.distillation._taught_head import TokenLoss
 
@@ -33,21 +34,66 @@ def entropy_weights(
     return jax.lax.stop_gradient(jnp.exp(-beta * entropy(log_probs(teacher_logits))))
 
 
+def rebellious_weights(
+    log_ratio: Float[Array, "*batch"],
+    share: Float[Array, "*batch"] | float | int = 1.0,
+    *,
+    margin: float | int = 0.2,
+    most: float | int = 2.0,
+) -> Float[Array, "*batch"]:
+    r"""More for the words of a right response that the teacher did not expect (DRIFT).
+
+    With d = log p(y) - log q(y) the weight is
+
+    $$1 + s\,(\mathrm{clip}(e^{\max(d - m, 0)}, 1, M) - 1)$$
+
+    Args:
+        log_ratio: log q(y) - log p(y) of each token, nats; that is -d.
+        share: s, in [0, 1].
+        margin: m, nats.
+        most: M, at least 1.
+
+    Returns:
+        A weight in [1, M] per token; no gradient.
+
+    Raises:
+        ValueError: a negative margin, or M below 1.
+
+    References:
+        DRIFT, https://arxiv.org/abs/2606.30345, pseudo-code of github.com/LianjiaTech/drift at
+        d45aa0d. Its factor for a local fall of both entropies is not published; it is 1 here.
+
+    >>> import jax.numpy as jnp, pgpo_jax as pgpo
+    >>> d = jnp.array([1.0, -0.2, -0.5, -9.0])
+    >>> [round(float(x), 3) for x in pgpo.distillation.rebellious_weights(d, 0.5)]
+    [1.0, 1.0, 1.175, 1.5]
+    """
+    check_number("margin", margin, "a number >= 0", lambda x: x >= 0)
+    check_number("most", most, "a number >= 1", lambda x: x >= 1)
+    bonus = jnp.clip(jnp.exp(jnp.maximum(-log_ratio - margin, 0.0)), 1.0, most)
+    return jax.lax.stop_gradient(1 + share * (bonus - 1))
+
+
 def routed_loss(
-    distance: Callable[[Array, Array, dict[str, Array]], Array], *, beta: float | int = 1.0
+    distance: Callable[[Array, Array, dict[str, Array]], Array],
+    *,
+    beta: float | int = 1.0,
+    bonus: Callable[[Array, Array], Array] | None = None,
 ) -> TokenLoss:
     """A weighted divergence where a token is distilled, a policy loss where it is reinforced.
 
     Args:
         distance: the divergence of each token, as a `TokenLoss`.
         beta: of `entropy_weights`.
+        bonus: (log q(y) - log p(y), `rebellious` of each token) -> what its policy loss is further
+            multiplied by, as `rebellious_weights`.
 
     Returns:
         A loss that reads of each token `distil` (what its weighted divergence is multiplied by),
-        `reinforce` (the same of its policy loss) and `advantages`.
+        `reinforce` (the same of its policy loss) and `advantages`; with a bonus `rebellious`, too.
 
     References:
-        SRPO, https://arxiv.org/abs/2604.02288 (v1).
+        SRPO, https://arxiv.org/abs/2604.02288 (v1); DRIFT, https://arxiv.org/abs/2606.30345.
 
     >>> import jax.numpy as jnp, pgpo_jax as pgpo
     >>> def distance(student, teacher, chunk):
@@ -63,7 +109,12 @@ def routed_loss(
     def loss(student: Array, teacher: Array, chunk: dict[str, Array]) -> Array:
         logprobs = token_log_probs(student, chunk["tokens"])
         policy = policy_loss(logprobs, jax.lax.stop_gradient(logprobs), chunk["advantages"])
-        taught = entropy_weights(teacher, beta) * distance(student, teacher, chunk)
+        if bonus is not None:
+            log_ratio = finite(token_log_probs(teacher, chunk["tokens"])) - finite(logprobs)
+            policy = policy * bonus(log_ratio, chunk["rebellious"])
+        taught = distance(student, teacher, chunk)
+        if beta:
+            taught = entropy_weights(teacher, beta) * taught
         return chunk["distil"] * taught + chunk["reinforce"] * policy
 
     return loss

@@ -1,6 +1,10 @@
 """Estimators of how much the feedback tells about the next token, in nats."""
 
 from pgpo_jax._reduce import REDUCTIONS as REDUCTIONS, mean_over as mean_over
+from pgpo_jax.information._belief_shift import (
+    belief_shift as belief_shift,
+    largest_share as largest_share,
+)
 from pgpo_jax.information._contrast import outcome_contrast as outcome_contrast
 from pgpo_jax.information._entropy import entropy_gain as entropy_gain, entropy_gain_per_token
 from pgpo_jax.information._js import js_gain as js_gain, js_gain_per_token

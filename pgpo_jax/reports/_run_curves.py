@@ -7,6 +7,32 @@ from pgpo_jax.reports._page import Page
 from pgpo_jax.reports._run_record import RunRecord
 
 _STEP = "optimizer step"
+_DIAGNOSTICS = (
+    (
+        "rollout/hesitation_words",
+        "Hesitation in the answers",
+        "words per answer",
+        "Words such as wait, hmm, perhaps and maybe. Fewer of them is a surer style.",
+    ),
+    (
+        "distillation/overlap_ratio",
+        "Overlap of student and teacher",
+        "share of the most likely words",
+        "How many of the student's most likely next words are among the teacher's.",
+    ),
+    (
+        "distillation/overlap_advantage",
+        "Agreement on the words in common",
+        "nats per token",
+        "0 where both weigh the words that they have in common alike, else below.",
+    ),
+    (
+        "distillation/entropy_gap",
+        "Gap of the entropies",
+        "nats per token",
+        "Mean distance of the entropies of student and teacher.",
+    ),
+)
 
 
 def add_curves(page: Page, records: Sequence[RunRecord]) -> None:
@@ -87,6 +113,10 @@ def add_curves(page: Page, records: Sequence[RunRecord]) -> None:
         "tokens",
         "Mean number of tokens of an answer, its end included.",
     )
+    # Runs of former versions, or without loss.overlap_k, do not have them.
+    for metric, title, y_label, caption in _DIAGNOSTICS:
+        if any(len(record.series(metric)[0]) for record in records):
+            plain(metric, title, y_label, caption)
     plain(
         "self_distillation/reprompt_sample_fraction",
         "Answers with a teacher signal",

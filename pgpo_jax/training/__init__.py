@@ -15,6 +15,7 @@ from pgpo_jax.training._train import (
 )
 from pgpo_jax.training._trainer import Trainer as Trainer
 from pgpo_jax.training.config import (
+    DriftConfig as DriftConfig,
     EngineConfig as EngineConfig,
     EvaluationConfig as EvaluationConfig,
     InformationConfig as InformationConfig,
@@ -24,6 +25,7 @@ from pgpo_jax.training.config import (
     OptimizerConfig as OptimizerConfig,
     PolicyConfig as PolicyConfig,
     ReopoldConfig as ReopoldConfig,
+    RltfConfig as RltfConfig,
     RolloutConfig as RolloutConfig,
     SelectionConfig as SelectionConfig,
     TeacherConfig as TeacherConfig,
@@ -61,12 +63,15 @@ from pgpo_jax.training.memory._estimate import (
     memory_plan as memory_plan,
 )
 from pgpo_jax.training.objectives import (
+    DRIFT as DRIFT,
     GRPO as GRPO,
     OBJECTIVES as OBJECTIVES,
+    OPCD as OPCD,
     OPD as OPD,
     OPSD as OPSD,
     REOPOLD as REOPOLD,
     RLSD as RLSD,
+    RLTF as RLTF,
     SDFT as SDFT,
     SDPO as SDPO,
     SFT as SFT,
@@ -75,6 +80,8 @@ from pgpo_jax.training.objectives import (
     Objective as Objective,
     ObjectiveSections as ObjectiveSections,
     ShownSolutions as ShownSolutions,
+    Taught as Taught,
+    TaughtByData as TaughtByData,
 )
 from pgpo_jax.training.rollout._batch import Experience as Experience, pack as pack
 from pgpo_jax.training.rollout._engine import (

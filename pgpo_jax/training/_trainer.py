@@ -12,7 +12,7 @@ from jaxtyping import Array, Key
 
 from pgpo_jax.errors import PGPORuntimeError, PGPOValueError
 from pgpo_jax.paths import local_path
-from pgpo_jax.tasks import Task, grade_all
+from pgpo_jax.tasks import Grade, Question, Task, grade_all
 from pgpo_jax.training._step_report import StepReport
 from pgpo_jax.training.config import (
     EvaluationConfig,
@@ -52,7 +52,7 @@ from pgpo_jax.training.update._state import (
 )
 
 # 2 is that of LoRA's factors.
-_ROLLOUT, _EVALUATION, _EXPLANATION = 0, 1, 3
+_ROLLOUT, _EVALUATION, _EXPLANATION, _SECOND_TURN = 0, 1, 3, 4
 
 _LOG = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Trainer:
     """A model, a task, an objective and an optimizer, and the compiled step that joins them.
 
     Every number of step k follows from the parts and the state before it; keys and questions are
-    functions of (seed, k).
+    functions of (seed, k). What an objective remembers on the host, if it does, is `memory`.
 
     Args:
         policy: from `load_policy`; its weights are the initial ones. Training donates them.
@@ -137,6 +137,7 @@ class Trainer:
         self.held_out = held_out_questions(task, evaluation)
         self._questions = task.questions("train", seed)
         objective.check_questions(self._questions)
+        self.memory = _new_memory(objective)
         self._warn()
         self.stream = QuestionStream(
             self._questions,
@@ -261,7 +262,7 @@ class Trainer:
         start = time.perf_counter()
         batch, responses = self.respond(state)
         sampled = time.perf_counter()
-        rollout = self.graded(state, batch, responses)
+        rollout = self.objective.extended(self.graded(state, batch, responses))
         lesson = self.objective.prepare(rollout)
         experience, rows = self.packed(rollout, lesson)
         packed = time.perf_counter()
@@ -299,8 +300,8 @@ class Trainer:
         """What the numbers of a run follow from besides its settings, as plain values.
 
         Digests of the initial weights, of the files of the model, of another model that is the
-        teacher, and of the questions. They are in the record of each checkpoint; see
-        docs/training.md.
+        teacher, of texts that the objective reads, and of the questions. They are in the record of
+        each checkpoint; see docs/training.md.
         """
         state, policy = self.initial_state, self.policy
         weights = state.params if state.frozen is None else state.frozen
@@ -310,9 +311,11 @@ class Trainer:
             if other is None
             else {"teacher": model_inputs(state.external, other.folder, other.eos_ids)}
         )
+        texts = self.objective.inputs()
         return {
             **model_inputs(weights, policy.folder, policy.eos_ids),
             **teacher,
+            **({"objective": texts} if texts else {}),
             **question_inputs(self._questions, self.held_out),
         }
 
@@ -359,7 +362,7 @@ class Trainer:
         """The graded responses of the step after `state`."""
         samples = self.rollout_settings.samples
         asked = [question for question in batch.questions for _ in range(samples)]
-        grades, _ = grade_all(self.task, asked, responses.texts, timeout=self.grader_timeout)
+        grades = self._grades(asked, responses.texts)
         return Rollout(
             step=int(state.step),
             seed=self.seed,
@@ -371,6 +374,30 @@ class Trainer:
             responses=responses,
             grades=grades,
             ask_teacher=functools.partial(self._ask_teacher, state),
+            memory=self.memory,
+            answer=functools.partial(self._answer, state),
+            regrade=self._grades,
+        )
+
+    def _grades(self, questions: list[Question], texts: list[str]) -> list[Grade]:
+        return grade_all(self.task, questions, texts, timeout=self.grader_timeout)[0]
+
+    def _answer(self, state: TrainState, prompts: list[list[int]], longest: int) -> Responses:
+        """What the student of a state answers to one prompt per response of the step after it."""
+        settings = self.rollout_settings
+        return self.policy.respond(
+            self.student(state),
+            prompts,
+            self._fold(_SECOND_TURN, int(state.step)),
+            samples=1,
+            max_new_tokens=settings.max_response,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            top_k=settings.top_k,
+            smallest_bucket=settings.smallest_bucket,
+            largest_prompt=max(settings.max_prompt, longest),
+            at_once=settings.micro_batch,
+            engine=self.engine,
         )
 
     def _ask_teacher(
@@ -392,6 +419,8 @@ class Trainer:
             smallest_bucket=settings.smallest_bucket,
             largest_prompt=max(settings.max_prompt, teacher.max_prompt),
             at_once=settings.micro_batch,
+            # The sampler alone: another engine serves the student's weights.
+            engine=Sampler(settings.max_num_seqs),
         )
         return responses.texts
 
@@ -447,6 +476,17 @@ def _checked_teacher(
     _check_alive(teacher.params, "the weights of the teacher were given to an earlier trainer")
     check_teacher_policy(policy, teacher.policy)
     return teacher.policy
+
+
+def _new_memory(objective: Objective) -> dict[str, Any] | None:
+    """What the objective remembers, if one process has all of it."""
+    memory = objective.new_memory()
+    if memory is not None and jax.process_count() > 1:
+        raise PGPOValueError(
+            f"the run must have 1 process with objective {type(objective).__name__}, which "
+            f"remembers the answers to each question, got {jax.process_count()}"
+        )
+    return memory
 
 
 def _chosen_engine(engine: RolloutEngine | None, rollout: RolloutConfig) -> RolloutEngine:

@@ -54,6 +54,7 @@ class Drifting:
         weights = jax.device_put(jnp.sin(jnp.arange(float(size))), jax.devices()[0])
         number = jax.device_put(jnp.zeros((), jnp.int32), jax.devices()[0])
         self.initial_state = TrainState(number, {"w": weights}, None, None, number)
+        self.memory = None
 
     def inputs(self):
         return {"weights": "0123"}
@@ -67,7 +68,7 @@ class Drifting:
 
     def evaluate(self, state):
         value = float(abs(state.params["w"][0]))
-        return Evaluation({"q": value}, value, 0.0, 1.0, 0)
+        return Evaluation({"q": value}, value, 0.0, 1.0, 0, right={"q": 1})
 
     def run(self, *, resume):
         # Nothing here is a model or a question.

@@ -20,6 +20,7 @@ from pgpo_jax.tasks import (
     make_grader,
 )
 from pgpo_jax.training import (
+    EngineConfig,
     EvaluationConfig,
     LoRAConfig,
     TrainConfig,
@@ -270,6 +271,10 @@ def test_paths_are_stored_absolute_and_names_as_they_are(tmp_path, monkeypatch):
     assert stored.task == str(tmp_path / "data" / "train.json")
     assert stored.eval_task == str(tmp_path / "home" / "test.jsonl")
     assert with_absolute_paths(stored) == stored
+    engine = EngineConfig(name="vllm", folder="weights")
+    held = with_absolute_paths(TrainConfig(engine=engine)).engine
+    assert (held.name, held.folder) == ("vllm", f"{tmp_path}/weights")
+    assert with_absolute_paths(TrainConfig()).engine.folder is None
     assert with_absolute_paths(TrainConfig(model="Qwen/Qwen3-8B")).model == "Qwen/Qwen3-8B"
     assert absolute_task("openai/gsm8k") == "openai/gsm8k"
     assert absolute_object("rewards.py:brief") == f"{tmp_path}/rewards.py:brief"

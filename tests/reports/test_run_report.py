@@ -77,6 +77,19 @@ def test_runs_that_have_only_begun(run, tmp_path):
     assert alone.count(">no data<") == len(CURVES)
 
 
+def test_diagnostics_are_shown_where_a_run_has_them(run, tmp_path):
+    titles = ("Hesitation in the answers", "Overlap of student and teacher", "Gap of the entropies")
+    html = write_run_report({"a": run}, tmp_path / "without.html").read_text()
+    assert not any(f"<h3>{title}</h3>" in html for title in titles)
+    rows = lines(run / "metrics.jsonl")
+    for row in rows:
+        if "loss" in row:
+            row |= {"rollout/hesitation_words": 0.5, "distillation/overlap_ratio": 0.7}
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    html = write_run_report({"a": run}, tmp_path / "with.html").read_text()
+    assert [f"<h3>{title}</h3>" in html for title in titles] == [True, True, False]
+
+
 def test_many_runs(tmp_path):
     runs = {f"run {i}": DATA / ("sdpo" if i % 2 else "pgpo") for i in range(10)}
     html = write_run_report(runs, tmp_path / "r.html").read_text()

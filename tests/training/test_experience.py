@@ -118,11 +118,15 @@ def test_a_lone_success_may_teach_itself(policy, batch, monkeypatch):
 def test_feedback_is_shown_to_whom_the_settings_say(policy, batch, graded):
     graded({True: 1.0, False: 0.0}, feedback="mind the unit")
     unsolved = set(range(12, 16))
-    silent = told(policy, make(policy, batch)[0])
-    assert silent.keys() == set(range(12))
+    experience, metrics = make(policy, batch)
+    assert told(policy, experience).keys() == set(range(12))
+    assert not any("feedback" in name for name in metrics)
     for only, informed in ((True, unsolved), (False, set(range(16)))):
         settings = {"feedback": True, "feedback_only_without_solution": only}
-        texts = told(policy, make(policy, batch, teacher=settings)[0])
+        experience, metrics = make(policy, batch, teacher=settings)
+        texts = told(policy, experience)
+        assert metrics["self_distillation/feedback_used_fraction"] == len(informed) / 16
+        assert metrics["self_distillation/feedback_available_fraction"] == 1
         assert texts.keys() == set(range(16))
         assert {row for row, text in texts.items() if "mind the unit" in text} == informed
         assert {row for row, text in texts.items() if "Correct solution" in text} == set(range(12))
@@ -177,7 +181,7 @@ def test_metrics_of_the_responses(policy, batch):
     responses = respond(batch)
     responses.tokens[:8, 1] = policy.eos_ids[0]
     responses.mask[3, 1] = False
-    texts = ["<answer>wrong</answer>"] * 4 + responses.texts[4:]
+    texts = ["<answer>Wait, wrong</answer>"] * 4 + responses.texts[4:]
     _, metrics = packed(policy, batch, responses._replace(texts=texts), CONFIG)
     want = {
         "rollout/accuracy": 7 / 16,
@@ -186,6 +190,8 @@ def test_metrics_of_the_responses(policy, batch):
         # Seven of the first eight end; the fourth was cut before its end.
         "rollout/truncated_fraction": 9 / 16,
         "rollout/distinct_responses": (1 + 2 + 1 + 1) / 4,
+        "rollout/hesitation_words": 4 / 16,
+        "rollout/hesitation_words_per_1000_tokens": 1000 * 4 / 31,
         "rollout/trained_tokens": 16,
         "self_distillation/success_group_fraction": 0.5,
         "self_distillation/success_sample_fraction": 0.5,

@@ -23,9 +23,13 @@ from pgpo_jax.training import (
     LoRAConfig,
     MeshConfig,
     Models,
+    Policy,
     PolicyConfig,
     Responses,
     RolloutConfig,
+    Sampler,
+    Taught,
+    TaughtByData,
     TeacherConfig,
     TrainConfig,
     Trainer,
@@ -383,9 +387,10 @@ def test_the_router_keeps_every_response():
 
 
 def test_what_a_teacher_says_of_a_reinforced_response_is_not_used(small_config):
-    """Neither loss nor information read the teacher where it was shown nothing."""
+    """Neither loss nor information nor the overlap read the teacher where it was shown nothing."""
     model = nnx.split(BagOfWords(nnx.Rngs(0)), nnx.Param)
     config, batch = published(small_config, "srpo"), routed_batch("srpo")
+    config = replaced(config, loss={"overlap_k": 4})
     other = batch.teacher_prompt.copy()
     taught = batch.columns["distil"] > 0
     other[~taught] = (other[~taught] + 1) % 32
@@ -396,7 +401,8 @@ def test_what_a_teacher_says_of_a_reinforced_response_is_not_used(small_config):
     # The control: where it is distilled, it is used.
     other[taught] = (other[taught] + 1) % 32
     moved = one_step(model, config, batch._replace(teacher_prompt=other))[1]
-    assert float(moved["loss"]) != float(metrics["loss"])
+    for name in ("loss", "distillation/overlap_advantage", "distillation/entropy_gap"):
+        assert float(moved[name]) != float(metrics[name])
 
 
 def test_the_teachers_share_falls_on_a_line():
@@ -455,6 +461,43 @@ def test_the_teacher_explains_the_solution_first():
     texts = objective.prepare(later).teacher_prompts.values()
     assert all("Aha." in trainer.policy.tokenizer.decode(ids) for ids in texts)
     assert asked == [5]
+
+
+def test_explanations_are_decoded_as_many_at_a_time_as_answers(monkeypatch):
+    objective = OPSD(TeacherConfig(kind="frozen", reason_first=True, max_rationale=5))
+    trainer = make(objective, rollout=dataclasses.replace(ROLLOUT, max_num_seqs=1))
+    rollout = answered(trainer, ["1", "no", "no", "no"])
+    engines = []
+
+    def respond(self, weights, prompts, key, *, engine, **rest):
+        engines.append(engine)
+        return Responses(np.zeros((2, 1)), np.ones((2, 1), bool), np.zeros((2, 1)), ["Aha."] * 2)
+
+    monkeypatch.setattr(Policy, "respond", respond)
+    objective.prepare(rollout)
+    assert engines == [Sampler(1)]
+    assert engines != [Sampler()]
+
+
+def test_an_objective_of_ones_own_inherits_what_a_teacher_needs(small_config):
+    """By the public names alone: twice the loss of OPSD."""
+
+    class Twice(TaughtByData):
+        name = "opsd"
+
+        def token_loss(self, models):
+            loss = super().token_loss(models)
+            return lambda student, teacher, chunk: 2 * loss(student, teacher, chunk)
+
+    assert issubclass(Twice, Taught)
+    model = nnx.split(BagOfWords(nnx.Rngs(0)), nnx.Param)
+    config, batch = published(small_config, "opsd"), random_experience()
+    plain = config.make_objective()
+    assert isinstance(plain, TaughtByData)
+    own = Twice(plain.teacher, plain.loss, plain.information)
+    once, twice = (one_step(model, config, batch, objective=x)[1] for x in (plain, own))
+    np.testing.assert_allclose(float(twice["loss"]), 2 * float(once["loss"]), rtol=1e-6)
+    assert float(once["loss"]) > 1e-4
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ class Scripted:
         self.texts_settings = TextsConfig(rows=0)
         number = jnp.zeros((), jnp.int32)
         self.initial_state = TrainState(number, None, None, None, number)
+        self.memory = None
 
     def inputs(self):
         return dict(self.parts)
@@ -68,7 +69,7 @@ class Scripted:
 
     def evaluate(self, state):
         accuracy = self.accuracies[int(state.step)]
-        return Evaluation({"q": accuracy}, accuracy, 0.0, 1.0, 0)
+        return Evaluation({"q": accuracy}, accuracy, 0.0, 1.0, 0, right={"q": 1})
 
     def run(self, resume=False):
         # Past the type checks of the suite: nothing here is a model.

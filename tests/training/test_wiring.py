@@ -236,7 +236,7 @@ class Respondent(Policy):
         self.graphdef.asked.append((prompts, jax.random.key_data(key).tolist(), settings))
         n = settings["samples"]
         texts = [
-            f"<answer>{'A' if place < prompt[0] else 'B'}</answer>"
+            f"<answer>{'A' if place < prompt[0] else 'B'}</answer>" + " Wait." * (place == 3)
             for prompt in prompts
             for place in range(n)
         ]
@@ -261,6 +261,10 @@ def test_evaluation():
     assert result.accuracy == np.mean(right)
     assert result.standard_error == pytest.approx(np.std(right, ddof=1) / 2)
     assert (result.response_length, result.dropped) == (2.5, 1)
+    assert result.right == {"q0": 4, "q1": 1, "q2": 0, "q4": 3}
+    assert (result.samples, result.hesitation_words) == (4, 0.25)
+    assert result.pass_at(1) == result.accuracy
+    assert result.pass_at(4) == 0.75
     asked = policy.graphdef.asked
     # The second batch is filled up with its last question, which counts once.
     assert [len(prompts) for prompts, *_ in asked] == [3, 3]

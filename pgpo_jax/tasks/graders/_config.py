@@ -14,8 +14,8 @@ class GraderConfig:
     name: str = "auto"
     """`--grader NAME` is short for this. `auto`: the task's own grader, `exact` for a file of
     questions; `letter`, `option` (a letter in whatever form), `exact`, `numeric`, `math` (needs the
-    extra `math`), `code` (needs `run_code`); a function of yours, `FILE.py:NAME`; or several with
-    weights, `exact=0.8,FILE.py:NAME=0.2`."""
+    extra `math`), `code` (needs `run_code`), `tool_use`; a function of yours, `FILE.py:NAME`; or
+    several with weights, `exact=0.8,FILE.py:NAME=0.2`."""
     timeout: float = 10.0
     """Seconds that the grading of one response may take."""
     relative_tolerance: float = 1e-6

@@ -10,6 +10,7 @@ from pgpo_jax.tasks.graders._function import FunctionGrader
 from pgpo_jax.tasks.graders._math import MathGrader
 from pgpo_jax.tasks.graders._numeric import NumericGrader
 from pgpo_jax.tasks.graders._option import option
+from pgpo_jax.tasks.graders._tool_use import tool_use
 from pgpo_jax.tasks.graders._weighted import WeightedGrader, parse_weights
 
 # Called with the settings; whatever is missing for a grader must be found out then.
@@ -21,6 +22,7 @@ GRADERS: dict[str, Callable[[GraderConfig], Grader]] = {
     "numeric": NumericGrader,
     "math": MathGrader,
     "code": CodeGrader,
+    "tool_use": lambda settings: tool_use,
 }
 
 

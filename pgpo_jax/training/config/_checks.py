@@ -1,8 +1,10 @@
 """Settings that are sound alone and contradict each other."""
 
 from pgpo_jax.distillation._divergence import RAW
+from pgpo_jax.tasks import is_object_spec
 from pgpo_jax.training.config._objective import InformationConfig, LossConfig, TeacherConfig
 from pgpo_jax.training.config._optimizer import OptimizerConfig
+from pgpo_jax.training.config._rltf import RltfConfig
 from pgpo_jax.training.config._rollout import EvaluationConfig, RolloutConfig
 from pgpo_jax.training.config._rules import require
 
@@ -159,6 +161,14 @@ def check_teacher(objective: str, teacher: TeacherConfig) -> None:
         "teacher.template must be 'published' with teacher.reason_first",
         teacher.template,
     )
+    for name in ("experience", "system"):
+        value = getattr(teacher, name)
+        require(
+            value is None or objective == "opcd" or is_object_spec(objective),
+            f"teacher.{name} must be unset with objective {objective!r}: only 'opcd' shows it to "
+            "the teacher",
+            value,
+        )
 
 
 def check_grpo(rollout: RolloutConfig, settings: OptimizerConfig) -> None:
@@ -179,8 +189,27 @@ def check_rlsd(rollout: RolloutConfig, settings: OptimizerConfig) -> None:
     _check_groups("rlsd", rollout, settings)
 
 
-def check_srpo(
-    rollout: RolloutConfig, teacher: TeacherConfig, loss: LossConfig, settings: OptimizerConfig
+def check_rltf(rollout: RolloutConfig, settings: OptimizerConfig, second: RltfConfig) -> None:
+    """Refuses what two turns with group-relative advantages cannot use.
+
+    Raises:
+        ValueError: naming the rule and the value.
+    """
+    _check_groups("rltf", rollout, settings)
+    require(
+        second.max_prompt >= rollout.max_prompt,
+        f"rltf.max_prompt must be at least rollout.max_prompt = {rollout.max_prompt}: the prompt "
+        "of a second turn holds that of the first",
+        second.max_prompt,
+    )
+
+
+def check_routed(
+    objective: str,
+    rollout: RolloutConfig,
+    teacher: TeacherConfig,
+    loss: LossConfig,
+    settings: OptimizerConfig,
 ) -> None:
     """Refuses a router that leaves no response to learn from, one that a teacher cannot read, and
     what reads a teacher of reinforced responses or their part of the loss.
@@ -190,23 +219,24 @@ def check_srpo(
     """
     require(
         rollout.samples > 1,
-        "rollout.samples must be at least 2 with objective 'srpo': one response has neither a peer "
-        "nor an advantage, so that the router leaves nothing to learn from",
+        f"rollout.samples must be at least 2 with objective {objective!r}: one response has "
+        "neither a peer nor an advantage, so that the router leaves nothing to learn from",
         rollout.samples,
     )
     require(
         teacher.max_prompt >= rollout.max_prompt,
         f"teacher.max_prompt must be at least rollout.max_prompt = {rollout.max_prompt} with "
-        "objective 'srpo', whose teacher reads the student's prompt where it has nothing else",
+        f"objective {objective!r}, whose teacher reads the student's prompt where it has nothing "
+        "else",
         teacher.max_prompt,
     )
     require(
         loss.modulation == "none",
-        "loss.modulation must be 'none' with objective 'srpo': a response that is not distilled "
-        "has no information that its loss could be weighed by",
+        f"loss.modulation must be 'none' with objective {objective!r}: a response that is not "
+        "distilled has no information that its loss could be weighed by",
         loss.modulation,
     )
-    _check_plateau("srpo", settings)
+    _check_plateau(objective, settings)
 
 
 def _check_groups(objective: str, rollout: RolloutConfig, settings: OptimizerConfig) -> None:

@@ -43,13 +43,18 @@ class TeacherConfig:
     thinking: bool = False
     """Let the teacher think before it answers, where the chat template offers that."""
     template: Literal["published", "sdpo"] = "published"
-    """In which words the objectives opsd, sdft and rlsd show the data's text to the teacher: their
+    """In which words the objectives opsd, sdft, rlsd and opcd show their text to the teacher: their
     authors', or those in which SDPO shows a peer's solution."""
     reason_first: bool = False
     """OPSD: the teacher writes an explanation of the solution first, one per question and step,
     and reads it with the solution."""
     max_rationale: int = 1024
     """Longest such explanation, in tokens."""
+    experience: str | None = None
+    """OPCD: a text file whose lines `- EXPERIENCE ITEM: ...` the teacher reads before each
+    question: what was learnt from earlier tries at the task."""
+    system: str | None = None
+    """OPCD: a text file that is the teacher's system message in the place of the question's."""
     max_prompt: int = 10240
     """Samples with longer teacher prompts are dropped and counted, never cut."""
 

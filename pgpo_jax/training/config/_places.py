@@ -5,6 +5,7 @@ from pathlib import PurePath
 from typing import Any
 
 from pgpo_jax.models import absolute_model
+from pgpo_jax.paths import local_path
 from pgpo_jax.tasks import (
     absolute_grader,
     absolute_object,
@@ -43,7 +44,11 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
         eval_task=None if held_out is None else absolute_task(held_out),
         objective=absolute_object(config.objective),
         grader=dataclasses.replace(config.grader, name=absolute_grader(config.grader.name)),
-        engine=dataclasses.replace(config.engine, name=absolute_object(config.engine.name)),
+        engine=dataclasses.replace(
+            config.engine,
+            name=absolute_object(config.engine.name),
+            folder=_absolute_path(config.engine.folder, "engine.folder"),
+        ),
         trackers=tuple(absolute_object(name) for name in config.trackers),
     )
 
@@ -63,7 +68,7 @@ def same_but_for_place(name: str, old: Any, new: Any) -> bool:
     """
     if name == "model" or name in _OF_A_SERVER:
         return True
-    if name in ("teacher.model", "teacher_model"):
+    if name in ("teacher.model", "teacher_model", "teacher.experience", "teacher.system"):
         return old is not None and new is not None
     if name in ("task", "eval_task"):
         return _kind(old) == _kind(new)
@@ -91,9 +96,17 @@ def same_by_name(name: str, old: Any, new: Any) -> bool:
 
 
 def _absolute_teacher(settings: TeacherConfig) -> TeacherConfig:
-    if settings.model is None:
-        return settings
-    return dataclasses.replace(settings, model=_absolute_model(settings.model))
+    model = settings.model
+    return dataclasses.replace(
+        settings,
+        model=None if model is None else _absolute_model(model),
+        experience=_absolute_path(settings.experience, "teacher.experience"),
+        system=_absolute_path(settings.system, "teacher.system"),
+    )
+
+
+def _absolute_path(path: str | None, what: str) -> str | None:
+    return None if path is None else str(local_path(path, what).resolve())
 
 
 def _absolute_model(name: str) -> str:

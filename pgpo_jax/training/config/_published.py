@@ -39,8 +39,26 @@ PUBLISHED: dict[str, dict[str, dict[str, Any]]] = {
         "loss": {"teacher_weight": 0.5, "reduction": "token_mean"},
         "policy": {"advantage": "centred", "entropy_beta": 1.0},
     },
+    # As run: the sum over all tokens, here over the number of first answers.
+    "rltf": {"loss": {"reduction": "sequence_sum"}},
+    # What its pseudo-code leaves open is as in SDPO and GRPO.
+    "drift": {
+        "teacher": {"kind": "ema"},
+        "loss": {"teacher_weight": 0.5, "reduction": "sequence_mean"},
+        "policy": {"advantage": "centred"},
+    },
     # Thinking Machines' recipe; it adds up all tokens.
     "opd": {"loss": {**_SAMPLED, "reduction": "sequence_sum"}},
+    # As run: the sum over the student's 256 most likely words, which is not renormalised.
+    "opcd": {
+        "teacher": {"kind": "frozen"},
+        "loss": {
+            "teacher_weight": 1.0,
+            "support": "topk_raw",
+            "k": 256,
+            "reduction": "token_mean",
+        },
+    },
     "reopold": {"loss": {**_SAMPLED, "reduction": "token_mean"}},
 }
 """Objective -> section -> settings. They say what the slots of the objective hold; batch sizes,

@@ -7,6 +7,8 @@ EVALUATION_METRICS = (
     "eval/accuracy",
     "eval/standard_error",
     "eval/response_length",
+    "eval/pass_at_k",
+    "eval/hesitation_words",
     "eval/dropped_questions",
     "eval/grader_failures",
 )

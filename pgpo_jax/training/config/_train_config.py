@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 from pgpo_jax.models import check_attention
 from pgpo_jax.tasks import ColumnsConfig, GraderConfig, Task, is_object_spec, load_task, make_grader
 from pgpo_jax.training.config import (
+    DriftConfig,
     EngineConfig,
     EvaluationConfig,
     InformationConfig,
@@ -18,6 +19,7 @@ from pgpo_jax.training.config import (
     OptimizerConfig,
     PolicyConfig,
     ReopoldConfig,
+    RltfConfig,
     RolloutConfig,
     SelectionConfig,
     TeacherConfig,
@@ -27,11 +29,12 @@ from pgpo_jax.training.config._checks import (
     check_grpo,
     check_multiplier,
     check_rlsd,
+    check_rltf,
+    check_routed,
     check_rows,
     check_schedule,
     check_sdpo,
     check_sft,
-    check_srpo,
     check_teacher,
 )
 from pgpo_jax.training.config._engine import check_logprobs
@@ -73,10 +76,11 @@ class TrainConfig:
     objective: str = "sdpo"
     """What a batch teaches: `sdpo`, `grpo`, `sft` (the responses that the data holds), `opsd` (the
     teacher is shown the data's solution), `sdft` (its demonstration), `rlsd` (its answer, which
-    sizes the advantages), `srpo` (wrong responses as sdpo, right ones as grpo), `opd` and
-    `reopold` (another model, teacher.model, on the student's responses), or FILE.py:NAME. SDPO with
-    `information.alpha` above 0 is PGPO. On the command line all but the first three begin with the
-    settings of their authors; see docs/objectives.md."""
+    sizes the advantages), `opcd` (a context of the whole task), `srpo` (wrong responses as sdpo,
+    right ones as grpo), `drift` (the same softly, by pass rate), `rltf` (a second turn with
+    the grader's words), `opd` and `reopold` (another model, teacher.model, on the student's
+    responses), or FILE.py:NAME. SDPO with `information.alpha` above 0 is PGPO. On the command line
+    all but the first three begin with the settings of their authors; see docs/objectives.md."""
     steps: int = 100
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
@@ -104,6 +108,8 @@ class TrainConfig:
     information: InformationConfig = field(default_factory=InformationConfig)
     reopold: ReopoldConfig = field(default_factory=ReopoldConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
+    drift: DriftConfig = field(default_factory=DriftConfig)
+    rltf: RltfConfig = field(default_factory=RltfConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     texts: TextsConfig = field(default_factory=TextsConfig)
@@ -146,8 +152,10 @@ class TrainConfig:
             check_sdpo(self.rollout, self.teacher)
         if self.objective == "rlsd":
             check_rlsd(self.rollout, self.optimizer)
-        if self.objective == "srpo":
-            check_srpo(self.rollout, self.teacher, self.loss, self.optimizer)
+        if self.objective == "rltf":
+            check_rltf(self.rollout, self.optimizer, self.rltf)
+        if self.objective in ("srpo", "drift"):
+            check_routed(self.objective, self.rollout, self.teacher, self.loss, self.optimizer)
         check_teacher(self.objective, self.teacher)
         if not is_object_spec(self.objective):
             self.make_objective()
@@ -160,7 +168,7 @@ class TrainConfig:
     @property
     def alpha(self) -> float:
         """The alpha of the step's multiplier, per nat; 0 where there is none."""
-        measured = self.objective not in ("grpo", "sft")
+        measured = self.objective not in ("grpo", "sft", "rltf")
         return self.information.alpha if measured and self.loss.modulation == "none" else 0.0
 
     @property
@@ -172,7 +180,13 @@ class TrainConfig:
     def make_objective(self) -> Objective:
         """The objective that `objective` names, with its sections."""
         sections = ObjectiveSections(
-            self.teacher, self.loss, self.information, policy=self.policy, reopold=self.reopold
+            self.teacher,
+            self.loss,
+            self.information,
+            policy=self.policy,
+            reopold=self.reopold,
+            drift=self.drift,
+            rltf=self.rltf,
         )
         return make_objective(self.objective, sections)
 

@@ -162,7 +162,7 @@ def abstract_state(
 def abstract_experience(config: TrainConfig, mesh: Mesh | None) -> Experience:
     """The largest batch of a run: every row kept, all at their longest."""
     settings, objective = config.rollout, config.make_objective()
-    rows, long = settings.rows, settings.max_response
+    rows, long = settings.rows * objective.kinds, settings.max_response
     longest = objective.longest_teacher_prompt
     shared = settings.share_prompts
     prompts = settings.questions if shared else rows

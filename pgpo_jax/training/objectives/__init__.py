@@ -8,7 +8,10 @@ from pgpo_jax.training.objectives._base import (
     student_states as student_states,
     teacher_states as teacher_states,
 )
+from pgpo_jax.training.objectives._by_data import TaughtByData as TaughtByData
+from pgpo_jax.training.objectives._drift import DRIFT as DRIFT
 from pgpo_jax.training.objectives._grpo import GRPO as GRPO
+from pgpo_jax.training.objectives._opcd import OPCD as OPCD
 from pgpo_jax.training.objectives._opd import OPD as OPD
 from pgpo_jax.training.objectives._opsd import OPSD as OPSD
 from pgpo_jax.training.objectives._registry import (
@@ -18,7 +21,9 @@ from pgpo_jax.training.objectives._registry import (
 )
 from pgpo_jax.training.objectives._reopold import REOPOLD as REOPOLD
 from pgpo_jax.training.objectives._rlsd import RLSD as RLSD
+from pgpo_jax.training.objectives._rltf import RLTF as RLTF
 from pgpo_jax.training.objectives._sdft import SDFT as SDFT
 from pgpo_jax.training.objectives._sdpo import SDPO as SDPO, ShownSolutions as ShownSolutions
 from pgpo_jax.training.objectives._sft import SFT as SFT
 from pgpo_jax.training.objectives._srpo import SRPO as SRPO
+from pgpo_jax.training.objectives._taught import Taught as Taught

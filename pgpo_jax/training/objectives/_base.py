@@ -115,6 +115,42 @@ class Objective(Protocol):
         """
         del questions
 
+    def new_memory(self) -> dict[str, Any] | None:
+        """What the objective remembers on the host from step to step, before the first one.
+
+        `prepare` finds it as `Rollout.memory` and changes it in place. It is written into each
+        checkpoint, so that a resumed run is the same run. One process has all of it: a run of
+        several is refused.
+
+        Returns:
+            Plain values for JSON, whose keys have no order; `None`: nothing is remembered.
+        """
+        return None
+
+    def inputs(self) -> dict[str, str]:
+        """What the numbers of a run follow from besides its settings: digests by name.
+
+        They are in the record of each checkpoint, and a run goes on with equal ones only.
+        """
+        return {}
+
+    @property
+    def kinds(self) -> int:
+        """Kinds of rows that `extended` makes of each sampled response; 1: it does not."""
+        return 1
+
+    def extended(self, rollout: Rollout) -> Rollout:
+        """The rollout with further rows, such as second turns.
+
+        Args:
+            rollout: the graded responses.
+
+        Returns:
+            A rollout with `kinds` times as many rows: of each question first those that were
+            sampled, then those of the next kind.
+        """
+        return rollout
+
     def prepare(self, rollout: Rollout) -> Lesson:
         """Which responses train, and what the loss reads of them.
 

@@ -6,18 +6,23 @@ from typing import Any, NamedTuple
 from pgpo_jax.errors import PGPOTypeError, PGPOValueError
 from pgpo_jax.tasks import is_object_spec, load_object
 from pgpo_jax.training.config import (
+    DriftConfig,
     InformationConfig,
     LossConfig,
     PolicyConfig,
     ReopoldConfig,
+    RltfConfig,
     TeacherConfig,
 )
 from pgpo_jax.training.objectives._base import Objective
+from pgpo_jax.training.objectives._drift import DRIFT
 from pgpo_jax.training.objectives._grpo import GRPO
+from pgpo_jax.training.objectives._opcd import OPCD
 from pgpo_jax.training.objectives._opd import OPD
 from pgpo_jax.training.objectives._opsd import OPSD
 from pgpo_jax.training.objectives._reopold import REOPOLD
 from pgpo_jax.training.objectives._rlsd import RLSD
+from pgpo_jax.training.objectives._rltf import RLTF
 from pgpo_jax.training.objectives._sdft import SDFT
 from pgpo_jax.training.objectives._sdpo import SDPO
 from pgpo_jax.training.objectives._sft import SFT
@@ -32,6 +37,8 @@ class ObjectiveSections(NamedTuple):
     information: InformationConfig
     reopold: ReopoldConfig = ReopoldConfig()
     policy: PolicyConfig = PolicyConfig()
+    drift: DriftConfig = DriftConfig()
+    rltf: RltfConfig = RltfConfig()
 
     @property
     def taught(self) -> tuple[TeacherConfig, LossConfig, InformationConfig]:
@@ -51,12 +58,20 @@ def _sdft(sections: ObjectiveSections) -> SDFT:
     return SDFT(*sections.taught)
 
 
+def _opcd(sections: ObjectiveSections) -> OPCD:
+    return OPCD(*sections.taught)
+
+
 def _rlsd(sections: ObjectiveSections) -> RLSD:
     return RLSD(*sections.taught, sections.policy)
 
 
 def _srpo(sections: ObjectiveSections) -> SRPO:
     return SRPO(*sections.taught, sections.policy)
+
+
+def _drift(sections: ObjectiveSections) -> DRIFT:
+    return DRIFT(*sections.taught, sections.policy, sections.drift)
 
 
 def _opd(sections: ObjectiveSections) -> OPD:
@@ -102,6 +117,11 @@ def _sft(sections: ObjectiveSections) -> SFT:
     return SFT(sections.loss)
 
 
+def _rltf(sections: ObjectiveSections) -> RLTF:
+    _check_without_teacher("rltf", sections)
+    return RLTF(sections.loss, sections.rltf)
+
+
 def _check_without_teacher(name: str, sections: ObjectiveSections) -> None:
     if sections.teacher.kind == "external":
         raise PGPOValueError(
@@ -130,6 +150,9 @@ OBJECTIVES: dict[str, Callable[[ObjectiveSections], Objective]] = {
     "sdft": _sdft,
     "rlsd": _rlsd,
     "srpo": _srpo,
+    "opcd": _opcd,
+    "drift": _drift,
+    "rltf": _rltf,
 }
 """Objectives by name; each is made from the sections of a configuration."""
 

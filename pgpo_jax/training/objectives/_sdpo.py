@@ -18,11 +18,13 @@ class ShownSolutions(NamedTuple):
         peers: the response that is shown to the teacher of each response; -1 for none.
         solved: the responses that have a right peer.
         facts: further numbers per response, for `row_metrics`.
+        texts: right responses of earlier steps, by the response whose teacher is shown one.
     """
 
     peers: Int[np.ndarray, " N"]
     solved: Bool[np.ndarray, " N"]
     facts: Mapping[str, np.ndarray] = MappingProxyType({})
+    texts: Mapping[int, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -51,15 +53,24 @@ class SDPO(Taught):
     def prepare(self, rollout: Rollout) -> Lesson:
         """Keeps the responses that have a teacher signal."""
         shown = self.solutions(rollout)
-        prompts = write_teacher_prompts(rollout, shown.peers, self.teacher)
+        prompts = write_teacher_prompts(rollout, shown.peers, self.teacher, earlier=shown.texts)
         kept = np.isin(np.arange(len(rollout.grades)), list(prompts.ids))
         facts = {"solved": shown.solved, "overlong": prompts.overlong, **shown.facts}
+        if self.teacher.feedback:
+            said = [bool(grade.feedback.strip()) for grade in rollout.grades]
+            facts |= {"feedback": np.array(said), "fed": prompts.fed}
         return Lesson(kept, prompts.ids, prompts.texts, facts=facts)
 
     def row_metrics(self, rows: dict[str, np.ndarray], samples: int) -> dict[str, float]:
         """What there is to learn from."""
+        words = {}
+        if self.teacher.feedback:
+            words = {
+                "self_distillation/feedback_available_fraction": float(rows["feedback"].mean()),
+                "self_distillation/feedback_used_fraction": float(rows["fed"].mean()),
+            }
         success = rows["score"].reshape(-1, samples) >= self.teacher.success_threshold
-        return {
+        return words | {
             "self_distillation/success_group_fraction": float(success.any(1).mean()),
             "self_distillation/success_sample_fraction": float(rows["solved"].mean()),
             "self_distillation/reprompt_sample_fraction": int(rows["kept"].sum())

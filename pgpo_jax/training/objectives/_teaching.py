@@ -1,6 +1,7 @@
 """How a teacher is prompted with what the grader and the peers of a response offer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -18,11 +19,13 @@ class TeacherPrompts(NamedTuple):
         ids: token ids of the chat up to where the answer begins.
         texts: the last user message of that chat.
         overlong: the responses whose prompt was longer than `teacher.max_prompt`.
+        fed: the responses whose teacher is shown the grader's words on them; `None`: none of them.
     """
 
     ids: dict[int, list[int]]
     texts: dict[int, str]
     overlong: Bool[np.ndarray, " N"]
+    fed: Bool[np.ndarray, " N"] | None = None
 
 
 def chosen_solutions(
@@ -38,7 +41,11 @@ def chosen_solutions(
 
 
 def write_teacher_prompts(
-    rollout: Rollout, chosen: Int[np.ndarray, " N"], settings: TeacherConfig
+    rollout: Rollout,
+    chosen: Int[np.ndarray, " N"],
+    settings: TeacherConfig,
+    *,
+    earlier: Mapping[int, str] = MappingProxyType({}),
 ) -> TeacherPrompts:
     """Writes and encodes the teacher's prompt of each response that has a teacher signal.
 
@@ -46,6 +53,7 @@ def write_teacher_prompts(
         rollout: the graded responses.
         chosen: the response that is shown as a solution, by response; -1 for none.
         settings: what the teacher is shown.
+        earlier: right responses of earlier steps, by the response that has no right peer.
 
     Returns:
         The prompts; prompts that are too long are left out and counted.
@@ -56,15 +64,21 @@ def write_teacher_prompts(
         if peer >= 0
     }
 
+    fed = np.zeros(len(rollout.grades), bool)
+
     def chat(row: int, question: Question) -> Sequence[Message] | None:
         solution = shown.get(int(chosen[row]))
+        if row in earlier:
+            solution = _solution(earlier[row], settings)
         feedback = _feedback(rollout.grades[row].feedback, solution, settings)
         if solution is None and feedback is None:
             return None
+        fed[row] = feedback is not None
         text = teacher_prompt(question, solution=solution, feedback=feedback)
         return question.messages_with(text)
 
-    return encoded_prompts(rollout, chat, settings)
+    prompts = encoded_prompts(rollout, chat, settings)
+    return prompts._replace(fed=fed & ~prompts.overlong)
 
 
 def encoded_prompts(

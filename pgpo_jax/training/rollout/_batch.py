@@ -3,6 +3,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from pgpo_jax.tasks import hesitation_count
 from pgpo_jax.tasks.graders import FailedGrade
 from pgpo_jax.training.config import RolloutConfig
 from pgpo_jax.training.devices._mesh import gather_rows, process_local_rows
@@ -56,8 +57,8 @@ def pack(
 
     Returns:
         The arrays (on the host), and numbers per response of all processes: those of
-        `lesson.facts`, `score`, `kept`, `failed` (the grader failed on it), `length`, `truncated`
-        and `distinct`.
+        `lesson.facts`, `score`, `kept`, `failed` (the grader failed on it), `length`,
+        `hesitations`, `sampled` (see `Rollout`), `truncated` and `distinct`.
     """
     policy, responses, owners = rollout.policy, rollout.responses, rollout.owners
     kept = np.flatnonzero(lesson.kept)
@@ -65,17 +66,19 @@ def pack(
         {
             **lesson.facts,
             "score": rollout.scores,
+            "sampled": rollout.sampled,
             "kept": lesson.kept,
             "failed": np.array([isinstance(grade, FailedGrade) for grade in rollout.grades]),
             "length": responses.lengths,
+            "hesitations": np.array([hesitation_count(text) for text in responses.texts]),
             "truncated": _truncated(policy, responses),
-            "distinct": _distinct(responses.texts, rollout.samples),
+            "distinct": _distinct(responses.texts, rollout.samples, rollout.kinds),
             "prompt": np.array([len(rollout.prompts[i]) for i in owners]) * lesson.kept,
             "teacher": np.array(
                 [len(lesson.teacher_prompts.get(row, ())) for row in range(len(owners))]
             ),
             # What the batch would hold if all processes kept as many as this one.
-            "needed": np.full(len(owners), -(-len(kept) * settings.rows // len(owners))),
+            "needed": np.full(len(owners), -(-len(kept) * rollout.total // len(owners))),
         },
         policy.mesh,
     )
@@ -84,15 +87,26 @@ def pack(
 
 
 def rollout_metrics(rows: dict[str, np.ndarray]) -> dict[str, float]:
-    """What is known of every rollout before the step, from the numbers per row of `pack`."""
+    """What is known of every rollout before the step, from the numbers per row of `pack`.
+
+    They are of the sampled responses, but for the number of tokens that train.
+    """
+    sampled = rows["sampled"].astype(bool)
+    score, length, truncated, failed, hesitations = (
+        rows[name][sampled] for name in ("score", "length", "truncated", "failed", "hesitations")
+    )
     return {
-        "rollout/accuracy": float(rows["score"].mean()),
-        "rollout/response_length": float(rows["length"].mean()),
-        "rollout/response_length_max": float(rows["length"].max()),
-        "rollout/truncated_fraction": float(rows["truncated"].mean()),
+        "rollout/accuracy": float(score.mean()),
+        "rollout/response_length": float(length.mean()),
+        "rollout/response_length_max": float(length.max()),
+        "rollout/hesitation_words": float(hesitations.mean()),
+        "rollout/hesitation_words_per_1000_tokens": float(
+            1000 * hesitations.sum() / max(length.sum(), 1)
+        ),
+        "rollout/truncated_fraction": float(truncated.mean()),
         "rollout/distinct_responses": float(rows["distinct"].mean()),
         "rollout/trained_tokens": float((rows["length"] * rows["kept"]).sum()),
-        "rollout/grader_failures": float(rows["failed"].sum()),
+        "rollout/grader_failures": float(failed.sum()),
     }
 
 
@@ -134,7 +148,7 @@ def _packed(
             return *packed(ids, width, "left"), None
         places: dict[tuple[int, ...], int] = {}
         owner = [places.setdefault(tuple(x), len(places)) for x in ids]
-        count = bucket(len(places), smallest=usual, largest=settings.rows)
+        count = bucket(len(places), smallest=usual, largest=rollout.total)
         unique = packed([list(x) for x in places], width, "left", count)
         return *unique, np.array(owner + [0] * (rows - len(ids)), np.int32)
 
@@ -186,7 +200,7 @@ def _truncated(policy: Policy, responses: Responses) -> Bool[np.ndarray, " N"]:
     return np.array([token not in policy.eos_ids for token in last])
 
 
-def _distinct(texts: list[str], samples: int) -> Int[np.ndarray, " questions"]:
-    """Number of different responses to each question."""
-    groups = [texts[i : i + samples] for i in range(0, len(texts), samples)]
+def _distinct(texts: list[str], samples: int, kinds: int) -> Int[np.ndarray, " questions"]:
+    """Number of different sampled responses to each question."""
+    groups = [texts[i : i + samples // kinds] for i in range(0, len(texts), samples)]
     return np.array([len(set(group)) for group in groups])

@@ -1,5 +1,6 @@
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -7,12 +8,24 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from pgpo_jax.errors import PGPOValueError
-from pgpo_jax.tasks import Grade, Grader, Question, Task, exact, grade_all
+from pgpo_jax.tasks import (
+    Grade,
+    Grader,
+    Question,
+    Task,
+    exact,
+    grade_all,
+    hesitation_count,
+    pass_at_k,
+)
 from pgpo_jax.tasks.graders import FailedGrade
 from pgpo_jax.training.config import EvaluationConfig, RolloutConfig
 from pgpo_jax.training.devices._mesh import gather_rows, process_local_rows
 from pgpo_jax.training.rollout._engine import RolloutEngine, Sampler
 from pgpo_jax.training.rollout._policy import Policy
+
+# As a teacher's solutions are by default.
+_RIGHT = 0.5
 
 
 class Answer(NamedTuple):
@@ -34,6 +47,9 @@ class Evaluation(NamedTuple):
         dropped: questions left out because their prompt was too long.
         failures: answers that the grader failed on; they have the score 0.
         answers: the first answer to each question of this process, with its grade.
+        samples: answers to each question.
+        right: how many of them have a score of at least .5, by question id.
+        hesitation_words: mean per answer; see `pgpo_jax.tasks.hesitation_count`.
     """
 
     scores: dict[str, float]
@@ -43,6 +59,13 @@ class Evaluation(NamedTuple):
     dropped: int
     failures: int = 0
     answers: tuple[Answer, ...] = ()
+    samples: int = 1
+    right: Mapping[str, int] = MappingProxyType({})
+    hesitation_words: float = 0.0
+
+    def pass_at(self, k: int) -> float:
+        """The chance that one of k answers is right; see `pgpo_jax.tasks.pass_at_k`."""
+        return pass_at_k(list(self.right.values()), self.samples, k)
 
 
 def evaluate(
@@ -90,7 +113,8 @@ def evaluate(
         )
     engine = Sampler(rollout.max_num_seqs) if engine is None else engine
     scores: dict[str, float] = {}
-    lengths, failures, answers = [], 0, []
+    right_answers: dict[str, int] = {}
+    lengths, hesitations, failures, answers = [], [], 0, []
     for start in range(0, len(kept), settings.batch):
         chunk = kept[start : start + settings.batch]
         # A full batch each time, so that the last one does not compile anew.
@@ -111,6 +135,7 @@ def evaluate(
             logprobs=False,
         )
         right, failed, samples = np.zeros(len(own)), np.zeros(len(own)), settings.samples
+        passed, doubts = np.zeros(len(own)), np.zeros(len(own))
         places = [place for place, i in enumerate(own) if i < len(chunk)]
         answered = [place * samples + k for place in places for k in range(samples)]
         asked = [chunk[own[row // samples]][0] for row in answered]
@@ -120,11 +145,16 @@ def evaluate(
             own_grades = grades[number * samples : (number + 1) * samples]
             right[place] = np.mean([grade.score for grade in own_grades])
             failed[place] = sum(isinstance(grade, FailedGrade) for grade in own_grades)
+            passed[place] = sum(grade.score >= _RIGHT for grade in own_grades)
+            own_texts = texts[number * samples : (number + 1) * samples]
+            doubts[place] = np.mean([hesitation_count(text) for text in own_texts])
             answers.append(Answer(asked[number * samples], texts[number * samples], own_grades[0]))
         found = gather_rows(
             {
                 "right": right,
                 "failed": failed,
+                "passed": passed,
+                "doubts": doubts,
                 "length": responses.lengths.reshape(-1, settings.samples).mean(1),
             },
             policy.mesh,
@@ -132,7 +162,9 @@ def evaluate(
         failures += int(found["failed"].sum())
         for i, (question, _) in enumerate(chunk):
             scores[question.id] = float(found["right"][i])
+            right_answers[question.id] = int(found["passed"][i])
             lengths.append(found["length"][i])
+            hesitations.append(found["doubts"][i])
     values = np.array(list(scores.values()))
     spread = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
     return Evaluation(
@@ -143,4 +175,7 @@ def evaluate(
         len(rows) - len(kept),
         failures,
         tuple(answers),
+        settings.samples,
+        right_answers,
+        float(np.mean(hesitations)),
     )

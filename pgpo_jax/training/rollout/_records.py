@@ -27,6 +27,13 @@ class Rollout(NamedTuple):
         grades: one per response.
         ask_teacher: (prompts, one per question; longest answer in tokens) -> what the teacher of
             this step answers. All processes call it together. `None` outside a run.
+        answer: (prompts, one per response; longest prompt in tokens) -> what the student of this
+            step answers to each. All processes call it together. `None` outside a run.
+        regrade: (question of each response, texts) -> grades. `None` outside a run.
+        kinds: of rows to each question, as many of each: 1, or those of `Objective.extended`. The
+            first kind are the sampled responses.
+        memory: what the objective remembers, which `prepare` changes in place; see
+            `Objective.new_memory`.
     """
 
     step: int
@@ -39,6 +46,15 @@ class Rollout(NamedTuple):
     responses: Responses
     grades: list[Grade]
     ask_teacher: Callable[[list[list[int]], int], list[str]] | None = None
+    memory: dict[str, Any] | None = None
+    answer: Callable[[list[list[int]], int], Responses] | None = None
+    regrade: Callable[[list[Question], list[str]], list[Grade]] | None = None
+    kinds: int = 1
+
+    @property
+    def sampled(self) -> Bool[np.ndarray, " N"]:
+        """The rows of the first kind."""
+        return np.arange(len(self.owners)) % self.samples < self.samples // self.kinds
 
     @property
     def owners(self) -> Int[np.ndarray, " N"]:

@@ -30,7 +30,7 @@ def check_inputs(
 
     Raises:
         ValueError: naming what differs: a field of the configuration, weights, a file of the model
-            or of another model that is the teacher, or questions.
+            or of another model that is the teacher, questions, or a text of the objective.
     """
     if saved.get("format") != FORMAT:
         _warn("%s has a record of another version: what it was made from is not compared", where)
@@ -62,6 +62,13 @@ def check_inputs(
                 f"{where} was made with other {what} than those of the task "
                 f"{now['config'].get('task')!r}: there were {_told(saved[key])}, now "
                 f"{_told(now[key])}. Give the former ones ({flag})"
+            )
+    texts = saved.get("objective", {}), now.get("objective", {})
+    for name in sorted(texts[0].keys() & texts[1].keys()):
+        if texts[0][name] != texts[1][name]:
+            raise PGPOValueError(
+                f"{where} was made with another content of {name}: its digest was "
+                f"{texts[0][name]}, now {texts[1][name]}. Give the former file (--{name})"
             )
     _warn_of(saved, now, where)
 

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import logging
 import textwrap
@@ -21,6 +22,8 @@ from pgpo_jax.training.update._state import TrainState
 
 _log = logging.getLogger("pgpo_jax")
 _ITEM = "state"
+# What an objective remembers on the host, as the bytes of a JSON text; only of objectives that do.
+_MEMORY = "memory"
 # The JSON file of a checkpoint that holds the digests of its arrays and the inputs of its run.
 _RECORD = "_CHECKPOINT_METADATA"
 # Former versions kept the digest of all arrays as one more array.
@@ -80,15 +83,52 @@ class Checkpoints:
         newest = self._checkpointer.latest
         return None if newest is None else newest.step
 
-    def save(self, state: TrainState) -> None:
-        """Writes the state under its own step and waits until it is complete on disk."""
+    def save(self, state: TrainState, memory: dict[str, Any] | None = None) -> None:
+        """Writes the state under its own step and waits until it is complete on disk.
+
+        Args:
+            state: of the run.
+            memory: what the objective remembers, as plain values for JSON; see
+                `Objective.new_memory`.
+        """
         step = int(state.step)
         if step != self.latest:
-            arrays = _named(state)
-            record = {"arrays": digests(arrays, purpose=_purpose(step)), "inputs": self._inputs}
-            self._checkpointer.save_checkpointables(
-                step, {_ITEM: arrays}, force=True, custom_metadata=record
+            items: dict[str, Any] = {_ITEM: _named(state)}
+            record: dict[str, Any] = {
+                "arrays": digests(items[_ITEM], purpose=_purpose(step)),
+                "inputs": self._inputs,
+            }
+            if memory is not None:
+                text = json.dumps(memory, sort_keys=True).encode("utf-8")
+                items[_MEMORY] = {_MEMORY: jnp.asarray(np.frombuffer(text, np.uint8))}
+                record[_MEMORY] = _text_digest(text)
+            self._checkpointer.save_checkpointables(step, items, force=True, custom_metadata=record)
+
+    def memory(self) -> dict[str, Any]:
+        """What the objective remembered at the newest checkpoint.
+
+        Raises:
+            FileNotFoundError: if there is no checkpoint.
+            ValueError: if it holds no memory, cannot be read, or holds another than was saved.
+        """
+        step = self._newest()
+        with self._readable(step):
+            metadata = self._checkpointer.checkpointables_metadata(step)
+            record = _record(metadata)
+        if _MEMORY not in record:
+            raise PGPOValueError(
+                f"checkpoint {step} in {self._checkpointer.directory} lacks the memory of the "
+                "objective, which this run needs"
             )
+        single = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        with self._readable(step):
+            shape = metadata.metadata[_MEMORY][_MEMORY].shape
+            abstract = {_MEMORY: jax.ShapeDtypeStruct(shape, np.uint8, sharding=single)}
+            loaded = self._checkpointer.load_checkpointables(step, {_MEMORY: abstract})[_MEMORY]
+        text = np.asarray(loaded[_MEMORY]).tobytes()
+        if _text_digest(text) != record[_MEMORY]:
+            raise self._damaged(step, "has another memory of the objective than was saved")
+        return json.loads(text)
 
     def inputs(self) -> dict[str, Any] | None:
         """What the run of the newest checkpoint was made from, as `inputs` of the class.
@@ -232,6 +272,10 @@ def _changed(loaded: dict[str, Array], step: int, recorded: dict[str, str] | Non
         return next((name for name, ok in zip(sorted(loaded), same, strict=True) if not ok), None)
     found = digests(loaded, purpose=_purpose(step)) if recorded else {}
     return next((name for name in found if found[name] != recorded.get(name)), None)
+
+
+def _text_digest(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()[:16]
 
 
 def _purpose(step: int) -> str:

@@ -70,6 +70,7 @@ class StepSource(Protocol):
     objective: Objective
     callbacks: tuple[Callback, ...]
     initial_state: TrainState
+    memory: dict[str, Any] | None
     held_out: Sequence[Any]
     stream: QuestionStream
     rollout_settings: RolloutConfig
@@ -190,6 +191,8 @@ class RunInProgress:
                 self._check_inputs(self._checkpoints, today)
                 # The initial state takes as much memory as the one that is read.
                 self.state = self._checkpoints.restore(free_buffers(self.state))
+                if self.trainer.memory is not None:
+                    self.trainer.memory = self._checkpoints.memory()
             if is_first():
                 write_config(self.folder, self._config)
         first = int(self.state.step)
@@ -308,6 +311,8 @@ class RunInProgress:
             "eval/accuracy": result.accuracy,
             "eval/standard_error": result.standard_error,
             "eval/response_length": result.response_length,
+            "eval/pass_at_k": result.pass_at(result.samples),
+            "eval/hesitation_words": result.hesitation_words,
             "eval/dropped_questions": float(result.dropped),
             "eval/grader_failures": float(result.failures),
         }
@@ -323,7 +328,7 @@ class RunInProgress:
     def _save(self, number: int) -> None:
         if self._checkpoints is None:
             return
-        self._checkpoints.save(self.state)
+        self._checkpoints.save(self.state, self.trainer.memory)
         for callback in self.callbacks:
             callback.on_checkpoint(self, number)
 

@@ -1,0 +1,167 @@
+"""Policy losses and a cross-entropy side by side, of one model, by chunks of tokens (RLTF)."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, ScalarLike
+
+from pgpo_jax._categorical import entropy, log_probs, token_log_probs
+from pgpo_jax._reduce import Mask, SequenceMask
+from pgpo_jax.distillation._divergence import check_temperature, tempered
+from pgpo_jax.distillation._head_sharding import HeadSharding
+from pgpo_jax.distillation._importance import importance_ratio
+from pgpo_jax.distillation._policy import policy_loss
+from pgpo_jax.distillation._policy_head import PolicyLoss
+from pgpo_jax.distillation._token_loss import token_loss
+from pgpo_jax.errors import PGPOValueError
+
+
+def turns_token_loss(
+    logprobs: Float[Array, "*batch"],
+    advantages: Float[Array, "*batch"],
+    supervised: Float[Array, "*batch"],
+    floored: Float[Array, "*batch"],
+    *,
+    min_logprob: float | int | None = None,
+) -> Float[Array, "*batch"]:
+    r"""-A r of tokens that were sampled, and -w log p of those that were written.
+
+    The ratio r to the policy before the step is 1 in value and has a gradient.
+
+    Args:
+        logprobs: log p(y) of each token, nats; the gradient flows through these.
+        advantages: A of each token.
+        supervised: w of each token; 0 where it was sampled.
+        floored: 1 where a token is left out whose log-probability is below `min_logprob`.
+        min_logprob: nats; `None`: no token is left out.
+
+    Returns:
+        The loss of each token.
+
+    References:
+        RLTF, https://arxiv.org/abs/2602.02482, as run in github.com/lili-chen/rltf at 22ddfd7.
+
+    >>> import jax.numpy as jnp, pgpo_jax as pgpo
+    >>> logprobs, one = jnp.array([-1.0, -6.0]), jnp.ones(2)
+    >>> loss = pgpo.distillation.turns_token_loss(logprobs, one, 0 * one, one, min_logprob=-5)
+    >>> [abs(float(x)) for x in loss]
+    [1.0, 0.0]
+    >>> pgpo.distillation.turns_token_loss(logprobs, 0 * one, 0.5 * one, 0 * one).tolist()
+    [0.5, 3.0]
+    """
+    frozen = jax.lax.stop_gradient(logprobs)
+    if min_logprob is not None:
+        advantages = jnp.where((floored > 0) & (frozen < min_logprob), 0.0, advantages)
+    return policy_loss(logprobs, frozen, advantages) - supervised * logprobs
+
+
+def turns_head_loss(
+    hidden: Float[Array, "B T D"],
+    head: Float[Array, "D V"],
+    tokens: Int[Array, "B T"],
+    advantages: Float[Array, " B"],
+    supervised: Float[Array, " B"],
+    floored: Float[Array, " B"],
+    response_mask: Mask,
+    sequence_mask: SequenceMask | None = None,
+    *,
+    min_logprob: float | int | None = None,
+    sampler_logprobs: Float[Array, "B T"] | None = None,
+    sampled: Float[Array, " B"] | None = None,
+    rollout_clip: float | int | None = None,
+    temperature: float | int = 1.0,
+    reduction: str = "sequence_mean",
+    num_sequences: ScalarLike | None = None,
+    num_tokens: ScalarLike | None = None,
+    chunk_size: int = 512,
+    sharding: HeadSharding | None = None,
+) -> PolicyLoss:
+    """`turns_token_loss`, reduced over the responses, without the logits of all tokens at once.
+
+    Args:
+        hidden: final hidden states at the positions that predict `tokens`.
+        head: output projection, `logits = hidden @ head`.
+        tokens: of the responses.
+        advantages: of each response.
+        supervised: weight of the cross-entropy of each response.
+        floored: 1 for the responses that `min_logprob` holds for.
+        response_mask: tokens that count (nonzero). Off the mask anything may stand.
+        sequence_mask: sequences that count; all of them if omitted.
+        min_logprob: of `turns_token_loss`.
+        sampler_logprobs: log-probabilities that the sampler recorded, nats.
+        sampled: 1 for the responses that are weighted by their cut ratio to them.
+        rollout_clip: the cut; `None`: no weights.
+        temperature: divides all logits.
+        reduction: see `aggregate`, as are `num_sequences` and `num_tokens`.
+        num_sequences: true N of the batch that this is a part of.
+        num_tokens: true token count.
+        chunk_size: tokens per chunk.
+        sharding: of the products with the head, on a mesh.
+
+    Returns:
+        A `PolicyLoss`.
+
+    Raises:
+        ValueError: a temperature that is not positive, an undefined reduction, or a `rollout_clip`
+            without what it is the clip of.
+
+    >>> import jax.numpy as jnp, pgpo_jax as pgpo
+    >>> hidden, head, one = jnp.zeros((1, 3, 4)), jnp.eye(4, 5), jnp.ones(1)
+    >>> out = pgpo.distillation.turns_head_loss(
+    ...     hidden, head, jnp.zeros((1, 3), int), one, 0 * one, 0 * one, jnp.ones((1, 3)))
+    >>> float(out.loss)
+    -1.0
+    """
+    check_temperature(temperature)
+    shape = response_mask.shape
+    per_token = {
+        name: jnp.broadcast_to(values[:, None], shape)
+        for name, values in (
+            ("advantages", advantages),
+            ("supervised", supervised),
+            ("floored", floored),
+        )
+    }
+    if rollout_clip is not None:
+        if sampler_logprobs is None or sampled is None:
+            raise PGPOValueError(
+                "rollout_clip needs sampler_logprobs and sampled, got "
+                f"{[x is not None for x in (sampler_logprobs, sampled)]} of them"
+            )
+        per_token["sampler"] = sampler_logprobs
+        per_token["sampled"] = jnp.broadcast_to(sampled[:, None], shape)
+
+    def on_logits(logits: Array, chunk: dict) -> tuple[Array, dict]:
+        logits = tempered(logits, temperature)
+        logprobs = token_log_probs(logits, chunk["tokens"])
+        losses = turns_token_loss(
+            logprobs,
+            chunk["advantages"],
+            chunk["supervised"],
+            chunk["floored"],
+            min_logprob=min_logprob,
+        )
+        weights, frozen = chunk["coefficients"], jax.lax.stop_gradient(logprobs)
+        if rollout_clip is not None:
+            ratio = importance_ratio(frozen, chunk["sampler"], rollout_clip)
+            weights = weights * jnp.where(chunk["sampled"] > 0, ratio, 1.0)
+        statistics = {
+            "student_logprobs": frozen,
+            "student_entropy": entropy(log_probs(jax.lax.stop_gradient(logits))),
+        }
+        return jnp.sum(weights * losses), statistics
+
+    loss, statistics = token_loss(
+        on_logits,
+        hidden,
+        head,
+        tokens,
+        response_mask,
+        sequence_mask,
+        per_token=per_token,
+        reduction=reduction,
+        num_sequences=num_sequences,
+        num_tokens=num_tokens,
+        chunk_size=chunk_size,
+        sharding=sharding,
+    )
+    return PolicyLoss(loss, **statistics)

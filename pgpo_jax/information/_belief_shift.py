@@ -1,0 +1,64 @@
+"""How far a context moves the belief in an answer: a score by which questions are selected."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from pgpo_jax._multiplier import check_number
+from pgpo_jax.information._js import js_gain_per_token
+
+
+def belief_shift(
+    without: Float[Array, "*batch answers"], within: Float[Array, "*batch answers"]
+) -> Float[Array, "*batch"]:
+    r"""The shift of a model's belief in the answers to a question when it is shown a context.
+
+    $$B = \mathrm{JS}(p(a \mid x),\, p(a \mid x, c))$$
+
+    It is the information between the answer and a fair coin that tells whether the context was
+    shown. `js_gain` is the same of tokens. A large shift need not be toward the right answer.
+
+    Args:
+        without: log-probabilities of the answers without the context, or scores: logits.
+        within: the same with the context.
+
+    Returns:
+        B of each question, nats, in [0, log 2].
+
+    References:
+        InFlow, arXiv 2609.36695, which distils the fifth of the questions with the largest B. We
+        know it from a reader's note; the paper's own code was not found.
+
+    >>> import jax.numpy as jnp, pgpo_jax as pgpo
+    >>> sure = jnp.log(jnp.array([0.98, 0.01, 0.01]))
+    >>> flat = jnp.zeros(3)
+    >>> round(float(pgpo.information.belief_shift(flat, sure)), 3)
+    0.276
+    """
+    return js_gain_per_token(without, within)
+
+
+def largest_share(
+    scores: Float[Array, " questions"], share: float | int = 0.2
+) -> Bool[Array, " questions"]:
+    """The questions with the largest scores, ties by their order.
+
+    Args:
+        scores: of each question; NaN is never chosen.
+        share: of the questions, in (0, 1]; rounded up to whole ones.
+
+    Returns:
+        Whether each question is chosen.
+
+    Raises:
+        ValueError: a share outside its range.
+
+    >>> import jax.numpy as jnp, pgpo_jax as pgpo
+    >>> pgpo.information.largest_share(jnp.array([0.1, 0.5, 0.3]), 0.5).tolist()
+    [False, True, True]
+    """
+    check_number("share", share, "a number in (0, 1]", lambda x: (x > 0) & (x <= 1))
+    known = ~jnp.isnan(scores)
+    count = int(-(-share * scores.shape[0] // 1))
+    order = jnp.argsort(jnp.where(known, -scores, jnp.inf), stable=True)
+    place = jnp.zeros(scores.shape[0], int).at[order].set(jnp.arange(scores.shape[0]))
+    return known & (place < count)

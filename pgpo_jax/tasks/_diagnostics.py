@@ -1,0 +1,76 @@
+"""What responses tell besides their score: hesitation, and whether one of several is right."""
+
+from collections.abc import Sequence
+from math import comb
+
+from pgpo_jax.errors import PGPOValueError
+
+HESITATION_WORDS = (
+    "wait",
+    "hmm",
+    "perhaps",
+    "maybe",
+    "actually",
+    "alternatively",
+    "seems",
+    "might",
+    "likely",
+    "check",
+)
+"""Words that tell of doubt, as Kim et al. count them (arXiv 2603.24472, code at 5c51051)."""
+
+
+def hesitation_count(text: str) -> int:
+    """How often a response hesitates: occurrences of `HESITATION_WORDS`, in any case.
+
+    They are parts of words as well, as in the authors' code: "checkpoint" has a "check". Less of
+    them means a surer style, which self-distillation brings about and which costs accuracy on other
+    questions.
+
+    Args:
+        text: a response.
+
+    Returns:
+        The count.
+
+    >>> hesitation_count("Wait, the checkpoint seems likely; hmm, maybe.")
+    6
+    """
+    lower = text.lower()
+    return sum(lower.count(word) for word in HESITATION_WORDS)
+
+
+def pass_at_k(right: Sequence[int], samples: int, k: int) -> float:
+    r"""The chance that one of k responses to a question is right, as a mean over questions.
+
+    Of n responses to a question c are right; the unbiased estimate is
+
+    $$1 - \binom{n - c}{k} / \binom{n}{k}$$
+
+    Args:
+        right: right responses to each question, of `samples`.
+        samples: n, responses to each question.
+        k: at most n.
+
+    Returns:
+        A number in [0, 1].
+
+    Raises:
+        ValueError: no question, k outside [1, n], or a count outside [0, n].
+
+    References:
+        Chen et al., Evaluating Large Language Models Trained on Code, Eq. 1
+        (https://arxiv.org/abs/2107.03374).
+
+    >>> pass_at_k([0, 1, 4], 4, 1), pass_at_k([0, 1, 4], 4, 4)
+    (0.4166666666666667, 0.6666666666666666)
+    """
+    if not right:
+        raise PGPOValueError("pass_at_k needs the right responses to a question, got none")
+    if not 1 <= k <= samples:
+        raise PGPOValueError(f"k must be at least 1 and at most samples = {samples}, got {k}")
+    bad = [count for count in right if not 0 <= count <= samples]
+    if bad:
+        raise PGPOValueError(f"right must be counts in [0, samples = {samples}], got {bad[0]}")
+    found = (1 - comb(samples - count, k) / comb(samples, k) for count in right)
+    return sum(found) / len(right)

@@ -1,0 +1,330 @@
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from pgpo_jax.distillation import PolicyLoss, turns_head_loss
+from pgpo_jax.errors import PGPORuntimeError
+from pgpo_jax.tasks import Grade, critique_request, second_turn
+from pgpo_jax.training.config import LossConfig, RltfConfig
+from pgpo_jax.training.objectives._base import (
+    Models,
+    Objective,
+    mean_over_loss,
+    reduction_denominators,
+    student_states,
+)
+from pgpo_jax.training.rollout._batch import Experience
+from pgpo_jax.training.rollout._policy import Responses
+from pgpo_jax.training.rollout._records import Lesson, Rollout
+
+# The kinds of rows, in their order.
+_FIRST, _SECOND, _EXTRA = range(3)
+
+
+class _Turns(NamedTuple):
+    """The prompts of the first answers' second turns, where they have one."""
+
+    prompts: dict[int, list[int]]
+    silent: Bool[np.ndarray, " N"]
+    overlong: Bool[np.ndarray, " N"]
+
+
+@dataclass(frozen=True)
+class RLTF(Objective):
+    """Reinforcement learning from text feedback, in two turns (RLTF, arXiv 2602.02482).
+
+    A wrong first answer on which the grader says something gets a second turn: the student reads
+    its answer and these words and answers again. Both turns are reinforced, with returns less the
+    mean of their group. With the variant `sd` the second answer is learnt behind the *first*
+    prompt, too: its advantage is its score less the mean score of the group's first answers, and
+    tokens that are too unlikely there are left out. With `fm` the grader's words are learnt, as a
+    text behind the first answer. There is no teacher and no information: the optimizer is given 0.
+    The loss may be negative.
+
+    Args:
+        loss: `reduction`, `rollout_clip` and `chunk` are read.
+        rltf: the second turn, and what is learnt of it.
+
+    >>> RLTF().rltf.variant
+    'sd'
+    """
+
+    loss: LossConfig = LossConfig()
+    rltf: RltfConfig = RltfConfig()
+
+    @property
+    def one_pass(self) -> bool:
+        """True: each row has one prompt."""
+        return True
+
+    @property
+    def kinds(self) -> int:
+        """First answers, second answers, and what is learnt besides."""
+        return 3
+
+    @property
+    def longest_teacher_prompt(self) -> int:
+        """That of a second turn; the rows have their prompts where others have a teacher's."""
+        return self.rltf.max_prompt
+
+    @property
+    def learning_fraction(self) -> str:
+        """The share of rows with something to learn."""
+        return "rltf/learning_fraction"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Of each row: its advantage, the weight of its cross-entropy, whether it was sampled
+        behind its prompt, and whether unlikely tokens are left out."""
+        return ("advantage", "supervised", "sampled", "floored")
+
+    def extended(self, rollout: Rollout) -> Rollout:
+        """Asks for the second answers, and grades them.
+
+        Raises:
+            RuntimeError: outside a run, where nobody answers.
+        """
+        if rollout.answer is None or rollout.regrade is None:
+            raise PGPORuntimeError(
+                "objective 'rltf' asks the student again: Rollout.answer and Rollout.regrade must "
+                "be given, got None"
+            )
+        settings, owners = self.rltf, rollout.owners.tolist()
+        turns = self._turns(rollout)
+        # All processes ask together, so that a response without a second turn asks as well.
+        asked = [rollout.prompts[owner] for owner in owners]
+        for row, prompt in turns.prompts.items():
+            asked[row] = prompt
+        answered = rollout.answer(asked, settings.max_prompt)
+        has = np.isin(np.arange(len(owners)), list(turns.prompts))
+        second = _masked(answered, has)
+        graded = np.flatnonzero(has).tolist()
+        questions = [rollout.questions[owners[row]] for row in graded]
+        found = rollout.regrade(questions, [second.texts[row] for row in graded])
+        grades = dict(zip(graded, found, strict=True))
+        second_grades = [grades.get(row, Grade(0.0)) for row in range(len(owners))]
+        if settings.variant == "sd":
+            extra = second
+        else:
+            words = [grade.feedback.strip() for grade in rollout.grades]
+            longest = rollout.responses.tokens.shape[1]
+            fits = [
+                len(self._request(rollout, row)) <= settings.max_prompt if has[row] else False
+                for row in range(len(owners))
+            ]
+            extra = _masked(rollout.policy.write(words, max_tokens=longest), np.array(fits))
+        parts = (rollout.responses, second, extra)
+        return _joined(rollout, parts, (rollout.grades, second_grades, second_grades))
+
+    def prepare(self, rollout: Rollout) -> Lesson:
+        """Gives each row its prompt and its advantage."""
+        settings, samples = self.rltf, rollout.samples // self.kinds
+        groups = (len(rollout.questions), self.kinds, samples)
+        answered = rollout.answered.reshape(groups)
+        score = np.where(answered, rollout.scores.reshape(groups), 0.0)
+        first, second = score[:, _FIRST], score[:, _SECOND]
+        has = answered[:, _SECOND]
+        returns = first + settings.discount * second
+        advantage = np.zeros(groups)
+        advantage[:, _FIRST] = returns - returns.mean(1, keepdims=True)
+        among = np.maximum(has.sum(1, keepdims=True), 1)
+        advantage[:, _SECOND] = has * (second - second.sum(1, keepdims=True) / among)
+        supervised = np.zeros(groups)
+        if settings.variant == "sd":
+            gained = second - first.mean(1, keepdims=True)
+            advantage[:, _EXTRA] = settings.coefficient * gained * has
+        else:
+            supervised[:, _EXTRA] = settings.coefficient * answered[:, _EXTRA]
+        kind = np.broadcast_to(np.arange(self.kinds)[None, :, None], groups)
+        turns = self._turns(_first(rollout, samples))
+        prompts = self._prompts(rollout, turns, samples)
+        columns = {
+            "advantage": advantage,
+            "supervised": supervised,
+            "sampled": kind != _EXTRA,
+            "floored": (kind == _EXTRA) & (settings.variant == "sd"),
+        }
+        learning = (advantage != 0) | (supervised != 0)
+        return Lesson(
+            rollout.answered,
+            prompts,
+            columns={name: np.ravel(x).astype(np.float32) for name, x in columns.items()},
+            facts={
+                "has_second": np.ravel(has),
+                "second_score": np.ravel(second),
+                "learning": np.ravel(learning & answered),
+                "unlearnt": np.ravel(has & ~answered[:, _EXTRA]),
+                "silent": turns.silent,
+                "overlong": turns.overlong,
+            },
+        )
+
+    def row_metrics(self, rows: dict[str, np.ndarray], samples: int) -> dict[str, float]:
+        """How many had a second turn, and what came of it."""
+        del samples
+        has = rows["has_second"].astype(bool)
+        return {
+            "rltf/second_turns": float(has.mean()),
+            "rltf/second_accuracy": float(rows["second_score"][has].mean()) if has.any() else 0.0,
+            "rltf/without_feedback": float(rows["silent"].sum()),
+            "rltf/dropped_feedback": float(rows["unlearnt"].sum()),
+            "rltf/dropped_second_prompts": float(rows["overlong"].sum()),
+            "rltf/learning_fraction": float(rows["learning"].mean()),
+        }
+
+    def denominators(self, batch: Experience, sequences: int) -> dict[str, Any]:
+        """Of the loss's reduction; sequences are first answers."""
+        return reduction_denominators(self.loss.reduction, batch, sequences)
+
+    def loss_of_rows(
+        self, models: Models, batch: Experience, denominators: dict[str, Any]
+    ) -> PolicyLoss:
+        """The losses of some rows, each behind its own prompt."""
+        hidden, head = student_states(models, behind_its_prompt(batch))
+        assert batch.columns is not None
+        columns = batch.columns
+        return turns_head_loss(
+            hidden,
+            head,
+            batch.response,
+            columns["advantage"],
+            columns["supervised"],
+            columns["floored"],
+            batch.response_mask,
+            batch.sequence_mask,
+            min_logprob=self.rltf.min_logprob,
+            sampler_logprobs=batch.sampler_logprobs,
+            sampled=columns["sampled"],
+            rollout_clip=self.loss.rollout_clip,
+            temperature=models.temperature,
+            reduction=self.loss.reduction,
+            chunk_size=self.loss.chunk,
+            sharding=models.head_sharding,
+            **denominators,
+        )
+
+    def metrics(self, out: PolicyLoss, batch: Experience) -> dict[str, Array]:
+        """Means over the tokens of the rows that were sampled behind their prompt."""
+        assert batch.columns is not None
+        ratio = jnp.exp(out.student_logprobs - batch.sampler_logprobs)
+        sampled = batch.columns["sampled"] > 0
+        own = batch._replace(sequence_mask=batch.sequence_mask & sampled)
+        extra = batch._replace(sequence_mask=batch.sequence_mask & ~sampled)
+        return {
+            "loss": out.loss,
+            "policy/student_entropy": mean_over_loss(own, out.student_entropy),
+            "rollout/importance_ratio": mean_over_loss(own, ratio),
+            "rltf/extra_logprob": mean_over_loss(extra, out.student_logprobs),
+        }
+
+    def tokens(self, out: PolicyLoss) -> dict[str, Float[Array, "R T"]]:
+        """The student's entropy at each token, in nats."""
+        return {"student_entropy": out.student_entropy}
+
+    def _turns(self, rollout: Rollout) -> _Turns:
+        """The second turn of each first answer that has one."""
+        settings, prompts = self.rltf, {}
+        silent, overlong = np.zeros((2, len(rollout.grades)), bool)
+        for row, owner in enumerate(rollout.owners.tolist()):
+            grade = rollout.grades[row]
+            right = grade.score >= settings.success_threshold
+            if not rollout.answered[row] or (right and settings.early_termination):
+                continue
+            if not grade.feedback.strip():
+                silent[row] = True
+                continue
+            text = rollout.responses.texts[row]
+            chat = second_turn(rollout.questions[owner], text, grade.feedback)
+            encoded = rollout.policy.encode(chat)
+            overlong[row] = len(encoded) > settings.max_prompt
+            if not overlong[row]:
+                prompts[row] = encoded
+        return _Turns(prompts, silent, overlong)
+
+    def _prompts(self, rollout: Rollout, turns: _Turns, samples: int) -> dict[int, list[int]]:
+        """What each row is read behind."""
+        prompts: dict[int, list[int]] = {}
+        for row, owner in enumerate(rollout.owners.tolist()):
+            if not rollout.answered[row]:
+                continue
+            kind, sample = divmod(row % rollout.samples, samples)
+            prompts[row] = rollout.prompts[owner]
+            if kind == _SECOND:
+                prompts[row] = turns.prompts[owner * samples + sample]
+            elif kind == _EXTRA and self.rltf.variant == "fm":
+                prompts[row] = self._request(rollout, owner * rollout.samples + sample)
+        return prompts
+
+    @staticmethod
+    def _request(rollout: Rollout, row: int) -> list[int]:
+        """What the words on a first answer are read behind."""
+        question = rollout.questions[rollout.owners[row]]
+        return rollout.policy.encode(critique_request(question, rollout.responses.texts[row]))
+
+
+def behind_its_prompt(batch: Experience) -> Experience:
+    """The rows with the prompts that others have for a teacher as the student's."""
+    return batch._replace(
+        prompt=batch.teacher_prompt,
+        prompt_mask=batch.teacher_prompt_mask,
+        prompt_owner=batch.teacher_prompt_owner,
+    )
+
+
+def _masked(responses: Responses, kept: Bool[np.ndarray, " N"]) -> Responses:
+    """The responses, without a token where they are not kept."""
+    texts = [text if keep else "" for text, keep in zip(responses.texts, kept, strict=True)]
+    return responses._replace(mask=np.asarray(responses.mask) & kept[:, None], texts=texts)
+
+
+def _joined(rollout: Rollout, parts: Sequence[Responses], grades: Sequence[list[Grade]]) -> Rollout:
+    """The rows of all kinds, those to one question together."""
+    kinds, samples, count = len(parts), rollout.samples, len(rollout.questions)
+    width = max(part.tokens.shape[1] for part in parts)
+
+    def interleaved(arrays: Sequence[np.ndarray]) -> np.ndarray:
+        padded = [np.pad(x, ((0, 0), (0, width - x.shape[1]))) for x in map(np.asarray, arrays)]
+        stacked = np.stack([x.reshape(count, samples, width) for x in padded], axis=1)
+        return stacked.reshape(count * kinds * samples, width)
+
+    order = [
+        (kind, question * samples + sample)
+        for question in range(count)
+        for kind in range(kinds)
+        for sample in range(samples)
+    ]
+    joined = Responses(
+        interleaved([part.tokens for part in parts]),
+        interleaved([part.mask for part in parts]),
+        interleaved([part.logprobs for part in parts]),
+        [parts[kind].texts[row] for kind, row in order],
+    )
+    return rollout._replace(
+        samples=kinds * samples,
+        total=kinds * rollout.total,
+        responses=joined,
+        grades=[grades[kind][row] for kind, row in order],
+        kinds=kinds,
+    )
+
+
+def _first(rollout: Rollout, samples: int) -> Rollout:
+    """The rollout of the first answers alone."""
+    rows = np.flatnonzero(rollout.sampled)
+    responses = rollout.responses
+    return rollout._replace(
+        samples=samples,
+        total=rollout.total // rollout.kinds,
+        responses=Responses(
+            responses.tokens[rows],
+            responses.mask[rows],
+            responses.logprobs[rows],
+            [responses.texts[row] for row in rows],
+        ),
+        grades=[rollout.grades[row] for row in rows],
+        kinds=1,
+    )
