@@ -16,10 +16,9 @@ from pgpo_jax.training import (
     TrainConfig,
     model_folder,
     read_config,
-    with_information,
     with_published,
 )
-from pgpo_jax.training.config._information_presets import check_multiplied
+from pgpo_jax.training.config._information_presets import before_flags
 
 _TINY = PRESETS["tiny"]
 CLI_PRESETS: dict[str, TrainConfig] = {
@@ -81,8 +80,8 @@ def starting_point(
     if chosen is None:
         return source, config
     # The objective itself is set by its flag later.
-    check_multiplied(known.objective or config.objective, chosen)
-    return f"{source} with the multiplier {chosen}", with_information(config, chosen)
+    config = before_flags(config, chosen, known.objective)
+    return f"{source} with the multiplier {chosen}", config
 
 
 def _configured(

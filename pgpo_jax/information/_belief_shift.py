@@ -1,5 +1,7 @@
 """How far a context moves the belief in an answer: a score by which questions are selected."""
 
+import math
+
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -58,7 +60,8 @@ def largest_share(
     """
     check_number("share", share, "a number in (0, 1]", lambda x: (x > 0) & (x <= 1))
     known = ~jnp.isnan(scores)
-    count = int(-(-share * scores.shape[0] // 1))
+    # Rounded first: .07 * 100 is 7.000000000000001.
+    count = math.ceil(round(share * scores.shape[0], 9))
     order = jnp.argsort(jnp.where(known, -scores, jnp.inf), stable=True)
     place = jnp.zeros(scores.shape[0], int).at[order].set(jnp.arange(scores.shape[0]))
     return known & (place < count)

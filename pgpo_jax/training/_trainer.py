@@ -385,6 +385,8 @@ class Trainer:
     def _answer(self, state: TrainState, prompts: list[list[int]], longest: int) -> Responses:
         """What the student of a state answers to one prompt per response of the step after it."""
         settings = self.rollout_settings
+        # As many responses at a time as in the first turn, where a prompt has several.
+        parts = None if settings.micro_batch is None else settings.micro_batch * settings.samples
         return self.policy.respond(
             self.student(state),
             prompts,
@@ -396,7 +398,7 @@ class Trainer:
             top_k=settings.top_k,
             smallest_bucket=settings.smallest_bucket,
             largest_prompt=max(settings.max_prompt, longest),
-            at_once=settings.micro_batch,
+            at_once=parts,
             engine=self.engine,
         )
 

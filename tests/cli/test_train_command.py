@@ -92,6 +92,10 @@ def test_the_multiplier_of_the_brake(asked, capsys):
     assert (changed.information.alpha, changed.information.rho_max) == (9.0, 1.0)
     rest = dataclasses.replace(changed, information=PRESETS["tiny"].information)
     assert rest == PRESETS["tiny"]
+    # The objective is that of the flag, and not of the preset.
+    taught = ["--preset", "sft", "--objective", "sdpo", "--rollout.samples", "2"]
+    other = trained(asked, *taught, "--information-preset", "brake", "--output", "c")
+    assert (other.objective, other.alpha) == ("sdpo", 30.0)
     # A run goes on with it.
     again = trained(asked, "--information-preset", "brake", "--output", "a", "--resume")
     assert again == config
@@ -114,6 +118,10 @@ def test_resume_alone_continues_as_configured(asked):
         (
             ("--objective", "grpo", "--information-preset", "brake"),
             "objective must have a multiplier with information-preset 'brake', got 'grpo'",
+        ),
+        (
+            ("--objective", "rltf", "--information-preset", "brake"),
+            "objective must have a multiplier with information-preset 'brake', got 'rltf'",
         ),
         (
             ("--objective", "dpo"),

@@ -26,6 +26,8 @@ def test_the_shift_is_that_of_another_program(x64):
 def test_the_largest_share_is_chosen():
     scores = jnp.array([0.3, jnp.nan, 0.1, 0.3, 0.2])
     assert largest_share(scores, 0.2).tolist() == [True, False, False, False, False]
+    # .07 * 100 is a little over 7 in floating point.
+    assert int(largest_share(jnp.arange(100.0), 0.07).sum()) == 7
     assert largest_share(scores, 0.4).tolist() == [True, False, False, True, False]
     assert largest_share(scores, 1.0).tolist() == [True, False, True, True, True]
     # Rounded up to whole questions.

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from pgpo_jax import distillation
-from pgpo_jax.tasks import Question
 from pgpo_jax.training import (
     DRIFT,
     PRESETS,
@@ -322,5 +321,4 @@ def test_a_question_is_known_by_its_name():
     trainer.objective.prepare(said(trainer, [answer, "no", "no", "no"]))
     assert json.loads(json.dumps(trainer.memory)) == trainer.memory
     assert all(isinstance(name, str) for name in trainer.memory["counts"])
-    assert isinstance(Question("q", "", "", "", "").id, str)
     assert make_trainer(PRESETS["tiny"]).memory is None

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import signal
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from pgpo_jax.training import (
     TrainState,
     read_jsonl,
 )
+from pgpo_jax.training.run._checkpoint import Checkpoints
 from pgpo_jax.training.run._loop import FitSettings, fit
 from pgpo_jax.training.run._signals import stop_requests
 
@@ -289,8 +291,25 @@ def test_a_run_stops_early_when_it_does_not_get_better(tmp_path):
     assert int(trainer.run(resume=True).step) == 5
 
 
+def test_the_best_checkpoint_has_what_the_objective_remembers(tmp_path):
+    selection = SelectionConfig(keep_best=True)
+    trainer = Scripted("++", tmp_path, accuracies=CURVE[:3], selection=selection)
+    trainer.memory = {"seen": 3}
+    trainer.run()
+    folder = tmp_path / "checkpoints-best"
+    with Checkpoints(folder) as best:
+        assert best.memory() == {"seen": 3}
+    # Without its file it is refused, and the file is named.
+    missing = folder / "2" / "memory"
+    shutil.rmtree(missing)
+    with Checkpoints(folder) as best, pytest.raises(ValueError, match=f"{missing} is missing"):
+        best.memory()
+
+
 def test_a_margin_and_the_smallest_value(tmp_path):
-    run = SimpleNamespace(history=[], reasons=[], folder=tmp_path, state=None, inputs={})
+    run = SimpleNamespace(
+        history=[], reasons=[], folder=tmp_path, state=None, inputs={}, memory=None
+    )
     run.stop = run.reasons.append
     lengths = EarlyStopping(2, metric="eval/response_length", best="smallest", margin=0.5)
     lengths.on_start(run)

@@ -11,6 +11,7 @@ from flax import nnx
 from pgpo_jax import distillation
 from pgpo_jax._categorical import token_log_probs
 from pgpo_jax.tasks import Grade
+from pgpo_jax.tasks.graders import FailedGrade
 from pgpo_jax.training import (
     PRESETS,
     RLTF,
@@ -115,10 +116,27 @@ class Told(Sums):
         return Grade(float(right), response, "" if silent else f"{response}?")
 
 
-def extended(objective, texts, second):
+class Praised(Told):
+    """Right answers are told something, too."""
+
+    def grade(self, question, response):
+        grade = super().grade(question, response)
+        return Grade(grade.score, response, "fine" if grade.score else grade.feedback)
+
+
+class Broken(Told):
+    """Its grader fails at some answers, and says why."""
+
+    def grade(self, question, response):
+        if response == "odd":
+            return FailedGrade(0.0, response, "The answer could not be checked.")
+        return super().grade(question, response)
+
+
+def extended(objective, texts, second, task=None):
     """The rows of a step whose first answers are `texts`; the second ones are as told."""
     rollout = dataclasses.replace(ROLLOUT, samples=4, questions=1, max_response=6)
-    trainer = make(objective, Told(), rollout=rollout)
+    trainer = make(objective, task or Told(), rollout=rollout)
     answer = trainer.stream.batch(0).questions[0].answer
     first = answered(trainer, [text.replace("RIGHT", answer) for text in texts])
     asked = []
@@ -166,15 +184,23 @@ def test_wrong_answers_with_feedback_get_a_second_turn():
 
 
 def test_right_answers_may_have_a_second_turn_and_long_ones_have_none():
-    every = RLTF(rltf=RltfConfig(early_termination=False))
-    _, _, asked = extended(every, ["no"] * 4, ["no"] * 4)
-    assert len({tuple(prompt) for prompt in asked}) == 1
+    texts, second = ["RIGHT", "no"] * 2, ["no"] * 4
+    for early, turns in ((False, 4), (True, 2)):
+        objective = RLTF(rltf=RltfConfig(early_termination=early))
+        _, rollout, asked = extended(objective, texts, second, Praised())
+        assert sum(prompt != rollout.prompts[0] for prompt in asked) == turns
     short = RLTF(rltf=RltfConfig(max_prompt=60))
     trainer, rollout, asked = extended(short, TEXTS, ["no"] * 4)
-    assert asked == [rollout.prompts[0]] * 4
+    # Nobody has a second turn, so nobody is asked.
+    assert not asked
     rows = trainer.packed(rollout, short.prepare(rollout))[1]
     assert short.row_metrics(rows, 12)["rltf/dropped_second_prompts"] == 2
     assert short.row_metrics(rows, 12)["rltf/second_turns"] == 0
+
+
+def test_a_grader_that_failed_is_no_critic():
+    _, rollout, asked = extended(RLTF(), ["no", "odd"] * 2, ["no"] * 4, Broken())
+    assert [prompt != rollout.prompts[0] for prompt in asked] == [True, False] * 2
 
 
 def test_the_feedback_is_learnt_behind_the_first_answer():

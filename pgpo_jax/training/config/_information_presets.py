@@ -5,7 +5,7 @@ from typing import Any
 
 from pgpo_jax._brake import BRAKE_ALPHA
 from pgpo_jax.training.config._rules import require
-from pgpo_jax.training.config._train_config import TrainConfig
+from pgpo_jax.training.config._train_config import WITHOUT_INFORMATION, TrainConfig
 
 INFORMATION_PRESETS: dict[str, dict[str, Any]] = {
     "brake": {"alpha": BRAKE_ALPHA, "rho_max": 1.0},
@@ -18,10 +18,10 @@ def check_multiplied(objective: str, name: str) -> None:
     """Refuses settings of a multiplier that the objective has not.
 
     Raises:
-        ValueError: for `grpo` and `sft`, which measure no information.
+        ValueError: for `grpo`, `sft` and `rltf`, which measure no information.
     """
     require(
-        objective not in ("grpo", "sft"),
+        objective not in WITHOUT_INFORMATION,
         f"objective must have a multiplier with information-preset {name!r}",
         objective,
     )
@@ -43,11 +43,35 @@ def with_information(config: TrainConfig, name: str) -> TrainConfig:
     >>> braked.alpha, braked.rho_max
     (30.0, 1.0)
     """
+    _check_name(name)
+    check_multiplied(config.objective, name)
+    return _with_section(config, name)
+
+
+def before_flags(config: TrainConfig, name: str, objective: str | None) -> TrainConfig:
+    """The same for a configuration whose objective a flag will replace.
+
+    Args:
+        config: of the preset, or of the run.
+        name: of `INFORMATION_PRESETS`.
+        objective: of the flag, or None: that of `config` stays.
+
+    Raises:
+        ValueError: as `with_information`, of the objective that the run will have.
+    """
+    _check_name(name)
+    check_multiplied(objective or config.objective, name)
+    return _with_section(config, name)
+
+
+def _with_section(config: TrainConfig, name: str) -> TrainConfig:
+    signal = dataclasses.replace(config.information, **INFORMATION_PRESETS[name])
+    return dataclasses.replace(config, information=signal)
+
+
+def _check_name(name: str) -> None:
     require(
         name in INFORMATION_PRESETS,
         f"information-preset must be one of {', '.join(INFORMATION_PRESETS)}",
         name,
     )
-    check_multiplied(config.objective, name)
-    signal = dataclasses.replace(config.information, **INFORMATION_PRESETS[name])
-    return dataclasses.replace(config, information=signal)

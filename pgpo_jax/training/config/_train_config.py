@@ -59,6 +59,10 @@ class Parts(NamedTuple):
     optimizer: optax.GradientTransformationExtraArgs
 
 
+WITHOUT_INFORMATION = ("grpo", "sft", "rltf")
+"""The objectives that measure no information, and so have no multiplier."""
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """Everything that decides a run. The defaults are the paper's; where it is silent, SDPO's."""
@@ -168,7 +172,7 @@ class TrainConfig:
     @property
     def alpha(self) -> float:
         """The alpha of the step's multiplier, per nat; 0 where there is none."""
-        measured = self.objective not in ("grpo", "sft", "rltf")
+        measured = self.objective not in WITHOUT_INFORMATION
         return self.information.alpha if measured and self.loss.modulation == "none" else 0.0
 
     @property

@@ -2,6 +2,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -9,6 +10,7 @@ from jaxtyping import Array, Bool, Float
 from pgpo_jax.distillation import PolicyLoss, turns_head_loss
 from pgpo_jax.errors import PGPORuntimeError
 from pgpo_jax.tasks import Grade, critique_request, second_turn
+from pgpo_jax.tasks.graders import FailedGrade
 from pgpo_jax.training.config import LossConfig, RltfConfig
 from pgpo_jax.training.objectives._base import (
     Models,
@@ -99,7 +101,8 @@ class RLTF(Objective):
         asked = [rollout.prompts[owner] for owner in owners]
         for row, prompt in turns.prompts.items():
             asked[row] = prompt
-        answered = rollout.answer(asked, settings.max_prompt)
+        nobody = jax.process_count() == 1 and not turns.prompts
+        answered = rollout.responses if nobody else rollout.answer(asked, settings.max_prompt)
         has = np.isin(np.arange(len(owners)), list(turns.prompts))
         second = _masked(answered, has)
         graded = np.flatnonzero(has).tolist()
@@ -234,7 +237,8 @@ class RLTF(Objective):
             right = grade.score >= settings.success_threshold
             if not rollout.answered[row] or (right and settings.early_termination):
                 continue
-            if not grade.feedback.strip():
+            # What a grader says of its own failure is no critique of the answer.
+            if isinstance(grade, FailedGrade) or not grade.feedback.strip():
                 silent[row] = True
                 continue
             text = rollout.responses.texts[row]

@@ -64,5 +64,6 @@ def keep_successes(
     )
     chosen = set(ranked[-settings.kept :])
     buffer[question] = [entry for i, entry in enumerate(ordered) if i in chosen]
-    newest = {name: max(entry[1] for entry in held) for name, held in buffer.items()}
-    forget(buffer, newest, settings.questions)
+    if len(buffer) > settings.questions:
+        newest = {name: max(entry[1] for entry in held) for name, held in buffer.items()}
+        forget(buffer, newest, settings.questions)

@@ -40,6 +40,11 @@ class Run(Protocol):
         """What the run is made from, for the record of a checkpoint."""
         ...
 
+    @property
+    def memory(self) -> dict[str, Any] | None:
+        """What the objective remembers, for checkpoints; None if it remembers nothing."""
+        ...
+
     def stop(self, reason: str) -> None:
         """Ends the run after this step, with its last evaluation and checkpoint.
 
@@ -171,7 +176,7 @@ class BestCheckpoint(Callback):
         """Saves the state if this evaluation is the best one so far."""
         if self._best.improves(metrics):
             assert self._checkpoints is not None
-            self._checkpoints.save(run.state)
+            self._checkpoints.save(run.state, run.memory)
 
     def on_end(self, run: Run) -> None:
         """Closes the folder."""

@@ -115,14 +115,17 @@ class Checkpoints:
         with self._readable(step):
             metadata = self._checkpointer.checkpointables_metadata(step)
             record = _record(metadata)
+            saved = metadata.metadata.get(_MEMORY)
         if _MEMORY not in record:
             raise PGPOValueError(
                 f"checkpoint {step} in {self._checkpointer.directory} lacks the memory of the "
                 "objective, which this run needs"
             )
+        if saved is None:
+            raise self._damaged(step, f"cannot be read ({self._broken_file(step, _MEMORY)})")
         single = jax.sharding.SingleDeviceSharding(jax.devices()[0])
         with self._readable(step):
-            shape = metadata.metadata[_MEMORY][_MEMORY].shape
+            shape = saved[_MEMORY].shape
             abstract = {_MEMORY: jax.ShapeDtypeStruct(shape, np.uint8, sharding=single)}
             loaded = self._checkpointer.load_checkpointables(step, {_MEMORY: abstract})[_MEMORY]
         text = np.asarray(loaded[_MEMORY]).tobytes()
@@ -224,9 +227,9 @@ class Checkpoints:
     def _path(self, step: int) -> Path:
         return Path(str(self._checkpointer.directory)) / str(step)
 
-    def _broken_file(self, step: int) -> str:
+    def _broken_file(self, step: int, item: str = _ITEM) -> str:
         """Words for why orbax gives no description of the arrays."""
-        folder = self._path(step) / _ITEM
+        folder = self._path(step) / item
         for name in ("", "_METADATA", "manifest.ocdbt", "d"):
             if not (folder / name).exists():
                 return f"{folder / name} is missing"

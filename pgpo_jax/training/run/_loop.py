@@ -325,10 +325,15 @@ class RunInProgress:
         for callback in self.callbacks:
             callback.on_evaluation(self, step, metrics, result.scores)
 
+    @property
+    def memory(self) -> dict[str, Any] | None:
+        """What the objective remembers, for checkpoints; None if it remembers nothing."""
+        return self.trainer.memory
+
     def _save(self, number: int) -> None:
         if self._checkpoints is None:
             return
-        self._checkpoints.save(self.state, self.trainer.memory)
+        self._checkpoints.save(self.state, self.memory)
         for callback in self.callbacks:
             callback.on_checkpoint(self, number)
 
