@@ -112,11 +112,7 @@ def policy_head_loss(
         if sampler_logprobs is not None:
             # Of the policy that the batch began with: the loss has the ratio of the current to it.
             weights = weights * importance_ratio(old, chunk["sampler"], rollout_clip)
-        statistics = {
-            "student_logprobs": frozen,
-            "student_entropy": entropy(log_probs(jax.lax.stop_gradient(logits))),
-        }
-        return jnp.sum(weights * per_token), statistics
+        return jnp.sum(weights * per_token), student_statistics(logits, logprobs)
 
     loss, statistics = token_loss(
         on_logits,
@@ -133,3 +129,21 @@ def policy_head_loss(
         sharding=sharding,
     )
     return PolicyLoss(loss, **statistics)
+
+
+def student_statistics(
+    logits: Float[Array, "*chunk V"], logprobs: Float[Array, "*chunk"]
+) -> dict[str, Float[Array, "*chunk"]]:
+    """What a `PolicyLoss` tells of each token beside the loss, without a gradient.
+
+    Args:
+        logits: of the student, divided by the temperature.
+        logprobs: of its tokens, nats.
+
+    Returns:
+        Log-probability and entropy of each token, nats.
+    """
+    return {
+        "student_logprobs": jax.lax.stop_gradient(logprobs),
+        "student_entropy": entropy(log_probs(jax.lax.stop_gradient(logits))),
+    }

@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, ScalarLike
 
-from pgpo_jax._categorical import entropy, log_probs, token_log_probs
+from pgpo_jax._categorical import token_log_probs
 from pgpo_jax._reduce import Mask, SequenceMask
 from pgpo_jax.distillation._divergence import check_temperature, tempered
 from pgpo_jax.distillation._head_sharding import HeadSharding
 from pgpo_jax.distillation._importance import importance_ratio
 from pgpo_jax.distillation._policy import policy_loss
-from pgpo_jax.distillation._policy_head import PolicyLoss
+from pgpo_jax.distillation._policy_head import PolicyLoss, student_statistics
 from pgpo_jax.distillation._token_loss import token_loss
 from pgpo_jax.errors import PGPOValueError
 
@@ -140,15 +140,12 @@ def turns_head_loss(
             chunk["floored"],
             min_logprob=min_logprob,
         )
-        weights, frozen = chunk["coefficients"], jax.lax.stop_gradient(logprobs)
+        weights = chunk["coefficients"]
         if rollout_clip is not None:
+            frozen = jax.lax.stop_gradient(logprobs)
             ratio = importance_ratio(frozen, chunk["sampler"], rollout_clip)
             weights = weights * jnp.where(chunk["sampled"] > 0, ratio, 1.0)
-        statistics = {
-            "student_logprobs": frozen,
-            "student_entropy": entropy(log_probs(jax.lax.stop_gradient(logits))),
-        }
-        return jnp.sum(weights * losses), statistics
+        return jnp.sum(weights * losses), student_statistics(logits, logprobs)
 
     loss, statistics = token_loss(
         on_logits,
