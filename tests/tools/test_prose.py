@@ -72,6 +72,13 @@ def test_the_log_is_left_out(tmp_path):
     assert prose.pages(tmp_path) == [tmp_path / name for name in kept]
 
 
+@pytest.mark.parametrize("path", prose.pages(), ids=lambda path: path.name)
+def test_a_page_is_easy_to_read(path):
+    page = prose.measure(path.read_text("utf-8"))
+    assert page.median <= 15
+    assert page.long_lines == []
+
+
 def test_examples():
     done = doctest.testmod(prose)
     assert done.attempted
