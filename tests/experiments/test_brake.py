@@ -108,10 +108,23 @@ def test_a_cosine_falls_and_has_its_sum(total):
     assert rho.min() >= 0
 
 
+def multipliers(folder, rho, applied, steps):
+    rows = [
+        {"step": i + 1, "pgpo/rho": r, "optimizer/applied": a}
+        for i, (r, a) in enumerate(zip(rho, applied, strict=True))
+    ]
+    return taken(RunRecord("a", folder, {}, rows, [], {}, []), steps).tolist()
+
+
 def test_a_run_that_was_stopped_keeps_its_last_multiplier(tmp_path):
-    rows = [{"step": i + 1, "pgpo/rho": r} for i, r in enumerate([1.0, 0.25])]
-    run = RunRecord("a", tmp_path, {}, rows, [], {}, [])
-    assert taken(run, 4).tolist() == [1.0, 0.25, 0.25, 0.25]
+    assert multipliers(tmp_path, [1.0, 0.25], [1.0, 1.0], 4) == [1.0, 0.25, 0.25, 0.25]
+
+
+def test_a_step_that_trained_nothing_has_the_multiplier_of_the_last_that_did(tmp_path):
+    # Its own, 1, comes of a signal of 0: a constant of equal mean would be too large by it.
+    given = [1.0, 0.25, 1.0, 0.5, 1.0]
+    assert multipliers(tmp_path, given, [0.0, 1.0, 0.0, 1.0, 0.0], 5) == [1, 0.25, 0.25, 0.5, 0.5]
+    assert multipliers(tmp_path, given, [1.0] * 5, 5) == given
 
 
 def test_the_best_step_is_the_first_of_the_highest(tmp_path):
