@@ -157,6 +157,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("pages", nargs="*", type=Path, help="Markdown files; default: all pages")
     parser.add_argument("--worst", type=int, default=0, help="print so many longest sentences")
     options = parser.parse_args(arguments)
+    if missing := [str(path) for path in options.pages if not path.is_file()]:
+        parser.error(f"no such page: {', '.join(missing)}")
     measured = {path: measure(path.read_text("utf-8")) for path in options.pages or pages()}
     print("sentences  median  90 %  longest (line)  lines > 120  page")
     for path, page in measured.items():

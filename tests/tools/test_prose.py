@@ -59,6 +59,12 @@ def test_a_bad_page_is_told_from_a_good_one(tmp_path, capsys):
     assert worst[2].strip().startswith("It goes on and on")
 
 
+def test_a_page_that_is_not_there_is_named(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        prose.main([str(tmp_path / "nowhere.md")])
+    assert "nowhere.md" in capsys.readouterr().err
+
+
 def test_long_targets_of_links_make_no_long_line():
     assert prose.measure(f"[a](https://example.org/{'a' * 200})").long_lines == []
     assert prose.measure("a" * 121).long_lines == [1]
