@@ -43,6 +43,19 @@ class Passed(NamedTuple):
     mix: dict[str, Any]
 
 
+class Known(NamedTuple):
+    """What numbers of each token may be made from besides the rows.
+
+    Attributes:
+        denominators: of the whole batch, with what `beforehand` gave.
+        entropies: the teacher's at each token of the loss, nats; one more product with its head if
+            it is called.
+    """
+
+    denominators: Mapping[str, Any]
+    entropies: Callable[[], Float[Array, "R T"]]
+
+
 @dataclass(frozen=True)
 class Taught(Objective):
     """What the objectives with a teacher share: its weights, the one pass over both, the signal.
@@ -110,21 +123,14 @@ class Taught(Objective):
 
         return policy_gradient if settings.form == "advantage" else loss
 
-    def per_token(
-        self,
-        batch: Experience,
-        denominators: Mapping[str, Any],
-        entropies: Callable[[], Float[Array, "R T"]],
-    ) -> dict[str, Float[Array, "R T"]]:
+    def per_token(self, batch: Experience, known: Known) -> dict[str, Float[Array, "R T"]]:
         """Further numbers of each token that `token_loss` reads.
 
         Args:
             batch: some rows.
-            denominators: of the whole batch, with what `beforehand` gave.
-            entropies: the teacher's at each token of the loss, nats; one more product with its
-                head if it is called.
+            known: of the whole batch and the teacher.
         """
-        del batch, denominators, entropies
+        del batch, known
         return {}
 
     def teacher_entropies(self, models: Models, batch: Experience) -> Float[Array, "R T"]:
@@ -157,7 +163,7 @@ class Taught(Objective):
             batch.response,
             counted.response_mask,
             batch.sequence_mask,
-            per_token=self.per_token(batch, denominators, entropies),
+            per_token=self.per_token(batch, Known(denominators, entropies)),
             temperature=models.temperature,
             reduction=settings.reduction,
             signal_mask=batch.signal_mask,
@@ -291,6 +297,13 @@ class Taught(Objective):
 
     def _success(self, batch: Experience) -> Bool[Array, " R"]:
         return batch.score >= self.teacher.success_threshold
+
+
+def of_each_row(batch: Experience, *names: str) -> dict[str, Float[Array, "R T"]]:
+    """Columns of the batch, at each token of their row."""
+    assert batch.columns is not None
+    shape = batch.response_mask.shape
+    return {name: jnp.broadcast_to(batch.columns[name][:, None], shape) for name in names}
 
 
 def _agreement(out: HeadLoss, batch: Experience) -> dict[str, Array]:
