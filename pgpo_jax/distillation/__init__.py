@@ -27,6 +27,11 @@ from pgpo_jax.distillation._routed import (
     rebellious_weights as rebellious_weights,
     routed_loss as routed_loss,
 )
+from pgpo_jax.distillation._signal_weights import (
+    certainty_weights as certainty_weights,
+    pass_rate_weights as pass_rate_weights,
+    position_weights as position_weights,
+)
 from pgpo_jax.distillation._taught_head import (
     HeadLoss as HeadLoss,
     TokenLoss as TokenLoss,

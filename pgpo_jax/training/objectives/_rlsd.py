@@ -48,7 +48,7 @@ class RLSD(TaughtByData):
     @property
     def columns(self) -> tuple[str, ...]:
         """The advantage of the response, and the teacher's share in this step."""
-        return ("advantage", "mix")
+        return (*super().columns, "advantage", "mix")
 
     def prepare(self, rollout: Rollout) -> Lesson:
         """Keeps the responses to questions that have an answer to show."""
@@ -56,7 +56,7 @@ class RLSD(TaughtByData):
         advantages = group_advantages(rollout, self.policy.advantage)
         mix = np.full(advantages.size, self.policy.mix_at(rollout.step), np.float32)
         return lesson._replace(
-            columns={"advantage": advantages.ravel(), "mix": mix},
+            columns={**lesson.columns, "advantage": advantages.ravel(), "mix": mix},
             facts={**lesson.facts, "mixed": advantages.any(1)},
         )
 
