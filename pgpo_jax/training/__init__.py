@@ -62,6 +62,7 @@ from pgpo_jax.training.memory._estimate import (
     abstract_step as abstract_step,
     memory_plan as memory_plan,
 )
+from pgpo_jax.training.memory._shapes import model_shape as model_shape
 from pgpo_jax.training.objectives import (
     DRIFT as DRIFT,
     GRPO as GRPO,
