@@ -20,6 +20,7 @@ from sde._lookup import (
     count_steps as count_steps,
 )
 from sde._setting import Setting as Setting
+from sde._state_chain import StateChain as StateChain
 from sde._statements import STATEMENTS as STATEMENTS, Statement as Statement
 from sde.exact import (
     exact_expectation as exact_expectation,

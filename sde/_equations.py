@@ -84,9 +84,12 @@ class Equation:
         """Refuse a combination that has no meaning.
 
         Raises:
-            ValueError: order 2 without smoothness or for a chain with memory; `averaged` or
-                `augmented` for a chain whose memory is of the other kind.
+            ValueError: a chain that has no b and S, where they are needed; order 2 without
+                smoothness or for a chain with memory; `averaged` or `augmented` for a chain whose
+                memory is of the other kind.
         """
+        if self.follows_chain:
+            chain.check_limit(problem)
         if self.order == 2 and chain.modulated and not problem.smooth:
             raise PGPOValueError(
                 f"{self.name!r} claims order 2, which needs a smooth multiplier; "

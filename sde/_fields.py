@@ -43,9 +43,12 @@ def drift_chain(chain: Chain, setting: Setting, state: _State) -> _State:
 
 
 def drift_second_order(chain: Chain, setting: Setting, state: _State) -> _State:
-    r"""$b - \frac{\eta}{2}(Db)\,b$, by one Jacobian-vector product."""
+    r"""$b + \eta c - \frac{\eta}{2}(Db)\,b$, by one Jacobian-vector product.
+
+    c is the `second_drift` of the chain, 0 for all chains whose h does not depend on eta.
+    """
     mean, derivative = _along_itself(chain, setting, state)
-    return mean - 0.5 * setting.eta * derivative
+    return mean - 0.5 * setting.eta * derivative + setting.eta * chain.second_drift(setting, state)
 
 
 def drift_gradient_form(chain: Chain, setting: Setting, state: _State) -> _State:

@@ -26,6 +26,7 @@ def make_process(problem, chain, equation, eta, batch_size, replace) -> Process:
             "not arrays"
         ) from None
     check_batch(problem.num_examples, batch_size, replace)
+    chain.check(problem, float(eta))
     if equation is not None:
         equation = as_equation(equation)
         equation.check(problem, chain)

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
+from sde import _fields as fields
 from sde._chains import Chain
 from sde._equations import EQUATIONS, Equation
 from sde._lookup import count_steps
@@ -43,6 +44,16 @@ class Comparison:
     def process(self, equation: Equation | None, eta: float) -> Process:
         """The chain (`equation=None`) or an equation at one step size."""
         return Process(self.problem, self.chain, equation, eta, self.batch_size, self.replace)
+
+    def noise_free(self) -> Process:
+        """The chain's limit without noise, over the whole horizon at once; the equation's, where
+        the chain has none."""
+        try:
+            self.chain.check_limit(self.problem)
+            still = EQUATIONS["ode"]
+        except ValueError:
+            still = dataclasses.replace(self.equation, diffusion=fields.diffusion_none)
+        return self.process(still, self.horizon)
 
     def floor(self, observable: Observable) -> float | None:
         """The limit of the error, where it can be had without Monte Carlo."""
@@ -126,8 +137,7 @@ def monte_carlo_evidence(
     """Signed errors with standard errors; the ratio of Var/eta at the finest eta, with its; and
     how much the controls cut the chain's variance, by observable."""
     # Centred near the mean, so that the variance is not the difference of two large numbers.
-    ode = asked.process(EQUATIONS["ode"], asked.horizon)
-    centre = float(exact_path(ode, (_FIRST,), 1, 1e-6).values[-1, 0])
+    centre = float(exact_path(asked.noise_free(), (_FIRST,), 1, 1e-6).values[-1, 0])
     spread = Observable("spread", lambda theta: (theta[0] - centre) ** 2)
     size, wanted = len(asked.observables), (*asked.observables, _FIRST, spread)
     signed, errors, gains = np.empty((3, len(asked.etas), size))
