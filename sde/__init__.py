@@ -19,6 +19,8 @@ from sde._lookup import (
     as_problem as as_problem,
     count_steps as count_steps,
 )
+from sde._optax_chain import OptaxChain as OptaxChain, optax_chain as optax_chain
+from sde._regimes import REGIMES as REGIMES, Regime as Regime
 from sde._setting import Setting as Setting
 from sde._state_chain import StateChain as StateChain
 from sde._statements import STATEMENTS as STATEMENTS, Statement as Statement
