@@ -18,6 +18,7 @@ from sde._lookup import (
     as_equation as as_equation,
     as_problem as as_problem,
     count_steps as count_steps,
+    short_name as short_name,
 )
 from sde._optax_chain import OptaxChain as OptaxChain, optax_chain as optax_chain
 from sde._regimes import REGIMES as REGIMES, Regime as Regime

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from jaxtyping import ScalarLike
 
+from pgpo_jax._files import is_object_spec, load_object
 from pgpo_jax.errors import PGPOTypeError, PGPOValueError
 from sde._chains import CHAINS, Chain
 from sde._equations import EQUATIONS, Equation, as_eta
@@ -34,6 +35,8 @@ def make_process(problem, chain, equation, eta, batch_size, replace) -> Process:
 
 
 def _named(problem, process, chain, eta, batch_size, replace) -> Process:
+    if isinstance(process, str) and is_object_spec(process):
+        process = load_object(process)
     if isinstance(process, Chain) or process in CHAINS:
         if chain is not None:
             raise PGPOValueError(f"chain belongs to an equation, but {process!r} is a chain itself")

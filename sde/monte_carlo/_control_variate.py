@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from pgpo_jax.errors import PGPOFloatingPointError, PGPOValueError
+from sde.monte_carlo._ensemble import not_finite
 
 
 class Expansion(NamedTuple):
@@ -119,8 +120,11 @@ class Moments:
         products = np.asarray(products, dtype=float)
         self._sums = products if self._sums is None else self._sums + products
 
-    def estimate(self) -> Estimate:
+    def estimate(self, label: str = "") -> Estimate:
         """Means of the observables, regressed on the controls, whose means are known to be 0.
+
+        Args:
+            label: what was simulated and its eta, for messages.
 
         Raises:
             ValueError: no chunk, or too few paths for a standard error after the regression.
@@ -129,10 +133,7 @@ class Moments:
         if self._sums is None:
             raise PGPOValueError("no chunk was added, so there is nothing to estimate")
         if not np.all(np.isfinite(self._sums)):
-            raise PGPOFloatingPointError(
-                "the simulation left the domain of its coefficients (a path is not finite): the "
-                "diffusion matrix lost positive semi-definiteness, or the step is too large"
-            )
+            raise PGPOFloatingPointError(not_finite(label))
         n = self._sums[0, 0]
         # A regression on as many controls as there are paths leaves no residual to judge by.
         left = n - (len(self._sums) - self._observables)

@@ -173,9 +173,9 @@ def estimate_in_chunks(
         paths: how many, rounded up to whole chunks.
         chunk: paths per chunk, which is the size that the program was made for.
         args: numbers that the program takes, traced.
-        label: name on the progress bar.
+        label: what is simulated, on the progress bar and in messages.
     """
     moments = Moments(len(observables))
     for part in over_chunks(program, key, math.ceil(paths / chunk), *args, label=label):
         moments.add(part)
-    return moments.estimate()
+    return moments.estimate(label)

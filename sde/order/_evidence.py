@@ -1,6 +1,8 @@
 """The weak errors themselves, by the exact engines or by Monte Carlo."""
 
 import dataclasses
+import time
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -133,6 +135,7 @@ def monte_carlo_evidence(
     richardson: bool,
     solver: str,
     control_variate: bool,
+    progress: Callable[[str], None] | None = None,
 ) -> tuple[list[Evidence], tuple[float, float], dict[str, np.ndarray]]:
     """Signed errors with standard errors; the ratio of Var/eta at the finest eta, with its; and
     how much the controls cut the chain's variance, by observable."""
@@ -142,7 +145,10 @@ def monte_carlo_evidence(
     size, wanted = len(asked.observables), (*asked.observables, _FIRST, spread)
     signed, errors, gains = np.empty((3, len(asked.etas), size))
     ratio = (float("nan"), float("nan"))
+    tell = progress or (lambda told: None)
+    tell(f"{len(asked.etas)} step sizes, {paths} paths each; the first compiles")
     for row, eta in enumerate(asked.etas):
+        begun = time.perf_counter()
         rung = jax.random.fold_in(key, row)
         shared = {
             "eta": eta,
@@ -155,6 +161,7 @@ def monte_carlo_evidence(
         tracked = estimate_chain(
             asked.problem, asked.chain, wanted, key=jax.random.fold_in(rung, 0), **shared
         )
+        between = time.perf_counter()
         model = estimate_equation(
             asked.problem,
             asked.equation,
@@ -165,6 +172,10 @@ def monte_carlo_evidence(
             richardson=richardson,
             solver=solver,
             **shared,
+        )
+        tell(
+            f"{row + 1} of {len(asked.etas)}, eta={eta:g}: chain {between - begun:.1f} s, equation "
+            f"{time.perf_counter() - between:.1f} s"
         )
         signed[row] = (model.values - tracked.values)[:size]
         errors[row] = np.hypot(model.standard_errors, tracked.standard_errors)[:size]

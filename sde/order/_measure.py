@@ -47,6 +47,7 @@ def measure_order(
     solver: str = "euler",
     control_variate: bool = True,
     tolerance: float = TOLERANCE,
+    progress: Callable[[str], None] | None = None,
 ) -> OrderReport:
     r"""Measures the weak order of an equation against a chain, and says what it is worth.
 
@@ -83,6 +84,8 @@ def measure_order(
         solver: of the Monte Carlo equation.
         control_variate: whether to use it.
         tolerance: equivalence bound of a coefficient that should vanish, as a fraction.
+        progress: told, by Monte Carlo, which rung is done and how long it took; for instance
+            `print`.
 
     Returns:
         an `OrderReport`.
@@ -132,7 +135,9 @@ def measure_order(
             scheme["control_variate"] = control_variate
             settings |= scheme
             key = jax.random.key(0) if key is None else key
-            evidence, ratio, gains = monte_carlo_evidence(asked, paths=paths, key=key, **scheme)
+            evidence, ratio, gains = monte_carlo_evidence(
+                asked, paths=paths, key=key, progress=progress, **scheme
+            )
     findings = {e.observable: classify_order(e, tolerance=tolerance) for e in evidence}
     largest_errors = {
         e.observable: float(np.max(np.abs(e.errors if e.sup_errors is None else e.sup_errors)))

@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Literal
 
 from pgpo_jax.errors import PGPOValueError
-from sde import STATEMENTS, Statement, as_chain, as_equation, as_problem
+from sde import STATEMENTS, Statement, as_chain, as_equation, as_problem, short_name
 
 # The rows that --all measures by Monte Carlo, against the exact engine.
 MONTE_CARLO_ROWS = (
@@ -12,7 +12,7 @@ MONTE_CARLO_ROWS = (
     "thm2ii-population",
     "second-order-minibatch",
 )
-_NOT_OF_VISCOUS = ("method", "batch_size")
+_NOT_OF_VISCOUS = ("method", "batch_size", "csv")
 _NOT_OF_KINK = (*_NOT_OF_VISCOUS, "problem", "etas", "paths")
 
 
@@ -33,11 +33,12 @@ class Config:
     viscous: bool = False
     """The small-mass limit of the paper's viscous particle, instead of the table."""
     problem: str | None = None
-    """A problem; with --statement or --all it replaces the problems of the rows."""
+    """A problem, or FILE.py:NAME of your own; with --statement or --all it replaces the problems of
+    the rows."""
     chain: str | None = None
-    """A chain, for a row of your own."""
+    """A chain, or FILE.py:NAME, for a row of your own."""
     equation: str | None = None
-    """An equation, for a row of your own."""
+    """An equation, or FILE.py:NAME, for a row of your own."""
     method: Literal["exact", "monte_carlo"] = "exact"
     """Exact engines, or simulation."""
     etas: tuple[float, ...] = ()
@@ -54,6 +55,8 @@ class Config:
     """The run folder's name; by default the time. It must not hold results yet."""
     plots: bool = True
     """Whether to draw."""
+    csv: Path | None = None
+    """A file for every error that was measured, one a line, with versions and seed."""
 
 
 def statements(config: Config) -> list[Statement]:
@@ -89,11 +92,12 @@ def statements(config: Config) -> list[Statement]:
         if config.problem is None or config.chain is None or config.equation is None:
             raise PGPOValueError("a row of your own needs --problem, --chain and --equation")
         chain, equation = as_chain(config.chain), as_equation(config.equation)
-        where = ((config.problem, as_problem(config.problem)),)
-        name = f"{config.problem}-{config.chain}-{config.equation}"
+        where = ((short_name(config.problem), as_problem(config.problem)),)
+        names = (config.problem, config.chain, config.equation)
+        name = "-".join(short_name(spec) for spec in names)
         rows = [Statement(name, f"{equation.formula}", chain, equation, "unknown", where)]
     if config.problem is not None:
-        where = ((config.problem, as_problem(config.problem)),)
+        where = ((short_name(config.problem), as_problem(config.problem)),)
         rows = [dataclasses.replace(row, problems=where) for row in rows]
     elif config.method == "monte_carlo":
         # One problem each: the first of the row.

@@ -1,5 +1,7 @@
 import dataclasses
+import functools
 import math
+import sys
 
 import jax
 import numpy as np
@@ -63,6 +65,7 @@ def measure(row: Statement, config: Config) -> Row:
             method=config.method,
             paths=config.paths,
             key=jax.random.key(config.seed),
+            progress=functools.partial(_tell, f"{row.id}, {name}"),
             **common,
         )
         reports[name] = report
@@ -70,6 +73,10 @@ def measure(row: Statement, config: Config) -> Row:
             z = _z(report, problem, row, config)
             agreement |= {} if z is None else {name: z}
     return Row(row, row.expected, reports, agreement)
+
+
+def _tell(what: str, told: str) -> None:
+    print(f"{what}: {told}", file=sys.stderr, flush=True)
 
 
 def _z(report: OrderReport, problem: Problem, row: Statement, config: Config) -> dict | None:
