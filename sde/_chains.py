@@ -2,7 +2,6 @@
 
 import abc
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -44,6 +43,11 @@ class Chain(abc.ABC):
     def memoryless(self) -> bool:
         """Whether one step's moments are those of (b, S), which order 2 rests on."""
         return not self.remembers
+
+    @property
+    def told_population(self) -> "Chain | None":
+        """The same chain told I(theta) in place of the minibatch's signal, or `None`."""
+        return None
 
     def initial_state(self, problem: Problem) -> Float[Array, " m"]:
         """Where the chain starts."""
@@ -146,6 +150,10 @@ class MinibatchPGPO(Chain):
     $b = -E_B[\rho_B g_B] = -E[\rho_B]\nabla L - Cov_B(\rho_B, g_B)$, $S = Cov_B(\rho_B g_B)$.
     """
 
+    @property
+    def told_population(self):
+        return PopulationPGPO()
+
     def step(self, problem, state, fractions, eta):
         rho = problem.multiplier(fractions @ problem.signals(state))
         return state - eta * rho * (fractions @ problem.gradients(state))
@@ -247,16 +255,3 @@ class RememberingPGPO(Chain):
             [-setting.problem.multiplier(mean) * gradients, self.rate * signals[:, None]], axis=1
         )
         return weighted_covariance(weights, moves, moves)
-
-
-CHAINS = MappingProxyType(
-    {
-        "sgd": SGD(),
-        "pgpo_population": PopulationPGPO(),
-        "pgpo_minibatch": MinibatchPGPO(),
-        # The signal of the previous minibatch, measured where that minibatch was drawn; like
-        # pgpo_jax.scale_by_information(delay=1), the first step has rho(0) = 1.
-        "pgpo_delayed": RememberingPGPO(beta=0.0, initial_information=0.0),
-        "pgpo_ema": RememberingPGPO(beta=0.5),
-    }
-)

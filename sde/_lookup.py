@@ -8,8 +8,9 @@ from jaxtyping import ScalarLike
 
 from pgpo_jax._files import is_object_spec, load_object
 from pgpo_jax.errors import PGPOTypeError, PGPOValueError
-from sde._chains import CHAINS, Chain
+from sde._chains import Chain
 from sde._equations import EQUATIONS, Equation, as_eta
+from sde._named_chains import CHAINS
 from sde.problems import PROBLEMS, Problem
 
 _T = TypeVar("_T")

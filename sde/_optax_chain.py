@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import optax
 
 from pgpo_jax.errors import PGPOTypeError, PGPOValueError
-from sde._chains import CHAINS, Chain
+from sde._chains import Chain
+from sde._named_chains import CHAINS
 from sde._regimes import REGIMES, Regime
 from sde._state_chain import StateChain
 from sde.problems import Problem

@@ -45,6 +45,8 @@ class StateChain(Chain):
         theta: a state to theta `[d]`, entries of the state; by default its first item.
         limit: the chain whose b and S equations are built from; `None`: derived as above.
         name: how reports and errors call it.
+        population: the same chain told I(theta) in place of the minibatch's signal, if there is
+            one: the equation `"population_signal"` is built from it.
 
     Raises:
         ValueError: an advance that returns another structure, shape or dtype; a theta that is no
@@ -71,9 +73,14 @@ class StateChain(Chain):
     theta: Callable[[Any], Array] = _theta
     limit: Chain | None = None
     name: str = "own chain"
+    population: Chain | None = None
 
     def __repr__(self) -> str:
         return self.name
+
+    @property
+    def told_population(self):
+        return self.population
 
     @property
     def tracks_memory(self):
@@ -123,7 +130,9 @@ class StateChain(Chain):
         return (
             0.5
             * weights
-            @ jax.vmap(jax.jacfwd(jax.jacfwd(self._along(setting, state))), (None, 0))(0.0, rows)
+            @ jax.vmap(jax.jacfwd(jax.jacfwd(self._along(setting, state))), (None, 0))(
+                jnp.zeros(()), rows
+            )
         )
 
     def _along(self, setting: Setting, state: Float[Array, " m"]) -> Callable[..., Array]:
@@ -135,7 +144,7 @@ class StateChain(Chain):
         """Probabilities of the minibatches, and the derivative of a step in eta at 0 for each."""
         rows = self.batch_rows(setting.batches)
         slopes = jax.vmap(jax.jacfwd(self._along(setting, state)), (None, 0))
-        return jnp.asarray(setting.batches.probabilities, state.dtype), slopes(0.0, rows)
+        return jnp.asarray(setting.batches.probabilities, state.dtype), slopes(jnp.zeros(()), rows)
 
     def check_limit(self, problem: Problem) -> None:
         if self.limit is not None:
@@ -165,7 +174,7 @@ def _at_rest(chain: StateChain, problem: Problem) -> tuple[bool, float]:
 
     @jax.jit
     def look(state: Float[Array, " m"]) -> tuple[Array, Array, Array]:
-        still = jax.vmap(chain._along(setting, state), (None, 0))(0.0, rows)
+        still = jax.vmap(chain._along(setting, state), (None, 0))(jnp.zeros(()), rows)
         _, moves = chain._moves(setting, state)
         finite = jnp.all(jnp.isfinite(still)) & jnp.all(jnp.isfinite(moves))
         later = chain.step(problem, state, rows[0], 0.01)

@@ -6,10 +6,11 @@ from jaxtyping import ScalarLike
 
 from pgpo_jax._files import is_object_spec, load_object
 from pgpo_jax.errors import PGPOTypeError, PGPOValueError
-from sde._chains import CHAINS, Chain
+from sde._chains import Chain
 from sde._equations import EQUATIONS, Equation, as_eta
 from sde._lookup import as_chain, as_equation, as_problem, count_steps
 from sde._minibatches import check_batch
+from sde._named_chains import CHAINS
 from sde.exact._observables import Observable, as_observable
 from sde.exact._process import Process
 from sde.exact._solve import exact_path

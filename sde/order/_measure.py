@@ -10,10 +10,11 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from pgpo_jax.errors import PGPOValueError
-from sde._chains import CHAINS, Chain
+from sde._chains import Chain
 from sde._equations import EQUATIONS, Equation, as_eta
 from sde._lookup import as_chain, as_equation, as_problem, count_steps
 from sde._minibatches import check_batch
+from sde._named_chains import CHAINS
 from sde.exact import Observable, as_observable
 from sde.monte_carlo._ensemble import check_paths
 from sde.monte_carlo._simulate import prepare

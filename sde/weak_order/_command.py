@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m sde.weak_o
                 fluid,
                 folder,
                 masses=config.etas or MASSES,
-                paths=config.paths,
+                paths=1 << 15 if config.paths is None else config.paths,
                 seed=config.seed,
                 plots=config.plots,
             )

@@ -5,7 +5,7 @@ from typing import Literal
 from pgpo_jax.errors import PGPOValueError
 from sde import STATEMENTS, Statement, as_chain, as_equation, as_problem, short_name
 
-# The rows that --all measures by Monte Carlo, against the exact engine.
+# The rows that --all measures by Monte Carlo, too, against the exact engine.
 MONTE_CARLO_ROWS = (
     "thm2ii-minibatch",
     "corrected-minibatch",
@@ -25,7 +25,8 @@ class Config:
     """
 
     all: bool = False
-    """Every statement of the table (by Monte Carlo: the four on record)."""
+    """Every statement of the table that has an exact engine; by Monte Carlo those that have none,
+    and four that have one."""
     statement: str | None = None
     """One row of the table, by its id; an id that there is not lists those that there are."""
     kink: bool = False
@@ -43,8 +44,9 @@ class Config:
     """Exact engines, or simulation."""
     etas: tuple[float, ...] = ()
     """Step sizes (with --viscous: masses), at least 5, coarsest first; by default the row's."""
-    paths: int = 1 << 15
-    """Monte Carlo paths per rung."""
+    paths: int | None = None
+    """Monte Carlo paths per rung (with --viscous: particles per mass); by default the row's, and
+    32768 for a row of your own."""
     seed: int = 0
     """Of the Monte Carlo key."""
     batch_size: int = 1
@@ -80,14 +82,26 @@ def statements(config: Config) -> list[Statement]:
                 raise PGPOValueError(f"--{mode} takes no --{name.replace('_', '-')}")
         return []
     if config.all:
-        wanted = STATEMENTS if config.method == "exact" else MONTE_CARLO_ROWS
-        rows = [STATEMENTS[name] for name in wanted]
+        exact = config.method == "exact"
+        rows = [
+            row
+            for name, row in STATEMENTS.items()
+            if (
+                row.method == "exact"
+                if exact
+                else name in MONTE_CARLO_ROWS or row.method != "exact"
+            )
+        ]
     elif config.statement is not None:
         if config.statement not in STATEMENTS:
             raise PGPOValueError(
                 f"unknown statement {config.statement!r}; there are {', '.join(STATEMENTS)}"
             )
         rows = [STATEMENTS[config.statement]]
+        if config.method == "exact" and rows[0].method != "exact":
+            raise PGPOValueError(
+                f"no exact engine covers {config.statement!r}: give --method monte_carlo"
+            )
     else:
         if config.problem is None or config.chain is None or config.equation is None:
             raise PGPOValueError("a row of your own needs --problem, --chain and --equation")

@@ -55,7 +55,7 @@ def measure(row: Statement, config: Config) -> Row:
     """One row, on all its problems; by Monte Carlo also z against the exact engine."""
     reports, agreement = {}, {}
     for name, problem in row.problems:
-        etas = config.etas or (row.etas if config.method == "exact" else None)
+        etas = config.etas or (row.etas if config.method == row.method else None)
         common = {"observables": row.observables, "batch_size": config.batch_size}
         report = measure_order(
             problem,
@@ -63,7 +63,7 @@ def measure(row: Statement, config: Config) -> Row:
             row.equation,
             etas=etas,
             method=config.method,
-            paths=config.paths,
+            paths=row.paths if config.paths is None else config.paths,
             key=jax.random.key(config.seed),
             progress=functools.partial(_tell, f"{row.id}, {name}"),
             **common,
