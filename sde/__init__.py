@@ -7,7 +7,8 @@ from pgpo_jax._extras import require_extra
 # Before any module that imports one of them, so that one line names everything that is missing.
 require_extra("sde")
 
-from sde._chains import CHAINS as CHAINS, Chain as Chain
+from sde._adaptive import adaptive_chain as adaptive_chain
+from sde._chains import Chain as Chain
 from sde._equations import (
     EQUATIONS as EQUATIONS,
     Coefficients as Coefficients,
@@ -18,8 +19,13 @@ from sde._lookup import (
     as_equation as as_equation,
     as_problem as as_problem,
     count_steps as count_steps,
+    short_name as short_name,
 )
+from sde._named_chains import CHAINS as CHAINS
+from sde._optax_chain import OptaxChain as OptaxChain, optax_chain as optax_chain
+from sde._regimes import REGIMES as REGIMES, Regime as Regime
 from sde._setting import Setting as Setting
+from sde._state_chain import StateChain as StateChain
 from sde._statements import STATEMENTS as STATEMENTS, Statement as Statement
 from sde.exact import (
     exact_expectation as exact_expectation,

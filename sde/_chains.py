@@ -2,13 +2,13 @@
 
 import abc
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from pgpo_jax.errors import PGPOValueError
 from sde._averaging import averaged_covariance, averaged_drift
+from sde._minibatches import Minibatches
 from sde._setting import Setting, weighted_covariance
 from sde.problems import Problem
 
@@ -17,9 +17,11 @@ from sde.problems import Problem
 class Chain(abc.ABC):
     r"""A Markov chain $z_{k+1} = z_k + \eta\,h(z_k, B_k)$ over independent minibatches.
 
-    The state z is theta, or (theta, J) for a chain that remembers a signal J. `drift` and
-    `covariance` are the b and S of the equation that tracks the chain as eta goes to zero, on
-    `equation_state`: theta or (theta, J).
+    The state z is a vector that begins with theta: theta, or (theta, J) for a chain that remembers
+    a signal J. `drift` and `covariance` are the b and S of the equation that tracks the chain as
+    eta goes to zero, on the state that begins at `equation_start`: theta or (theta, J).
+
+    A chain of your own, whose state is any pytree, is a `StateChain`.
     """
 
     @property
@@ -42,6 +44,11 @@ class Chain(abc.ABC):
         """Whether one step's moments are those of (b, S), which order 2 rests on."""
         return not self.remembers
 
+    @property
+    def told_population(self) -> "Chain | None":
+        """The same chain told I(theta) in place of the minibatch's signal, or `None`."""
+        return None
+
     def initial_state(self, problem: Problem) -> Float[Array, " m"]:
         """Where the chain starts."""
         return problem.start
@@ -49,6 +56,37 @@ class Chain(abc.ABC):
     def equation_start(self, problem: Problem) -> Float[Array, " m"]:
         """Where the equation that tracks the chain starts."""
         return problem.start
+
+    def batch_rows(self, batches: Minibatches) -> Array:
+        """What `step` is told of each minibatch, one row per minibatch: the share of each example.
+
+        `StateChain` is told the indices of the examples instead.
+        """
+        return jnp.asarray(batches.fractions)
+
+    def observed(self, problem: Problem) -> int | None:
+        """Of how many coordinates Monte Carlo makes control variates; `None`: of all."""
+        return None
+
+    def check(self, problem: Problem, eta: float) -> None:
+        """Refuse a problem or a step size, before anything runs.
+
+        Raises:
+            ValueError: naming what is wrong; by default nothing is.
+        """
+        del problem, eta
+
+    def check_limit(self, problem: Problem) -> None:
+        """Refuse a chain that has no b and S for an equation to be built from.
+
+        Raises:
+            ValueError: saying why.
+        """
+        del problem
+
+    def second_drift(self, setting: Setting, state: Float[Array, " m"]) -> Float[Array, " m"]:
+        r"""c of $E z_{k+1} = z_k + \eta b + \eta^2 c + \dots$; 0 where h does not depend on eta."""
+        return jnp.zeros_like(state)
 
     @abc.abstractmethod
     def step(
@@ -111,6 +149,10 @@ class MinibatchPGPO(Chain):
 
     $b = -E_B[\rho_B g_B] = -E[\rho_B]\nabla L - Cov_B(\rho_B, g_B)$, $S = Cov_B(\rho_B g_B)$.
     """
+
+    @property
+    def told_population(self):
+        return PopulationPGPO()
 
     def step(self, problem, state, fractions, eta):
         rho = problem.multiplier(fractions @ problem.signals(state))
@@ -213,16 +255,3 @@ class RememberingPGPO(Chain):
             [-setting.problem.multiplier(mean) * gradients, self.rate * signals[:, None]], axis=1
         )
         return weighted_covariance(weights, moves, moves)
-
-
-CHAINS = MappingProxyType(
-    {
-        "sgd": SGD(),
-        "pgpo_population": PopulationPGPO(),
-        "pgpo_minibatch": MinibatchPGPO(),
-        # The signal of the previous minibatch, measured where that minibatch was drawn; like
-        # pgpo_jax.scale_by_information(delay=1), the first step has rho(0) = 1.
-        "pgpo_delayed": RememberingPGPO(beta=0.0, initial_information=0.0),
-        "pgpo_ema": RememberingPGPO(beta=0.5),
-    }
-)

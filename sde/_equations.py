@@ -69,7 +69,7 @@ class Equation:
         diffusion: (chain, setting, state `[m]`) -> `[m, m]`, eta included.
         order: the weak order it claims for the chain it was written for.
         follows_chain: whether drift or diffusion are built from the chain's own b and S, and the
-            state is the chain's `equation_state`.
+            state begins at the chain's `equation_start`.
     """
 
     name: str
@@ -84,9 +84,12 @@ class Equation:
         """Refuse a combination that has no meaning.
 
         Raises:
-            ValueError: order 2 without smoothness or for a chain with memory; `averaged` or
-                `augmented` for a chain whose memory is of the other kind.
+            ValueError: a chain that has no b and S, where they are needed; order 2 without
+                smoothness or for a chain with memory; `averaged` or `augmented` for a chain whose
+                memory is of the other kind.
         """
+        if self.follows_chain:
+            chain.check_limit(problem)
         if self.order == 2 and chain.modulated and not problem.smooth:
             raise PGPOValueError(
                 f"{self.name!r} claims order 2, which needs a smooth multiplier; "
@@ -97,6 +100,11 @@ class Equation:
             raise PGPOValueError(
                 f"{self.name!r} rests on the moments of one step and needs a chain without memory, "
                 f"got {chain!r}"
+            )
+        if self.name == "population_signal" and chain.told_population is None:
+            raise PGPOValueError(
+                "'population_signal' is built from the same chain told I(theta), and "
+                f"{chain!r} names none"
             )
         if self.name == "averaged" and (not chain.remembers or chain.tracks_memory):
             raise PGPOValueError(
@@ -264,6 +272,23 @@ EQUATIONS = _table(
         f"tempting and wrong for d ≥ 2: the modified loss of {_LTE}, copied to a drift with curl",
         fields.drift_gradient_form,
         fields.diffusion_chain,
+        order=2,
+        follows_chain=True,
+    ),
+    Equation(
+        "population_signal",
+        r"dz = b dt + √η S^{1/2} dW with ρ(I(θ)) read for ρ_B; z = (θ, m), (θ, v) or (θ, m, v)",
+        "Theorem 2(ii) carried over to momentum, RMSprop and Adam",
+        fields.drift_population_signal,
+        fields.diffusion_population_signal,
+        follows_chain=True,
+    ),
+    Equation(
+        "second_order_independent_noise",
+        r"dz = [b + ηc - (η/2)(Db)b] dt + √η S^{1/2} dW, S without Cov(θ, m) and Cov(θ, v)",
+        "tempting and wrong here: a Brownian motion of its own for the second moment",
+        fields.drift_second_order,
+        fields.diffusion_independent,
         order=2,
         follows_chain=True,
     ),

@@ -42,10 +42,31 @@ def drift_chain(chain: Chain, setting: Setting, state: _State) -> _State:
     return chain.drift(setting, state)
 
 
+def drift_population_signal(chain: Chain, setting: Setting, state: _State) -> _State:
+    r"""b of the same chain told $I(\theta)$: what is written when $\rho_B$ is read as $\rho(I)$."""
+    assert chain.told_population is not None
+    return chain.told_population.drift(setting, state)
+
+
+def diffusion_population_signal(chain: Chain, setting: Setting, state: _State) -> _Matrix:
+    r"""$\eta S$ of the same chain told $I(\theta)$."""
+    assert chain.told_population is not None
+    return setting.eta * chain.told_population.covariance(setting, state)
+
+
+def diffusion_independent(chain: Chain, setting: Setting, state: _State) -> _Matrix:
+    r"""$\eta S$ without the covariance of theta's noise and that of what is remembered."""
+    own = jnp.arange(state.shape[0]) < setting.problem.dim
+    return jnp.where(own[:, None] == own, diffusion_chain(chain, setting, state), 0.0)
+
+
 def drift_second_order(chain: Chain, setting: Setting, state: _State) -> _State:
-    r"""$b - \frac{\eta}{2}(Db)\,b$, by one Jacobian-vector product."""
+    r"""$b + \eta c - \frac{\eta}{2}(Db)\,b$, by one Jacobian-vector product.
+
+    c is the `second_drift` of the chain, 0 for all chains whose h does not depend on eta.
+    """
     mean, derivative = _along_itself(chain, setting, state)
-    return mean - 0.5 * setting.eta * derivative
+    return mean - 0.5 * setting.eta * derivative + setting.eta * chain.second_drift(setting, state)
 
 
 def drift_gradient_form(chain: Chain, setting: Setting, state: _State) -> _State:

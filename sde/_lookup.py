@@ -6,9 +6,11 @@ from typing import TypeVar
 
 from jaxtyping import ScalarLike
 
-from pgpo_jax.errors import PGPOValueError
-from sde._chains import CHAINS, Chain
+from pgpo_jax._files import is_object_spec, load_object
+from pgpo_jax.errors import PGPOTypeError, PGPOValueError
+from sde._chains import Chain
 from sde._equations import EQUATIONS, Equation, as_eta
+from sde._named_chains import CHAINS
 from sde.problems import PROBLEMS, Problem
 
 _T = TypeVar("_T")
@@ -17,23 +19,52 @@ _T = TypeVar("_T")
 def _lookup(kind: str, table: Mapping[str, _T], wanted: str | _T, base: type[_T]) -> _T:
     if isinstance(wanted, base):
         return wanted
+    if isinstance(wanted, str) and is_object_spec(wanted):
+        return _own(kind, wanted, base)
     if not isinstance(wanted, str) or wanted not in table:
-        raise PGPOValueError(f"unknown {kind} {wanted!r}; there are {', '.join(table)}")
+        raise PGPOValueError(
+            f"unknown {kind} {wanted!r}; there are {', '.join(table)}, or FILE.py:NAME"
+        )
     return table[wanted]
 
 
+def _own(kind: str, spec: str, base: type[_T]) -> _T:
+    thing = load_object(spec)
+    if isinstance(thing, type) and issubclass(thing, base):
+        try:
+            thing = thing()
+        except TypeError as error:
+            raise PGPOTypeError(
+                f"{spec!r} must be a {kind} whose fields all have defaults: {error}"
+            ) from error
+    if not isinstance(thing, base):
+        raise PGPOTypeError(
+            f"{spec!r} must be a sde.{base.__name__} or a class of them, got {type(thing).__name__}"
+        )
+    return thing
+
+
+def short_name(spec: str) -> str:
+    """A name of a table as it is; of `FILE.py:NAME`, NAME.
+
+    >>> short_name("sgd"), short_name("../mine/own.py:Bowl")
+    ('sgd', 'Bowl')
+    """
+    return spec.rpartition(":")[2] if is_object_spec(spec) else spec
+
+
 def as_problem(problem: str | Problem) -> Problem:
-    """A problem by its name in `PROBLEMS`, or the problem itself."""
+    """A problem by its name in `PROBLEMS`, `FILE.py:NAME` of your own, or itself."""
     return _lookup("problem", PROBLEMS, problem, Problem)
 
 
 def as_chain(chain: str | Chain) -> Chain:
-    """A chain by its name in `CHAINS`, or the chain itself."""
+    """A chain by its name in `CHAINS`, `FILE.py:NAME` of your own, or itself."""
     return _lookup("chain", CHAINS, chain, Chain)
 
 
 def as_equation(equation: str | Equation) -> Equation:
-    """An equation by its name in `EQUATIONS`, or the equation itself."""
+    """An equation by its name in `EQUATIONS`, `FILE.py:NAME` of your own, or itself."""
     return _lookup("equation", EQUATIONS, equation, Equation)
 
 

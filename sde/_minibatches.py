@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from pgpo_jax.errors import PGPOValueError
 
@@ -19,10 +19,12 @@ class Minibatches(NamedTuple):
     Attributes:
         fractions: how much of the minibatch is example n; rows sum to one.
         probabilities: how often the minibatch is drawn; they sum to one.
+        examples: the indices of its examples, in rising order.
     """
 
     fractions: Float[np.ndarray, "M N"]
     probabilities: Float[np.ndarray, " M"]
+    examples: Int[np.ndarray, "M B"]
 
 
 def check_batch(num_examples: int, batch_size: int, replace: bool) -> None:
@@ -59,7 +61,7 @@ def minibatches(num_examples: int, batch_size: int = 1, replace: bool = True) ->
         replace: whether an example may be drawn twice.
 
     Returns:
-        `Minibatches` of arrays `[M, N]` and `[M]`.
+        `Minibatches` of arrays `[M, N]`, `[M]` and `[M, |B|]`.
 
     Raises:
         ValueError: a size that cannot be drawn, or more than 200000 minibatches.
@@ -90,4 +92,4 @@ def minibatches(num_examples: int, batch_size: int = 1, replace: bool = True) ->
         weights = (orders // np.prod(table[counts.astype(np.int64)], axis=1) / total).astype(float)
     else:
         weights = np.full(count, 1.0 / count)
-    return Minibatches(counts / batch_size, weights)
+    return Minibatches(counts / batch_size, weights, chosen)

@@ -3,9 +3,10 @@
 import dataclasses
 from types import MappingProxyType
 
-from sde._chains import CHAINS, Chain, RememberingPGPO
+from sde._chains import Chain, RememberingPGPO
 from sde._equations import EQUATIONS, Equation
-from sde.order import ETAS
+from sde._named_chains import CHAINS
+from sde.order import ETAS, MONTE_CARLO_ETAS
 from sde.problems import PROBLEMS, Problem
 
 # The Fourier engine of the torus resolves 1e-8, the grid of a chain with a kink 1e-7: an error of
@@ -29,6 +30,8 @@ class Statement:
         problems: where it is tested; every one must give the verdict.
         etas: step sizes of the exact measurement.
         observables: test functions.
+        method: "exact", or "monte_carlo" where no exact engine covers the chain; `etas` are its.
+        paths: per rung, by Monte Carlo.
     """
 
     id: str
@@ -39,6 +42,8 @@ class Statement:
     problems: tuple[tuple[str, Problem], ...]
     etas: tuple[float, ...] = ETAS
     observables: tuple[str, ...] = _ALL
+    method: str = "exact"
+    paths: int = 1 << 15
 
 
 def _on(*names: str) -> tuple[tuple[str, Problem], ...]:
@@ -305,6 +310,57 @@ _ROWS = (
         problems=(("sliding_kink, alpha=2, softmin 0.3", _SLIDING[0][1].with_softmin(0.3)),),
         etas=_SLIDING_ETAS,
         observables=_MOMENTS,
+    ),
+    *(
+        _statement(
+            f"{name}-{equation}",
+            claim,
+            f"pgpo_{name}",
+            equation.replace("population", "population_signal"),
+            expected,
+            "student_teacher",
+            etas=ETAS,
+            method="monte_carlo",
+            paths=1 << 10,
+        )
+        for name in ("momentum", "rmsprop", "adam")
+        for equation, claim, expected in (
+            (
+                "population",
+                f"rho(I(theta)) in the equation of {name} tracks PGPO-{name} as it is run",
+                "order 0",
+            ),
+            (
+                "corrected",
+                f"the chain's own b and S, with rho_B, track PGPO-{name} as it is run",
+                "order 1",
+            ),
+        )
+    ),
+    *(
+        _statement(
+            f"second-order-{name}",
+            f"b + eta c - (eta/2)(Db)b with the chain's covariance is of order 2, for PGPO-{name}",
+            f"pgpo_{name}",
+            "second_order",
+            "order 2",
+            "student_teacher",
+            etas=MONTE_CARLO_ETAS,
+            method="monte_carlo",
+            paths=1 << 12,
+        )
+        for name in ("momentum", "rmsprop")
+    ),
+    _statement(
+        "second-order-rmsprop-independent-noise",
+        "Brownian motions of their own for theta and the second moment keep order 2",
+        "pgpo_rmsprop",
+        "second_order_independent_noise",
+        "order 1",
+        "student_teacher",
+        etas=MONTE_CARLO_ETAS,
+        method="monte_carlo",
+        paths=1 << 12,
     ),
 )
 

@@ -1,5 +1,6 @@
 """Questions, prompts and grading. Model text is only ever handled as text."""
 
+from pgpo_jax._files import is_object_spec as is_object_spec, load_object as load_object
 from pgpo_jax.tasks._absolute import (
     absolute_grader as absolute_grader,
     absolute_object as absolute_object,
@@ -21,7 +22,6 @@ from pgpo_jax.tasks._experience import (
     experience_items as experience_items,
     experience_prompt as experience_prompt,
 )
-from pgpo_jax.tasks._files import is_object_spec as is_object_spec, load_object as load_object
 from pgpo_jax.tasks._grading import Grade as Grade, extract_answer as extract_answer, grade as grade
 from pgpo_jax.tasks._load import is_synthetic as is_synthetic, load_questions as load_questions
 from pgpo_jax.tasks._load_task import held_out_spec as held_out_spec, load_task as load_task

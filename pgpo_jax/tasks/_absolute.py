@@ -1,7 +1,7 @@
 """Names of tasks and graders that hold from any folder."""
 
+from pgpo_jax._files import is_object_spec
 from pgpo_jax.paths import local_path
-from pgpo_jax.tasks._files import is_object_spec
 from pgpo_jax.tasks._load import is_synthetic
 from pgpo_jax.tasks.sources import is_data_set
 

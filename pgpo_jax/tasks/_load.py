@@ -1,8 +1,8 @@
 import functools as ft
 from collections.abc import Callable, Sequence
 
+from pgpo_jax._files import is_object_spec
 from pgpo_jax.errors import PGPOValueError
-from pgpo_jax.tasks._files import is_object_spec
 from pgpo_jax.tasks._question import Question
 from pgpo_jax.tasks.sources import ColumnsConfig, is_source, read_questions
 from pgpo_jax.tasks.synthetic import SyntheticQuestions

@@ -3,8 +3,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pgpo_jax._files import is_object_spec, load_object
 from pgpo_jax.errors import PGPOValueError
-from pgpo_jax.tasks._files import is_object_spec, load_object
 from pgpo_jax.tasks._grading import Grade
 from pgpo_jax.tasks._load import is_synthetic
 from pgpo_jax.tasks._question import Question

@@ -1,8 +1,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from pgpo_jax._files import is_object_spec
 from pgpo_jax.errors import PGPOValueError
-from pgpo_jax.tasks._files import is_object_spec
 from pgpo_jax.tasks._grading import Grade
 from pgpo_jax.tasks._load import is_synthetic, load_questions
 from pgpo_jax.tasks._question import Question

@@ -4,11 +4,13 @@ from collections.abc import Callable
 
 from jaxtyping import ScalarLike
 
+from pgpo_jax._files import is_object_spec, load_object
 from pgpo_jax.errors import PGPOTypeError, PGPOValueError
-from sde._chains import CHAINS, Chain
+from sde._chains import Chain
 from sde._equations import EQUATIONS, Equation, as_eta
 from sde._lookup import as_chain, as_equation, as_problem, count_steps
 from sde._minibatches import check_batch
+from sde._named_chains import CHAINS
 from sde.exact._observables import Observable, as_observable
 from sde.exact._process import Process
 from sde.exact._solve import exact_path
@@ -26,6 +28,7 @@ def make_process(problem, chain, equation, eta, batch_size, replace) -> Process:
             "not arrays"
         ) from None
     check_batch(problem.num_examples, batch_size, replace)
+    chain.check(problem, float(eta))
     if equation is not None:
         equation = as_equation(equation)
         equation.check(problem, chain)
@@ -33,6 +36,8 @@ def make_process(problem, chain, equation, eta, batch_size, replace) -> Process:
 
 
 def _named(problem, process, chain, eta, batch_size, replace) -> Process:
+    if isinstance(process, str) and is_object_spec(process):
+        process = load_object(process)
     if isinstance(process, Chain) or process in CHAINS:
         if chain is not None:
             raise PGPOValueError(f"chain belongs to an equation, but {process!r} is a chain itself")

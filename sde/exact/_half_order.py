@@ -7,9 +7,9 @@ import numpy as np
 import scipy.integrate
 
 from pgpo_jax.errors import PGPOValueError
-from sde._chains import CHAINS
 from sde._equations import Equation
 from sde._lookup import as_equation
+from sde._named_chains import CHAINS
 from sde.problems import SlidingKink
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from pgpo_jax.errors import PGPOValueError
 from sde._chains import MinibatchPGPO, RememberingPGPO
+from sde._state_chain import StateChain
 from sde.exact._grids import Chebyshev, Fine, Grid, Pieces, Point
 from sde.exact._process import Process
 
@@ -169,7 +170,7 @@ def _kinks(process: Process, layout: Layout, lo: float, hi: float) -> list[float
             per_example = np.asarray(jax.jit(jax.vmap(problem.signals))(jnp.asarray(thetas)))
             population = np.asarray(jax.jit(jax.vmap(problem.information))(jnp.asarray(thetas)))
         signals = population[:, None]
-        if isinstance(chain, (MinibatchPGPO, RememberingPGPO)):
+        if isinstance(chain, (MinibatchPGPO, RememberingPGPO, StateChain)):
             signals = np.concatenate([signals, per_example @ process._batches.fractions.T], axis=1)
     above = problem.alpha * signals - math.log(problem.rho_max)
     found = []

@@ -54,12 +54,12 @@ class Process:
 
     def next_states(self, states: Float[np.ndarray, "P m"]) -> Float[np.ndarray, "P M m"]:
         """Where the chain goes from each state with each minibatch."""
-        fractions = self._batches.fractions
-
-        def run(block):
-            return (_next_states(self.problem, self.chain, block, fractions, self.eta),)
-
         with jax.enable_x64(True):
+            batches = self.chain.batch_rows(self._batches)
+
+            def run(block):
+                return (_next_states(self.problem, self.chain, block, batches, self.eta),)
+
             return _blockwise(run, states)[0]
 
     def coefficients(
@@ -93,11 +93,11 @@ def _blockwise(run, states: np.ndarray) -> list[np.ndarray]:
 
 
 @ft.partial(jax.jit, static_argnums=(0, 1))
-def _next_states(problem, chain, states, fractions, eta):
-    def one(state, share):
-        return chain.step(problem, state, share, eta)
+def _next_states(problem, chain, states, batches, eta):
+    def one(state, batch):
+        return chain.step(problem, state, batch, eta)
 
-    return jax.vmap(jax.vmap(one, (None, 0)), (0, None))(states, fractions)
+    return jax.vmap(jax.vmap(one, (None, 0)), (0, None))(states, batches)
 
 
 @ft.partial(jax.jit, static_argnums=0)

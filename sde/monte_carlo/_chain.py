@@ -11,7 +11,12 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from sde._chains import Chain
 from sde._minibatches import minibatches
-from sde.monte_carlo._control_variate import Expansion, controls, second_order_term
+from sde.monte_carlo._control_variate import (
+    MOST_COORDINATES,
+    Expansion,
+    controls,
+    second_order_term,
+)
 from sde.problems import Problem
 
 # The mean step is a sum over all minibatches; beyond this many it costs more than it saves.
@@ -29,18 +34,20 @@ def chain_program(
     batches = minibatches(problem.num_examples, batch_size, replace)
     uniform = bool(np.all(batches.probabilities == batches.probabilities[0]))
     control = control and len(batches.probabilities) <= _MOST_CONTROLLED
+    observed = chain.observed(problem)
 
     def run(key: PRNGKeyArray, eta: Float[Array, ""], steps: Int[Array, ""]) -> tuple[Array, Array]:
-        fractions = jnp.asarray(batches.fractions)
+        rows = chain.batch_rows(batches)
         probabilities = jnp.asarray(batches.probabilities)
         start = chain.initial_state(problem)
         m = start.shape[0]
+        follow = control and m <= MOST_COORDINATES
 
-        def advance(state: Float[Array, " m"], fraction: Float[Array, " N"]) -> Array:
-            return chain.step(problem, state, fraction, eta)
+        def advance(state: Float[Array, " m"], row: Array) -> Array:
+            return chain.step(problem, state, row, eta)
 
         def mean_step(state: Float[Array, " m"]) -> Array:
-            return probabilities @ jax.vmap(advance, (None, 0))(state, fractions)
+            return probabilities @ jax.vmap(advance, (None, 0))(state, rows)
 
         slope_of = jax.jacfwd(mean_step)
 
@@ -52,11 +59,11 @@ def chain_program(
             return jnp.searchsorted(edges, jax.random.uniform(at, (paths,)))
 
         def expand(known: Expansion, centre: Array, batch: Array) -> tuple[Expansion, Array]:
-            moves = jax.vmap(advance, (None, 0))(centre, fractions)
+            moves = jax.vmap(advance, (None, 0))(centre, rows)
             mean = probabilities @ moves
             noise = moves - mean
             slope, curvature = slope_of(centre), jax.jacfwd(slope_of)(centre)
-            slopes = jax.vmap(jax.jacfwd(advance), (None, 0))(centre, fractions) - slope
+            slopes = jax.vmap(jax.jacfwd(advance), (None, 0))(centre, rows) - slope
             linear, quadratic = known.linear, known.quadratic
             kicks = jnp.einsum("pij,pj->pi", slopes[batch], linear)
             # Of two steps' moments: the noise of one step is independent of all before it.
@@ -75,14 +82,14 @@ def chain_program(
         def step(k: Int[Array, ""], carry: tuple[Any, ...]) -> tuple[Any, ...]:
             states, known, centre = carry
             batch = draw(k)
-            states = jax.vmap(advance)(states, fractions[batch])
-            if control:
+            states = jax.vmap(advance)(states, rows[batch])
+            if follow:
                 known, centre = expand(known, centre, batch)
             return states, known, centre
 
-        known = Expansion.start(paths, m) if control else None
+        known = Expansion.start(paths, m) if follow else None
         carry = (jnp.broadcast_to(start, (paths, m)), known, start)
         states, known, _ = jax.lax.fori_loop(0, steps, step, carry)
-        return states, jnp.zeros((paths, 0)) if known is None else controls(known)
+        return states, jnp.zeros((paths, 0)) if known is None else controls(known, observed)
 
     return run

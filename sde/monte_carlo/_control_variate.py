@@ -16,6 +16,7 @@ order: $O(\eta^{3/2})$, where the observable itself fluctuates by $O(\eta^{1/2})
 
 import dataclasses
 import itertools
+import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -23,6 +24,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from pgpo_jax.errors import PGPOFloatingPointError, PGPOValueError
+from sde.monte_carlo._ensemble import not_finite
 
 
 class Expansion(NamedTuple):
@@ -51,22 +53,37 @@ class Expansion(NamedTuple):
         return cls(still, still, square, jnp.zeros(d), jnp.zeros((d, d, d)), square)
 
 
-def controls(expansion: Expansion) -> Float[Array, "paths q"]:
-    """The mean-zero controls of an ensemble: l, q, l l, l q and l l l, each less its mean."""
-    linear, quadratic = expansion.linear, expansion.quadratic
-    d = linear.shape[1]
+# Products of so many controls are regressed upon; more cost more than they save.
+_MOST_CONTROLS = 512
+# States longer than this are simulated without controls: their third moments would fill memory.
+MOST_COORDINATES = 64
+
+
+def controls(expansion: Expansion, observed: int | None = None) -> Float[Array, "paths q"]:
+    """The mean-zero controls of an ensemble: l, q, l l, l q and l l l, each less its mean.
+
+    Args:
+        expansion: of the paths.
+        observed: of how many coordinates, from the first; `None`: of all. An observable of theta
+            is a sum of these products of theta's own coordinates. Where they are more than 512,
+            the products of three are left out first, then those of l and q, then those of two.
+    """
+    d = expansion.linear.shape[1] if observed is None else observed
+    linear, quadratic = expansion.linear[:, :d], expansion.quadratic[:, :d]
     rows, columns = np.triu_indices(d)
-    i, j, k = np.array(list(itertools.combinations_with_replacement(range(d), 3))).T
-    return jnp.concatenate(
-        [
-            linear,
-            quadratic - expansion.mean,
-            linear[:, rows] * linear[:, columns] - expansion.covariance[rows, columns],
-            (linear[:, :, None] * quadratic[:, None, :] - expansion.mixed).reshape(len(linear), -1),
-            linear[:, i] * linear[:, j] * linear[:, k] - expansion.third[i, j, k],
-        ],
-        axis=1,
-    )
+    groups = [linear, quadratic - expansion.mean[:d]]
+    room = _MOST_CONTROLS - 2 * d - len(rows)
+    if room >= 0:
+        groups.append(linear[:, rows] * linear[:, columns] - expansion.covariance[rows, columns])
+    room -= d * d
+    if room >= 0:
+        mixed = linear[:, :, None] * quadratic[:, None, :] - expansion.mixed[:d, :d]
+        groups.append(mixed.reshape(len(linear), -1))
+    room -= math.comb(d + 2, 3)
+    if room >= 0:
+        i, j, k = np.array(list(itertools.combinations_with_replacement(range(d), 3))).T
+        groups.append(linear[:, i] * linear[:, j] * linear[:, k] - expansion.third[i, j, k])
+    return jnp.concatenate(groups, axis=1)
 
 
 def second_order_term(
@@ -103,8 +120,11 @@ class Moments:
         products = np.asarray(products, dtype=float)
         self._sums = products if self._sums is None else self._sums + products
 
-    def estimate(self) -> Estimate:
+    def estimate(self, label: str = "") -> Estimate:
         """Means of the observables, regressed on the controls, whose means are known to be 0.
+
+        Args:
+            label: what was simulated and its eta, for messages.
 
         Raises:
             ValueError: no chunk, or too few paths for a standard error after the regression.
@@ -113,10 +133,7 @@ class Moments:
         if self._sums is None:
             raise PGPOValueError("no chunk was added, so there is nothing to estimate")
         if not np.all(np.isfinite(self._sums)):
-            raise PGPOFloatingPointError(
-                "the simulation left the domain of its coefficients (a path is not finite): the "
-                "diffusion matrix lost positive semi-definiteness, or the step is too large"
-            )
+            raise PGPOFloatingPointError(not_finite(label))
         n = self._sums[0, 0]
         # A regression on as many controls as there are paths leaves no residual to judge by.
         left = n - (len(self._sums) - self._observables)

@@ -21,6 +21,19 @@ CHUNK = 1 << 17
 _MOST_PATHS = 10**11
 
 
+def not_finite(label: str) -> str:
+    """The message for a path that did not stay finite; the label names chain or equation and eta.
+
+    >>> not_finite("chain, eta=0.5")
+    'a path is not finite (chain, eta=0.5): the step is too large for this problem, so lower eta'
+    """
+    where = f" ({label})" if label else ""
+    cause = "the step is too large for this problem, so lower eta"
+    if not label.startswith("chain"):
+        cause += ", or the diffusion matrix lost positive semi-definiteness"
+    return f"a path is not finite{where}: {cause}"
+
+
 def check_paths(paths: int, chunk: int) -> None:
     """Raises ValueError unless paths and chunk are whole numbers in [1, 10**11].
 
@@ -152,8 +165,5 @@ def gather(
         rows = out[c * chunk : (c + 1) * chunk]
         rows[:] = np.asarray(part)[: len(rows), :dim]
     if not np.all(np.isfinite(out)):
-        raise PGPOFloatingPointError(
-            "the simulation left the domain of its coefficients (a path is not finite): the "
-            "diffusion matrix lost positive semi-definiteness, or the step is too large"
-        )
+        raise PGPOFloatingPointError(not_finite(label))
     return out

@@ -11,7 +11,12 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from sde._equations import Coefficients
 from sde.monte_carlo._checks import ito_to_stratonovich
-from sde.monte_carlo._control_variate import Expansion, controls, second_order_term
+from sde.monte_carlo._control_variate import (
+    MOST_COORDINATES,
+    Expansion,
+    controls,
+    second_order_term,
+)
 from sde.monte_carlo._solve import SOLVERS, SummedBrownianPath, brownian_path, scan, solve
 
 Backend = Literal["diffrax", "scan"]
@@ -26,6 +31,7 @@ def equation_program(
     solver: str = "euler",
     scan_steps: int | None = None,
     control: bool = False,
+    observed: int | None = None,
 ) -> Callable[..., tuple[Array, Array]]:
     """A function (key, eta, h, steps) -> final states [paths, m] and their controls [paths, q].
 
@@ -40,6 +46,7 @@ def equation_program(
         scan_steps: None for diffrax; for the plain `lax.scan` (Euler only), the number of steps,
             which it must know beforehand.
         control: whether to carry the control variates.
+        observed: of how many coordinates, from the first, they are made; `None`: of all.
 
     >>> from sde import Coefficients
     >>> ou = Coefficients(lambda x: -x, lambda x: jnp.array([[0.04]]), (1.0,))
@@ -61,6 +68,7 @@ def equation_program(
         drift = ito_to_stratonovich(coefficients) if stratonovich else ito_drift
         scale = jnp.sqrt(h)
         m = coefficients.dim
+        follow = control and m <= MOST_COORDINATES
 
         def operator(y: Float[Array, "paths m"]) -> lx.AbstractLinearOperator:
             sigma = scale * jax.vmap(root)(y)
@@ -115,17 +123,17 @@ def equation_program(
         brownian = fine if stride == 1 else SummedBrownianPath(fine=fine)
         y0: PyTree[Array] = ensemble
         fields: Any = (field, operator)
-        if control:
+        if follow:
             fields = (field_with_control, operator_with_control)
             y0 = {"x": ensemble, "centre": x0, "known": Expansion.start(paths, m)}
         if scan_steps is None:
             out = solve(fields[0], fields[1], y0, brownian, steps, stride, solver)
         else:
             out = scan(fields[0], fields[1], y0, brownian, scan_steps, stride)
-        if not control:
+        if not follow:
             return out, jnp.zeros((paths, 0))
         # The moments are those of Euler's iterates; the mean of l is zero for any solver.
         known = out["known"]
-        return out["x"], controls(known) if solver == "euler" else known.linear
+        return out["x"], controls(known, observed) if solver == "euler" else known.linear
 
     return run

@@ -53,8 +53,11 @@ def estimate_chain(
     eta = as_eta(eta)
     steps = count_steps(eta, horizon)
     with jax.enable_x64(True):
+        chain.check(problem, eta)
         program = moment_sums(
-            chain_program(problem, chain, batch_size, replace, size, control_variate), functions
+            chain_program(problem, chain, batch_size, replace, size, control_variate),
+            functions,
+            dim=problem.dim,
         )
         args = (float(eta), steps)
         return estimate_in_chunks(program, functions, key, paths, size, args, f"chain, eta={eta:g}")
@@ -104,9 +107,12 @@ def estimate_equation(
             substeps=substeps,
             richardson=richardson,
         )
+        finite_sum = as_problem(problem)
         how: dict[str, Any] = {"paths": size, "solver": solver, "control": control_variate}
+        how["observed"] = as_chain(chain).observed(finite_sum)
         coarse = equation_program(build, stride=2, **how) if richardson else None
-        program = moment_sums(equation_program(build, **how), functions, coarse)
+        fine = equation_program(build, **how)
+        program = moment_sums(fine, functions, coarse, dim=finite_sum.dim)
         finest = 2 * substeps if richardson else substeps
         args = (as_eta(eta), eta / finest, steps * finest)
         return estimate_in_chunks(
@@ -119,6 +125,8 @@ def moment_sums(
     run: Callable[..., tuple[Array, Array]],
     functions: tuple[Observable, ...],
     coarse: Callable[..., tuple[Array, Array]] | None = None,
+    *,
+    dim: int | None = None,
 ) -> Callable[..., Array]:
     """The `products` of a run's observables and controls; extrapolated, where there is `coarse`.
 
@@ -126,14 +134,15 @@ def moment_sums(
         run: (key, ...) -> states [paths, m] and controls [paths, q].
         functions: the observables.
         coarse: the same paths in steps twice as long.
+        dim: how many coordinates, from the first, the observables see; `None`: all.
     """
 
     def sums(key: PRNGKeyArray, *args: Array) -> Float[Array, "q q"]:
         states, control = run(key, *args)
-        values = _values(functions, states)
+        values = _values(functions, states[:, :dim])
         if coarse is not None:
             states, coarse_control = coarse(key, *args)
-            values = 2 * values - _values(functions, states)
+            values = 2 * values - _values(functions, states[:, :dim])
             control = 2 * control - coarse_control
         return products(values, control)
 
@@ -143,7 +152,6 @@ def moment_sums(
 def _values(
     observables: Sequence[Observable], states: Float[Array, "paths m"]
 ) -> Float[Array, "paths g"]:
-    # The memory J, where a state has one, is its last entry and no observable reads it.
     return jnp.stack([jax.vmap(g.function)(states) for g in observables], axis=1)
 
 
@@ -165,9 +173,9 @@ def estimate_in_chunks(
         paths: how many, rounded up to whole chunks.
         chunk: paths per chunk, which is the size that the program was made for.
         args: numbers that the program takes, traced.
-        label: name on the progress bar.
+        label: what is simulated, on the progress bar and in messages.
     """
     moments = Moments(len(observables))
     for part in over_chunks(program, key, math.ceil(paths / chunk), *args, label=label):
         moments.add(part)
-    return moments.estimate()
+    return moments.estimate(label)

@@ -200,6 +200,7 @@ def run_chain(
     eta = as_eta(eta)
     steps = count_steps(eta, horizon)
     with jax.enable_x64(True):
+        chain.check(problem, eta)
         program = chain_program(problem, chain, batch_size, replace, size, False)
         d, label = problem.dim, f"chain, eta={eta:g}"
         return gather(program, key, paths, size, d, float(eta), steps, label=label)

@@ -1,11 +1,14 @@
 """The weak errors themselves, by the exact engines or by Monte Carlo."""
 
 import dataclasses
+import time
+from collections.abc import Callable
 
 import jax
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
+from sde import _fields as fields
 from sde._chains import Chain
 from sde._equations import EQUATIONS, Equation
 from sde._lookup import count_steps
@@ -43,6 +46,16 @@ class Comparison:
     def process(self, equation: Equation | None, eta: float) -> Process:
         """The chain (`equation=None`) or an equation at one step size."""
         return Process(self.problem, self.chain, equation, eta, self.batch_size, self.replace)
+
+    def noise_free(self) -> Process:
+        """The chain's limit without noise, over the whole horizon at once; the equation's, where
+        the chain has none."""
+        try:
+            self.chain.check_limit(self.problem)
+            still = EQUATIONS["ode"]
+        except ValueError:
+            still = dataclasses.replace(self.equation, diffusion=fields.diffusion_none)
+        return self.process(still, self.horizon)
 
     def floor(self, observable: Observable) -> float | None:
         """The limit of the error, where it can be had without Monte Carlo."""
@@ -122,17 +135,20 @@ def monte_carlo_evidence(
     richardson: bool,
     solver: str,
     control_variate: bool,
+    progress: Callable[[str], None] | None = None,
 ) -> tuple[list[Evidence], tuple[float, float], dict[str, np.ndarray]]:
     """Signed errors with standard errors; the ratio of Var/eta at the finest eta, with its; and
     how much the controls cut the chain's variance, by observable."""
     # Centred near the mean, so that the variance is not the difference of two large numbers.
-    ode = asked.process(EQUATIONS["ode"], asked.horizon)
-    centre = float(exact_path(ode, (_FIRST,), 1, 1e-6).values[-1, 0])
+    centre = float(exact_path(asked.noise_free(), (_FIRST,), 1, 1e-6).values[-1, 0])
     spread = Observable("spread", lambda theta: (theta[0] - centre) ** 2)
     size, wanted = len(asked.observables), (*asked.observables, _FIRST, spread)
     signed, errors, gains = np.empty((3, len(asked.etas), size))
     ratio = (float("nan"), float("nan"))
+    tell = progress or (lambda told: None)
+    tell(f"{len(asked.etas)} step sizes, {paths} paths each; the first compiles")
     for row, eta in enumerate(asked.etas):
+        begun = time.perf_counter()
         rung = jax.random.fold_in(key, row)
         shared = {
             "eta": eta,
@@ -145,6 +161,7 @@ def monte_carlo_evidence(
         tracked = estimate_chain(
             asked.problem, asked.chain, wanted, key=jax.random.fold_in(rung, 0), **shared
         )
+        between = time.perf_counter()
         model = estimate_equation(
             asked.problem,
             asked.equation,
@@ -155,6 +172,10 @@ def monte_carlo_evidence(
             richardson=richardson,
             solver=solver,
             **shared,
+        )
+        tell(
+            f"{row + 1} of {len(asked.etas)}, eta={eta:g}: chain {between - begun:.1f} s, equation "
+            f"{time.perf_counter() - between:.1f} s"
         )
         signed[row] = (model.values - tracked.values)[:size]
         errors[row] = np.hypot(model.standard_errors, tracked.standard_errors)[:size]

@@ -10,10 +10,11 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from pgpo_jax.errors import PGPOValueError
-from sde._chains import CHAINS, Chain
+from sde._chains import Chain
 from sde._equations import EQUATIONS, Equation, as_eta
 from sde._lookup import as_chain, as_equation, as_problem, count_steps
 from sde._minibatches import check_batch
+from sde._named_chains import CHAINS
 from sde.exact import Observable, as_observable
 from sde.monte_carlo._ensemble import check_paths
 from sde.monte_carlo._simulate import prepare
@@ -47,6 +48,7 @@ def measure_order(
     solver: str = "euler",
     control_variate: bool = True,
     tolerance: float = TOLERANCE,
+    progress: Callable[[str], None] | None = None,
 ) -> OrderReport:
     r"""Measures the weak order of an equation against a chain, and says what it is worth.
 
@@ -83,6 +85,8 @@ def measure_order(
         solver: of the Monte Carlo equation.
         control_variate: whether to use it.
         tolerance: equivalence bound of a coefficient that should vanish, as a fraction.
+        progress: told, by Monte Carlo, which rung is done and how long it took; for instance
+            `print`.
 
     Returns:
         an `OrderReport`.
@@ -132,7 +136,9 @@ def measure_order(
             scheme["control_variate"] = control_variate
             settings |= scheme
             key = jax.random.key(0) if key is None else key
-            evidence, ratio, gains = monte_carlo_evidence(asked, paths=paths, key=key, **scheme)
+            evidence, ratio, gains = monte_carlo_evidence(
+                asked, paths=paths, key=key, progress=progress, **scheme
+            )
     findings = {e.observable: classify_order(e, tolerance=tolerance) for e in evidence}
     largest_errors = {
         e.observable: float(np.max(np.abs(e.errors if e.sup_errors is None else e.sup_errors)))

@@ -1,18 +1,21 @@
 """Measures the table of statements: `pgpo weak-order --all`, or `python -m sde.weak_order --all`.
 
 Prints statement | expected | slope ± CI | verdict | seconds, for a single statement also every test
-function, and writes results/weak_order/<run>/{config.json,results.json,README.md,*.png}.
+function, and writes results/weak_order/<run>/{config.json,results.json,README.md,*.png}. Monte
+Carlo tells on stderr which step size is done.
 """
 
 import sys
 import time
 from collections.abc import Sequence
 
+from pgpo_jax.errors import PGPOFloatingPointError, PGPOTypeError
 from pgpo_jax.flags import parse
 from pgpo_jax.paths import with_local_paths
 from sde import as_problem
 from sde.viscous import MASSES, Fluid
 from sde.weak_order._config import Config, statements
+from sde.weak_order._csv import check_csv, write_csv
 from sde.weak_order._kink import measure_kink
 from sde.weak_order._measure import Row, measure
 from sde.weak_order._run_folder import (
@@ -57,8 +60,9 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m sde.weak_o
     try:
         config = with_local_paths(config)
         wanted = statements(config)
+        check_csv(config.csv)
         folder = create_run_folder(config)
-    except (ValueError, OSError) as refused:
+    except (ValueError, OSError, PGPOTypeError) as refused:
         return _refuse(refused)
     start, rows = time.perf_counter(), []
     try:
@@ -70,7 +74,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m sde.weak_o
                 fluid,
                 folder,
                 masses=config.etas or MASSES,
-                paths=config.paths,
+                paths=1 << 15 if config.paths is None else config.paths,
                 seed=config.seed,
                 plots=config.plots,
             )
@@ -79,12 +83,14 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m sde.weak_o
         for statement in wanted:
             rows.append(measure(statement, config))
             print_row(rows[-1])
-    except ValueError as refused:
+    except (ValueError, PGPOTypeError, PGPOFloatingPointError) as refused:
         discard_run_folder(folder)
         return _refuse(refused)
     seconds = time.perf_counter() - start
     if rows:
         write_results(rows, config, folder, seconds)
+        if config.csv is not None:
+            write_csv(rows, config, config.csv)
     if len(rows) == 1:
         print("", *detail_tables(rows[0]), "", sep="\n")
     what = f"{len(rows)} statements in {seconds:.0f} s" if rows else f"{seconds:.0f} s"

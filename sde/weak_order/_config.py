@@ -3,16 +3,16 @@ from pathlib import Path
 from typing import Literal
 
 from pgpo_jax.errors import PGPOValueError
-from sde import STATEMENTS, Statement, as_chain, as_equation, as_problem
+from sde import STATEMENTS, Statement, as_chain, as_equation, as_problem, short_name
 
-# The rows that --all measures by Monte Carlo, against the exact engine.
+# The rows that --all measures by Monte Carlo, too, against the exact engine.
 MONTE_CARLO_ROWS = (
     "thm2ii-minibatch",
     "corrected-minibatch",
     "thm2ii-population",
     "second-order-minibatch",
 )
-_NOT_OF_VISCOUS = ("method", "batch_size")
+_NOT_OF_VISCOUS = ("method", "batch_size", "csv")
 _NOT_OF_KINK = (*_NOT_OF_VISCOUS, "problem", "etas", "paths")
 
 
@@ -25,7 +25,8 @@ class Config:
     """
 
     all: bool = False
-    """Every statement of the table (by Monte Carlo: the four on record)."""
+    """Every statement of the table that has an exact engine; by Monte Carlo those that have none,
+    and four that have one."""
     statement: str | None = None
     """One row of the table, by its id; an id that there is not lists those that there are."""
     kink: bool = False
@@ -33,17 +34,19 @@ class Config:
     viscous: bool = False
     """The small-mass limit of the paper's viscous particle, instead of the table."""
     problem: str | None = None
-    """A problem; with --statement or --all it replaces the problems of the rows."""
+    """A problem, or FILE.py:NAME of your own; with --statement or --all it replaces the problems of
+    the rows."""
     chain: str | None = None
-    """A chain, for a row of your own."""
+    """A chain, or FILE.py:NAME, for a row of your own."""
     equation: str | None = None
-    """An equation, for a row of your own."""
+    """An equation, or FILE.py:NAME, for a row of your own."""
     method: Literal["exact", "monte_carlo"] = "exact"
     """Exact engines, or simulation."""
     etas: tuple[float, ...] = ()
     """Step sizes (with --viscous: masses), at least 5, coarsest first; by default the row's."""
-    paths: int = 1 << 15
-    """Monte Carlo paths per rung."""
+    paths: int | None = None
+    """Monte Carlo paths per rung (with --viscous: particles per mass); by default the row's, and
+    32768 for a row of your own."""
     seed: int = 0
     """Of the Monte Carlo key."""
     batch_size: int = 1
@@ -54,6 +57,8 @@ class Config:
     """The run folder's name; by default the time. It must not hold results yet."""
     plots: bool = True
     """Whether to draw."""
+    csv: Path | None = None
+    """A file for every error that was measured, one a line, with versions and seed."""
 
 
 def statements(config: Config) -> list[Statement]:
@@ -77,23 +82,36 @@ def statements(config: Config) -> list[Statement]:
                 raise PGPOValueError(f"--{mode} takes no --{name.replace('_', '-')}")
         return []
     if config.all:
-        wanted = STATEMENTS if config.method == "exact" else MONTE_CARLO_ROWS
-        rows = [STATEMENTS[name] for name in wanted]
+        exact = config.method == "exact"
+        rows = [
+            row
+            for name, row in STATEMENTS.items()
+            if (
+                row.method == "exact"
+                if exact
+                else name in MONTE_CARLO_ROWS or row.method != "exact"
+            )
+        ]
     elif config.statement is not None:
         if config.statement not in STATEMENTS:
             raise PGPOValueError(
                 f"unknown statement {config.statement!r}; there are {', '.join(STATEMENTS)}"
             )
         rows = [STATEMENTS[config.statement]]
+        if config.method == "exact" and rows[0].method != "exact":
+            raise PGPOValueError(
+                f"no exact engine covers {config.statement!r}: give --method monte_carlo"
+            )
     else:
         if config.problem is None or config.chain is None or config.equation is None:
             raise PGPOValueError("a row of your own needs --problem, --chain and --equation")
         chain, equation = as_chain(config.chain), as_equation(config.equation)
-        where = ((config.problem, as_problem(config.problem)),)
-        name = f"{config.problem}-{config.chain}-{config.equation}"
+        where = ((short_name(config.problem), as_problem(config.problem)),)
+        names = (config.problem, config.chain, config.equation)
+        name = "-".join(short_name(spec) for spec in names)
         rows = [Statement(name, f"{equation.formula}", chain, equation, "unknown", where)]
     if config.problem is not None:
-        where = ((config.problem, as_problem(config.problem)),)
+        where = ((short_name(config.problem), as_problem(config.problem)),)
         rows = [dataclasses.replace(row, problems=where) for row in rows]
     elif config.method == "monte_carlo":
         # One problem each: the first of the row.

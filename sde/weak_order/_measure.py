@@ -1,5 +1,7 @@
 import dataclasses
+import functools
 import math
+import sys
 
 import jax
 import numpy as np
@@ -53,7 +55,7 @@ def measure(row: Statement, config: Config) -> Row:
     """One row, on all its problems; by Monte Carlo also z against the exact engine."""
     reports, agreement = {}, {}
     for name, problem in row.problems:
-        etas = config.etas or (row.etas if config.method == "exact" else None)
+        etas = config.etas or (row.etas if config.method == row.method else None)
         common = {"observables": row.observables, "batch_size": config.batch_size}
         report = measure_order(
             problem,
@@ -61,8 +63,9 @@ def measure(row: Statement, config: Config) -> Row:
             row.equation,
             etas=etas,
             method=config.method,
-            paths=config.paths,
+            paths=row.paths if config.paths is None else config.paths,
             key=jax.random.key(config.seed),
+            progress=functools.partial(_tell, f"{row.id}, {name}"),
             **common,
         )
         reports[name] = report
@@ -70,6 +73,10 @@ def measure(row: Statement, config: Config) -> Row:
             z = _z(report, problem, row, config)
             agreement |= {} if z is None else {name: z}
     return Row(row, row.expected, reports, agreement)
+
+
+def _tell(what: str, told: str) -> None:
+    print(f"{what}: {told}", file=sys.stderr, flush=True)
 
 
 def _z(report: OrderReport, problem: Problem, row: Statement, config: Config) -> dict | None:

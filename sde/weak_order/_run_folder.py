@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pgpo_jax.errors import PGPOValueError
 from sde.weak_order._config import Config
+from sde.weak_order._csv import versions
 from sde.weak_order._measure import Row
 from sde.weak_order._plots import plot_statement, plot_variance
 from sde.weak_order._tables import observable_table, step_size_table
@@ -22,7 +23,9 @@ def create_run_folder(config: Config) -> Path:
     if (folder / "results.json").exists():
         raise PGPOValueError(f"{folder} holds results already: give another --run")
     folder.mkdir(parents=True, exist_ok=True)
-    settings = dataclasses.asdict(config) | {"output": str(config.output)}
+    csv = None if config.csv is None else str(config.csv)
+    settings = dataclasses.asdict(config) | {"output": str(config.output), "csv": csv}
+    settings["versions"] = versions()
     (folder / "config.json").write_text(json.dumps(settings, indent=1))
     return folder
 

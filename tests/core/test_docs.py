@@ -27,7 +27,7 @@ def blocks(page):
     "page",
     [
         *("../README.md", "transform.md", "information.md", "distillation.md"),
-        *("data.md", "extending.md", "objectives.md"),
+        *("data.md", "extending.md", "laboratory.md", "objectives.md"),
         # It trains for two steps.
         pytest.param("training.md", marks=pytest.mark.slow),
     ],

@@ -205,5 +205,7 @@ def test_richardson_is_for_euler():
 
 def test_a_path_that_explodes_is_an_error():
     steep = dataclasses.replace(sde.PROBLEMS["double_well"], theta0=(40.0,))
-    with pytest.raises(FloatingPointError, match="not finite"):
+    with pytest.raises(
+        FloatingPointError, match=r"not finite \(chain, eta=0\.25\): the step is too"
+    ):
         sde.run_chain(steep, "sgd", eta=1 / 4, horizon=4.0, paths=4, key=KEY)

@@ -1,8 +1,11 @@
 """The command line that measures the weak order."""
 
+import csv
 import dataclasses
 import json
 
+import jax
+import numpy as np
 import pytest
 
 import experiments.weak_order
@@ -85,6 +88,8 @@ def test_what_no_exact_engine_covers_is_measured_all_the_same(tmp_path, capsys, 
         (["--all", "--statement", "sgd-eq7"], "choose one of"),
         (["--statement", "thm9"], "unknown statement 'thm9'; there are sgd-eq7"),
         (["--chain", "sgd", "--equation", "eq7"], "needs --problem, --chain and --equation"),
+        (["--statement", "rmsprop-corrected"], "covers 'rmsprop-corrected': give --method monte"),
+        (["--viscous", "--csv", "a.csv"], "--viscous takes no --csv"),
         (["--viscous", "--batch-size", "2"], "--viscous takes no --batch-size"),
         (["--kink", "--problem", "quadratic"], "--kink takes no --problem"),
         (["--statement", "sgd-ode", "--etas", "0.3", "0.1"], "eta must divide"),
@@ -122,3 +127,115 @@ def test_a_wrong_flag_is_one_line(capsys):
     with pytest.raises(SystemExit) as end:
         weak_order.main(["--help"])
     assert end.value.code == 0
+
+
+OWN = """
+import dataclasses
+import jax.numpy as jnp
+import sde
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tilted(sde.problems.Quadratic):
+    theta0: tuple[float, ...] = (0.7,)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bare(sde.problems.Quadratic):
+    size: float
+
+
+def advance(problem, theta, examples, eta):
+    rho = problem.multiplier(problem.signals(theta)[examples].mean())
+    return theta - eta * rho * problem.gradients(theta)[examples].mean(0)
+
+
+walk = sde.StateChain(lambda problem: problem.start, advance, lambda theta: theta, name="walk")
+wild = sde.StateChain(
+    lambda problem: problem.start, lambda p, s, e, eta: s * 1e200, lambda s: s, limit=walk
+)
+ten = 10
+"""
+
+
+@pytest.fixture
+def own(tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text(OWN)
+    return str(path)
+
+
+def test_a_problem_and_a_chain_of_ones_own_by_file_and_name(own, tmp_path, capsys):
+    numbers = tmp_path / "numbers.csv"
+    asked = [
+        *("--problem", f"{own}:Tilted", "--chain", f"{own}:walk", "--equation", "corrected"),
+        *("--output", str(tmp_path), "--run", "x", "--csv", str(numbers)),
+    ]
+    assert weak_order.main(asked) == 0
+    assert "Tilted-walk-corrected" in capsys.readouterr().out
+    (result,) = json.loads((tmp_path / "x" / "results.json").read_text())
+    report = result["reports"]["Tilted"]
+    assert result["verdict"] == "order 1"
+    assert (report["problem"], report["chain"]) == ("Tilted", "walk")
+    known = sde.weak_errors(
+        dataclasses.replace(sde.PROBLEMS["quadratic"], theta0=(0.7,)),
+        *("pgpo_minibatch", "corrected"),
+        etas=report["etas"],
+        observables=("mean",),
+    )
+    np.testing.assert_allclose(report["errors"]["mean"], known.terminal[:, 0], atol=1e-12)
+    # The table has the same numbers, and what it takes to measure them again.
+    with numbers.open() as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 3 * len(report["etas"])
+    of_mean = [float(line["error"]) for line in lines if line["observable"] == "mean"]
+    assert of_mean == report["errors"]["mean"]
+    assert {line["jax"] for line in lines} == {jax.__version__}
+    assert {line["seed"] for line in lines} == {"0"}
+    versions = json.loads((tmp_path / "x" / "config.json").read_text())["versions"]
+    assert versions["jax"] == jax.__version__
+    # It is not overwritten.
+    assert weak_order.main([*asked[:-3], "y", *asked[-2:]]) == 2
+    assert "--csv must be a new file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"problem": "{}:Flat"}, "does not define 'Flat'; it defines Bare, OWN"),
+        ({"problem": "{}:walk"}, "must be a sde.Problem or a class of them, got StateChain"),
+        ({"problem": "{}:Bare"}, "must be a problem whose fields all have defaults"),
+        ({"chain": "{}:ten"}, "must be a sde.Chain or a class of them, got int"),
+        ({"chain": "none/own.py:walk"}, "which does not exist"),
+        ({"equation": "{}:walk"}, "must be a sde.Equation"),
+        ({"csv": "none/numbers.csv"}, "--csv must be in a folder that exists"),
+        (
+            {"chain": "{}:wild", "method": "monte_carlo", "paths": "8"},
+            "not finite (chain, eta=0.0625): the step is too large",
+        ),
+    ],
+)
+def test_own_things_that_are_refused(own, tmp_path, capsys, change, message):
+    asked = {"problem": "{}:Tilted", "chain": "{}:walk", "equation": "corrected"} | change
+    flags = [part for k, v in asked.items() for part in (f"--{k}", v.format(own))]
+    assert weak_order.main([*flags, "--output", str(tmp_path / "out")]) == 2
+    assert message.replace("OWN, ", "").replace(", OWN", "") in capsys.readouterr().err
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_monte_carlo_tells_how_far_it_is():
+    told = []
+    sde.measure_order(
+        *("quadratic", "sgd", "eq7"),
+        method="monte_carlo",
+        etas=(1 / 4, 1 / 8),
+        paths=8,
+        richardson=False,
+        substeps=2,
+        control_variate=False,
+        progress=told.append,
+    )
+    assert len(told) == 3
+    assert "2 step sizes, 8 paths each" in told[0]
+    assert "1 of 2, eta=0.25: chain " in told[1]
+    assert "2 of 2, eta=0.125: chain " in told[2]

@@ -336,7 +336,7 @@ def own(tmp_path):
 
 
 def test_a_tracker_of_your_own(own, tmp_path):
-    from pgpo_jax.tasks._files import load_object
+    from pgpo_jax._files import load_object
 
     config = {"seed": 3, "loss": {"k": 5}}
     tracker = make_trackers([f"{own}:Mine"], tmp_path, config=config, last_step=6)

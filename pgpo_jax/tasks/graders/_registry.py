@@ -1,7 +1,7 @@
 from collections.abc import Callable, Mapping
 
+from pgpo_jax._files import is_object_spec, load_object
 from pgpo_jax.errors import PGPOValueError
-from pgpo_jax.tasks._files import is_object_spec, load_object
 from pgpo_jax.tasks.graders._base import Grader
 from pgpo_jax.tasks.graders._code import CodeGrader
 from pgpo_jax.tasks.graders._config import GraderConfig

@@ -4,8 +4,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from pgpo_jax._files import is_object_spec, load_object
 from pgpo_jax.errors import PGPOImportError, PGPOTypeError, PGPOValueError
-from pgpo_jax.tasks._files import is_object_spec, load_object
 from pgpo_jax.training.run._guarded import GuardedTracker, warn_of_failure
 from pgpo_jax.training.run._json_lines import JSONLinesTracker
 from pgpo_jax.training.run._tensorboard import TensorBoardTracker

@@ -1,3 +1,5 @@
+"""What users write in Python files of their own, as `FILE.py:NAME`."""
+
 import hashlib
 import importlib.util
 import re

@@ -1,0 +1,158 @@
+"""An optax optimizer itself as a chain: what is verified is the code that is run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from pgpo_jax.errors import PGPOTypeError, PGPOValueError
+from sde._chains import Chain
+from sde._named_chains import CHAINS
+from sde._regimes import REGIMES, Regime
+from sde._state_chain import StateChain
+from sde.problems import Problem
+
+_SIGNALS = ("minibatch", "population")
+
+
+@dataclass(frozen=True, repr=False)
+class OptaxChain(StateChain):
+    """A `StateChain` of (theta, the optimizer's state); `optax_chain` makes it.
+
+    Attributes:
+        make: eta to the optimizer.
+        regime: what its hyperparameters do with eta, or `None` where `make` says it itself.
+        rates: of the regime, by name.
+    """
+
+    make: Callable[[Any], optax.GradientTransformation] | None = None
+    regime: Regime | None = None
+    rates: tuple[tuple[str, float], ...] = ()
+
+    def check(self, problem: Problem, eta: float) -> None:
+        if self.regime is not None:
+            self.regime.check(eta, **dict(self.rates))
+        assert self.make is not None
+        first, second = (self.make(e).init(problem.start) for e in (eta, 0.5 * eta))
+        same = jax.tree.map(lambda a, b: bool(jnp.array_equal(a, b)), first, second)
+        if not jax.tree.all(same):
+            raise PGPOValueError(
+                f"{self.name} must begin in a state that does not depend on eta; hyperparameters "
+                "in the state (optax.inject_hyperparams) would stay those of one step size"
+            )
+
+
+def optax_chain(
+    optimizer: Callable[..., Any] | optax.GradientTransformation,
+    *,
+    regime: str | Regime | None = None,
+    signal: str = "minibatch",
+    limit: str | Chain | None = None,
+    name: str | None = None,
+    **rates: float,
+) -> OptaxChain:
+    r"""The chain that an optax optimizer makes, its own code at every step.
+
+    Each step gives `update` the gradient of the minibatch, the parameters and, for optimizers that
+    take it, `information=`: the mean signal of the minibatch in nats. Bias correction, epsilon and
+    decoupled weight decay are the optimizer's. `scale_by_information` computes rho in float32; the
+    rest is in the precision of theta.
+
+    How the hyperparameters go with eta has to be said, since that decides which equation there is:
+
+    * without `regime`, `optimizer` is called with eta: `optax.sgd`, `optax.adamw` (which fixes its
+      decays), or `lambda eta: optax.adam(eta, b2=1 - 2.0 * eta)`;
+    * with a regime of `sde.REGIMES`, it is called with the hyperparameters that the regime makes of
+      `rates`, by name.
+
+    Args:
+        optimizer: eta, or hyperparameters by name, to an optax transformation.
+        regime: "fixed", "ballistic" (Callisti, Romito, Triggiano, arXiv 2509.21614), "square_root"
+            (Malladi et al., arXiv 2205.10287), or a `Regime`.
+        signal: whether `information=` is that of the minibatch, or the population's I(theta).
+        limit: the chain whose b and S equations are built from, or its name; see `StateChain`.
+        name: how reports call it; by default that of `optimizer`.
+        rates: of the regime: `learning_rate`, `b1`, `b2`, `decay`, `momentum`, `eps`,
+            `weight_decay`.
+
+    Returns:
+        A chain for `run_chain`, `estimate_chain` and `measure_order`.
+
+    Raises:
+        TypeError: `optimizer` is a finished transformation, whose step size nobody could scale.
+        ValueError: an unknown regime, limit, signal or rate; rates without a regime; a state that
+            holds eta; a decay outside [0, 1).
+
+    >>> import functools, jax, optax, pgpo_jax as pgpo, sde
+    >>> adamw = optax_chain(
+    ...     lambda **h: pgpo.pgpo(optax.adamw(**h), alpha=0.7),
+    ...     regime="ballistic", b1=1.0, b2=2.0, eps=0.1, weight_decay=0.01, name="pgpo_adamw",
+    ... )
+    >>> sde.run_chain("torus", adamw, eta=1 / 4, paths=5, key=jax.random.key(0)).shape
+    (5, 2)
+    """
+    if isinstance(optimizer, optax.GradientTransformation) or not callable(optimizer):
+        raise PGPOTypeError(
+            "optimizer must be a function of eta that gives an optax transformation, such as "
+            "optax.adamw or `lambda eta: pgpo.pgpo(optax.adamw(eta))`; a finished one has a step "
+            f"size that nobody can scale. Got {type(optimizer).__name__}"
+        )
+    if signal not in _SIGNALS:
+        raise PGPOValueError(f"signal must be 'minibatch' or 'population', got {signal!r}")
+    if isinstance(regime, str):
+        if regime not in REGIMES:
+            raise PGPOValueError(f"unknown regime {regime!r}; there are {', '.join(REGIMES)}")
+        regime = REGIMES[regime]
+    if isinstance(limit, str):
+        if limit not in CHAINS:
+            raise PGPOValueError(f"unknown chain {limit!r}; there are {', '.join(CHAINS)}")
+        limit = CHAINS[limit]
+    if regime is None and rates:
+        raise PGPOValueError(
+            f"rates belong to a regime, one of {', '.join(REGIMES)}; got {', '.join(rates)}"
+        )
+    if regime is not None:
+        regime.check_rates(**rates)
+
+    def make(eta: Any) -> optax.GradientTransformation:
+        built = (
+            optimizer(eta) if regime is None else optimizer(**regime.hyperparameters(eta, **rates))
+        )
+        if not isinstance(built, optax.GradientTransformation):
+            raise PGPOTypeError(
+                f"optimizer must give an optax transformation, got {type(built).__name__}"
+            )
+        return built
+
+    def begin(problem: Problem) -> Any:
+        return problem.start, make(1.0 / 1024).init(problem.start)
+
+    def advance(problem: Problem, state: Any, examples: Any, eta: Any) -> Any:
+        theta, memory = state
+        gradient = jnp.mean(problem.gradients(theta)[examples], axis=0)
+        if regime is not None and regime.noise != 0.0:
+            mean = problem.gradient(theta)
+            gradient = mean + (gradient - mean) * eta**regime.noise
+        if signal == "population":
+            information = problem.information(theta)
+        else:
+            information = jnp.mean(problem.signals(theta)[examples])
+        # optax adds counts of int32 to decays of float64.
+        with jax.numpy_dtype_promotion("standard"):
+            update = optax.with_extra_args_support(make(eta)).update
+            change, memory = update(gradient, memory, theta, information=information)
+            return optax.apply_updates(theta, change), memory
+
+    called = name or getattr(optimizer, "__name__", "optimizer")
+    return OptaxChain(
+        begin,
+        advance,
+        limit=limit,
+        name=f"optax_chain({called})",
+        make=make,
+        regime=regime,
+        rates=tuple(rates.items()),
+    )

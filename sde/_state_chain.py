@@ -1,0 +1,200 @@
+"""Chains of one's own: a plain function of a state that may be any pytree."""
+
+import functools as ft
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from pgpo_jax.errors import PGPOValueError
+from sde._chains import Chain
+from sde._flat_state import FlatState, flat_state
+from sde._minibatches import Minibatches
+from sde._setting import Setting, weighted_covariance
+from sde.problems import Problem
+
+# Of a state against itself after a step of length zero.
+_STILL = 1e-9
+
+
+def _theta(state: Any) -> Array:
+    return state[0]
+
+
+@dataclass(frozen=True)
+class StateChain(Chain):
+    r"""A chain whose state is any pytree of numbers: theta, momentum, second moment, a count.
+
+    Both functions must be traceable by JAX. The engines see the state as one vector that begins
+    with theta.
+
+    What an equation is built from (`"ode"`, `"corrected"`, `"second_order"`) is derived from
+    `advance` itself, if a step of length zero leaves the state alone:
+    $z_{k+1} = z_k + \eta h + \frac{\eta^2}{2} h' + \dots$ has $b = E h$ and $S = \mathrm{Cov}\,h$
+    with $h = \partial_\eta z_{k+1}$ at $\eta = 0$. Where it does not (a momentum with a fixed decay
+    forgets within a time of order eta), give the chain whose b and S to take as `limit`.
+
+    Args:
+        begin: the problem to the first state.
+        advance: (problem, state, examples, eta) to the next state; `examples` are the indices
+            `[|B|]` of the minibatch, so that `problem.gradients(theta)[examples].mean(0)` is its
+            gradient.
+        theta: a state to theta `[d]`, entries of the state; by default its first item.
+        limit: the chain whose b and S equations are built from; `None`: derived as above.
+        name: how reports and errors call it.
+        population: the same chain told I(theta) in place of the minibatch's signal, if there is
+            one: the equation `"population_signal"` is built from it.
+
+    Raises:
+        ValueError: an advance that returns another structure, shape or dtype; a theta that is no
+            part of the state; an equation that needs b or S where there is no such limit. All
+            before anything is simulated.
+
+    Example (heavy-ball momentum, both decays of order eta):
+
+        >>> import jax.numpy as jnp, sde
+        >>> def begin(problem):
+        ...     return problem.start, jnp.zeros(problem.dim)
+        >>> def advance(problem, state, examples, eta):
+        ...     theta, momentum = state
+        ...     gradient = problem.gradients(theta)[examples].mean(0)
+        ...     momentum = momentum + 2.0 * eta * (gradient - momentum)
+        ...     return theta - eta * momentum, momentum
+        >>> chain = sde.StateChain(begin, advance, name="momentum")
+        >>> sde.run_chain("torus", chain, eta=1 / 4, paths=5, key=jax.random.key(0)).shape
+        (5, 2)
+    """
+
+    begin: Callable[[Problem], Any]
+    advance: Callable[[Problem, Any, Int[Array, " B"], Any], Any]
+    theta: Callable[[Any], Array] = _theta
+    limit: Chain | None = None
+    name: str = "own chain"
+    population: Chain | None = None
+
+    def __repr__(self) -> str:
+        return self.name
+
+    @property
+    def told_population(self):
+        return self.population
+
+    @property
+    def tracks_memory(self):
+        return self.limit.tracks_memory if self.limit is not None else False
+
+    @property
+    def memoryless(self):
+        return self.limit.memoryless if self.limit is not None else True
+
+    def batch_rows(self, batches: Minibatches) -> Array:
+        return jnp.asarray(batches.examples)
+
+    def observed(self, problem: Problem) -> int | None:
+        return problem.dim
+
+    def initial_state(self, problem):
+        return _first(self, problem)[1]
+
+    def equation_start(self, problem):
+        return self.initial_state(problem) if self.limit is None else self._limit_start(problem)
+
+    def _limit_start(self, problem):
+        assert self.limit is not None
+        return self.limit.equation_start(problem)
+
+    # `fractions` are the examples of `batch_rows`.
+    def step(self, problem, state, fractions, eta):
+        layout, _ = _first(self, problem)
+        return layout.flatten(self.advance(problem, layout.unflatten(state), fractions, eta))
+
+    def drift(self, setting, state):
+        if self.limit is not None:
+            return self.limit.drift(setting, state)
+        weights, moves = self._moves(setting, state)
+        return weights @ moves
+
+    def covariance(self, setting, state):
+        if self.limit is not None:
+            return self.limit.covariance(setting, state)
+        weights, moves = self._moves(setting, state)
+        return weighted_covariance(weights, moves, moves)
+
+    def second_drift(self, setting, state):
+        if self.limit is not None:
+            return self.limit.second_drift(setting, state)
+        weights, rows = jnp.asarray(setting.batches.probabilities), self.batch_rows(setting.batches)
+        return (
+            0.5
+            * weights
+            @ jax.vmap(jax.jacfwd(jax.jacfwd(self._along(setting, state))), (None, 0))(
+                jnp.zeros(()), rows
+            )
+        )
+
+    def _along(self, setting: Setting, state: Float[Array, " m"]) -> Callable[..., Array]:
+        return lambda eta, row: self.step(setting.problem, state, row, eta)
+
+    def _moves(
+        self, setting: Setting, state: Float[Array, " m"]
+    ) -> tuple[Float[Array, " M"], Float[Array, "M m"]]:
+        """Probabilities of the minibatches, and the derivative of a step in eta at 0 for each."""
+        rows = self.batch_rows(setting.batches)
+        slopes = jax.vmap(jax.jacfwd(self._along(setting, state)), (None, 0))
+        return jnp.asarray(setting.batches.probabilities, state.dtype), slopes(jnp.zeros(()), rows)
+
+    def check_limit(self, problem: Problem) -> None:
+        if self.limit is not None:
+            self.limit.check_limit(problem)
+            return
+        finite, move = _at_rest(self, problem)
+        if not finite:
+            raise PGPOValueError(
+                f"{self.name} has no step that can be expanded in eta at eta=0 (it is not finite "
+                "there), so no equation can be derived from it: give the chain whose b and S to "
+                "take as `limit`, or another scaling"
+            )
+        if not move <= _STILL:
+            raise PGPOValueError(
+                f"{self.name} must leave its state alone in a step of length eta=0, to derive an "
+                f"equation from it, but moves it by {move:.3g}: scale its decays with eta, or give "
+                "the chain whose b and S to take as `limit`"
+            )
+
+
+@ft.lru_cache(maxsize=256)
+def _at_rest(chain: StateChain, problem: Problem) -> tuple[bool, float]:
+    """Whether steps have finite derivatives at eta=0, and how far they move the state there; at
+    the start and after one step."""
+    setting = Setting(problem, 0.0)
+    rows = chain.batch_rows(setting.batches)
+
+    @jax.jit
+    def look(state: Float[Array, " m"]) -> tuple[Array, Array, Array]:
+        still = jax.vmap(chain._along(setting, state), (None, 0))(jnp.zeros(()), rows)
+        _, moves = chain._moves(setting, state)
+        finite = jnp.all(jnp.isfinite(still)) & jnp.all(jnp.isfinite(moves))
+        later = chain.step(problem, state, rows[0], 0.01)
+        return finite, jnp.max(jnp.abs(still - state)), later
+
+    with jax.enable_x64(True):
+        finite, move, later = look(chain.initial_state(problem))
+        later_finite, later_move, _ = look(later)
+    return bool(finite & later_finite), float(jnp.maximum(move, later_move))
+
+
+def _first(chain: StateChain, problem: Problem) -> tuple[FlatState, Float[Array, " m"]]:
+    return _cached_first(chain, problem, jnp.result_type(float).itemsize)
+
+
+@ft.lru_cache(maxsize=256)
+def _cached_first(
+    chain: StateChain, problem: Problem, float_bytes: int
+) -> tuple[FlatState, Float[Array, " m"]]:
+    del float_bytes
+    # It may be asked for while a program is traced.
+    with jax.ensure_compile_time_eval():
+        return flat_state(chain.begin(problem), chain.theta, problem.dim, chain.name)
