@@ -226,3 +226,4 @@ CHAINS = MappingProxyType(
         "pgpo_ema": RememberingPGPO(beta=0.5),
     }
 )
+"""The chains by name: the optimizers whose steps an equation is to follow."""
