@@ -1,6 +1,5 @@
 """What mkdocs calls while it builds the site: generated pages, formulas, and a check at the end."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from tools.docs.api_pages import api_pages
 from tools.docs.check_entries import missing_entries, missing_flags
 from tools.docs.command_page import command_page
 from tools.docs.mathml import with_mathml
+from tools.docs.notebook_pages import notebook_pages
 from tools.docs.public_api import ROOT, public_modules, undocumented
 from tools.docs.settings_page import settings_page
 
@@ -26,18 +26,21 @@ def on_config(config: Any) -> Any:
 
 def on_files(files: Files, config: Any) -> Files:
     """Adds the pages that are made at build time, and the examples that pages link to."""
-    made = {**api_pages(), "flags.md": command_page(), "configuration.md": settings_page()}
+    made: dict[str, str | bytes] = {**api_pages(), **notebook_pages()}
+    made |= {"flags.md": command_page(), "configuration.md": settings_page()}
     for path, text in made.items():
         files.append(File.generated(config, path, content=text))
-    for path in sorted((ROOT / "examples").glob("*.py")):
+    for path in sorted([*(ROOT / "examples").glob("*.py"), *(ROOT / "examples").glob("*.ipynb")]):
         files.append(File.generated(config, f"examples/{path.name}", abs_src_path=str(path)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, **kwargs: Any) -> str:
-    """Makes links to `../examples/`, as the repository has the folder, fit the site's folders."""
-    del page, kwargs
-    return re.sub(r"\]\(\.\./examples/", "](examples/", markdown)
+    """Makes links from `docs/` to `examples/` and back fit the folders of the site."""
+    del kwargs
+    if page.file.src_uri.startswith("examples/"):
+        return markdown.replace("](../docs/", "](../")
+    return markdown.replace("](../examples/", "](examples/")
 
 
 def on_page_content(html: str, page: Any, **kwargs: Any) -> str:

@@ -36,6 +36,7 @@ show where they differ from the defaults above.
 def settings_page() -> str:
     """The Markdown of the page."""
     package = griffe.load("pgpo_jax", search_paths=[ROOT])
+    assert isinstance(package, griffe.Module)
     top = _class(package, TrainConfig)
     defaults = _flat(TrainConfig())
     own, sections = [], []
