@@ -1,6 +1,7 @@
 """The page of the configuration: every field of `TrainConfig`, with type, default and meaning."""
 
 import dataclasses
+import re
 from typing import Any
 
 import griffe
@@ -87,7 +88,16 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 def _row(described: griffe.Class, name: str, default: object) -> list[str]:
     attribute = described[name.rpartition(".")[2]]
     about = attribute.docstring.value if attribute.docstring else ""
-    return [f"`{name}`", f"`{attribute.annotation}`", f"`{default!r}`", about]
+    return [f"`{name}`", _type(str(attribute.annotation)), f"`{default!r}`", about]
+
+
+def _type(annotation: str) -> str:
+    """A type as code; of a choice the values, each by itself, so that a narrow cell can wrap."""
+    choice = re.fullmatch(r"Literal\[(.*)\]( \| None)?", annotation)
+    if choice is None:
+        return f"`{annotation}`"
+    values = [f"`{value.strip()}`" for value in choice[1].split(",")]
+    return " or ".join([*values, *(["`None`"] if choice[2] else [])])
 
 
 def _settings(objective: str) -> dict[str, Any]:
