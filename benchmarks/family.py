@@ -4,7 +4,8 @@
 
 The trainers stand side by side and take one step each in turns, so that what else the machine does
 falls on all alike. The first step of each, which compiles, is not counted. A step's answers, and so
-its shapes, are its own; the update alone is given as well.
+its shapes, are its own; the update alone is given as well. The task's grader says nothing, and rltf
+has no second turn without its words, so there it tells wrong answers that they are wrong.
 """
 
 import argparse
@@ -13,14 +14,31 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import jax
 
+from pgpo_jax.tasks import Grade, Question, Task
 from pgpo_jax.training import PRESETS, PUBLISHED, TeacherConfig, Trainer, with_published
 
 OBJECTIVES = ("sdpo", "grpo", *PUBLISHED)
+
+
+class Told:
+    """A task whose grader tells wrong answers that they are wrong."""
+
+    def __init__(self, task: Task):
+        self.task = task
+
+    def questions(self, split: str, seed: int) -> Sequence[Question]:
+        return self.task.questions(split, seed)
+
+    def grade(self, question: Question, response: str) -> Grade:
+        grade = self.task.grade(question, response)
+        words = "" if grade.score else "This answer is wrong."
+        return grade._replace(feedback=words)
 
 
 def make_trainer(name: str) -> Trainer:
@@ -37,7 +55,10 @@ def make_trainer(name: str) -> Trainer:
         lessons.write_text("- EXPERIENCE ITEM: Read every option before you answer.\n")
         config = replace(config, teacher=replace(config.teacher, experience=str(lessons)))
     config = replace(config, information=replace(config.information, alpha=0.0))
-    return Trainer(*config.build(), **config.trainer_settings())
+    policy, task, objective, optimizer = config.build()
+    if name == "rltf":
+        task = Told(task)
+    return Trainer(policy, task, objective, optimizer, **config.trainer_settings())
 
 
 def main() -> None:

@@ -25,7 +25,9 @@ from 1 to 0 with the same sum of rho as the same seed's brake; `pgpo`: alpha = 1
 are mixed with the initial model's (1 % student); `oracle`: SDPO until the evaluation of its highest
 held-out accuracy, which it knows by hindsight. And variants of the brake: `weak` (alpha 10),
 `steep` (100), `mean` (decay = .8), `delayed` (delay = 1), `floor` (rho_min = .05). A run that stops
-goes on to be evaluated with the weights that it has.
+goes on to be evaluated with the weights that it has. A schedule is made of the rho of a finished
+run. A step in which that run trained nothing (no sequence had a teacher) counts with the rho of the
+last step that did.
 
 *Outcomes.* Two, both primary. **Collapse within the horizon**: there is an evaluation from which on
 held-out accuracy never again reaches half of the starting model's (as in `experiments.stability`).

@@ -3,7 +3,6 @@
 from pgpo_jax.distillation._advantage import advantage_loss as advantage_loss
 from pgpo_jax.distillation._aggregate import aggregate as aggregate
 from pgpo_jax.distillation._cross_entropy_head import (
-    CrossEntropy as CrossEntropy,
     cross_entropy_head_loss as cross_entropy_head_loss,
 )
 from pgpo_jax.distillation._divergence import divergence as divergence, on_support as on_support
@@ -18,10 +17,7 @@ from pgpo_jax.distillation._importance import (
 from pgpo_jax.distillation._modulation import modulation_weights as modulation_weights
 from pgpo_jax.distillation._overlap import Overlap as Overlap, overlap as overlap
 from pgpo_jax.distillation._policy import policy_loss as policy_loss
-from pgpo_jax.distillation._policy_head import (
-    PolicyLoss as PolicyLoss,
-    policy_head_loss as policy_head_loss,
-)
+from pgpo_jax.distillation._policy_head import policy_head_loss as policy_head_loss
 from pgpo_jax.distillation._rescaled import (
     rescaled_advantages as rescaled_advantages,
     rescaled_loss as rescaled_loss,
@@ -31,12 +27,18 @@ from pgpo_jax.distillation._routed import (
     rebellious_weights as rebellious_weights,
     routed_loss as routed_loss,
 )
+from pgpo_jax.distillation._signal_weights import (
+    certainty_weights as certainty_weights,
+    pass_rate_weights as pass_rate_weights,
+    position_weights as position_weights,
+)
 from pgpo_jax.distillation._taught_head import (
     HeadLoss as HeadLoss,
     TokenLoss as TokenLoss,
     taught_head_loss as taught_head_loss,
 )
 from pgpo_jax.distillation._teacher import trust_region_logits as trust_region_logits
+from pgpo_jax.distillation._token_loss import PolicyLoss as PolicyLoss
 from pgpo_jax.distillation._token_share import share_threshold as share_threshold
 from pgpo_jax.distillation._turns_head import (
     turns_head_loss as turns_head_loss,

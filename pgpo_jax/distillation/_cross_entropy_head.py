@@ -1,29 +1,18 @@
 """The cross-entropy of given tokens straight from hidden states, a chunk of tokens at a time."""
 
-from typing import NamedTuple
-
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, ScalarLike
 
-from pgpo_jax._categorical import entropy, log_probs, token_log_probs
+from pgpo_jax._categorical import token_log_probs
 from pgpo_jax._reduce import Mask, SequenceMask
 from pgpo_jax.distillation._head_sharding import HeadSharding
-from pgpo_jax.distillation._token_loss import token_loss
-
-
-class CrossEntropy(NamedTuple):
-    """What one pass over the vocabulary yields. Only `loss` carries a gradient.
-
-    Attributes:
-        loss: to be minimised, nats.
-        student_logprobs: of the given tokens, nats; 0 off the response, as is the next.
-        student_entropy: of the next-token distribution, nats.
-    """
-
-    loss: Float[Array, ""]
-    student_logprobs: Float[Array, "B T"]
-    student_entropy: Float[Array, "B T"]
+from pgpo_jax.distillation._token_loss import (
+    GivenTokens,
+    PolicyLoss,
+    Reduced,
+    student_statistics,
+    token_loss,
+)
 
 
 def cross_entropy_head_loss(
@@ -38,7 +27,7 @@ def cross_entropy_head_loss(
     num_tokens: ScalarLike | None = None,
     chunk_size: int = 512,
     sharding: HeadSharding | None = None,
-) -> CrossEntropy:
+) -> PolicyLoss:
     """-log p(token), reduced over the responses, without the logits of all tokens at once.
 
     Args:
@@ -54,7 +43,7 @@ def cross_entropy_head_loss(
         sharding: of the products with the head, on a mesh.
 
     Returns:
-        A `CrossEntropy`.
+        A `PolicyLoss`, of the given tokens.
 
     Raises:
         ValueError: an undefined reduction, a chunk without a token, or a vocabulary that does not
@@ -70,24 +59,8 @@ def cross_entropy_head_loss(
 
     def on_logits(logits: Array, chunk: dict) -> tuple[Array, dict]:
         logprobs = token_log_probs(logits, chunk["tokens"])
-        statistics = {
-            "student_logprobs": jax.lax.stop_gradient(logprobs),
-            "student_entropy": entropy(log_probs(jax.lax.stop_gradient(logits))),
-        }
-        return -jnp.sum(chunk["coefficients"] * logprobs), statistics
+        return -jnp.sum(chunk["coefficients"] * logprobs), student_statistics(logits, logprobs)
 
-    loss, statistics = token_loss(
-        on_logits,
-        hidden,
-        head,
-        tokens,
-        response_mask,
-        sequence_mask,
-        per_token={},
-        reduction=reduction,
-        num_sequences=num_sequences,
-        num_tokens=num_tokens,
-        chunk_size=chunk_size,
-        sharding=sharding,
-    )
-    return CrossEntropy(loss, **statistics)
+    batch = GivenTokens(hidden, head, tokens, response_mask, sequence_mask)
+    reduced = Reduced(reduction, num_sequences, num_tokens)
+    return token_loss(on_logits, batch, reduced, {}, chunk_size, sharding)

@@ -1,33 +1,22 @@
 """The policy loss straight from hidden states, a chunk of tokens at a time."""
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, ScalarLike
 
-from pgpo_jax._categorical import entropy, log_probs, token_log_probs
+from pgpo_jax._categorical import token_log_probs
 from pgpo_jax._reduce import Mask, SequenceMask
 from pgpo_jax.distillation._divergence import check_temperature, tempered
 from pgpo_jax.distillation._head_sharding import HeadSharding
 from pgpo_jax.distillation._importance import importance_ratio
 from pgpo_jax.distillation._policy import check_clips, policy_loss
-from pgpo_jax.distillation._token_loss import token_loss
-
-
-class PolicyLoss(NamedTuple):
-    """What one pass over the vocabulary yields. Only `loss` carries a gradient.
-
-    Attributes:
-        loss: to be minimised.
-        student_logprobs: of the sampled tokens at the temperature, nats; 0 off the response, as
-            is the next.
-        student_entropy: of the next-token distribution, nats.
-    """
-
-    loss: Float[Array, ""]
-    student_logprobs: Float[Array, "B T"]
-    student_entropy: Float[Array, "B T"]
+from pgpo_jax.distillation._token_loss import (
+    GivenTokens,
+    PolicyLoss,
+    Reduced,
+    student_statistics,
+    token_loss,
+)
 
 
 def policy_head_loss(
@@ -114,36 +103,6 @@ def policy_head_loss(
             weights = weights * importance_ratio(old, chunk["sampler"], rollout_clip)
         return jnp.sum(weights * per_token), student_statistics(logits, logprobs)
 
-    loss, statistics = token_loss(
-        on_logits,
-        hidden,
-        head,
-        tokens,
-        response_mask,
-        sequence_mask,
-        per_token=per_token,
-        reduction=reduction,
-        num_sequences=num_sequences,
-        num_tokens=num_tokens,
-        chunk_size=chunk_size,
-        sharding=sharding,
-    )
-    return PolicyLoss(loss, **statistics)
-
-
-def student_statistics(
-    logits: Float[Array, "*chunk V"], logprobs: Float[Array, "*chunk"]
-) -> dict[str, Float[Array, "*chunk"]]:
-    """What a `PolicyLoss` tells of each token beside the loss, without a gradient.
-
-    Args:
-        logits: of the student, divided by the temperature.
-        logprobs: of its tokens, nats.
-
-    Returns:
-        Log-probability and entropy of each token, nats.
-    """
-    return {
-        "student_logprobs": jax.lax.stop_gradient(logprobs),
-        "student_entropy": entropy(log_probs(jax.lax.stop_gradient(logits))),
-    }
+    batch = GivenTokens(hidden, head, tokens, response_mask, sequence_mask)
+    reduced = Reduced(reduction, num_sequences, num_tokens)
+    return token_loss(on_logits, batch, reduced, per_token, chunk_size, sharding)

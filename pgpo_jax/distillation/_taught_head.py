@@ -44,6 +44,20 @@ class TokenLoss(Protocol):
         ...
 
 
+@runtime_checkable
+class TokenWeight(Protocol):
+    """(numbers of the chunk's tokens, the teacher's entropy at each, nats) -> a weight per token.
+
+    Among the numbers is what `per_token` of `taught_head_loss` names.
+    """
+
+    def __call__(
+        self, chunk: dict[str, Array], teacher_entropy: Array, /
+    ) -> Float[Array, "rows length"]:
+        """The weight of each token of a chunk."""
+        ...
+
+
 class HeadLoss(NamedTuple):
     """What one pass over the vocabulary yields. Only `loss` carries a gradient.
 
@@ -104,6 +118,7 @@ def taught_head_loss(
     reference_head: Float[Array, "Dr V"] | None = None,
     trust_region_rate: float | int | None = None,
     importance: Float[Array, "B T"] | None = None,
+    token_weight: TokenWeight | None = None,
     sampler_logprobs: Float[Array, "B T"] | None = None,
     rollout_clip: float | int | None = None,
     rollout_level: str = "token",
@@ -125,8 +140,8 @@ def taught_head_loss(
         tokens: sampled response tokens.
         response_mask: tokens of the loss, of its weights and of the information.
         sequence_mask: sequences that enter the loss; all of them if omitted.
-        per_token: further numbers of each token for `token_loss`; 0 is put off the mask, and
-            nothing is differentiated.
+        per_token: further numbers of each token for `token_loss` and `token_weight`; 0 is put off
+            the mask, and nothing is differentiated.
         temperature: divides all logits before anything else.
         reduction: see `aggregate`, as are `num_sequences` and `num_tokens`.
         num_sequences: true N of the batch that this is a part of.
@@ -143,6 +158,8 @@ def taught_head_loss(
         reference_head: the initial model's output projection.
         trust_region_rate: share of the live student in the mixture of both.
         importance: weight per token; no gradient.
+        token_weight: a further weight, made where the teacher's logits are; see `TokenWeight`. It
+            has no gradient and no part in the denominators and in the information.
         sampler_logprobs: log-probabilities that the sampler recorded, nats.
         rollout_clip: cap of the importance ratio to them.
         rollout_level: `"token"`: each token has its own ratio; `"sequence"`: that of
@@ -243,7 +260,10 @@ def taught_head_loss(
         losses = token_loss(student_logits, teacher_logits, chunk)
         frozen = jax.lax.stop_gradient(student_logits)
         student_logprobs = token_log_probs(frozen, chunk["tokens"])
+        teacher_entropy = entropy(log_probs(teacher_logits))
         weights = chunk["coefficients"]
+        if token_weight is not None:
+            weights = weights * jax.lax.stop_gradient(token_weight(chunk, teacher_entropy))
         if rollout_clip is not None and not by_sequence:
             weights = weights * importance_ratio(student_logprobs, chunk["sampler"], rollout_clip)
         gain = ESTIMATORS["pointwise" if estimator == "outcome" else estimator](
@@ -259,7 +279,7 @@ def taught_head_loss(
             "student_logprobs": student_logprobs,
             "teacher_logprobs": token_log_probs(teacher_logits, chunk["tokens"]),
             "student_entropy": entropy(log_probs(frozen)),
-            "teacher_entropy": entropy(log_probs(teacher_logits)),
+            "teacher_entropy": teacher_entropy,
         }
         if overlap_k is not None:
             found = overlap(frozen, teacher_logits, overlap_k, sharding)

@@ -1,12 +1,13 @@
 """What the losses of one model share: given tokens, one head, a chunk of tokens at a time."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, ScalarLike
 
+from pgpo_jax._categorical import entropy, log_probs
 from pgpo_jax._precision import at_least_float32, wider
 from pgpo_jax._reduce import Mask, SequenceMask
 from pgpo_jax.distillation._aggregate import token_coefficients
@@ -17,46 +18,76 @@ from pgpo_jax.distillation._head_sharding import HeadSharding
 OnLogits = Callable[[Array, dict[str, Array]], tuple[Array, dict[str, Array]]]
 
 
+class PolicyLoss(NamedTuple):
+    """What one pass over the vocabulary yields. Only `loss` carries a gradient.
+
+    Attributes:
+        loss: to be minimised.
+        student_logprobs: of the given tokens at the temperature, nats; 0 off the response, as is
+            the next.
+        student_entropy: of the next-token distribution, nats.
+    """
+
+    loss: Float[Array, ""]
+    student_logprobs: Float[Array, "B T"]
+    student_entropy: Float[Array, "B T"]
+
+
+class GivenTokens(NamedTuple):
+    """The tokens of responses, and what predicts them.
+
+    Attributes:
+        hidden: final hidden states at the positions that predict `tokens`.
+        head: output projection.
+        tokens: of the responses.
+        response_mask: tokens that count (nonzero). Off the mask anything may stand.
+        sequence_mask: sequences that count; `None`: all of them.
+    """
+
+    hidden: Float[Array, "B T D"]
+    head: Float[Array, "D V"]
+    tokens: Int[Array, "B T"]
+    response_mask: Mask
+    sequence_mask: SequenceMask | None
+
+
+class Reduced(NamedTuple):
+    """From losses of tokens to one; see `aggregate`."""
+
+    reduction: str
+    num_sequences: ScalarLike | None
+    num_tokens: ScalarLike | None
+
+
 def token_loss(
     on_logits: OnLogits,
-    hidden: Float[Array, "B T D"],
-    head: Float[Array, "D V"],
-    tokens: Int[Array, "B T"],
-    response_mask: Mask,
-    sequence_mask: SequenceMask | None,
-    *,
+    batch: GivenTokens,
+    reduced: Reduced,
     per_token: Mapping[str, Float[Array, "B T"]],
-    reduction: str,
-    num_sequences: ScalarLike | None,
-    num_tokens: ScalarLike | None,
     chunk_size: int,
     sharding: HeadSharding | None,
-) -> tuple[Float[Array, ""], dict[str, Float[Array, "B T"]]]:
+) -> PolicyLoss:
     """The sum of a loss over chunks of tokens, and its statistics.
 
     Args:
         on_logits: (logits of a chunk, what belongs to it) -> its part of the loss, and numbers per
             token. To a chunk belong `tokens`, `coefficients` (what a token counts in the
             reduction), and what `per_token` names.
-        hidden: final hidden states at the positions that predict `tokens`.
-        head: output projection.
-        tokens: of the responses.
-        response_mask: tokens that count (nonzero). Off the mask anything may stand.
-        sequence_mask: sequences that count; `None`: all of them.
+        batch: the tokens, and what predicts them.
+        reduced: to one loss.
         per_token: further numbers of each token; 0 is put off the mask.
-        reduction: see `aggregate`, as are `num_sequences` and `num_tokens`.
-        num_sequences: true N of the batch that this is a part of.
-        num_tokens: true token count.
         chunk_size: tokens per chunk.
         sharding: of the products with the head, on a mesh.
 
     Returns:
-        The loss, and the statistics, 0 off the mask and without a gradient.
+        The loss, and the statistics, 0 off the mask and without a gradient: those of
+        `student_statistics`.
 
     Raises:
         ValueError: an undefined reduction, a chunk without a token, or a vocabulary that does not
             divide over the mesh.
     """
+    hidden, head, tokens, response_mask, sequence_mask = batch
     if sharding is not None:
         sharding.check(head.shape[1])
         head = sharding.head(head)
@@ -71,9 +102,7 @@ def token_loss(
             response,
             sequence_mask,
             dtype,
-            reduction=reduction,
-            num_sequences=num_sequences,
-            num_tokens=num_tokens,
+            **reduced._asdict(),
         ),
         **{name: jnp.where(response, x, 0.0).astype(dtype) for name, x in per_token.items()},
     }
@@ -85,4 +114,22 @@ def token_loss(
     scanned = chunked_loss(without_heads, layout, dtype, sharding)
     loss, statistics = scanned(hidden, head, fixed, None)
     statistics = {name: jnp.where(response, layout.join(x), 0.0) for name, x in statistics.items()}
-    return loss, jax.lax.stop_gradient(statistics)
+    return PolicyLoss(loss, **jax.lax.stop_gradient(statistics))
+
+
+def student_statistics(
+    logits: Float[Array, "*chunk V"], logprobs: Float[Array, "*chunk"]
+) -> dict[str, Float[Array, "*chunk"]]:
+    """What a `PolicyLoss` tells of each token beside the loss, without a gradient.
+
+    Args:
+        logits: of the student, divided by the temperature.
+        logprobs: of its tokens, nats.
+
+    Returns:
+        Log-probability and entropy of each token, nats.
+    """
+    return {
+        "student_logprobs": jax.lax.stop_gradient(logprobs),
+        "student_entropy": entropy(log_probs(jax.lax.stop_gradient(logits))),
+    }

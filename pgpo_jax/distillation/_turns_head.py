@@ -10,8 +10,13 @@ from pgpo_jax.distillation._divergence import check_temperature, tempered
 from pgpo_jax.distillation._head_sharding import HeadSharding
 from pgpo_jax.distillation._importance import importance_ratio
 from pgpo_jax.distillation._policy import policy_loss
-from pgpo_jax.distillation._policy_head import PolicyLoss, student_statistics
-from pgpo_jax.distillation._token_loss import token_loss
+from pgpo_jax.distillation._token_loss import (
+    GivenTokens,
+    PolicyLoss,
+    Reduced,
+    student_statistics,
+    token_loss,
+)
 from pgpo_jax.errors import PGPOValueError
 
 
@@ -147,18 +152,6 @@ def turns_head_loss(
             weights = weights * jnp.where(chunk["sampled"] > 0, ratio, 1.0)
         return jnp.sum(weights * losses), student_statistics(logits, logprobs)
 
-    loss, statistics = token_loss(
-        on_logits,
-        hidden,
-        head,
-        tokens,
-        response_mask,
-        sequence_mask,
-        per_token=per_token,
-        reduction=reduction,
-        num_sequences=num_sequences,
-        num_tokens=num_tokens,
-        chunk_size=chunk_size,
-        sharding=sharding,
-    )
-    return PolicyLoss(loss, **statistics)
+    batch = GivenTokens(hidden, head, tokens, response_mask, sequence_mask)
+    reduced = Reduced(reduction, num_sequences, num_tokens)
+    return token_loss(on_logits, batch, reduced, per_token, chunk_size, sharding)

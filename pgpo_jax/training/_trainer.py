@@ -10,9 +10,15 @@ import numpy as np
 import optax
 from jaxtyping import Array, Key
 
-from pgpo_jax.errors import PGPORuntimeError, PGPOValueError
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.paths import local_path
 from pgpo_jax.tasks import Grade, Question, Task, grade_all
+from pgpo_jax.training._fitting_parts import (
+    check_alive,
+    checked_teacher,
+    chosen_engine,
+    new_memory,
+)
 from pgpo_jax.training._step_report import StepReport
 from pgpo_jax.training.config import (
     EvaluationConfig,
@@ -27,13 +33,12 @@ from pgpo_jax.training.devices._mesh import process_local_rows, shard_rows
 from pgpo_jax.training.devices._processes import from_first
 from pgpo_jax.training.objectives._base import Objective
 from pgpo_jax.training.rollout._batch import pack, rollout_metrics
-from pgpo_jax.training.rollout._engine import RolloutEngine, Sampler, check_engine
+from pgpo_jax.training.rollout._engine import RolloutEngine, Sampler
 from pgpo_jax.training.rollout._evaluate import Evaluation, evaluate
 from pgpo_jax.training.rollout._held_out import held_out_questions
-from pgpo_jax.training.rollout._policy import LoadedPolicy, Policy, Responses
+from pgpo_jax.training.rollout._policy import LoadedPolicy, Responses
 from pgpo_jax.training.rollout._records import Lesson, Rollout
 from pgpo_jax.training.rollout._stream import Batch, QuestionStream
-from pgpo_jax.training.rollout._teacher_model import check_teacher_policy
 from pgpo_jax.training.rollout._texts import chosen_responses, shown_rows
 from pgpo_jax.training.run._callbacks import Callback
 from pgpo_jax.training.run._inputs import model_inputs, question_inputs
@@ -111,9 +116,9 @@ class Trainer:
         constant_metrics: Mapping[str, float] | None = None,
     ):
         self.policy, params = policy
-        _check_alive(params, "the weights of the policy were given to an earlier trainer")
+        check_alive(params, "the weights of the policy were given to an earlier trainer")
         self.mesh = self.policy.mesh
-        self.teacher_policy = _checked_teacher(teacher, objective, self.policy)
+        self.teacher_policy = checked_teacher(teacher, objective, self.policy)
         self.task, self.objective = task, objective
         self.optimizer = with_extra_arguments(optimizer)
         self.rollout_settings, self.evaluation_settings = rollout, evaluation
@@ -122,7 +127,7 @@ class Trainer:
         self.grader_timeout, self.callbacks = grader_timeout, tuple(callbacks)
         self._constant_metrics = dict(constant_metrics or {})
         shape = dict(self.mesh.shape) if self.mesh is not None else {}
-        self.engine = _chosen_engine(engine, rollout)
+        self.engine = chosen_engine(engine, rollout)
         row_shards = shape.get("data", 1) * shape.get("fsdp", 1)
         check_rows(
             rollout,
@@ -137,7 +142,7 @@ class Trainer:
         self.held_out = held_out_questions(task, evaluation)
         self._questions = task.questions("train", seed)
         objective.check_questions(self._questions)
-        self.memory = _new_memory(objective)
+        self.memory = new_memory(objective)
         self._warn()
         self.stream = QuestionStream(
             self._questions,
@@ -231,7 +236,7 @@ class Trainer:
             FloatingPointError: after `max_skipped` non-finite gradients in a row.
         """
         folder = local_path(folder, "a run folder")
-        _check_alive(
+        check_alive(
             self.initial_state.params,
             "the initial state of this trainer was given to an earlier fit",
         )
@@ -460,53 +465,3 @@ class Trainer:
 
     def _fold(self, purpose: int, number: int) -> Key[Array, ""]:
         return jax.random.fold_in(jax.random.fold_in(self._key, purpose), number)
-
-
-def _checked_teacher(
-    teacher: LoadedPolicy | None, objective: Objective, policy: Policy
-) -> Policy | None:
-    """The other model that is the teacher, if it fits objective and student."""
-    settings = objective.teacher_settings
-    wanted = settings is not None and settings.kind == "external"
-    if wanted is (teacher is None):
-        raise PGPOValueError(
-            "another model and an objective whose teacher.kind is 'external' belong together; got "
-            + ("such an objective without a model" if wanted else "a model without such a teacher")
-        )
-    if teacher is None:
-        return None
-    _check_alive(teacher.params, "the weights of the teacher were given to an earlier trainer")
-    check_teacher_policy(policy, teacher.policy)
-    return teacher.policy
-
-
-def _new_memory(objective: Objective) -> dict[str, Any] | None:
-    """What the objective remembers, if one process has all of it."""
-    memory = objective.new_memory()
-    if memory is not None and jax.process_count() > 1:
-        raise PGPOValueError(
-            f"the run must have 1 process with objective {type(objective).__name__}, which "
-            f"remembers the answers to each question, got {jax.process_count()}"
-        )
-    return memory
-
-
-def _chosen_engine(engine: RolloutEngine | None, rollout: RolloutConfig) -> RolloutEngine:
-    """The engine that was given, which knows for itself how much it decodes at a time."""
-    if engine is None:
-        return Sampler(rollout.max_num_seqs)
-    own = engine == Sampler(rollout.max_num_seqs)
-    if rollout.max_num_seqs is not None and not own:
-        raise PGPOValueError(
-            "rollout.max_num_seqs must be None where an engine is given, "
-            f"got {rollout.max_num_seqs} and {engine!r:.60}"
-        )
-    return check_engine(engine)
-
-
-def _check_alive(weights: Any, what: str) -> None:
-    """Refuses arrays that training has taken the memory of."""
-    if any(isinstance(x, jax.Array) and x.is_deleted() for x in jax.tree.leaves(weights)):
-        raise PGPORuntimeError(
-            f"{what}, which took their memory: load the policy anew and make another Trainer"
-        )

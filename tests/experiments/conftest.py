@@ -40,6 +40,7 @@ def write_run(config, folder, accuracies, *, questions=None, rho=None, steps=Non
                 "pgpo/rho": followed if signal else rho,
                 "pgpo/information": information,
                 "pgpo/clipped_count": 0.0,
+                "optimizer/applied": 1.0,
                 "rollout/response_length": 9.0,
                 "self_distillation/student_entropy": 0.2,
                 "self_distillation/teacher_entropy": 0.1,

@@ -108,10 +108,23 @@ def test_a_cosine_falls_and_has_its_sum(total):
     assert rho.min() >= 0
 
 
+def multipliers(folder, rho, applied, steps):
+    rows = [
+        {"step": i + 1, "pgpo/rho": r, "optimizer/applied": a}
+        for i, (r, a) in enumerate(zip(rho, applied, strict=True))
+    ]
+    return taken(RunRecord("a", folder, {}, rows, [], {}, []), steps).tolist()
+
+
 def test_a_run_that_was_stopped_keeps_its_last_multiplier(tmp_path):
-    rows = [{"step": i + 1, "pgpo/rho": r} for i, r in enumerate([1.0, 0.25])]
-    run = RunRecord("a", tmp_path, {}, rows, [], {}, [])
-    assert taken(run, 4).tolist() == [1.0, 0.25, 0.25, 0.25]
+    assert multipliers(tmp_path, [1.0, 0.25], [1.0, 1.0], 4) == [1.0, 0.25, 0.25, 0.25]
+
+
+def test_a_step_that_trained_nothing_has_the_multiplier_of_the_last_that_did(tmp_path):
+    # Its own, 1, comes of a signal of 0: a constant of equal mean would be too large by it.
+    given = [1.0, 0.25, 1.0, 0.5, 1.0]
+    assert multipliers(tmp_path, given, [0.0, 1.0, 0.0, 1.0, 0.0], 5) == [1, 0.25, 0.25, 0.5, 0.5]
+    assert multipliers(tmp_path, given, [1.0] * 5, 5) == given
 
 
 def test_the_best_step_is_the_first_of_the_highest(tmp_path):
@@ -477,16 +490,18 @@ def test_levels_are_told_of_drawn_settings(tmp_path, trained):
 def test_a_small_sweep_is_really_trained_and_repeats_itself(tmp_path):
     """What was replayed is what was asked for, and the same command gives the same numbers."""
     flags = ["--preset", "smoke", "--training.steps", "3", "--training.optimizer.warmup-steps", "0"]
-    for name in ("first", "second"):
-        assert brake.main([*flags, "--output", str(tmp_path / name)]) == 0
+    assert brake.main([*flags, "--output", str(tmp_path / "first")]) == 0
+    # One that is trained as it is, and one that waits for a run of another arm.
+    again = ["--arms", "sdpo", "constant", "--seeds", "1", "--output", str(tmp_path / "second")]
+    assert brake.main([*flags, *again]) == 2
 
-    def rows(name, arm, seed):
-        path = tmp_path / name / "runs" / f"fast-{arm}" / f"seed{seed}" / "metrics.jsonl"
+    def rows(name, arm):
+        path = tmp_path / name / "runs" / f"fast-{arm}" / "seed0" / "metrics.jsonl"
         return path.read_text()
 
-    for arm in CORE:
-        for seed in (0, 1):
-            assert rows("first", arm, seed) == rows("second", arm, seed), (arm, seed)
+    for arm in ("sdpo", "brake", "constant"):
+        assert rows("first", arm) == rows("second", arm), arm
+    assert rows("first", "sdpo") != rows("first", "brake")
     run = read_run(tmp_path / "first" / "runs" / "fast-constant" / "seed0")
     own = read_run(tmp_path / "first" / "runs" / "fast-brake" / "seed0")
     mean = np.mean(own.series("pgpo/rho")[1])

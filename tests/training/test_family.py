@@ -77,8 +77,20 @@ def routed_batch(name, **sizes):
             "mix": np.full(rows, 0.5, np.float32),
         },
         "srpo": {"advantage": rng.normal(size=rows).astype(np.float32), "distil": distil},
+        "drift": {
+            "advantage": rng.normal(size=rows).astype(np.float32),
+            "distil": 0.7 * distil,
+            "reinforce": 1 - distil,
+            "rebellious": 0.5 * (1 - distil),
+        },
+        "rltf": {
+            "advantage": rng.normal(size=rows).astype(np.float32),
+            "supervised": np.float32(0.1) * distil,
+            "sampled": 1 - distil,
+            "floored": distil,
+        },
     }.get(name)
-    if name == "srpo":
+    if name in ("srpo", "drift"):
         batch = batch._replace(signal_mask=batch.signal_mask & (distil > 0))
     # As if the sampler had been nearly the student.
     return batch._replace(
@@ -228,11 +240,15 @@ def test_micro_batches_are_the_batch(small_config, name, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
-def test_micro_batches_on_a_mesh(small_model, small_config, name):
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [*((name, (2, 2)) for name in NAMES), *((name, (1, 2)) for name in ("drift", "opcd", "rltf"))],
+)
+def test_micro_batches_on_a_mesh(small_model, small_config, name, sizes):
     params, batch = small_model[1], routed_batch(name)
-    alone = replaced(published(small_config, name), loss={"support": "full"})
-    config = replaced(alone, optimizer={"micro_batch": 4}, mesh=MeshConfig(data=2, fsdp=2))
+    support = {"support": "topk_raw", "k": 5} if name == "opcd" else {"support": "full"}
+    alone = replaced(published(small_config, name), loss=support)
+    config = replaced(alone, optimizer={"micro_batch": 4}, mesh=MeshConfig(*sizes))
     mesh = make_mesh(config.mesh)
     spread, _ = nnx.split(
         nnx.eval_shape(lambda: Qwen3(SMALL_QWEN3, rngs=nnx.Rngs(0), mesh=mesh)), nnx.Param
@@ -242,7 +258,9 @@ def test_micro_batches_on_a_mesh(small_model, small_config, name):
     state = state._replace(teacher=jax.tree.map(lambda p: 1.5 * p, state.teacher))
     layout = jax.tree.map(lambda x: x.sharding, state)
     step = config_step(spread, config, DESCENT, layout=layout)
-    assert_same(one_step(small_model, alone, batch), step(state, shard_rows(batch, mesh)))
+    whole = one_step(small_model, alone, batch)
+    assert_same(whole, step(state, shard_rows(batch, mesh)))
+    assert float(whole[1]["optimizer/grad_norm"]) > 1e-3
 
 
 @pytest.mark.slow

@@ -21,9 +21,11 @@ from pgpo_jax.training import (
     make_mesh,
     make_trainer,
     shard_rows,
+    with_published,
 )
 from pgpo_jax.training.memory import _estimate as _plan, _search as _fit
 from pgpo_jax.training.memory._estimate import (
+    abstract_experience,
     abstract_state,
     memory_plan,
     parse_bytes,
@@ -246,6 +248,30 @@ def test_what_sampling_holds():
     assert weights / 8 <= eight.resident["weights"] < weights / 8 + 4e6
     with pytest.raises(ValueError, match="divi"):
         sampling_plan(shape, MeshConfig(tensor=16), "bfloat16", rollout)
+
+
+@pytest.mark.parametrize("variant", ["sd", "fm"])
+def test_second_turns_are_counted(variant):
+    """A prompt per response, of its own length; and three kinds of rows in the update."""
+    shape = QWEN3_SHAPES["Qwen3-8B"]
+    config = replaced(with_published(PAPER, "rltf"), rltf={"variant": variant, "max_prompt": 9000})
+    plan = memory_plan(config, shape, compiled=False)
+    per_token = 36 * 8 * 128 * 2 * 2
+    assert plan.second_turn["key-value cache"] == per_token * 256 * (9000 + 8192)
+    assert plan.peak == sum(plan.resident.values()) + sum(plan.second_turn.values())
+    fewer = replaced(config, rollout={"micro_batch": 4})
+    asked = memory_plan(fewer, shape, compiled=False).second_turn
+    assert asked["key-value cache"] == per_token * 32 * (9000 + 8192)
+    # The control: an objective that does not ask again plans none.
+    assert memory_plan(PAPER, shape, compiled=False).second_turn == {}
+    shared = replaced(config, rollout={"share_prompts": True})
+    batch = abstract_experience(shared, None)
+    # 32 first prompts and 256 second ones, and with `fm` 256 more; the next rungs of the ladder.
+    assert batch.teacher_prompt.shape == ({"sd": 512, "fm": 768}[variant], 9000)
+    assert abstract_experience(replaced(PAPER, rollout={"share_prompts": True}), None)[2].shape == (
+        64,
+        10240,
+    )
 
 
 def test_a_server_samples_elsewhere():

@@ -203,6 +203,16 @@ def test_a_grader_that_failed_is_no_critic():
     assert [prompt != rollout.prompts[0] for prompt in asked] == [True, False] * 2
 
 
+@pytest.mark.parametrize(("said", "failures"), [("odd", 2), ("no", 0)])
+def test_failures_in_second_turns_are_counted(said, failures):
+    objective = RLTF()
+    trainer, rollout, _ = extended(objective, ["no"] * 4, ["no", said] * 2, Broken())
+    rows = trainer.packed(rollout, objective.prepare(rollout))[1]
+    assert objective.row_metrics(rows, rollout.samples)["rltf/grader_failures"] == failures
+    # Those of the first turn are another metric.
+    assert rollout_metrics(rows)["rollout/grader_failures"] == 0
+
+
 def test_the_feedback_is_learnt_behind_the_first_answer():
     objective = RLTF(rltf=RltfConfig(variant="fm"))
     trainer, rollout, _ = extended(objective, TEXTS, ["RIGHT"] * 4)

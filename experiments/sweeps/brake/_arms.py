@@ -8,8 +8,8 @@ import numpy as np
 
 from experiments.sweeps._command import FREE
 from experiments.sweeps._controlled_config import ControlledConfig
-from experiments.sweeps._dose import DoseConfig
 from experiments.sweeps._settings import TRAINING, changed
+from experiments.sweeps._sittings import SittingsConfig, asked_for
 from experiments.sweeps._sweep import Arm, Finished
 from experiments.sweeps.brake._schedules import (
     as_signal,
@@ -59,9 +59,10 @@ CONTROLS = ("sdpo", "constant", "other", "fitted", "cosine", "stop", "pgpo", "cl
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(DoseConfig):
+class Config(SittingsConfig):
     """The brake and its controls in nine settings."""
 
+    known: ClassVar[Sequence[str]] = ARMS
     free: ClassVar[tuple[str, ...]] = (*FREE, "settings", "arms")
     alpha: float = 30.0
     """Per nat, of the brake."""
@@ -84,21 +85,15 @@ class Config(DoseConfig):
     seeds: int = 24
     first_seed: int = 2000
     planned: int = 24
-    """Seeds that a verdict needs; fewer are reported without one."""
     donors: int = 8
     """Runs that the fitted schedule is the mean of; they are no part of any comparison."""
     first_donor: int = 2100
     """Their seeds count from here."""
     settings: tuple[SettingName, ...] = tuple(SETTINGS)  # pyright: ignore[reportAssignmentType]
     """What to train now; the report shows whatever is finished."""
-    arms: tuple[str, ...] = ()
-    """Arms to train now, with those that they wait for; none: all of the settings."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        unknown = sorted({*self.arms} - {*ARMS})
-        if unknown:
-            raise PGPOValueError(f"arms must be some of {', '.join(ARMS)}, got {unknown}")
         if not self.settings:
             raise PGPOValueError(f"settings must name at least one of {', '.join(SETTINGS)}")
         if self.donors < 1:
@@ -139,16 +134,7 @@ PRESETS = {
 def arms(config: Config) -> list[Arm]:
     """The arms that are asked for, and those that they wait for, called `setting-arm`."""
     made = [arm for name in config.settings for arm in _arms_in(config, name)]
-    if not config.arms:
-        return made
-    by_name = {arm.name: arm for arm in made}
-    wanted = {arm.name for arm in made if arm.name.partition("-")[2] in config.arms}
-    todo = sorted(wanted)
-    while todo:
-        needed = {name for name, _ in by_name[todo.pop()].needs(config.first_seed)} - wanted
-        wanted |= needed
-        todo += needed
-    return [arm for arm in made if arm.name in wanted]
+    return asked_for(made, config.arms, config.first_seed)
 
 
 def arms_of(setting: str) -> tuple[str, ...]:

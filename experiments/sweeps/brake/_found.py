@@ -9,8 +9,9 @@ from jaxtyping import Bool, Float
 
 from experiments.sweeps._collapse import collapse_step
 from experiments.sweeps._compare import Comparison, compare
-from experiments.sweeps._records import Records, finished_records, scores
+from experiments.sweeps._records import Records, scores
 from experiments.sweeps._shares import SharesCompared, compare_shares
+from experiments.sweeps._sittings import finished_part
 from experiments.sweeps._sweep import Sweep
 from experiments.sweeps.brake._arms import CONTROLS, VARIANTS, Config, arms_of
 from experiments.sweeps.brake._settings import SETTINGS, Setting, SettingName
@@ -51,11 +52,10 @@ class Found:
 
 def found_in(config: Config, sweep: Sweep, name: SettingName) -> Found | None:
     """What a setting's finished runs say; `None` with fewer than 2 seeds at which all arms are."""
-    alone = dataclasses.replace(config, settings=(name,), arms=())
-    part = dataclasses.replace(sweep, config=alone)
-    if len(part.complete_seeds()) < 2:
+    part = finished_part(sweep, dataclasses.replace(config, settings=(name,), arms=()))
+    if part is None:
         return None
-    seeds, records = finished_records(part)
+    seeds, records = part
     runs = {arm: records[f"{name}-{arm}"] for arm in arms_of(name)}
     return measured(name, seeds, runs, margin=config.margin)
 

@@ -10,13 +10,13 @@ from experiments.sweeps._results import Call, write_results
 from experiments.sweeps._sections import comparison_section, curve_section
 from experiments.sweeps._seed_means import mean_of, over_seeds, share_over_seeds
 from experiments.sweeps._shares import SharesCompared, detectable_share, share
+from experiments.sweeps._sittings import parts_found
 from experiments.sweeps._sweep import Sweep
 from experiments.sweeps.brake._alarm import Alarm, alarm_in, alarm_verdict
 from experiments.sweeps.brake._arms import CORE, GIVEN, Config, arms_of
 from experiments.sweeps.brake._found import AREA, Found, found_in
 from experiments.sweeps.brake._settings import SettingName, level
 from experiments.sweeps.brake._verdict import in_words
-from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.reports import Cell, Page, RunRecord
 
 
@@ -27,12 +27,8 @@ def report(config: Config, sweep: Sweep, call: Call) -> str:
         ValueError: if no setting has 2 seeds at which all its arms are finished.
     """
     names = get_args(SettingName)
-    found = {name: part for name in names if (part := found_in(config, sweep, name))}
-    if not found:
-        raise PGPOValueError(
-            f"{sweep.folder} needs at least 2 seeds with all arms of a setting, has none; "
-            f"those of {names[0]} are {', '.join(arms_of(names[0]))}"
-        )
+    what = f"a setting (of {names[0]} they are {', '.join(arms_of(names[0]))})"
+    found = parts_found(sweep, names, lambda name: found_in(config, sweep, name), what)
     alarms = {name: alarm_in(part.records["sdpo"]) for name, part in found.items()}
     alarm = alarm_verdict(alarms, config.planned)
     verdict = "; ".join(in_words(part, config.planned) for part in found.values())

@@ -23,9 +23,20 @@ def as_signal(rho: Sequence[float] | np.ndarray, alpha: float) -> tuple[float, .
 
 
 def taken(run: RunRecord, steps: int) -> Float[np.ndarray, " steps"]:
-    """The multipliers of a run; one that was stopped goes on with its last."""
-    values = run.series("pgpo/rho")[1] or [1.0]
-    return np.array([values[min(i, len(values) - 1)] for i in range(steps)])
+    """The multipliers of a run, one per step.
+
+    A step in which nothing was trained (no sequence had a teacher, or the gradient was not finite)
+    has the multiplier of the last step that was. So have the steps after a run was stopped. 1 comes
+    before the first step that was trained.
+    """
+    rho, values = 1.0, []
+    applied = dict(zip(*run.series("optimizer/applied"), strict=True))
+    given = dict(zip(*run.series("pgpo/rho"), strict=True))
+    for step in range(1, steps + 1):
+        if applied.get(step):
+            rho = given[step]
+        values.append(rho)
+    return np.array(values)
 
 
 def until(step: int, steps: int) -> Float[np.ndarray, " steps"]:

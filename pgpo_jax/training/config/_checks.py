@@ -92,6 +92,20 @@ def check_multiplier(signal: InformationConfig, loss: LossConfig) -> None:
         )
 
 
+def check_weight(loss: LossConfig, rollout: RolloutConfig) -> None:
+    """Refuses a weight that is 0 for every response.
+
+    Raises:
+        ValueError: naming the rule and the value.
+    """
+    require(
+        loss.weight != "pass_rate" or rollout.samples > 1,
+        "rollout.samples must be at least 2 with loss.weight 'pass_rate': the pass rate of one "
+        "response is 0 or 1, and its weight is 0",
+        rollout.samples,
+    )
+
+
 def check_schedule(settings: OptimizerConfig, loss: LossConfig, steps: int) -> None:
     """Refuses a schedule of the learning rate that cannot work.
 
@@ -235,6 +249,11 @@ def check_routed(
         f"loss.modulation must be 'none' with objective {objective!r}: a response that is not "
         "distilled has no information that its loss could be weighed by",
         loss.modulation,
+    )
+    require(
+        loss.weight == "none",
+        f"loss.weight must be 'none' with objective {objective!r}, which has weights of its own",
+        loss.weight,
     )
     _check_plateau(objective, settings)
 

@@ -36,6 +36,7 @@ from pgpo_jax.training.config._checks import (
     check_sdpo,
     check_sft,
     check_teacher,
+    check_weight,
 )
 from pgpo_jax.training.config._engine import check_logprobs
 from pgpo_jax.training.config._rules import one_of_its_choices, positive, require
@@ -147,6 +148,7 @@ class TrainConfig:
             check_logprobs(self.engine.logprobs_mode, *sampled)
         check_attention(self.attention, self.dtype)
         check_multiplier(self.information, self.loss)
+        check_weight(self.loss, self.rollout)
         check_schedule(self.optimizer, self.loss, self.steps)
         if self.objective == "grpo":
             check_grpo(self.rollout, self.optimizer)

@@ -17,6 +17,7 @@ from pgpo_jax.training.config import MeshConfig, RolloutConfig
 from pgpo_jax.training.config._train_config import TrainConfig
 from pgpo_jax.training.memory._shapes import teacher_shape
 from pgpo_jax.training.rollout._batch import Experience
+from pgpo_jax.training.rollout._buckets import bucket
 from pgpo_jax.training.update._state import TrainState, init_state
 from pgpo_jax.training.update._step import make_train_step
 
@@ -32,24 +33,27 @@ class MemoryPlan(NamedTuple):
         update: beside them during the update.
         rollout: beside them while sampling.
         evaluation: beside them while the held-out questions are answered.
+        second_turn: beside them while the student is asked again, if the objective does so.
     """
 
     resident: dict[str, int]
     update: dict[str, int]
     rollout: dict[str, int]
     evaluation: dict[str, int]
+    second_turn: dict[str, int]
 
     @property
     def peak(self) -> int:
         """The most at any time."""
-        beside = (sum(part.values()) for part in (self.update, self.rollout, self.evaluation))
+        _, *phases = self
+        beside = (sum(part.values()) for part in phases)
         return sum(self.resident.values()) + max(beside)
 
     def rows(self) -> list[list[str]]:
         """Purpose, when it is held, and gigabytes: a table with a head."""
         held = {"resident": "always"}
         body = [
-            [name, held.get(when, when), f"{count / GIGABYTE:.2f}"]
+            [name, held.get(when, when.replace("_", " ")), f"{count / GIGABYTE:.2f}"]
             for when, part in self._asdict().items()
             for name, count in part.items()
         ]
@@ -103,13 +107,19 @@ def memory_plan(
         update["activations and work space"] = max(work, 0)
     rollout: dict[str, int] = {}
     evaluation: dict[str, int] = {}
+    second: dict[str, int] = {}
     # A server samples elsewhere; of an engine of one's own nothing is known but that it may not.
     here = config.engine.name != "vllm"
     if here:
         rollout = _sampling_bytes(shape, config.mesh, config.dtype, config.rollout)
+        longest = config.make_objective().longest_second_prompt
+        if longest is not None:
+            asked = _asked_again(config.rollout, longest)
+            second = _sampling_bytes(shape, config.mesh, config.dtype, asked)
     if here and held_out_spec(config.task, config.eval_task) is not None:
         evaluation = _sampling_bytes(shape, config.mesh, config.dtype, _evaluated_at_once(config))
-    return MemoryPlan({k: v for k, v in resident.items() if v}, update, rollout, evaluation)
+    held = {name: size for name, size in resident.items() if size}
+    return MemoryPlan(held, update, rollout, evaluation, second)
 
 
 def sampling_plan(
@@ -132,7 +142,8 @@ def sampling_plan(
     axes = abstract_mesh(*dataclasses.astuple(mesh))
     check_mesh(shape, axes)
     weights = _device_bytes(_abstract_weights(shape, dtype, axes))
-    return MemoryPlan({"weights": weights}, {}, _sampling_bytes(shape, mesh, dtype, rollout), {})
+    sampling = _sampling_bytes(shape, mesh, dtype, rollout)
+    return MemoryPlan({"weights": weights}, {}, sampling, {}, {})
 
 
 def abstract_state(
@@ -166,8 +177,10 @@ def abstract_experience(config: TrainConfig, mesh: Mesh | None) -> Experience:
     longest = objective.longest_teacher_prompt
     shared = settings.share_prompts
     prompts = settings.questions if shared else rows
-    # As `pack` counts on: two different solutions are shown per question.
-    teacher_prompts = min(2 * settings.questions, rows) if shared else rows
+    teacher_prompts = rows
+    if shared:
+        different = objective.prompts_behind(settings.questions, settings.samples)
+        teacher_prompts = bucket(different, smallest=2 * settings.questions, largest=rows)
 
     def array(dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
         return _abstract(jax.ShapeDtypeStruct(shape, dtype), ("batch",), mesh)
@@ -320,6 +333,18 @@ def _evaluated_at_once(config: TrainConfig) -> RolloutConfig:
         samples=settings.samples,
         micro_batch=None,
         row_buckets=1,
+    )
+
+
+def _asked_again(rollout: RolloutConfig, longest: int) -> RolloutConfig:
+    """As the trainer asks for second answers: a prompt per response, one answer to each."""
+    at_once = rollout.micro_batch
+    return dataclasses.replace(
+        rollout,
+        questions=rollout.rows,
+        samples=1,
+        max_prompt=max(rollout.max_prompt, longest),
+        micro_batch=None if at_once is None else at_once * rollout.samples,
     )
 
 

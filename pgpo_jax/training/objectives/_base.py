@@ -139,6 +139,24 @@ class Objective(Protocol):
         """Kinds of rows that `extended` makes of each sampled response; 1: it does not."""
         return 1
 
+    @property
+    def longest_second_prompt(self) -> int | None:
+        """Tokens of the longest prompt that `extended` asks the student with, one per response;
+        `None`: it does not ask."""
+        return None
+
+    def prompts_behind(self, questions: int, samples: int) -> int:
+        """How many different prompts a step's `Lesson.teacher_prompts` may hold.
+
+        Memory is planned for as many where prompts are shared.
+
+        Args:
+            questions: of a step.
+            samples: sampled responses to each.
+        """
+        # Two different solutions are shown per question.
+        return min(2, samples) * questions
+
     def extended(self, rollout: Rollout) -> Rollout:
         """The rollout with further rows, such as second turns.
 

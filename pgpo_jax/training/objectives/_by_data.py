@@ -66,7 +66,8 @@ class TaughtByData(Taught):
         kept = np.isin(np.arange(len(rollout.grades)), list(prompts.ids))
         lacking = [self.context.text(question) is None for question in rollout.questions]
         facts = {"overlong": prompts.overlong, "lacking": np.array(lacking)[rollout.owners]}
-        return Lesson(kept, prompts.ids, prompts.texts, facts=facts)
+        lesson = Lesson(kept, prompts.ids, prompts.texts, facts=facts)
+        return self.weighed(rollout, lesson)
 
     def row_metrics(self, rows: dict[str, np.ndarray], samples: int) -> dict[str, float]:
         """What there is to learn from, and what was left out."""

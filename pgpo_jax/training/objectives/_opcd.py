@@ -109,7 +109,9 @@ class OPCD(Taught):
         """Keeps every response that has a token and whose teacher prompt is short enough."""
         prompts = encoded_prompts(rollout, lambda _, question: self.chat(question), self.teacher)
         kept = np.isin(np.arange(len(rollout.grades)), list(prompts.ids))
-        return Lesson(kept, prompts.ids, prompts.texts, facts={"overlong": prompts.overlong})
+        facts = {"overlong": prompts.overlong}
+        lesson = Lesson(kept, prompts.ids, prompts.texts, facts=facts)
+        return self.weighed(rollout, lesson)
 
     def row_metrics(self, rows: dict[str, np.ndarray], samples: int) -> dict[str, float]:
         """What there is to learn from, and what was left out."""

@@ -48,7 +48,7 @@ class OPD(Taught):
 
     def prepare(self, rollout: Rollout) -> Lesson:
         """Keeps every response that has a token."""
-        return Lesson(rollout.answered)
+        return self.weighed(rollout, Lesson(rollout.answered))
 
     def loss_of_rows(
         self, models: Models, batch: Experience, denominators: dict[str, Any]

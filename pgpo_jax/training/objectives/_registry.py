@@ -82,6 +82,7 @@ def _opd(sections: ObjectiveSections) -> OPD:
 def _reopold(sections: ObjectiveSections) -> REOPOLD:
     _check_external("reopold", sections.teacher)
     wanted = {"form": "advantage", "support": "sampled", "reduction": "token_mean"}
+    wanted["weight"] = "none"
     for name, value in wanted.items():
         given = getattr(sections.loss, name)
         if given != value:
@@ -137,6 +138,11 @@ def _check_without_teacher(name: str, sections: ObjectiveSections) -> None:
         raise PGPOValueError(
             f"loss.modulation must be 'none' with objective {name!r}, which measures no "
             f"information, got {sections.loss.modulation!r}"
+        )
+    if sections.loss.weight != "none":
+        raise PGPOValueError(
+            f"loss.weight must be 'none' with objective {name!r}: it weighs what a teacher says, "
+            f"got {sections.loss.weight!r}"
         )
 
 

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from pgpo_jax.training.objectives._base import (
     teacher_states,
 )
 from pgpo_jax.training.objectives._opd import OPD, behind_one_prompt
-from pgpo_jax.training.objectives._taught import Passed
+from pgpo_jax.training.objectives._taught import Known, Passed
 from pgpo_jax.training.rollout._batch import Experience
 from pgpo_jax.training.rollout._records import Lesson, Rollout
 
@@ -103,18 +103,12 @@ class REOPOLD(OPD):
 
         return loss
 
-    def per_token(
-        self,
-        batch: Experience,
-        denominators: Mapping[str, Any],
-        entropies: Callable[[], Float[Array, "R T"]],
-    ) -> dict[str, Float[Array, "R T"]]:
+    def per_token(self, batch: Experience, known: Known) -> dict[str, Float[Array, "R T"]]:
         """The phase, and what a token must reach to train."""
-        del entropies
         shape = batch.response_mask.shape
         return {
             "by_entropy": jnp.broadcast_to(_phase(batch), shape).astype(jnp.float32),
-            "threshold": jnp.broadcast_to(denominators["threshold"], shape),
+            "threshold": jnp.broadcast_to(known.denominators["threshold"], shape),
         }
 
     def beforehand(self, models: Models, batch: Experience) -> dict[str, Array]:

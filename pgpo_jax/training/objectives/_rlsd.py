@@ -1,6 +1,5 @@
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +10,7 @@ from pgpo_jax.training.config import PolicyConfig
 from pgpo_jax.training.objectives._advantages import group_advantages
 from pgpo_jax.training.objectives._base import Models, mean_over_loss
 from pgpo_jax.training.objectives._by_data import TaughtByData
+from pgpo_jax.training.objectives._taught import Known, of_each_row
 from pgpo_jax.training.rollout._batch import Experience
 from pgpo_jax.training.rollout._records import Lesson, Rollout
 
@@ -48,7 +48,7 @@ class RLSD(TaughtByData):
     @property
     def columns(self) -> tuple[str, ...]:
         """The advantage of the response, and the teacher's share in this step."""
-        return ("advantage", "mix")
+        return (*super().columns, "advantage", "mix")
 
     def prepare(self, rollout: Rollout) -> Lesson:
         """Keeps the responses to questions that have an answer to show."""
@@ -56,7 +56,7 @@ class RLSD(TaughtByData):
         advantages = group_advantages(rollout, self.policy.advantage)
         mix = np.full(advantages.size, self.policy.mix_at(rollout.step), np.float32)
         return lesson._replace(
-            columns={"advantage": advantages.ravel(), "mix": mix},
+            columns={**lesson.columns, "advantage": advantages.ravel(), "mix": mix},
             facts={**lesson.facts, "mixed": advantages.any(1)},
         )
 
@@ -70,20 +70,11 @@ class RLSD(TaughtByData):
         del models
         return rescaled_loss(clip=self.policy.ratio_clip, variant=self.policy.rescaling)
 
-    def per_token(
-        self,
-        batch: Experience,
-        denominators: Mapping[str, Any],
-        entropies: Callable[[], Float[Array, "R T"]],
-    ) -> dict[str, Float[Array, "R T"]]:
+    def per_token(self, batch: Experience, known: Known) -> dict[str, Float[Array, "R T"]]:
         """Advantage and share of the response of each token."""
-        del denominators, entropies
-        assert batch.columns is not None
-        shape, columns = batch.response_mask.shape, batch.columns
-        return {
-            name: jnp.broadcast_to(columns[column][:, None], shape)
-            for name, column in (("advantages", "advantage"), ("mix", "mix"))
-        }
+        del known
+        found = of_each_row(batch, "advantage", "mix")
+        return {"advantages": found["advantage"], "mix": found["mix"]}
 
     def metrics(self, out: HeadLoss, batch: Experience) -> dict[str, Array]:
         """Means over the response tokens of the sequences that enter the loss."""

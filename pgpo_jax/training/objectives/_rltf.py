@@ -1,15 +1,14 @@
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from pgpo_jax.distillation import PolicyLoss, turns_head_loss
 from pgpo_jax.errors import PGPORuntimeError
-from pgpo_jax.tasks import Grade, critique_request, second_turn
+from pgpo_jax.tasks import Grade
 from pgpo_jax.tasks.graders import FailedGrade
 from pgpo_jax.training.config import LossConfig, RltfConfig
 from pgpo_jax.training.objectives._base import (
@@ -19,20 +18,22 @@ from pgpo_jax.training.objectives._base import (
     reduction_denominators,
     student_states,
 )
+from pgpo_jax.training.objectives._rows_of_kinds import (
+    EXTRA,
+    FIRST,
+    SECOND,
+    behind_its_prompt,
+    first_answers,
+    joined,
+    masked,
+)
+from pgpo_jax.training.objectives._second_turns import (
+    feedback_prompt,
+    prompts_of_rows,
+    second_turns,
+)
 from pgpo_jax.training.rollout._batch import Experience
-from pgpo_jax.training.rollout._policy import Responses
 from pgpo_jax.training.rollout._records import Lesson, Rollout
-
-# The kinds of rows, in their order.
-_FIRST, _SECOND, _EXTRA = range(3)
-
-
-class _Turns(NamedTuple):
-    """The prompts of the first answers' second turns, where they have one."""
-
-    prompts: dict[int, list[int]]
-    silent: Bool[np.ndarray, " N"]
-    overlong: Bool[np.ndarray, " N"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,15 @@ class RLTF(Objective):
         return self.rltf.max_prompt
 
     @property
+    def longest_second_prompt(self) -> int:
+        """`rltf.max_prompt`."""
+        return self.rltf.max_prompt
+
+    def prompts_behind(self, questions: int, samples: int) -> int:
+        """First prompts, second ones, and with `fm` those of the words."""
+        return questions * (1 + samples * (1 if self.rltf.variant == "sd" else 2))
+
+    @property
     def learning_fraction(self) -> str:
         """The share of rows with something to learn."""
         return "rltf/learning_fraction"
@@ -96,7 +106,7 @@ class RLTF(Objective):
                 "be given, got None"
             )
         settings, owners = self.rltf, rollout.owners.tolist()
-        turns = self._turns(rollout)
+        turns = second_turns(rollout, settings)
         # All processes ask together, so that a response without a second turn asks as well.
         asked = [rollout.prompts[owner] for owner in owners]
         for row, prompt in turns.prompts.items():
@@ -104,7 +114,7 @@ class RLTF(Objective):
         nobody = jax.process_count() == 1 and not turns.prompts
         answered = rollout.responses if nobody else rollout.answer(asked, settings.max_prompt)
         has = np.isin(np.arange(len(owners)), list(turns.prompts))
-        second = _masked(answered, has)
+        second = masked(answered, has)
         graded = np.flatnonzero(has).tolist()
         questions = [rollout.questions[owners[row]] for row in graded]
         found = rollout.regrade(questions, [second.texts[row] for row in graded])
@@ -116,12 +126,12 @@ class RLTF(Objective):
             words = [grade.feedback.strip() for grade in rollout.grades]
             longest = rollout.responses.tokens.shape[1]
             fits = [
-                len(self._request(rollout, row)) <= settings.max_prompt if has[row] else False
+                len(feedback_prompt(rollout, row)) <= settings.max_prompt if has[row] else False
                 for row in range(len(owners))
             ]
-            extra = _masked(rollout.policy.write(words, max_tokens=longest), np.array(fits))
+            extra = masked(rollout.policy.write(words, max_tokens=longest), np.array(fits))
         parts = (rollout.responses, second, extra)
-        return _joined(rollout, parts, (rollout.grades, second_grades, second_grades))
+        return joined(rollout, parts, (rollout.grades, second_grades, second_grades))
 
     def prepare(self, rollout: Rollout) -> Lesson:
         """Gives each row its prompt and its advantage."""
@@ -129,29 +139,30 @@ class RLTF(Objective):
         groups = (len(rollout.questions), self.kinds, samples)
         answered = rollout.answered.reshape(groups)
         score = np.where(answered, rollout.scores.reshape(groups), 0.0)
-        first, second = score[:, _FIRST], score[:, _SECOND]
-        has = answered[:, _SECOND]
+        first, second = score[:, FIRST], score[:, SECOND]
+        has = answered[:, SECOND]
         returns = first + settings.discount * second
         advantage = np.zeros(groups)
-        advantage[:, _FIRST] = returns - returns.mean(1, keepdims=True)
+        advantage[:, FIRST] = returns - returns.mean(1, keepdims=True)
         among = np.maximum(has.sum(1, keepdims=True), 1)
-        advantage[:, _SECOND] = has * (second - second.sum(1, keepdims=True) / among)
+        advantage[:, SECOND] = has * (second - second.sum(1, keepdims=True) / among)
         supervised = np.zeros(groups)
         if settings.variant == "sd":
             gained = second - first.mean(1, keepdims=True)
-            advantage[:, _EXTRA] = settings.coefficient * gained * has
+            advantage[:, EXTRA] = settings.coefficient * gained * has
         else:
-            supervised[:, _EXTRA] = settings.coefficient * answered[:, _EXTRA]
+            supervised[:, EXTRA] = settings.coefficient * answered[:, EXTRA]
         kind = np.broadcast_to(np.arange(self.kinds)[None, :, None], groups)
-        turns = self._turns(_first(rollout, samples))
-        prompts = self._prompts(rollout, turns, samples)
+        turns = second_turns(first_answers(rollout, samples), settings)
+        prompts = prompts_of_rows(rollout, turns, samples, settings)
         columns = {
             "advantage": advantage,
             "supervised": supervised,
-            "sampled": kind != _EXTRA,
-            "floored": (kind == _EXTRA) & (settings.variant == "sd"),
+            "sampled": kind != EXTRA,
+            "floored": (kind == EXTRA) & (settings.variant == "sd"),
         }
         learning = (advantage != 0) | (supervised != 0)
+        failed = np.array([isinstance(grade, FailedGrade) for grade in rollout.grades])
         return Lesson(
             rollout.answered,
             prompts,
@@ -159,8 +170,9 @@ class RLTF(Objective):
             facts={
                 "has_second": np.ravel(has),
                 "second_score": np.ravel(second),
+                "second_failed": failed.reshape(groups)[:, SECOND].ravel(),
                 "learning": np.ravel(learning & answered),
-                "unlearnt": np.ravel(has & ~answered[:, _EXTRA]),
+                "unlearnt": np.ravel(has & ~answered[:, EXTRA]),
                 "silent": turns.silent,
                 "overlong": turns.overlong,
             },
@@ -173,6 +185,7 @@ class RLTF(Objective):
         return {
             "rltf/second_turns": float(has.mean()),
             "rltf/second_accuracy": float(rows["second_score"][has].mean()) if has.any() else 0.0,
+            "rltf/grader_failures": float(rows["second_failed"].sum()),
             "rltf/without_feedback": float(rows["silent"].sum()),
             "rltf/dropped_feedback": float(rows["unlearnt"].sum()),
             "rltf/dropped_second_prompts": float(rows["overlong"].sum()),
@@ -227,108 +240,3 @@ class RLTF(Objective):
     def tokens(self, out: PolicyLoss) -> dict[str, Float[Array, "R T"]]:
         """The student's entropy at each token, in nats."""
         return {"student_entropy": out.student_entropy}
-
-    def _turns(self, rollout: Rollout) -> _Turns:
-        """The second turn of each first answer that has one."""
-        settings, prompts = self.rltf, {}
-        silent, overlong = np.zeros((2, len(rollout.grades)), bool)
-        for row, owner in enumerate(rollout.owners.tolist()):
-            grade = rollout.grades[row]
-            right = grade.score >= settings.success_threshold
-            if not rollout.answered[row] or (right and settings.early_termination):
-                continue
-            # What a grader says of its own failure is no critique of the answer.
-            if isinstance(grade, FailedGrade) or not grade.feedback.strip():
-                silent[row] = True
-                continue
-            text = rollout.responses.texts[row]
-            chat = second_turn(rollout.questions[owner], text, grade.feedback)
-            encoded = rollout.policy.encode(chat)
-            overlong[row] = len(encoded) > settings.max_prompt
-            if not overlong[row]:
-                prompts[row] = encoded
-        return _Turns(prompts, silent, overlong)
-
-    def _prompts(self, rollout: Rollout, turns: _Turns, samples: int) -> dict[int, list[int]]:
-        """What each row is read behind."""
-        prompts: dict[int, list[int]] = {}
-        for row, owner in enumerate(rollout.owners.tolist()):
-            if not rollout.answered[row]:
-                continue
-            kind, sample = divmod(row % rollout.samples, samples)
-            prompts[row] = rollout.prompts[owner]
-            if kind == _SECOND:
-                prompts[row] = turns.prompts[owner * samples + sample]
-            elif kind == _EXTRA and self.rltf.variant == "fm":
-                prompts[row] = self._request(rollout, owner * rollout.samples + sample)
-        return prompts
-
-    @staticmethod
-    def _request(rollout: Rollout, row: int) -> list[int]:
-        """What the words on a first answer are read behind."""
-        question = rollout.questions[rollout.owners[row]]
-        return rollout.policy.encode(critique_request(question, rollout.responses.texts[row]))
-
-
-def behind_its_prompt(batch: Experience) -> Experience:
-    """The rows with the prompts that others have for a teacher as the student's."""
-    return batch._replace(
-        prompt=batch.teacher_prompt,
-        prompt_mask=batch.teacher_prompt_mask,
-        prompt_owner=batch.teacher_prompt_owner,
-    )
-
-
-def _masked(responses: Responses, kept: Bool[np.ndarray, " N"]) -> Responses:
-    """The responses, without a token where they are not kept."""
-    texts = [text if keep else "" for text, keep in zip(responses.texts, kept, strict=True)]
-    return responses._replace(mask=np.asarray(responses.mask) & kept[:, None], texts=texts)
-
-
-def _joined(rollout: Rollout, parts: Sequence[Responses], grades: Sequence[list[Grade]]) -> Rollout:
-    """The rows of all kinds, those to one question together."""
-    kinds, samples, count = len(parts), rollout.samples, len(rollout.questions)
-    width = max(part.tokens.shape[1] for part in parts)
-
-    def interleaved(arrays: Sequence[np.ndarray]) -> np.ndarray:
-        padded = [np.pad(x, ((0, 0), (0, width - x.shape[1]))) for x in map(np.asarray, arrays)]
-        stacked = np.stack([x.reshape(count, samples, width) for x in padded], axis=1)
-        return stacked.reshape(count * kinds * samples, width)
-
-    order = [
-        (kind, question * samples + sample)
-        for question in range(count)
-        for kind in range(kinds)
-        for sample in range(samples)
-    ]
-    joined = Responses(
-        interleaved([part.tokens for part in parts]),
-        interleaved([part.mask for part in parts]),
-        interleaved([part.logprobs for part in parts]),
-        [parts[kind].texts[row] for kind, row in order],
-    )
-    return rollout._replace(
-        samples=kinds * samples,
-        total=kinds * rollout.total,
-        responses=joined,
-        grades=[grades[kind][row] for kind, row in order],
-        kinds=kinds,
-    )
-
-
-def _first(rollout: Rollout, samples: int) -> Rollout:
-    """The rollout of the first answers alone."""
-    rows = np.flatnonzero(rollout.sampled)
-    responses = rollout.responses
-    return rollout._replace(
-        samples=samples,
-        total=rollout.total // rollout.kinds,
-        responses=Responses(
-            responses.tokens[rows],
-            responses.mask[rows],
-            responses.logprobs[rows],
-            [responses.texts[row] for row in rows],
-        ),
-        grades=[rollout.grades[row] for row in rows],
-        kinds=1,
-    )

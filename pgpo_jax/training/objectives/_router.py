@@ -1,11 +1,9 @@
 """What objectives share that distil some responses and reinforce others."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
@@ -13,6 +11,7 @@ from pgpo_jax.distillation import HeadLoss
 from pgpo_jax.training.config import PolicyConfig
 from pgpo_jax.training.objectives._advantages import group_advantages
 from pgpo_jax.training.objectives._sdpo import SDPO
+from pgpo_jax.training.objectives._taught import Known, of_each_row
 from pgpo_jax.training.rollout._batch import Experience
 from pgpo_jax.training.rollout._records import Lesson, Rollout
 
@@ -93,20 +92,11 @@ class Routed(SDPO):
             "router/learning_fraction": float(rows["learning"].mean()),
         }
 
-    def per_token(
-        self,
-        batch: Experience,
-        denominators: Mapping[str, Any],
-        entropies: Callable[[], Float[Array, "R T"]],
-    ) -> dict[str, Float[Array, "R T"]]:
+    def per_token(self, batch: Experience, known: Known) -> dict[str, Float[Array, "R T"]]:
         """The advantage and the weights of the response of each token."""
-        del denominators, entropies
-        assert batch.columns is not None
-        renamed = {"advantage": "advantages"}
-        return {
-            renamed.get(name, name): jnp.broadcast_to(values[:, None], batch.response_mask.shape)
-            for name, values in batch.columns.items()
-        }
+        del known
+        found = of_each_row(batch, *self.columns)
+        return {"advantages": found.pop("advantage"), **found}
 
     def metrics(self, out: HeadLoss, batch: Experience) -> dict[str, Array]:
         """The loss of all responses, and the teacher's part of those that are distilled."""

@@ -59,7 +59,8 @@ class SDPO(Taught):
         if self.teacher.feedback:
             said = [bool(grade.feedback.strip()) for grade in rollout.grades]
             facts |= {"feedback": np.array(said), "fed": prompts.fed}
-        return Lesson(kept, prompts.ids, prompts.texts, facts=facts)
+        lesson = Lesson(kept, prompts.ids, prompts.texts, facts=facts)
+        return self.weighed(rollout, lesson)
 
     def row_metrics(self, rows: dict[str, np.ndarray], samples: int) -> dict[str, float]:
         """What there is to learn from."""

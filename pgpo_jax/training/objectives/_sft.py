@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float
 
-from pgpo_jax.distillation import CrossEntropy, cross_entropy_head_loss
+from pgpo_jax.distillation import PolicyLoss, cross_entropy_head_loss
 from pgpo_jax.tasks import Question
 from pgpo_jax.training.config import LossConfig
 from pgpo_jax.training.objectives._base import (
@@ -60,7 +60,7 @@ class SFT(Objective):
 
     def loss_of_rows(
         self, models: Models, batch: Experience, denominators: dict[str, Any]
-    ) -> CrossEntropy:
+    ) -> PolicyLoss:
         """The cross-entropy of some rows, at temperature 1."""
         hidden, head = student_states(models, batch)
         return cross_entropy_head_loss(
@@ -75,7 +75,7 @@ class SFT(Objective):
             **denominators,
         )
 
-    def metrics(self, out: CrossEntropy, batch: Experience) -> dict[str, Array]:
+    def metrics(self, out: PolicyLoss, batch: Experience) -> dict[str, Array]:
         """The loss, and means over the response tokens of the sequences that enter it."""
         return {
             "loss": out.loss,
@@ -83,6 +83,6 @@ class SFT(Objective):
             "policy/student_entropy": mean_over_loss(batch, out.student_entropy),
         }
 
-    def tokens(self, out: CrossEntropy) -> dict[str, Float[Array, "R T"]]:
+    def tokens(self, out: PolicyLoss) -> dict[str, Float[Array, "R T"]]:
         """The student's entropy at each response token, in nats."""
         return {"student_entropy": out.student_entropy}

@@ -1,6 +1,4 @@
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +8,7 @@ from pgpo_jax._reduce import mean_of
 from pgpo_jax.distillation import TokenLoss, routed_loss
 from pgpo_jax.training.objectives._base import Models
 from pgpo_jax.training.objectives._router import Routed, distilled
+from pgpo_jax.training.objectives._taught import Known
 from pgpo_jax.training.rollout._batch import Experience
 from pgpo_jax.training.rollout._records import Rollout
 
@@ -60,17 +59,12 @@ class SRPO(Routed):
         """Sum and count of the weights of distilled tokens."""
         return self._weights(batch, self.teacher_entropies(models, batch))
 
-    def per_token(
-        self,
-        batch: Experience,
-        denominators: Mapping[str, Any],
-        entropies: Callable[[], Float[Array, "R T"]],
-    ) -> dict[str, Float[Array, "R T"]]:
+    def per_token(self, batch: Experience, known: Known) -> dict[str, Float[Array, "R T"]]:
         """The advantage of each token, and what its two losses are multiplied by."""
-        known = "weight_sum" in denominators
-        weights = denominators if known else self._weights(batch, entropies())
+        measured = "weight_sum" in known.denominators
+        weights = known.denominators if measured else self._weights(batch, known.entropies())
         mean = mean_of(weights["weight_sum"], weights["weight_count"])
-        found = super().per_token(batch, denominators, entropies)
+        found = super().per_token(batch, known)
         # Nothing is distilled where there is no weight.
         scale = found["distil"] / jnp.where(mean > 0, mean, 1.0)
         return found | {"reinforce": 1 - found["distil"], "distil": scale}

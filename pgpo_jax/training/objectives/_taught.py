@@ -26,7 +26,9 @@ from pgpo_jax.training.objectives._base import (
     student_states,
     teacher_states,
 )
+from pgpo_jax.training.objectives._signal_weights import SIGNAL_WEIGHTS, SignalWeight
 from pgpo_jax.training.rollout._batch import Experience
+from pgpo_jax.training.rollout._records import Lesson, Rollout
 
 # What is handed to the head of what `denominators` gives; the rest is for `per_token`.
 _DENOMINATORS = ("num_sequences", "num_tokens")
@@ -41,6 +43,19 @@ class Passed(NamedTuple):
     teacher_hidden: Float[Array, "R T Dt"]
     teacher_head: Float[Array, "Dt V"]
     mix: dict[str, Any]
+
+
+class Known(NamedTuple):
+    """What numbers of each token may be made from besides the rows.
+
+    Attributes:
+        denominators: of the whole batch, with what `beforehand` gave.
+        entropies: the teacher's at each token of the loss, nats; one more product with its head if
+            it is called.
+    """
+
+    denominators: Mapping[str, Any]
+    entropies: Callable[[], Float[Array, "R T"]]
 
 
 @dataclass(frozen=True)
@@ -78,6 +93,24 @@ class Taught(Objective):
         """The share of responses that have a teacher signal."""
         return "self_distillation/reprompt_sample_fraction"
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those of the weight."""
+        return () if self.weight is None else self.weight.columns
+
+    @property
+    def weight(self) -> SignalWeight | None:
+        """What the losses of tokens are weighed by besides the information."""
+        name = self.loss.weight
+        return None if name == "none" else SIGNAL_WEIGHTS[name](self.loss)
+
+    def weighed(self, rollout: Rollout, lesson: Lesson) -> Lesson:
+        """The lesson of `prepare`, with the columns of the weight."""
+        if self.weight is None:
+            return lesson
+        rows = self.weight.rows(rollout, self.teacher.success_threshold)
+        return lesson._replace(columns={**lesson.columns, **rows})
+
     def counted(self, batch: Experience) -> Experience:
         """The batch with the tokens of loss and information as its response tokens."""
         skip = self.loss.skip_tokens
@@ -110,21 +143,14 @@ class Taught(Objective):
 
         return policy_gradient if settings.form == "advantage" else loss
 
-    def per_token(
-        self,
-        batch: Experience,
-        denominators: Mapping[str, Any],
-        entropies: Callable[[], Float[Array, "R T"]],
-    ) -> dict[str, Float[Array, "R T"]]:
+    def per_token(self, batch: Experience, known: Known) -> dict[str, Float[Array, "R T"]]:
         """Further numbers of each token that `token_loss` reads.
 
         Args:
             batch: some rows.
-            denominators: of the whole batch, with what `beforehand` gave.
-            entropies: the teacher's at each token of the loss, nats; one more product with its
-                head if it is called.
+            known: of the whole batch and the teacher.
         """
-        del batch, denominators, entropies
+        del batch, known
         return {}
 
     def teacher_entropies(self, models: Models, batch: Experience) -> Float[Array, "R T"]:
@@ -147,7 +173,10 @@ class Taught(Objective):
         # What the head cannot measure by itself is made of the graded gain: see `signal`.
         estimator = self.information.estimator
         estimator = estimator if estimator in SIGNALS else "outcome"
-        clip = settings.rollout_clip
+        clip, weight = settings.rollout_clip, self.weight
+        numbers = self.per_token(batch, Known(denominators, entropies))
+        if weight is not None:
+            numbers |= weight.numbers(batch)
         return taught_head_loss(
             self.token_loss(models),
             student_hidden,
@@ -157,7 +186,8 @@ class Taught(Objective):
             batch.response,
             counted.response_mask,
             batch.sequence_mask,
-            per_token=self.per_token(batch, denominators, entropies),
+            per_token=numbers,
+            token_weight=None if weight is None else weight.weigh,
             temperature=models.temperature,
             reduction=settings.reduction,
             signal_mask=batch.signal_mask,
@@ -253,7 +283,7 @@ class Taught(Objective):
 
     def metrics(self, out: HeadLoss, batch: Experience) -> dict[str, Array]:
         """Means over the response tokens of the sequences that enter the loss."""
-        batch = self.counted(batch)
+        whole, batch = batch, self.counted(batch)
         ratio = jnp.exp(out.student_logprobs - batch.sampler_logprobs)
         log_ratio = out.teacher_logprobs - out.student_logprobs
         modulated = {}
@@ -267,6 +297,9 @@ class Taught(Objective):
                 rho_min=self.information.rho_min,
             )
             modulated = {"pgpo/weight": mean_over_loss(batch, weights)}
+        if self.weight is not None:
+            weights = self.weight.weigh(self.weight.numbers(whole), out.teacher_entropy)
+            modulated["distillation/weight"] = mean_over_loss(batch, weights)
         return (
             modulated
             | _agreement(out, batch)
@@ -291,6 +324,13 @@ class Taught(Objective):
 
     def _success(self, batch: Experience) -> Bool[Array, " R"]:
         return batch.score >= self.teacher.success_threshold
+
+
+def of_each_row(batch: Experience, *names: str) -> dict[str, Float[Array, "R T"]]:
+    """Columns of the batch, at each token of their row."""
+    assert batch.columns is not None
+    shape = batch.response_mask.shape
+    return {name: jnp.broadcast_to(batch.columns[name][:, None], shape) for name in names}
 
 
 def _agreement(out: HeadLoss, batch: Experience) -> dict[str, Array]:

@@ -1,0 +1,64 @@
+"""The example of the paper's run: its small half makes what the real half is given, and trains."""
+
+import importlib.util
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pgpo_jax import models
+from pgpo_jax.tasks import load_questions
+from pgpo_jax.training import PRESETS
+
+FILE = Path(__file__).parents[2] / "examples" / "qwen3_sciknoweval.py"
+
+
+@pytest.fixture(scope="module")
+def example():
+    spec = importlib.util.spec_from_file_location("qwen3_sciknoweval", FILE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_real_run_is_the_preset(example):
+    config = example.paper("models/Qwen3-8B", "physics/train.json")
+    preset = PRESETS["paper-qwen3-8b"]
+    assert (config.model, config.task) == ("models/Qwen3-8B", "physics/train.json")
+    assert replace(config, model=preset.model, task=preset.task) == preset
+
+
+def test_questions_have_the_layout_of_sciknoweval(example, tmp_path):
+    path = example.small_questions(tmp_path / "physics")
+    train, test = load_questions(str(path)), load_questions(str(path.parent / "test.json"))
+    assert (train[0].id, len(train), len(test)) == ("physics-0", 64, 16)
+    assert not {q.prompt for q in train} & {q.prompt for q in test}
+    # Their layout is recognised by the options: an answer that is none of them is refused.
+    rows = json.loads(path.read_text())
+    path.write_text(json.dumps([rows[0] | {"answer": "Z"}, *rows[1:]]))
+    with pytest.raises(ValueError, match="answer"):
+        load_questions(str(path))
+
+
+def test_the_checkpoint_is_a_qwen3_with_the_shipped_weights(example, tmp_path):
+    folder = example.small_checkpoint(tmp_path)
+    assert json.loads((folder / "config.json").read_text())["model_type"] == "qwen3"
+    written = models.load_pretrained(folder)
+    shipped = models.load_pretrained(FILE.parents[1] / "pgpo_jax" / "assets" / "tiny")
+    np.testing.assert_array_equal(written.embedding[...], shipped.embedding[...])
+    assert np.std(written.embedding[...]) > 0
+
+
+@pytest.mark.slow
+def test_the_small_run_trains(example, tmp_path):
+    before, first, second, after = example.main(str(tmp_path), steps=2)
+    # Random weights or a wrong tokenizer would be right in next to none of the answers.
+    assert min(before["eval/accuracy"], after["eval/accuracy"]) > 0.2
+    for step in (first, second):
+        assert step["pgpo/rho"] == pytest.approx(np.exp(step["pgpo/information"]), rel=1e-5)
+        assert step["pgpo/information"] > 0.01
+    assert second["optimizer/update_norm"] > 0
