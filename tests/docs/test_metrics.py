@@ -11,7 +11,7 @@ import optax
 import pytest
 
 import pgpo_jax as pgpo
-from pgpo_jax.distillation import CrossEntropy, HeadLoss, PolicyLoss
+from pgpo_jax.distillation import HeadLoss, PolicyLoss
 from pgpo_jax.training import (
     OBJECTIVES,
     PUBLISHED,
@@ -49,7 +49,7 @@ def experience():
 def result_of(name):
     """What `loss_of_rows` of an objective gives."""
     number, per_token = jnp.ones(()), jnp.ones((ROWS, TOKENS))
-    kinds = {"grpo": PolicyLoss, "rltf": PolicyLoss, "sft": CrossEntropy}
+    kinds = {"grpo": PolicyLoss, "rltf": PolicyLoss, "sft": PolicyLoss}
     if name in kinds:
         return kinds[name](number, per_token, per_token)
     return HeadLoss(number, number, number, jnp.ones((), jnp.int32), *[per_token] * 8)
@@ -61,9 +61,9 @@ def objective_of(name):
     teacher = TeacherConfig(kind="external", model="m") if other else TeacherConfig()
     loss = LossConfig(**PUBLISHED["reopold"]["loss"] if name == "reopold" else {}, overlap_k=2)
     made = OBJECTIVES[name](ObjectiveSections(teacher, loss, TrainConfig().information))
-    # Some refuse these when they are made. A router refuses the modulation in every run.
-    modulation = "none" if name in ("srpo", "drift") else "token"
-    changes = {"loss": dataclasses.replace(made.loss, modulation=modulation)}
+    # Some refuse these when they are made. A router refuses weights in every run.
+    weights = {} if name in ("srpo", "drift") else {"modulation": "token", "weight": "position"}
+    changes = {"loss": dataclasses.replace(made.loss, **weights)}
     if made.teacher_settings is not None:
         changes["teacher"] = dataclasses.replace(made.teacher, feedback=True)
     return dataclasses.replace(made, **changes)
@@ -83,11 +83,13 @@ def logged(name):
 
 
 def names_in(folder):
-    """The names `group/name` that stand as keys of dictionaries in the source."""
+    """The names `group/name` that stand as keys in the source, of a dictionary or an assignment."""
     found = set()
     for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             keys = node.keys if isinstance(node, ast.Dict) else []
+            if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
+                keys = [node.slice]
             found |= {key.value for key in keys if isinstance(key, ast.Constant)}
     return {name for name in found if re.fullmatch(r"[a-z_]+/[a-z0-9_]+", str(name))}
 
@@ -131,9 +133,10 @@ def test_a_metric_that_is_not_in_the_page_is_told(by_objective, tmp_path):
     row = "| `time/step` | seconds | the whole step | all |\n"
     assert row in page
     assert differences(page.replace(row, ""), in_source, by_objective) == (["time/step"], [], [])
-    (tmp_path / "new.py").write_text('def metrics():\n    return {"policy/new": 1, "a b/c": 2}')
+    source = 'def metrics():\n    made = {"policy/new": 1, "a b/c": 2}\n    made["policy/x"] = 3'
+    (tmp_path / "new.py").write_text(source)
     more = in_source | names_in(tmp_path)
-    assert differences(page, more, by_objective) == (["policy/new"], [], [])
+    assert differences(page, more, by_objective) == (["policy/new", "policy/x"], [], [])
     logs_more = by_objective | {"sft": by_objective["sft"] | {"sft/new"}}
     assert differences(page, in_source, logs_more) == (["sft/new"], [], [])
 
