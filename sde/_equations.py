@@ -293,3 +293,4 @@ EQUATIONS = _table(
         follows_chain=True,
     ),
 )
+"""The equations by name: those that papers print, and ours."""

@@ -365,3 +365,4 @@ _ROWS = (
 )
 
 STATEMENTS = MappingProxyType({row.id: row for row in _ROWS})
+"""The statements of the theory by id, each with the verdict that is expected."""

@@ -15,14 +15,14 @@ from pgpo_jax.information._pointwise import (
     pointwise_gain_per_token,
 )
 
-# Name -> (student_logits, teacher_logits, tokens) -> nats per token.
 ESTIMATORS = {
     "entropy": entropy_gain_per_token,
     "kl": kl_gain_per_token,
     "js": js_gain_per_token,
     "pointwise": pointwise_gain_per_token,
 }
-# What the fused head chooses from: those, and the pointwise gain signed by the grader.
+"""Name -> function of (student_logits, teacher_logits, tokens) that gives nats per token."""
 SIGNALS = (*ESTIMATORS, "outcome")
-# And what configs choose from: the contrast of the classes is taken of whole batches only.
+"""What the fused head chooses from: `ESTIMATORS`, and the pointwise gain signed by the grader."""
 CHOICES = (*SIGNALS, "outcome_contrast")
+"""What configs choose from: `SIGNALS`, and the contrast of the classes, of whole batches only."""

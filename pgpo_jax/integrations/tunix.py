@@ -25,8 +25,8 @@ from pgpo_jax.errors import PGPOTypeError, PGPOValueError
 from pgpo_jax.models import Qwen3, Qwen3Config
 from pgpo_jax.models._decoder import attention_mask, positions
 
-# What `apply_rope` of Tunix's Qwen3 turns by, whatever its config says.
 ROPE_THETA = 1_000_000
+"""What `apply_rope` of Tunix's Qwen3 turns by, whatever its config says."""
 
 
 def with_information(

@@ -23,6 +23,7 @@ from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.models._sharding import constrain, partition_spec
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""The kernels of a layer that may have low-rank factors."""
 
 
 class AdaptedKernel(abc.ABC):

@@ -16,9 +16,6 @@ from pgpo_jax.models._config import DecoderConfig
 
 MESH_AXES = ("data", "fsdp", "tensor")
 
-# Logical axis -> mesh axes. Weights are cut over "tensor" along heads, feed-forward and vocabulary,
-# and over "fsdp" along their first axis; the embedding, which is looked up, along the width.
-# Activations are cut over "data" and "fsdp" along the batch.
 SHARDING_RULES: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
     {
         "batch": ("data", "fsdp"),
@@ -40,6 +37,9 @@ SHARDING_RULES: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
         "width": (),
     }
 )
+"""Logical axis -> mesh axes. Weights are cut over "tensor" along heads, feed-forward and
+vocabulary, and over "fsdp" along their first axis; the embedding, which is looked up, along the
+width. Activations are cut over "data" and "fsdp" along the batch."""
 
 # What a logical axis is once its weight is gathered over "fsdp".
 GATHERED: MappingProxyType[str | None, str | None] = MappingProxyType(

@@ -58,10 +58,12 @@ def line_figure(
 
     Args:
         curves: drawn in their order.
-        x_label, y_label: with units.
+        x_label: name and unit of the horizontal axis.
+        y_label: name and unit of the vertical axis.
         y_range: fixed limits; by default they follow the data.
         reference: height of a thin horizontal line.
-        log_x, log_y: logarithmic axes.
+        log_x: a logarithmic horizontal axis.
+        log_y: a logarithmic vertical axis.
     """
     with report_style():
         figure = Figure()

@@ -34,7 +34,8 @@ def mean_interval(
 
     Args:
         values: one score per question, in `[low, high]`.
-        low, high: the range of a score.
+        low: the smallest score that there can be.
+        high: the largest.
 
     Raises:
         ValueError: if there are no scores.

@@ -36,7 +36,9 @@ def ode_floor(
     $\sqrt\eta$ does not vanish; its side is then an exact expectation.
 
     Args:
-        problem, chain, equation: names or objects.
+        problem: a name in `sde.PROBLEMS`, or an object.
+        chain: a name in `sde.CHAINS`, or an object.
+        equation: a name in `sde.EQUATIONS`, or an object.
         observable: a name or a function of theta.
         horizon: T.
         batch_size: |B|.

@@ -51,6 +51,7 @@ OBSERVABLES = MappingProxyType(
         "cos3x": Observable("cos3x", lambda theta: jnp.cos(3.0 * theta[0])),
     }
 )
+"""The test functions by name."""
 
 
 def as_observable(observable: str | Callable | Observable) -> Observable:

@@ -61,7 +61,9 @@ def weak_errors(
     """Exact weak errors of an equation against a chain.
 
     Args:
-        problem, chain, equation: names or objects.
+        problem: a name in `sde.PROBLEMS`, or an object.
+        chain: a name in `sde.CHAINS`, or an object.
+        equation: a name in `sde.EQUATIONS`, or an object.
         etas: step sizes, each dividing the horizon.
         observables: names or functions of theta.
         horizon: T.

@@ -21,6 +21,7 @@ from sde.monte_carlo._simulate import prepare
 from sde.problems import Problem
 
 Observables = Sequence[str | Callable[..., Any] | Observable]
+"""Names in `sde.exact.OBSERVABLES`, functions of theta, or `Observable`s."""
 
 
 def estimate_chain(
@@ -39,8 +40,14 @@ def estimate_chain(
 ) -> Estimate:
     """Monte Carlo expectations of observables of a chain, with standard errors.
 
-    Args: as in `run_chain`; `paths` is rounded up to whole chunks; `control_variate` subtracts the
-        linearised fluctuation (and its square), whose expectation is known.
+    The other arguments are those of `run_chain`.
+
+    Args:
+        observables: names, or functions of theta.
+        paths: how many are simulated; rounded up to whole chunks.
+        control_variate: subtract the linearised fluctuation (and its square), whose expectation is
+            known.
+        chunk: paths that are simulated at a time.
 
     >>> e = estimate_chain("quadratic", "sgd", ["mean"], eta=1 / 8, paths=1000,
     ...                    key=jax.random.key(0))
@@ -87,7 +94,11 @@ def estimate_equation(
     by the same Brownian path: the leading weak error of Euler cancels. Controls are extrapolated
     alike.
 
-    Args: as in `simulate`; `paths` is rounded up to whole chunks.
+    The other arguments are those of `simulate`.
+
+    Args:
+        observables: names, or functions of theta.
+        paths: how many are simulated; rounded up to whole chunks.
 
     Raises:
         ValueError: as `simulate`; and Richardson with a solver other than Euler.

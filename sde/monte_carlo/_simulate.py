@@ -117,9 +117,9 @@ def simulate(
         theta at the horizon, shape [paths, d], NumPy float64 (without the memory J of "augmented").
 
     Raises:
-        ValueError: an unknown name, an eta that does not divide the horizon, paths or substeps not
-            >= 1, a diffusion matrix that is not positive semi-definite, a solver that cannot take
-            the noise; all before any simulation starts.
+        ValueError: an unknown name, an eta that does not divide the horizon, paths or substeps
+            below 1, a diffusion matrix that is not positive semi-definite, a solver that cannot
+            take the noise; all before any simulation starts.
         FloatingPointError: a path did not stay finite.
 
     >>> x = simulate("quadratic", "eq7", chain="sgd", eta=1 / 8, paths=1000, substeps=4,

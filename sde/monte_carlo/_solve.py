@@ -51,6 +51,7 @@ SOLVERS = MappingProxyType(
         "sea": SolverKind(diffrax.SEA, stratonovich=True, levy_area=True, additive=True),
     }
 )
+"""diffrax's solvers by name, with the kind of noise that each one takes."""
 
 Field = Callable[[PyTree[Array]], PyTree[Array]]
 Operator = Callable[[PyTree[Array]], lx.AbstractLinearOperator]

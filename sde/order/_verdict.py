@@ -9,12 +9,13 @@ from jaxtyping import Float
 from sde.order._fit import RESOLVED, PolynomialFit, SlopeFit, fit_polynomial, fit_slope
 
 VERDICTS = ("order 2", "order 1", "order 1/2", "order 0", "undecided")
+"""What a measurement may conclude."""
 _RANK = {"order 0": 0.0, "order 1/2": 0.5, "order 1": 1.0, "order 2": 2.0}
 
 # A slope interval inside q * [0.8, 1.25] says order q; below 1/2 it leaves room for order 0 only.
 _WINDOW = (0.8, 1.25)
-# Equivalence bound of a coefficient that should vanish, as a fraction of what does not vanish.
 TOLERANCE = 0.05
+"""Equivalence bound of a coefficient that should vanish, as a fraction of what does not vanish."""
 # Half widths are 1.96 standard errors; "significant" means five of them.
 _FIVE_SIGMA = 5 / 1.96
 _THREE_SIGMA = 3 / 1.96

@@ -20,3 +20,4 @@ PROBLEMS = MappingProxyType(
         "sliding_kink": SlidingKink(),
     }
 )
+"""The problems by name: losses, gradients and signals of a few examples."""

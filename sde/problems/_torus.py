@@ -18,8 +18,12 @@ class Torus(Problem):
     symmetric: no modified loss exists, and the second-order recipe of SGD fails (docs/theory.md).
 
     Args:
-        sine, cosine, mixed: the s_n, r_n, t_n.
-        signal_cosine, signal_sine, signal_shift: the e_n, f_n, k_n.
+        sine: the $s_n$.
+        cosine: the $r_n$.
+        mixed: the $t_n$.
+        signal_cosine: the $e_n$.
+        signal_sine: the $f_n$.
+        signal_shift: the $k_n$.
     """
 
     sine: tuple[float, ...] = (0.5, -0.3, 0.2, -0.4)

@@ -12,6 +12,7 @@ from pgpo_jax.errors import PGPOValueError
 from sde.problems import Problem
 
 KICKS = ("gradient", "unscaled", "thermal")
+"""What sets the size of the random force on a particle in a `Fluid`."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,6 +19,7 @@ from sde.viscous._fluid import Fluid
 from sde.viscous._particle import Freeze, particle_expectations
 
 MASSES = tuple(2.0**-k for k in range(3, 8))
+"""Masses of the particle in a measurement, heaviest first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +119,11 @@ def measure_mass_limit(
     The particle is simulated (`particle_expectations`), both candidate limits are exact, and the
     rules of `sde.measure_order` classify the differences, with the mass in the place of eta.
 
-    Args: as in `simulate_particle`; masses, at least 5, heaviest first.
+    The other arguments are those of `simulate_particle`.
+
+    Args:
+        masses: at least 5, heaviest first.
+        observables: names in `sde.exact.OBSERVABLES`.
 
     Raises:
         ValueError: fewer than 5 masses, masses that do not decrease, and what `simulate_particle`

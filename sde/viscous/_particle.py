@@ -29,6 +29,7 @@ LANGEVIN_SOLVERS = {
     "should": (diffrax.ShOULD, diffrax.SpaceTimeTimeLevyArea),
     "quicsort": (diffrax.QUICSORT, diffrax.SpaceTimeTimeLevyArea),
 }
+"""diffrax's solvers of the underdamped equation by name, each with the Brownian motion it needs."""
 Freeze = Literal["middle", "start"]
 
 

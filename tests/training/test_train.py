@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -18,6 +19,7 @@ import pytest
 
 from pgpo_jax.training import PRESETS, Trainer, read_jsonl, train
 from tests.training.conftest import replaced
+from tools.docs.glossary import GLOSSARY, glossary
 
 SMALL = replaced(
     PRESETS["tiny"],
@@ -27,6 +29,12 @@ SMALL = replaced(
     evaluation={"every": 2, "questions": 4, "samples": 2, "batch": 4},
 )
 FILES = ("metrics.jsonl", "evaluations.jsonl")
+
+
+def documented_files() -> set[str]:
+    """The files and folders that docs/run-folder.md names."""
+    page = (GLOSSARY.parent / "run-folder.md").read_text()
+    return set(re.findall(r"^\| `([a-z.-]+)` \|", page, re.M))
 
 
 def contents(folder: Path) -> list[str]:
@@ -53,6 +61,11 @@ def test_a_run_writes_what_it_promises(unbroken):
     assert timings[-1]["compilations/step"] == 1
     assert list((folder / "tensorboard").iterdir())
     assert int(result.state.step) == 4
+    names = {name for row in [*rows, *timings] for name in row} - {"step"}
+    page = glossary(GLOSSARY.read_text())
+    assert names <= page.keys()
+    assert names >= {name for name, logged_by in page.items() if logged_by == "all"}
+    assert {path.name for path in folder.iterdir()} <= documented_files()
 
 
 @pytest.mark.slow

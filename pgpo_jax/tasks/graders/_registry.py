@@ -13,7 +13,6 @@ from pgpo_jax.tasks.graders._option import option
 from pgpo_jax.tasks.graders._tool_use import tool_use
 from pgpo_jax.tasks.graders._weighted import WeightedGrader, parse_weights
 
-# Called with the settings; whatever is missing for a grader must be found out then.
 GRADERS: dict[str, Callable[[GraderConfig], Grader]] = {
     "auto": lambda settings: exact,
     "letter": lambda settings: letter,
@@ -24,6 +23,8 @@ GRADERS: dict[str, Callable[[GraderConfig], Grader]] = {
     "code": CodeGrader,
     "tool_use": lambda settings: tool_use,
 }
+"""Name -> function that makes the grader of its settings. Whatever is missing for a grader must be
+found out then."""
 
 
 def make_grader(spec: str | None = None, settings: GraderConfig | None = None) -> Grader:

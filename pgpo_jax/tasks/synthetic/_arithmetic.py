@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 from pgpo_jax.errors import PGPOValueError
 
-# The largest value that a question, an option or a solution contains; each one is one token.
 MAX_VALUE = 120
+"""The largest value that a question, an option or a solution contains; each one is one token."""
 _TEST_SHARE = 12  # one operand pair in so many belongs to the test split
 
 
 NAMES = {"+": "sum", "-": "difference", "*": "product", "/": "quotient"}
+"""Operator -> the name of its result."""
 
 
 class Calculation(NamedTuple):

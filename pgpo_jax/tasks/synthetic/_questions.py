@@ -19,7 +19,9 @@ KINDS: dict[str, tuple[Kind, ...]] = {
     "biology": _biology.KINDS,
     "materials": _materials.KINDS,
 }
+"""Domain -> the kinds of question of it."""
 DOMAINS = (*KINDS, "all")
+"""The domains, and `all`, which mixes them."""
 _SPLITS = ("train", "test")
 
 

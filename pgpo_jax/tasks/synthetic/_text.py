@@ -7,16 +7,19 @@ from pgpo_jax.tasks.synthetic._arithmetic import Calculation
 from pgpo_jax.tasks.synthetic._kind import Problem
 
 FORMS = ("letters", "open")
+"""How a question is answered: with the letter of an option, or openly with the value."""
 SYSTEM = {
     "letters": "Answer as <reasoning>...</reasoning> and <answer>letter</answer>.",
     "open": "Answer as <reasoning>...</reasoning> and <answer>value</answer>.",
 }
-# Begins the list of results, so that a question asks for the formula and a look-up: a tiny model
-# computes only what it knows by heart, and the test split's calculations are not to be seen before.
+"""Form -> system message, which says how to answer."""
 GIVEN = "\nGiven:"
+"""Begins the list of results, so that a question asks for the formula and a look-up. A tiny model
+computes only what it knows by heart, and it must not see the test split's calculations before."""
 CLOSING = "\nPlease reason step by step."
-# The ways in which a solution may begin.
+"""Ends every question."""
 OPENERS = ("Take", "Use", "We have")
+"""The ways in which a solution may begin."""
 
 
 def prompt_text(problem: Problem, form: str) -> str:
