@@ -19,3 +19,4 @@ CHAINS = MappingProxyType(
         "pgpo_adam": adaptive_chain(first=2.0, second=1.0, name="pgpo_adam"),
     }
 )
+"""The chains by name: the optimizers whose steps an equation is to follow."""

@@ -109,3 +109,4 @@ REGIMES = MappingProxyType(
         )
     }
 )
+"""The regimes by name."""
