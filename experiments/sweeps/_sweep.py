@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.sweeps._former import with_defaults
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPORuntimeError, PGPOValueError
 from pgpo_jax.reports import RunRecord, read_run
 from pgpo_jax.training import TrainConfig, check_same_config, locked_file, train
@@ -145,7 +146,9 @@ class Sweep:
         """Raises ValueError if the folder belongs to another configuration, naming the field."""
         path = self.folder / "config.json"
         if path.is_file():
-            check_same_config(json.loads(path.read_text()), self._kept_config(), self.folder)
+            kept = self._kept_config()
+            old = with_defaults(json.loads(path.read_text()), kept, self.config)
+            check_same_config(old, kept, self.folder)
 
     def _claim_folder(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,7 @@
 """Sweeps: order, dependence, interruption, several processes, refusals."""
 
+import dataclasses
+import doctest
 import json
 import subprocess
 import sys
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.sweeps import TRAINING, Arm, Sweep, _sweep, changed
+from experiments.sweeps import TRAINING, Arm, Sweep, _former, _sweep, changed
 from pgpo_jax.training import TrainConfig
 
 
@@ -128,6 +130,30 @@ def test_another_configuration_is_refused_by_name(tmp_path, trained):
     trained.clear()
     sweep(tmp_path, Config(seeds=2)).run()
     assert trained == []
+
+
+def test_a_field_that_came_later_has_its_default(tmp_path, trained):
+    sweep(tmp_path).run()
+    path = tmp_path / "config.json"
+    kept = json.loads(path.read_text())
+    del kept["rate"], kept["training"]["loss"]["weight"]
+    path.write_text(json.dumps(kept))
+    trained.clear()
+    sweep(tmp_path).run()
+    assert trained == []
+    path.write_text(json.dumps(kept))
+    with pytest.raises(ValueError, match=r"another configuration: rate was 0.001, now 0.002"):
+        sweep(tmp_path, Config(rate=2e-3)).run()
+    loss = dataclasses.replace(Config().training.loss, weight="position")
+    other = Config(training=dataclasses.replace(Config().training, loss=loss))
+    with pytest.raises(ValueError, match=r"training.loss.weight was 'none', now 'position'"):
+        sweep(tmp_path, other).run()
+
+
+def test_examples():
+    results = doctest.testmod(_former)
+    assert results.attempted > 0
+    assert results.failed == 0
 
 
 def test_bad_sweeps_are_refused(tmp_path, trained):
