@@ -61,6 +61,9 @@ def make_config(name: str) -> TrainConfig:
     if name in ("opd", "reopold"):
         config = replace(config, teacher=TeacherConfig(kind="external", model="tiny"))
     config = with_published(config, name)
+    if name == "rltf":
+        # Its default is for long answers.
+        config = replace(config, rltf=replace(config.rltf, max_prompt=192))
     if name == "opcd":
         lessons = Path(tempfile.mkdtemp()) / "lessons.txt"
         lessons.write_text("- EXPERIENCE ITEM: Read every option before you answer.\n")

@@ -63,5 +63,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """All public names, also those that were not imported yet."""
-    return [*__all__, "__version__"]
+    """All names, also those that were not imported yet; not those of this file's own imports."""
+    return sorted({*globals(), *__all__} - {"Any", "TYPE_CHECKING", "importlib"})

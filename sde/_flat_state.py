@@ -78,19 +78,29 @@ def flat_state(
         ValueError: `theta` gives another shape, or something computed from the state.
     """
     leaves, treedef = jax.tree.flatten(first)
+    if not leaves:
+        raise PGPOValueError(f"a state of {owner} must hold at least one array, got {first!r}")
     arrays = [_as_array(leaf, owner) for leaf in leaves]
     sizes = [array.size for array in arrays]
     # theta of a state whose entries all differ tells which entries it is.
     marks = np.arange(1.0, sum(sizes) + 1.0)
     found = []
-    for marked in (marks, 2.0 * marks[::-1] + 1.0):
+    # The second are negative and not whole, or abs, maximum and round would pass.
+    for marked in (marks, -2.0 * marks[::-1] - 0.5):
         parts = np.split(marked, np.cumsum(sizes)[:-1])
         with jax.ensure_compile_time_eval():
             shaped = [
-                jnp.asarray(part.reshape(array.shape), array.dtype)
+                jnp.asarray(_of_kind(part.reshape(array.shape), array), array.dtype)
                 for part, array in zip(parts, arrays, strict=True)
             ]
-            seen = np.asarray(theta(jax.tree.unflatten(treedef, shaped)), dtype=float)
+            try:
+                read = theta(jax.tree.unflatten(treedef, shaped))
+            except (KeyError, IndexError, TypeError, AttributeError) as error:
+                raise PGPOValueError(
+                    f"theta must be read from a state of {owner} by `theta=`, by default its first "
+                    f"item; of {treedef} that fails with {type(error).__name__}: {error}"
+                ) from error
+            seen = np.asarray(read, dtype=float)
         if seen.shape != (dim,):
             raise PGPOValueError(
                 f"theta of a state of {owner} must have the shape {(dim,)}, got {seen.shape}"
@@ -108,8 +118,21 @@ def flat_state(
     return layout, layout.flatten(jax.tree.unflatten(treedef, arrays))
 
 
+def _of_kind(marks: np.ndarray, like: Array) -> np.ndarray:
+    """Marks that an array's type can hold: of counts and flags, whole ones of at least 0."""
+    if jnp.issubdtype(like.dtype, jnp.floating):
+        return marks
+    return np.asarray(np.trunc(np.abs(marks)))
+
+
 def _as_array(leaf: Any, owner: str) -> Array:
-    array = jnp.asarray(leaf)
+    try:
+        array = jnp.asarray(leaf)
+    except TypeError as error:
+        raise PGPOTypeError(
+            f"a state of {owner} must be a pytree of real numbers, got a leaf that is a "
+            f"{type(leaf).__name__}"
+        ) from error
     if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool) or jnp.iscomplexobj(
         array
     ):

@@ -82,7 +82,8 @@ def optax_chain(
         A chain for `run_chain`, `estimate_chain` and `measure_order`.
 
     Raises:
-        TypeError: `optimizer` is a finished transformation, whose step size nobody could scale.
+        TypeError: `optimizer` is a finished transformation, whose step size nobody could scale; a
+            regime or a limit that is none.
         ValueError: an unknown regime, limit, signal or rate; rates without a regime; a state that
             holds eta; a decay outside [0, 1).
 
@@ -114,6 +115,10 @@ def optax_chain(
         raise PGPOValueError(
             f"rates belong to a regime, one of {', '.join(REGIMES)}; got {', '.join(rates)}"
         )
+    if regime is not None and not isinstance(regime, Regime):
+        raise PGPOTypeError(f"regime must be a name or a sde.Regime, got {type(regime).__name__}")
+    if limit is not None and not isinstance(limit, Chain):
+        raise PGPOTypeError(f"limit must be a name or a sde.Chain, got {type(limit).__name__}")
     if regime is not None:
         regime.check_rates(**rates)
 

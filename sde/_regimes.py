@@ -67,7 +67,8 @@ class Regime:
                     f"a regime scales {', '.join((*_POWERS, *_DECAYS))}; got {name!r}: fix it in "
                     "the optimizer, as in functools.partial(optax.rmsprop, eps_in_sqrt=False)"
                 )
-            if isinstance(rate, bool) or not 0.0 <= rate < math.inf:
+            number = isinstance(rate, int | float) and not isinstance(rate, bool)
+            if not number or not 0.0 <= rate < math.inf:
                 raise PGPOValueError(f"{name} must be a finite number >= 0, got {rate!r}")
 
     def check(self, eta: float, **rates: float) -> None:

@@ -12,7 +12,7 @@ from pgpo_jax.errors import PGPOFileExistsError, PGPOFileNotFoundError
 from sde.weak_order._config import Config
 from sde.weak_order._measure import Row
 
-_PACKAGES = ("jax", "diffrax", "numpy", "scipy")
+_PACKAGES = ("jax", "jaxlib", "optax", "diffrax", "numpy", "scipy")
 
 
 def versions() -> dict[str, str]:

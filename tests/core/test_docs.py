@@ -85,6 +85,7 @@ def test_public_names():
         "scale_by_information",
     }  # fmt: skip
     for module in (pgpo, pgpo.information, pgpo.distillation):
-        for name, thing in vars(module).items():
+        for name in dir(module):
+            thing = getattr(module, name)
             if callable(thing) and not name.startswith("_") and not name.endswith("_per_token"):
                 assert thing.__doc__, f"{module.__name__}.{name} has no docstring"

@@ -147,6 +147,18 @@ BAD = {
         sde.StateChain(lambda p: (p.start, p.start), lambda p, s, e, eta: s, lambda s: s[0] + s[1]),
         "entries of the state, each once, without arithmetic",
     ),
+    "absolute": (
+        sde.StateChain(lambda p: (p.start, 0), lambda p, s, e, eta: s, lambda s: jnp.abs(s[0])),
+        "entries of the state, each once, without arithmetic",
+    ),
+    "names": (
+        sde.StateChain(lambda p: {"theta": p.start}, lambda p, s, e, eta: s),
+        "theta must be read from a state of own chain by `theta=`.* fails with KeyError: 0",
+    ),
+    "nothing": (
+        sde.StateChain(lambda p: (), lambda p, s, e, eta: s),
+        r"must hold at least one array, got \(\)",
+    ),
     "theta": (
         sde.StateChain(lambda p: p.start, lambda p, s, e, eta: s),
         r"must have the shape \(1,\), got \(\)",
@@ -158,6 +170,12 @@ BAD = {
 def test_chains_that_are_refused(name):
     chain, message = BAD[name]
     with pytest.raises(PGPOValueError, match=message):
+        sde.run_chain("quadratic", chain, eta=1 / 2, paths=2, key=KEY)
+
+
+def test_a_state_that_is_a_text_is_refused():
+    chain = sde.StateChain(lambda p: (p.start, "fast"), lambda p, s, e, eta: s, name="texts")
+    with pytest.raises(PGPOTypeError, match=r"texts must be a pytree of real numbers, .* a str"):
         sde.run_chain("quadratic", chain, eta=1 / 2, paths=2, key=KEY)
 
 

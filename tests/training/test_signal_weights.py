@@ -157,3 +157,34 @@ def test_the_pass_rate_is_that_of_the_question(objective):
 def test_contradictions_are_refused_by_name(changes, rule):
     with pytest.raises(ValueError, match=rule):
         replaced(TrainConfig(), **changes)
+
+
+OWN = """
+from pgpo_jax.training import GRPO, SDPO, Lesson
+
+
+class Forgetful(SDPO):
+    def prepare(self, rollout):
+        return Lesson(rollout.answered)
+
+
+def forgetful(sections):
+    return Forgetful(sections.teacher, sections.loss, sections.information)
+
+
+def rewarded(sections):
+    return GRPO(sections.loss)
+"""
+
+
+def test_an_own_objective_must_take_part(tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    loss = {"weight": "pass_rate"}
+    with pytest.raises(ValueError, match=r"must be 'none' with .*:rewarded: .* GRPO is none"):
+        replaced(TrainConfig(), objective=f"{tmp_path}/own.py:rewarded", loss=loss).make_objective()
+    made = replaced(
+        TrainConfig(), objective=f"{tmp_path}/own.py:forgetful", loss=loss
+    ).make_objective()
+    assert made.weight is not None
+    with pytest.raises(ValueError, match=r"prepare must return self.weighed\(rollout, lesson\)"):
+        of_objective(opsd(weight="pass_rate"))

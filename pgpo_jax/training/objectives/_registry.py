@@ -27,6 +27,7 @@ from pgpo_jax.training.objectives._sdft import SDFT
 from pgpo_jax.training.objectives._sdpo import SDPO
 from pgpo_jax.training.objectives._sft import SFT
 from pgpo_jax.training.objectives._srpo import SRPO
+from pgpo_jax.training.objectives._taught import Taught
 
 
 class ObjectiveSections(NamedTuple):
@@ -190,6 +191,11 @@ def make_objective(name: str, sections: ObjectiveSections) -> Objective:
         for part in ("prepare", "loss_of_rows"):
             if getattr(type(made), part, None) is getattr(Objective, part):
                 raise PGPOTypeError(f"{name} must define {part}, which {type(made).__name__} lacks")
+        if sections.loss.weight != "none" and not isinstance(made, Taught):
+            raise PGPOValueError(
+                f"loss.weight must be 'none' with {name}: it weighs what the teacher of a Taught "
+                f"says, and {type(made).__name__} is none; got {sections.loss.weight!r}"
+            )
         return made
     if name not in OBJECTIVES:
         raise PGPOValueError(

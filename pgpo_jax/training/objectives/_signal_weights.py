@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from pgpo_jax.distillation import certainty_weights, pass_rate_weights, position_weights
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.training.config import LossConfig
 from pgpo_jax.training.devices._mesh import gather_rows
 from pgpo_jax.training.rollout._batch import Experience
@@ -93,7 +94,11 @@ class ByPassRate(SignalWeight):
 
     def numbers(self, batch: Experience) -> dict[str, Float[Array, "R T"]]:
         """The weight of the response."""
-        assert batch.columns is not None
+        if batch.columns is None or "weight" not in batch.columns:
+            raise PGPOValueError(
+                "with loss.weight 'pass_rate' the lesson must hold the column 'weight': prepare "
+                "must return self.weighed(rollout, lesson), got a lesson without it"
+            )
         shape = batch.response_mask.shape
         return {"weight": jnp.broadcast_to(batch.columns["weight"][:, None], shape)}
 
