@@ -128,12 +128,19 @@ class Moments:
 
         Raises:
             ValueError: no chunk, or too few paths for a standard error after the regression.
-            FloatingPointError: a path is not finite.
+            FloatingPointError: a path is not finite, or a control variate.
         """
         if self._sums is None:
             raise PGPOValueError("no chunk was added, so there is nothing to estimate")
-        if not np.all(np.isfinite(self._sums)):
+        told = 1 + self._observables
+        if not np.all(np.isfinite(self._sums[:told, :told])):
             raise PGPOFloatingPointError(not_finite(label))
+        if not np.all(np.isfinite(self._sums)):
+            raise PGPOFloatingPointError(
+                f"the control variates are not finite{f' ({label})' if label else ''}, and the "
+                "paths are: somewhere a step has no derivative, as Adam's has where a second "
+                "moment is 0. Use another start, or control_variate=False in Python"
+            )
         n = self._sums[0, 0]
         # A regression on as many controls as there are paths leaves no residual to judge by.
         left = n - (len(self._sums) - self._observables)

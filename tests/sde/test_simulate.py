@@ -76,6 +76,25 @@ def test_the_standard_error_counts_what_the_regression_costs():
     assert abs(np.mean(np.abs(z) < stats.t.ppf(0.95, 6)) - 0.9) < 0.03
 
 
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (1, r"a path is not finite \(chain, eta=0.5\)"),
+        (2, r"the control variates are not finite \(chain, eta=0.5\), and the paths are"),
+    ],
+)
+def test_what_is_not_finite_is_named(column, message):
+    rows = np.random.default_rng(0).standard_normal((12, 3))
+    rows[:, 0] = 1.0
+    moments = Moments(1)
+    moments.add(rows.T @ rows)
+    assert np.isfinite(moments.estimate().values).all()
+    rows[3, column] = np.nan
+    moments.add(rows.T @ rows)
+    with pytest.raises(FloatingPointError, match=message):
+        moments.estimate("chain, eta=0.5")
+
+
 @pytest.mark.slow
 def test_richardson_removes_the_bias_that_euler_has():
     how = {"chain": "sgd", "eta": 1 / 4, "paths": 8192, "key": KEY}
