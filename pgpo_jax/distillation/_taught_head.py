@@ -75,6 +75,7 @@ class HeadLoss(NamedTuple):
         gain: what the information is the mean of, nats.
         overlap_ratio: see `Overlap`, as is the next; `None` unless `overlap_k` is given.
         overlap_advantage: of the words in common, nats.
+        numbers: what an objective keeps of the numbers that its loss reads; `None`: nothing.
     """
 
     loss: Float[Array, ""]
@@ -89,6 +90,7 @@ class HeadLoss(NamedTuple):
     gain: Float[Array, "B T"]
     overlap_ratio: Float[Array, "B T"] | None = None
     overlap_advantage: Float[Array, "B T"] | None = None
+    numbers: dict[str, Float[Array, "B T"]] | None = None
 
 
 def taught_head_loss(
@@ -310,4 +312,4 @@ def taught_head_loss(
         sequence_mask if signal_mask is None else signal_mask,
         signal_reduction,
     )
-    return HeadLoss(loss, mean_of(total, count), total, count, **statistics)
+    return HeadLoss(loss, mean_of(total, count), total, count, numbers=None, **statistics)

@@ -7,6 +7,10 @@ from pgpo_jax.information._belief_shift import (
 )
 from pgpo_jax.information._contrast import outcome_contrast as outcome_contrast
 from pgpo_jax.information._entropy import entropy_gain as entropy_gain, entropy_gain_per_token
+from pgpo_jax.information._group_shift import (
+    group_belief_shift as group_belief_shift,
+    largest_share_of_groups as largest_share_of_groups,
+)
 from pgpo_jax.information._js import js_gain as js_gain, js_gain_per_token
 from pgpo_jax.information._kl import kl_gain as kl_gain, kl_gain_per_token
 from pgpo_jax.information._outcome import outcome_gain as outcome_gain

@@ -104,6 +104,12 @@ def check_weight(loss: LossConfig, rollout: RolloutConfig) -> None:
         "response is 0 or 1, and its weight is 0",
         rollout.samples,
     )
+    require(
+        loss.weight != "belief_shift" or rollout.samples > 1,
+        "rollout.samples must be at least 2 with loss.weight 'belief_shift': the belief in the one "
+        "answer that was sampled is 1, whatever the context",
+        rollout.samples,
+    )
 
 
 def check_schedule(settings: OptimizerConfig, loss: LossConfig, steps: int) -> None:
@@ -201,6 +207,21 @@ def check_rlsd(rollout: RolloutConfig, settings: OptimizerConfig) -> None:
         ValueError: naming the rule and the value.
     """
     _check_groups("rlsd", rollout, settings)
+
+
+def check_rlcsd(rollout: RolloutConfig, settings: OptimizerConfig) -> None:
+    """Refuses what a contrast of peers' answers cannot use.
+
+    Raises:
+        ValueError: naming the rule and the value.
+    """
+    require(
+        rollout.samples > 1,
+        "rollout.samples must be at least 2 with objective 'rlcsd': one response has no peers "
+        "whose right and wrong answers its teacher could be shown",
+        rollout.samples,
+    )
+    _check_plateau("rlcsd", settings)
 
 
 def check_rltf(rollout: RolloutConfig, settings: OptimizerConfig, second: RltfConfig) -> None:

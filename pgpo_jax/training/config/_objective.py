@@ -119,15 +119,18 @@ class LossConfig:
     """Weigh the divergence of each token by rho of its own information, or by rho of the mean of
     its sequence, instead of the step by rho(I_k), which is then 1. alpha, rho_max and rho_min are
     those of `information`. `sequence` costs one more product with each output head."""
-    weight: Literal["none", "teacher_entropy", "position", "pass_rate"] = "none"
+    weight: Literal["none", "teacher_entropy", "position", "pass_rate", "belief_shift"] = "none"
     """Weigh the loss of each token by a signal without a gradient: less where the teacher is
-    unsure, less at the beginning of a response, or more where about half of the responses to the
-    question are right. The denominators and the information stay as they are."""
+    unsure, less at the beginning of a response, more where about half of the responses to the
+    question are right, or only the questions whose belief in the sampled answers the teacher's
+    context moves most. The denominators and the information stay as they are."""
     weight_min: float = 0.25
     """Smallest weight by `teacher_entropy` and `position`, whose largest is 1."""
     weight_max: float = 2.0
     """Largest weight by `pass_rate`, whose smallest is 0 and whose mean over the batch is 1 before
     this cut."""
+    weight_share: float = 0.2
+    """The share of questions that `belief_shift` chooses, rounded up to whole ones."""
     overlap_k: int | None = None
     """Log how far the k most likely words of student and teacher agree, and how far apart their
     entropies are (`distillation/...`); `None`: do not. No further pass, but a search for the most
@@ -143,6 +146,11 @@ class LossConfig:
             1 <= self.weight_max < float("inf"),
             "LossConfig.weight_max must be at least 1 and finite",
             self.weight_max,
+        )
+        require(
+            0 < self.weight_share <= 1,
+            "LossConfig.weight_share must be above 0 and at most 1",
+            self.weight_share,
         )
         positive(self, "k", "chunk")
         if self.overlap_k is not None:

@@ -33,6 +33,12 @@ PUBLISHED: dict[str, dict[str, dict[str, Any]]] = {
         "loss": {"reduction": "sequence_mean"},
         "policy": {"advantage": "standardised", "mix": 0.5, "mix_steps": 50},
     },
+    # As in the configurations of the authors' code, whose defaults are others.
+    "rlcsd": {
+        "teacher": {"kind": "snapshot", "every": 10},
+        "loss": {"reduction": "token_mean"},
+        "policy": {"advantage": "standardised"},
+    },
     # The paper divides the advantage by the deviation in one place and not in another.
     "srpo": {
         "teacher": {"kind": "ema"},

@@ -19,6 +19,7 @@ from pgpo_jax.training.config import (
     OptimizerConfig,
     PolicyConfig,
     ReopoldConfig,
+    RlcsdConfig,
     RltfConfig,
     RolloutConfig,
     SelectionConfig,
@@ -28,6 +29,7 @@ from pgpo_jax.training.config import (
 from pgpo_jax.training.config._checks import (
     check_grpo,
     check_multiplier,
+    check_rlcsd,
     check_rlsd,
     check_rltf,
     check_routed,
@@ -81,7 +83,8 @@ class TrainConfig:
     objective: str = "sdpo"
     """What a batch teaches: `sdpo`, `grpo`, `sft` (the responses that the data holds), `opsd` (the
     teacher is shown the data's solution), `sdft` (its demonstration), `rlsd` (its answer, which
-    sizes the advantages), `opcd` (a context of the whole task), `srpo` (wrong responses as sdpo,
+    sizes the advantages), `rlcsd` (right and wrong answers of peers, whose contrast moves the
+    advantages), `opcd` (a context of the whole task), `srpo` (wrong responses as sdpo,
     right ones as grpo), `drift` (the same softly, by pass rate), `rltf` (a second turn with
     the grader's words), `opd` and `reopold` (another model, teacher.model, on the student's
     responses), or FILE.py:NAME. SDPO with `information.alpha` above 0 is PGPO. On the command line
@@ -115,6 +118,7 @@ class TrainConfig:
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     drift: DriftConfig = field(default_factory=DriftConfig)
     rltf: RltfConfig = field(default_factory=RltfConfig)
+    rlcsd: RlcsdConfig = field(default_factory=RlcsdConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     texts: TextsConfig = field(default_factory=TextsConfig)
@@ -158,6 +162,8 @@ class TrainConfig:
             check_sdpo(self.rollout, self.teacher)
         if self.objective == "rlsd":
             check_rlsd(self.rollout, self.optimizer)
+        if self.objective == "rlcsd":
+            check_rlcsd(self.rollout, self.optimizer)
         if self.objective == "rltf":
             check_rltf(self.rollout, self.optimizer, self.rltf)
         if self.objective in ("srpo", "drift"):
@@ -193,6 +199,7 @@ class TrainConfig:
             reopold=self.reopold,
             drift=self.drift,
             rltf=self.rltf,
+            rlcsd=self.rlcsd,
         )
         return make_objective(self.objective, sections)
 

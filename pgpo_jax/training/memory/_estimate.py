@@ -182,6 +182,8 @@ def abstract_experience(config: TrainConfig, mesh: Mesh | None) -> Experience:
         different = objective.prompts_behind(settings.questions, settings.samples)
         teacher_prompts = bucket(different, smallest=2 * settings.questions, largest=rows)
 
+    more = objective.further_prompts
+
     def array(dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
         return _abstract(jax.ShapeDtypeStruct(shape, dtype), ("batch",), mesh)
 
@@ -200,6 +202,9 @@ def abstract_experience(config: TrainConfig, mesh: Mesh | None) -> Experience:
         columns={name: array(jnp.float32, rows) for name in objective.columns} or None,
         prompt_owner=owner,
         teacher_prompt_owner=owner,
+        further_prompt=array(jnp.int32, teacher_prompts, more, longest) if more else None,
+        further_prompt_mask=array(jnp.bool_, teacher_prompts, more, longest) if more else None,
+        further_prompt_owner=array(jnp.int32, rows, more) if more and shared else None,
     )
 
 

@@ -65,6 +65,12 @@ class Objective(Protocol):
         return 1 if settings is None else settings.max_prompt
 
     @property
+    def further_prompts(self) -> int:
+        """Prompts of the teacher that each response has besides the first one, each of which is
+        one more pass; see `Lesson.further_prompts`."""
+        return 0
+
+    @property
     def learning_fraction(self) -> str:
         """The metric that is 0 where a step has nothing to learn from."""
         return "optimizer/applied"

@@ -25,6 +25,8 @@ class Experience(NamedTuple):
         signal_mask: sequences that enter the information.
         score: the grade; 0 on padding.
         columns: further numbers per row that an objective's loss reads; 0 on padding.
+        further_prompt: K more prompts of the teacher, of as many rows as `teacher_prompt` or their
+            own; `None`: the objective has none. So with its mask and its owners.
     """
 
     prompt: Int[Any, "U P"]
@@ -40,6 +42,22 @@ class Experience(NamedTuple):
     columns: dict[str, Any] | None = None
     prompt_owner: Int[Any, " R"] | None = None
     teacher_prompt_owner: Int[Any, " R"] | None = None
+    further_prompt: Int[Any, "W K Q"] | None = None
+    further_prompt_mask: Bool[Any, "W K Q"] | None = None
+    further_prompt_owner: Int[Any, "R K"] | None = None
+
+    def each_further_prompt(self) -> tuple[Any, Any, Any]:
+        """Prompts, masks and owners, the K first: what a scan takes one by one."""
+        parts = (self.further_prompt, self.further_prompt_mask, self.further_prompt_owner)
+        first, mask, owner = (None if x is None else x.swapaxes(0, 1) for x in parts)
+        return first, mask, owner
+
+    def taught_behind(self, prompts: tuple[Any, Any, Any]) -> "Experience":
+        """The same rows, whose teacher reads one of `each_further_prompt`."""
+        prompt, mask, owner = prompts
+        return self._replace(
+            teacher_prompt=prompt, teacher_prompt_mask=mask, teacher_prompt_owner=owner
+        )
 
 
 def pack(
@@ -75,7 +93,13 @@ def pack(
             "distinct": _distinct(responses.texts, rollout.samples, rollout.kinds),
             "prompt": np.array([len(rollout.prompts[i]) for i in owners]) * lesson.kept,
             "teacher": np.array(
-                [len(lesson.teacher_prompts.get(row, ())) for row in range(len(owners))]
+                [
+                    max(
+                        len(ids.get(row, ()))
+                        for ids in (lesson.teacher_prompts, *lesson.further_prompts)
+                    )
+                    for row in range(len(owners))
+                ]
             ),
             # What the batch would hold if all processes kept as many as this one.
             "needed": np.full(len(owners), -(-len(kept) * rollout.total // len(owners))),
@@ -143,14 +167,25 @@ def _packed(
     def packed(ids: list[list[int]], width: int, side: str, count: int = rows):
         return pad(ids, count=count, width=width, fill=policy.pad_id, side=side)
 
-    def prompts(ids: list[list[int]], width: int, usual: int):
+    def prompts(ids: list[list[int]], width: int, usual: int, least: int = 0):
         if not settings.share_prompts:
             return *packed(ids, width, "left"), None
         places: dict[tuple[int, ...], int] = {}
         owner = [places.setdefault(tuple(x), len(places)) for x in ids]
-        count = bucket(len(places), smallest=usual, largest=rollout.total)
+        count = bucket(max(len(places), least), smallest=usual, largest=rollout.total)
         unique = packed([list(x) for x in places], width, "left", count)
         return *unique, np.array(owner + [0] * (rows - len(ids)), np.int32)
+
+    def further() -> tuple[Any, Any, Any]:
+        """All of one size: that of the most different ones."""
+        lists = [[ids[row] for row in kept] for ids in lesson.further_prompts]
+        if not lists:
+            return None, None, None
+        most = max(len({tuple(x) for x in ids}) for ids in lists)
+        parts = [prompts(ids, shape.teacher, 2 * settings.questions, most) for ids in lists]
+        first, mask, owner = zip(*parts, strict=True)
+        shared = None if owner[0] is None else np.stack(owner, axis=1)
+        return np.stack(first, axis=1), np.stack(mask, axis=1), shared
 
     prompt, prompt_mask, prompt_owner = prompts(
         [rollout.prompts[owners[row]] for row in kept], shape.prompt, settings.questions
@@ -191,6 +226,7 @@ def _packed(
         columns or None,
         prompt_owner,
         teacher_owner,
+        *further(),
     )
 
 

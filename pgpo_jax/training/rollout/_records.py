@@ -1,6 +1,6 @@
 """What passes between host and objective in one step."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -88,6 +88,8 @@ class Lesson(NamedTuple):
         measured: the kept responses that the signal is measured on; `None`: those in the loss.
         columns: further numbers per response that the loss reads, as `Experience.columns`.
         facts: numbers per response for `Objective.row_metrics`, gathered over all processes.
+        further_prompts: token ids of the teacher's further prompts, by response: one mapping for
+            each of `Objective.further_prompts`, which holds all kept responses.
     """
 
     kept: Bool[np.ndarray, " N"]
@@ -97,3 +99,4 @@ class Lesson(NamedTuple):
     measured: Bool[np.ndarray, " N"] | None = None
     columns: Mapping[str, Any] = MappingProxyType({})
     facts: Mapping[str, Any] = MappingProxyType({})
+    further_prompts: Sequence[Mapping[int, list[int]]] = ()

@@ -72,6 +72,7 @@ def step_flops(
     prompt: int,
     teacher_prompt: int | None,
     response: int,
+    teacher_passes: int = 1,
     rank: int = 0,
     remat: bool = False,
     teacher_shape: DecoderConfig | None = None,
@@ -87,6 +88,7 @@ def step_flops(
         prompt: tokens of each prompt.
         teacher_prompt: tokens of each of the teacher's prompts; `None` without a teacher.
         response: tokens of each response; the last is predicted, not read.
+        teacher_passes: of each row, each behind a prompt of its own.
         rank: of LoRA, or 0.
         remat: layers are computed once more in the backward pass.
         teacher_shape: of the teacher, if it is another model.
@@ -113,7 +115,7 @@ def step_flops(
         total += layers(shape, student) + attention(shape, student)
     if teacher_prompt is not None:
         teacher, own = teacher_prompt + response - 1, teacher_shape or shape
-        total += layers(own, teacher) + attention(own, teacher) + head(own)
+        total += teacher_passes * (layers(own, teacher) + attention(own, teacher) + head(own))
     return float(rows * total)
 
 
@@ -137,6 +139,7 @@ def run_flops(config: TrainConfig, shape: DecoderConfig) -> float:
         prompt=config.rollout.max_prompt,
         teacher_prompt=None if objective.teacher_settings is None else teacher_prompt,
         response=config.rollout.max_response,
+        teacher_passes=1 + objective.further_prompts,
         rank=config.lora.rank,
         remat=config.remat,
         teacher_shape=teacher_shape(config),
