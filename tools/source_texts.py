@@ -21,7 +21,7 @@ _SECTION = re.compile(
     r"(Args|Arguments|Attributes|Examples?|Notes?|Raises|References|Returns|Yields):\s*$"
 )
 _ENTRIES = ("Args", "Arguments", "Attributes", "Raises")
-_NAME = re.compile(r"[*\w`.,\[\] ]{1,40}?(?: \([^)]*\))?: ")
+_NAME = re.compile(r"\A[*\w`.,\[\] ]{1,80}?(?: \([^)]*\))?: ")
 _PRAGMA = re.compile(r"#\s*(?:!|pyright:|type:|noqa|fmt:|ruff:|%%|pragma:)")
 _SHORTEST_MESSAGE = 3
 
