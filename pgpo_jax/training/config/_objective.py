@@ -188,9 +188,9 @@ class InformationConfig:
     """The signal and the multiplier, as in `pgpo_jax.scale_by_information`."""
 
     estimator: str = "entropy"
-    """One of `pgpo_jax.information.CHOICES`: entropy, kl, js, pointwise, outcome or outcome_contrast.
-    The estimator `outcome` is the pointwise gain signed by the grade. `outcome_contrast` is the mean
-    gain of right responses minus that of wrong ones. A modulation of the loss needs single
+    """One of `pgpo_jax.information.CHOICES`: entropy, kl, js, pointwise, outcome, outcome_contrast.
+    The estimator `outcome` is the pointwise gain signed by the grade. `outcome_contrast` is the
+    mean gain of right responses minus that of wrong ones. A modulation of the loss needs single
     responses, so it then uses `outcome`."""
     reduction: Literal["sequence_mean", "token_mean", "sequence_sum"] = "sequence_mean"
     alpha: float = 1.0
