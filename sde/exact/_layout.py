@@ -26,8 +26,10 @@ _LEAST_DEVIATIONS = 6
 
 @dataclass(frozen=True)
 class Layout:
-    """The split of a state: `power` is the coordinate in which the process is affine, given the
-    coordinate `grid`; either may be `None`."""
+    """The split of a state into a coordinate `power` and a coordinate `grid`.
+
+    Given `grid`, the process is affine in `power`. Either may be `None`.
+    """
 
     size: int
     power: int | None

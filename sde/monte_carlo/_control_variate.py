@@ -8,9 +8,10 @@ recursion, so both l and $l l^T - C$ can be subtracted from any observable with 
 coefficients.
 
 To second order the path also bends: $q_{k+1} = (1 + \eta Db) q_k + \frac\eta2 D^2b[l_k, l_k] +
-\eta (Dh - Db) l_k$ (for the equation, $dq = (Db\,q + \frac12 D^2b[l,l])dt +
-(D\sigma\,l)dW$). The means of q, l q and l l l follow from C and the third moment of the noise, which is zero for the equation. So these are controls too. What is left of an observable is what the path does to third order: $O(\eta^{3/2})$, where the observable itself fluctuates by $O(\eta^{1/2})
-$.
+\eta (Dh - Db) l_k$ (for the equation, $dq = (Db\,q + \frac12 D^2b[l,l])dt + (D\sigma\,l)dW$). The
+means of q, l q and l l l follow from C and the third moment of the noise, which is zero for the
+equation. So these are controls too. What is left of an observable is the effect of the path to
+third order: $O(\eta^{3/2})$, where the observable itself fluctuates by $O(\eta^{1/2})$.
 """
 
 import dataclasses
