@@ -47,7 +47,7 @@ def refuse_rounded(**hyperparameters: object) -> None:
         if dtype is not None and jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < 4:
             raise PGPOTypeError(
                 f"{name} must not be a number of 16 bits, got {dtype}: optax.inject_hyperparams "
-                "rounds hyperparameters to the dtype of the parameters unless it is told "
+                "rounds hyperparameters to the dtype of the parameters. Pass it "
                 "hyperparam_dtype=jnp.float32."
             )
 

@@ -111,7 +111,7 @@ def flat_state(
     if places[0] != places[1] or -1 in places[0] or len(set(places[0])) != dim:
         raise PGPOValueError(
             f"theta of a state of {owner} must be entries of the state, each once, without "
-            "arithmetic: keep what is read as a leaf of the state"
+            "arithmetic: store theta as a leaf of the state"
         )
     order = (*places[0], *(i for i in range(sum(sizes)) if i not in places[0]))
     known = tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays)

@@ -98,9 +98,9 @@ def optax_chain(
     """
     if isinstance(optimizer, optax.GradientTransformation) or not callable(optimizer):
         raise PGPOTypeError(
-            "optimizer must be a function of eta that gives an optax transformation, such as "
-            "optax.adamw or `lambda eta: pgpo.pgpo(optax.adamw(eta))`; a finished one has a step "
-            f"size that nobody can scale. Got {type(optimizer).__name__}"
+            "optimizer must be a function of eta that returns an optax transformation, such as "
+            "optax.adamw or `lambda eta: pgpo.pgpo(optax.adamw(eta))`. The step size of a finished "
+            f"transformation cannot be scaled. Got {type(optimizer).__name__}"
         )
     if signal not in _SIGNALS:
         raise PGPOValueError(f"signal must be 'minibatch' or 'population', got {signal!r}")

@@ -209,8 +209,8 @@ def check_model(model: Any) -> None:
         raise PGPOTypeError(f"model must be a Qwen3 of Tunix, got {type(model).__name__}.")
     if model.config.rope_theta != ROPE_THETA:
         raise PGPOValueError(
-            f"rope_theta must be {ROPE_THETA}, got {model.config.rope_theta}: Tunix's Qwen3 does "
-            "not read it and turns by 1000000, so the model would not be the one of the weights. "
+            f"rope_theta must be {ROPE_THETA}, got {model.config.rope_theta}: Tunix's Qwen3 "
+            "ignores it and uses 1000000, which does not fit these weights. "
             "Load them with pgpo_jax.models.load_pretrained."
         )
     if model.config.num_experts is not None:

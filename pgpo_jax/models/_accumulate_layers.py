@@ -57,7 +57,7 @@ def one_pass_only() -> Iterator[None]:
         _PASSES.reset(token)
     if len(passes) > 1:
         raise PGPORuntimeError(
-            "an objective whose one_pass is True must differentiate through the student's layers "
+            "an objective with one_pass True must differentiate through the student's layers "
             f"once, this one did {len(passes)} times: let its one_pass return False"
         )
 

@@ -103,13 +103,12 @@ def render_messages(
         for number, turn in enumerate(turns):
             if contents([*stand_ins[:number], turn, *stand_ins[number + 1 :]]) is None:
                 raise PGPOValueError(
-                    f"The chat template does not write the content of this {turn.role} message as "
-                    "it is, or writes something else around it because of what it says: "
-                    f"{_shortened(turn.content)!r}."
+                    f"The chat template changes the content of this {turn.role} message, or writes "
+                    f"something else around it because of its content: {_shortened(turn.content)!r}."
                 )
         raise PGPOValueError(
-            "The chat template writes something else around the contents of this chat because of "
-            f"what several of them say: {[_shortened(turn.content) for turn in turns]}."
+            "The chat template writes something else around the messages of this chat because of "
+            f"several contents: {[_shortened(turn.content) for turn in turns]}."
         )
     controls = _controls(tokenizer, literals)
     parts = [

@@ -86,7 +86,7 @@ def read_config(folder: str | Path) -> TrainConfig:
     values = read_object(path)
     if values.get("made_by") == "Trainer":
         raise PGPOValueError(
-            f"the run in {folder} was made by a Trainer in Python, whose parts are in no file: "
-            "call Trainer.fit with resume=True to continue it, and export_model for its weights"
+            f"the run in {folder} was made by a Trainer in Python, so its parts are in no file. "
+            "Continue it with Trainer.fit and resume=True. Write its weights with export_model"
         )
     return from_json(TrainConfig(), values)

@@ -140,7 +140,7 @@ class Moments:
         if not np.all(np.isfinite(self._sums)):
             raise PGPOFloatingPointError(
                 f"the control variates are not finite{f' ({label})' if label else ''}, and the "
-                "paths are: somewhere a step has no derivative, as Adam's has where a second "
+                "paths are: a step has no derivative at some point, like Adam's where a second "
                 "moment is 0. Use another start, or control_variate=False in Python"
             )
         n = self._sums[0, 0]

@@ -131,7 +131,7 @@ def _table(spec: str, split: str) -> Table:
             return saved_table(path, split)
         raise PGPOValueError(
             f"{path} must be a folder that save_to_disk of the library datasets wrote, but has "
-            "neither state.json nor dataset_dict.json; to read one file in it, give its path"
+            "neither state.json nor dataset_dict.json. To read one file in it, give its path"
         )
     reader = READERS.get(path.suffix.lower())
     if _exists(path, Path.exists):

@@ -153,8 +153,8 @@ def check_sdpo(rollout: RolloutConfig, teacher: TeacherConfig) -> None:
     """
     require(
         rollout.samples > 1 or teacher.feedback or not teacher.exclude_self,
-        "rollout.samples must be at least 2 with objective 'sdpo': a response has no peer whose "
-        "solution its teacher could be shown, and without teacher.feedback nothing is learnt",
+        "rollout.samples must be at least 2 with objective 'sdpo' unless teacher.feedback is set: "
+        "a single response has no peer with a solution to show",
         rollout.samples,
     )
 
@@ -243,14 +243,13 @@ def check_routed(
     require(
         teacher.max_prompt >= rollout.max_prompt,
         f"teacher.max_prompt must be at least rollout.max_prompt = {rollout.max_prompt} with "
-        f"objective {objective!r}, whose teacher reads the student's prompt where it has nothing "
-        "else",
+        f"objective {objective!r}, whose teacher may read the student's prompt",
         teacher.max_prompt,
     )
     require(
         loss.modulation == "none",
         f"loss.modulation must be 'none' with objective {objective!r}: a response that is not "
-        "distilled has no information that its loss could be weighed by",
+        "distilled has no information to weight its loss by",
         loss.modulation,
     )
     require(

@@ -331,6 +331,6 @@ def _check_vocabulary(tokenizer: Any, vocabulary: int, folder: Path) -> None:
     if last >= vocabulary:
         raise PGPOValueError(
             f"the tokenizer in {folder} must make ids below {vocabulary}, the vocabulary of the "
-            f"model in config.json, but its token {text!r} has the id {last}: the embedding was "
-            "not resized, or the tokenizer belongs to another model"
+            f"model in config.json, but its token {text!r} has the id {last}. Resize the "
+            "embedding, or use the tokenizer of this model"
         )

@@ -219,8 +219,8 @@ class Checkpoints:
             raise self._damaged(step, f"lacks its digests, which are in the file {_RECORD}")
         if is_first():
             _log.warning(
-                "checkpoint %d in %s was made by a version that wrote no digests: whether its "
-                "numbers are those that were saved cannot be told",
+                "checkpoint %d in %s was made by a version that wrote no digests, so its numbers "
+                "cannot be checked",
                 step,
                 self._checkpointer.directory,
             )

@@ -92,7 +92,7 @@ def _owned(path: Path, what: str) -> Iterator[None]:
             f"delete {path}"
         ) from None
     _log.warning(
-        "the file system of %s has no locks: the file %s keeps other processes out instead; if "
+        "the file system of %s has no locks: the file %s keeps other processes out instead. If "
         "this process is killed, delete that file before you resume",
         what,
         path.name,

@@ -109,8 +109,8 @@ def fit(
     if resume:
         require(
             settings.keep_checkpoints > 0,
-            "keep_checkpoints must be at least 1 to resume a run: it goes on from its newest "
-            "checkpoint, and one that keeps none cannot be continued",
+            "keep_checkpoints must be at least 1 to resume a run, which continues from its newest "
+            "checkpoint",
             settings.keep_checkpoints,
         )
     chosen = settings.selection

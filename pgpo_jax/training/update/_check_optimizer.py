@@ -144,8 +144,8 @@ def _updated(
     except Exception as error:
         raise PGPOTypeError(
             "The optimizer's update must work as update(gradient, state, params, "
-            "information=scalar, value=loss), as optax's do, and must take extra arguments that "
-            f"it has no use for; it failed: {error}"
+            "information=scalar, value=loss), as optax's do, and must ignore extra arguments that "
+            f"it does not use. It failed: {error}"
         ) from error
 
 

@@ -138,15 +138,15 @@ def _check_schedule(name: str, schedule: optax.Schedule, given: Mapping[str, Any
         )
     if given.get("adam_learning_rate") is not None:
         raise PGPOValueError(
-            "The argument 'adam_learning_rate' of muon is a constant, which would not follow the "
-            "schedule of the learning rate: set no warm-up (warmup_steps 0) and schedule "
-            f"'constant', or leave it out; got {given['adam_learning_rate']!r}."
+            "The argument 'adam_learning_rate' of muon is a constant and would not follow the "
+            f"schedule of the learning rate, got {given['adam_learning_rate']!r}. Leave it out, "
+            "or set no warm-up (warmup_steps 0) and schedule 'constant'."
         )
     if name in _RATE_ABOVE_ZERO and given.get("safeguard_warmup") is not True:
         with jax.ensure_compile_time_eval():
             first = float(jnp.asarray(schedule(0)))
         if first <= 0:
             raise PGPOValueError(
-                f"The optimizer {name!r} divides by the learning rate of its first update, which "
-                f"must be above 0, got {first}: set no warm-up (warmup_steps 0)."
+                f"The optimizer {name!r} divides by the learning rate of its first update, got "
+                f"{first}: it must be above 0, so set no warm-up (warmup_steps 0)."
             )
