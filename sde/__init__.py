@@ -4,7 +4,7 @@
 
 from pgpo_jax._extras import require_extra
 
-# Before any module that imports one of them, so that one line names everything that is missing.
+# This comes before the modules that import these packages, so that one line names all missing ones.
 require_extra("sde")
 
 from sde._adaptive import adaptive_chain as adaptive_chain

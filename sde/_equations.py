@@ -1,4 +1,4 @@
-"""The equations: every drift and diffusion that is said, or tempting to say, to track a chain."""
+"""The equations that are claimed to track a chain, and some that could be mistaken for one."""
 
 import math
 from collections.abc import Callable
@@ -23,7 +23,7 @@ _Field = Callable[[Chain, Setting, Float[Array, " m"]], Array]
 
 
 def as_eta(eta: Any) -> float:
-    """A step size as a float, whatever scalar it was given as; refused unless it is positive."""
+    """A step size as a float; refused unless it is positive."""
     one = isinstance(eta, int | float) or getattr(eta, "shape", None) == ()
     number = float(eta) if one and np.asarray(eta).dtype.kind in "iuf" else math.nan
     if not 0.0 < number < math.inf:
@@ -36,9 +36,10 @@ class Coefficients:
     r"""$dX = b(X)\,dt + \sigma(X)\,dW$ in Itô's sense, ready to integrate.
 
     Attributes:
-        drift: state `[m]` -> drift `[m]`, per unit of time (1/eta steps).
-        diffusion_matrix: state `[m]` -> $\sigma\sigma^T$ `[m, m]`, every eta included.
-        x0: where it starts, `m` numbers.
+        drift: function from a state `[m]` to the drift `[m]`, per unit of time (1/eta steps).
+        diffusion_matrix: function from a state `[m]` to $\sigma\sigma^T$ `[m, m]`, with all factors
+            of eta.
+        x0: initial state, `m` numbers.
     """
 
     drift: Callable[[Float[Array, " m"]], Float[Array, " m"]]
@@ -62,14 +63,14 @@ class Equation:
     Mix your own with `dataclasses.replace(EQUATIONS["corrected"], diffusion=...)`.
 
     Attributes:
-        name: how errors and reports call it.
-        formula: what it says.
-        source: who says it.
+        name: name in errors and reports.
+        formula: description in words.
+        source: source of the equation.
         drift: (chain, setting, state `[m]`) -> `[m]`.
         diffusion: (chain, setting, state `[m]`) -> `[m, m]`, eta included.
-        order: the weak order it claims for the chain it was written for.
-        follows_chain: whether drift or diffusion are built from the chain's own b and S, and the
-            state begins at the chain's `equation_start`.
+        order: claimed weak order for the chain that it was written for.
+        follows_chain: whether drift or diffusion use the chain's own b and S. The state then begins
+            at the chain's `equation_start`.
     """
 
     name: str
@@ -84,9 +85,9 @@ class Equation:
         """Refuse a combination that has no meaning.
 
         Raises:
-            ValueError: a chain that has no b and S, where they are needed; order 2 without
-                smoothness or for a chain with memory; `averaged` or `augmented` for a chain whose
-                memory is of the other kind.
+            ValueError: the chain has no b and S although they are needed. Or order 2 is asked
+                without smoothness or for a chain with memory. Or `averaged` or `augmented` is used
+                for a chain whose memory is of the other kind.
         """
         if self.follows_chain:
             chain.check_limit(problem)
@@ -143,8 +144,8 @@ class Equation:
             `Coefficients` of pure, traceable functions.
 
         Raises:
-            ValueError: see `check`; or a diffusion matrix that is not positive semi-definite at the
-                start or near it.
+            ValueError: as `check`; or the diffusion matrix is not positive semi-definite at or near
+                the start.
         """
         self.check(problem, chain)
         eta = as_eta(eta)

@@ -1,4 +1,4 @@
-"""Numbers of next-token distributions straight from hidden states, without a gradient."""
+"""Numbers of next-token distributions, computed from hidden states without a gradient."""
 
 from collections.abc import Callable
 
@@ -27,21 +27,21 @@ def head_entropies(
     chunk_size: int = 512,
     sharding: HeadSharding | None = None,
 ) -> Float[Array, "B T"]:
-    """Entropies of the whole vocabulary, a chunk of tokens at a time, without a gradient.
+    """Entropies over the whole vocabulary, one chunk of tokens at a time, without a gradient.
 
     Args:
         hidden: final hidden states.
         head: output projection.
         mask: tokens that count (nonzero).
         temperature: divides the logits.
-        reference_hidden: see `taught_head_loss`, as are the next two.
-        reference_head: the initial model's output projection.
-        trust_region_rate: share of `hidden` in the mixture of both.
+        reference_hidden: hidden states of the initial model, see `taught_head_loss`.
+        reference_head: output projection of the initial model.
+        trust_region_rate: share of `hidden` in the mixture of both, in [0, 1].
         chunk_size: tokens per chunk.
-        sharding: of the product with the head, on a mesh.
+        sharding: how the products with the head are cut over a mesh.
 
     Returns:
-        Nats, in float32 or wider; 0 off the mask.
+        Entropies in nats, in float32 or wider; 0 off the mask.
 
     >>> import jax.numpy as jnp, pgpo_jax as pgpo
     >>> hidden, mask = jnp.zeros((1, 2, 4)), jnp.array([[1, 0]])

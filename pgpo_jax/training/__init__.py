@@ -3,7 +3,7 @@
 # ruff: noqa: E402
 from pgpo_jax._extras import require_extra
 
-# Before the modules that need it, so that all missing packages are named at once.
+# This comes before the modules that need the extra, so that the error names all missing packages.
 require_extra("train")
 
 from pgpo_jax.training._step_report import StepReport as StepReport

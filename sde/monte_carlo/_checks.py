@@ -1,4 +1,4 @@
-"""What is refused before anything is simulated, and the drift that Stratonovich solvers need."""
+"""Checks before a simulation, and the drift that Stratonovich solvers need."""
 
 import functools as ft
 from collections.abc import Callable
@@ -38,12 +38,12 @@ def ito_to_stratonovich(
 
 
 def check_scheme(solver: str, substeps: int, richardson: bool) -> None:
-    """Refuses a scheme that does not exist.
+    """Refuse a scheme that does not exist.
 
     Raises:
-        ValueError: an unknown solver (those that exist are named); substeps that are not a whole
-            number >= 1; Richardson with a solver other than Euler (the others read more of the path
-            than its increments, and their leading error is not linear).
+        ValueError: the solver is unknown; the message names all solvers. Or substeps are not a
+            whole number >= 1. Or Richardson is used with a solver other than Euler: the others read
+            more of the path than its increments, and their leading error is not linear.
     """
     if solver not in SOLVERS:
         raise PGPOValueError(f"solver must be one of {', '.join(SOLVERS)}; got {solver!r}")
@@ -56,11 +56,11 @@ def check_scheme(solver: str, substeps: int, richardson: bool) -> None:
 def check_coefficients(
     build: Callable[[Any], Coefficients], eta: float, solver: str, horizon: float, what: str
 ) -> None:
-    """Looks at the diffusion matrix near the noise-free path, before any simulation.
+    """Check the diffusion matrix near the noise-free path, before any simulation.
 
     Raises:
-        ValueError: it is not a covariance matrix there, or it depends on the state and the solver
-            takes only additive noise.
+        ValueError: it is not a covariance matrix there, or it depends on the state although the
+            solver takes additive noise only.
     """
     matrices = np.asarray(_probe(build, float(eta), horizon / _PATH))
     check_psd(matrices, what)

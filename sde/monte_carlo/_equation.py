@@ -1,4 +1,4 @@
-"""Ensembles of an equation, alone or with the linearised fluctuation beside it."""
+"""Ensembles of an equation, alone or together with the linearised fluctuation."""
 
 import functools as ft
 from collections.abc import Callable
@@ -35,8 +35,8 @@ def equation_program(
 ) -> Callable[..., tuple[Array, Array]]:
     """A function (key, eta, h, steps) -> final states [paths, m] and their controls [paths, q].
 
-    There, eta is the step size in the coefficients, h the length of a unit of time and `steps` how
-    many units to integrate over; all may be traced.
+    In it eta is the step size in the coefficients, h the length of a unit of time, and `steps` the
+    number of units to integrate over. All may be traced.
 
     Args:
         build: eta to the (Itô) coefficients.

@@ -53,7 +53,7 @@ def prepare(
     substeps: int = 1,
     richardson: bool = False,
 ) -> tuple[Callable[[Any], Coefficients], int]:
-    """Everything that can be refused before a simulation; the coefficients and K = horizon/eta."""
+    """Check everything before a simulation; return the coefficients and K = horizon/eta."""
     problem, equation, chain = as_problem(problem), as_equation(equation), as_chain(chain)
     eta = as_eta(eta)
     steps = count_steps(eta, horizon)
@@ -89,14 +89,14 @@ def simulate(
     devices, in float64. The numbers depend on the key, paths and chunk, not on the devices.
 
     **Euler with one substep is SGD with Gaussian noise.** At dt = eta its weak error against the
-    chain measures the scheme, not the equation: such samples verify nothing. Use `substeps`, and
-    extrapolate over it (`sde.estimate_equation` does).
+    chain measures the scheme, not the equation, so such samples verify nothing. Use `substeps` and
+    extrapolate over it, as `sde.estimate_equation` does.
 
-    Solvers: "euler" (Itô). The others converge to the Stratonovich reading, so they are handed the
-    drift $b - \frac12\sum_j(D\sigma_j)\sigma_j$, by autodiff: "euler_heun", "heun", "midpoint",
-    "ralston" (weak order 1), "spark", "general_shark", "slow_rk" (higher order for commutative
-    noise, which minibatch noise in d >= 2 is in general not). "sra1", "shark", "sea" take only
-    noise that does not depend on the state and are refused otherwise.
+    The solver "euler" is for Itô equations. The others converge to the Stratonovich equation, so
+    they get the drift $b - \frac12\sum_j(D\sigma_j)\sigma_j$, by autodiff. "euler_heun", "heun",
+    "midpoint" and "ralston" have weak order 1. "spark", "general_shark" and "slow_rk" have a higher
+    order for commutative noise. Minibatch noise in d >= 2 is in general not commutative. "sra1",
+    "shark" and "sea" take only noise that does not depend on the state and are refused otherwise.
 
     Args:
         problem: a problem or its name.
@@ -117,9 +117,9 @@ def simulate(
         theta at the horizon, shape [paths, d], NumPy float64 (without the memory J of "augmented").
 
     Raises:
-        ValueError: an unknown name, an eta that does not divide the horizon, paths or substeps
-            below 1, a diffusion matrix that is not positive semi-definite, a solver that cannot
-            take the noise; all before any simulation starts.
+        ValueError: a name is unknown, eta does not divide the horizon, paths or substeps are below
+            1, the diffusion matrix is not positive semi-definite, or the solver cannot take the
+            noise. Raised before any simulation starts.
         FloatingPointError: a path did not stay finite.
 
     >>> x = simulate("quadratic", "eq7", chain="sgd", eta=1 / 8, paths=1000, substeps=4,

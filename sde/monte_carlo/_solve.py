@@ -1,8 +1,8 @@
 """One diffrax solve of a whole ensemble, and the same Euler steps by a plain `lax.scan`.
 
-Time is counted in steps: with s = t/h the equation dX = b dt + sigma dW becomes
-dX = h b ds + sqrt(h) sigma dW(s), so step times are integers, exact in floating point, and two
-programs that step alike see the very same Brownian increments.
+Time is counted in steps. With s = t/h the equation dX = b dt + sigma dW becomes dX = h b ds +
+sqrt(h) sigma dW(s). So step times are integers, exact in floating point. Two programs with equal
+steps see the same Brownian increments.
 """
 
 import math
@@ -21,7 +21,7 @@ from pgpo_jax.errors import PGPOValueError
 
 
 class SolverKind(NamedTuple):
-    """What the laboratory must know about a diffrax solver.
+    """Properties of a diffrax solver that the laboratory needs.
 
     `stratonovich`: it converges to the Stratonovich reading of the noise, so its drift must be
     corrected. `levy_area`: it asks for space-time Levy area. `additive`: it takes only noise that

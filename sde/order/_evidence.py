@@ -25,14 +25,14 @@ _FIRST = OBSERVABLES["mean"]
 _FLOOR_BLUR = 1e-8
 
 _ROUNDING = 1e-13
-# Exact sides are refined until their discretisation error is below this share of the difference:
-# nothing beside the scatter that a slope's interval is made of.
+# Exact values are refined until their discretisation error is below this share of the difference.
+# It is then negligible beside the scatter that determines the interval of a slope.
 _AIM = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """An equation held against a chain: what is measured, whatever the method."""
+    """The comparison of an equation with a chain, for any method."""
 
     problem: Problem
     chain: Chain
@@ -48,8 +48,9 @@ class Comparison:
         return Process(self.problem, self.chain, equation, eta, self.batch_size, self.replace)
 
     def noise_free(self) -> Process:
-        """The chain's limit without noise, over the whole horizon at once; the equation's, where
-        the chain has none."""
+        """The limit of the chain without noise, in one step over the whole horizon.
+
+        If the chain has none, it is that of the equation."""
         try:
             self.chain.check_limit(self.problem)
             still = EQUATIONS["ode"]
@@ -58,7 +59,7 @@ class Comparison:
         return self.process(still, self.horizon)
 
     def floor(self, observable: Observable) -> float | None:
-        """The limit of the error, where it can be had without Monte Carlo."""
+        """The limit of the error, if it can be computed without Monte Carlo."""
         try:
             return ode_floor(
                 self.problem,
@@ -70,8 +71,8 @@ class Comparison:
                 replace=self.replace,
             )
         except ValueError:
-            # A printed diffusion without its sqrt(eta) leaves a real expectation as the limit, and
-            # not every problem has an exact engine for that: no order-0 verdict is given then.
+            # With a printed diffusion that lacks its sqrt(eta), the limit is an expectation. Not
+            # every problem has an exact engine for it. Then no order-0 verdict is given.
             return None
 
     def evidence(
@@ -100,7 +101,7 @@ class Comparison:
 
 
 def exact_evidence(asked: Comparison) -> tuple[list[Evidence], tuple[float, float]]:
-    """Errors without noise; and the ratio of Var/eta at the finest eta, with its error."""
+    """Errors without noise, and the ratio of Var/eta at the finest eta with its error."""
     wanted = asked.observables
     signed = np.empty((len(asked.etas), len(wanted)))
     largest, resolution = np.empty_like(signed), np.empty_like(signed)
@@ -137,9 +138,11 @@ def monte_carlo_evidence(
     control_variate: bool,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[list[Evidence], tuple[float, float], dict[str, np.ndarray]]:
-    """Signed errors with standard errors; the ratio of Var/eta at the finest eta, with its; and
-    how much the controls cut the chain's variance, by observable."""
-    # Centred near the mean, so that the variance is not the difference of two large numbers.
+    """Signed errors with standard errors, the ratio of Var/eta, and the gain of the controls.
+
+    The ratio is that at the finest eta, with its standard error. The gain is the factor by which
+    the controls reduce the chain's variance, by observable."""
+    # Values are centred near the mean, so that the variance is no difference of two large numbers.
     centre = float(exact_path(asked.noise_free(), (_FIRST,), 1, 1e-6).values[-1, 0])
     spread = Observable("spread", lambda theta: (theta[0] - centre) ** 2)
     size, wanted = len(asked.observables), (*asked.observables, _FIRST, spread)

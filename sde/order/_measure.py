@@ -1,4 +1,4 @@
-"""The instrument: how fast an equation's weak error against a chain falls with the step size."""
+"""Measures how fast an equation's weak error against a chain falls with the step size."""
 
 import itertools
 import time
@@ -27,7 +27,7 @@ ETAS = tuple(2.0**-k for k in range(5, 10))
 """Step sizes of a measurement with exact expectations."""
 MONTE_CARLO_ETAS = tuple(2.0**-k for k in range(4, 9))
 """Step sizes of a measurement by simulation."""
-# Test functions that a confirmation must have besides the mean.
+# Test functions that a confirmation needs in addition to the mean.
 _SECOND = "m2"
 _THIRD = ("cos3x", "m3", "m4")
 
@@ -52,21 +52,25 @@ def measure_order(
     tolerance: float = TOLERANCE,
     progress: Callable[[str], None] | None = None,
 ) -> OrderReport:
-    r"""Measures the weak order of an equation against a chain, and says what it is worth.
+    r"""Measure the weak order of an equation against a chain, with a verdict.
 
-    Exact: errors for all k <= T/eta without Monte Carlo; the slope is that of the largest, the
-    fit c0 + c1 eta + c2 eta^2 (+ c3 eta^3) that of the signed terminal one. Monte Carlo: signed
-    terminal errors of independent rungs, Euler extrapolated over substeps, linear control variates.
+    The exact method computes errors for all k <= T/eta without Monte Carlo. Its slope is that of
+    the largest error. The fit c0 + c1 eta + c2 eta^2 (+ c3 eta^3) is that of the signed terminal
+    error. Monte Carlo gives signed terminal errors of independent step sizes, with Euler
+    extrapolated over substeps and linear control variates.
 
-    A verdict follows one rule (`sde.order.classify_order`) and rests on all observables; the worst
-    counts. Four traps are refused, with "undecided" and the reason:
+    One rule gives the verdict (`sde.order.classify_order`). It uses all observables, and the lowest
+    order counts. In these cases the verdict is "undecided", or the request is refused, with the
+    reason:
 
-    * Euler with dt = eta *is* SGD with Gaussian noise, so one substep without extrapolation
-      measures the scheme and not the equation; nor can any number of substeps without it tell
-      order 2 from 1;
-    * the mean alone is blind to the diffusion when the drift is linear: a confirmation needs "m2"
-      and a third: bounded, "cos3x", or "m3" or "m4" where an engine has moments only;
-    * a Monte Carlo error larger than what it should resolve (it names the paths that would do);
+    * one substep without extrapolation: Euler with dt = eta *is* SGD with Gaussian noise, so this
+    measures the scheme and not the equation. Without extrapolation no number of substeps can
+    distinguish order 2 from 1;
+    * too few observables: the mean alone does not depend on the diffusion if the drift is linear. A
+    confirmation needs "m2" and a third one. This is the bounded "cos3x", or "m3" or "m4" if an
+    engine has moments only;
+    * a Monte Carlo error larger than the effect (the reason names the number of paths that is
+    enough);
     * an order-0 verdict that the ODE floor does not confirm.
 
     Args:
@@ -87,16 +91,16 @@ def measure_order(
         solver: of the Monte Carlo equation.
         control_variate: whether to use it.
         tolerance: equivalence bound of a coefficient that should vanish, as a fraction.
-        progress: told, by Monte Carlo, which rung is done and how long it took; for instance
-            `print`.
+        progress: function that Monte Carlo calls with each finished step size and its time, for
+            instance `print`.
 
     Returns:
         an `OrderReport`.
 
     Raises:
-        ValueError: unknown names (with those that exist), etas that do not divide the horizon,
-            fewer than 1 path, a problem without smoothness where order 2 is asked, a solver that
-            cannot take the noise, a process that no exact engine covers.
+        ValueError: a name is unknown (the message lists the known ones), etas do not divide the
+            horizon, or paths are fewer than 1. Or order 2 is asked for a problem without
+            smoothness, the solver cannot take the noise, or no exact engine covers the process.
 
     >>> report = measure_order("quadratic", "sgd", "eq7")
     >>> report.verdict
@@ -133,7 +137,7 @@ def measure_order(
                 "richardson": richardson,
                 "solver": solver,
             }
-            # Everything that can be refused is refused at the coarsest rung, before any rung runs.
+            # All checks are made at the coarsest step size, before any simulation.
             prepare(problem, equation, chain, eta=etas[0], **settings, **scheme)
             scheme["control_variate"] = control_variate
             settings |= scheme

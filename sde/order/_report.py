@@ -1,4 +1,4 @@
-"""What a measurement of the order found, in a form that can be printed, plotted and stored."""
+"""The result of a measurement of the order, which can be printed, plotted and stored."""
 
 import dataclasses
 import json

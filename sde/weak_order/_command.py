@@ -1,8 +1,9 @@
 """Measures the table of statements: `pgpo weak-order --all`, or `python -m sde.weak_order --all`.
 
-Prints statement | expected | slope ± CI | verdict | seconds, for a single statement also every test
-function, and writes results/weak_order/<run>/{config.json,results.json,README.md,*.png}. Monte
-Carlo tells on stderr which step size is done.
+It prints statement | expected | slope ± CI | verdict | seconds. For a single statement it also
+prints every test function. It writes
+results/weak_order/<run>/{config.json,results.json,README.md,*.png}. Monte Carlo reports finished
+step sizes on stderr.
 """
 
 import sys
@@ -43,14 +44,14 @@ def print_row(row: Row) -> None:
 
 
 def main(argv: Sequence[str] | None = None, *, prog: str = "python -m sde.weak_order") -> int:
-    """Runs what the command line asks for.
+    """Run the command.
 
     Args:
         argv: the options; those of the process by default.
         prog: the name of the command in its help.
 
     Returns:
-        0 when every verdict is the expected one, 1 otherwise, 2 for a request that is refused.
+        0 if every verdict is the expected one, 1 otherwise, 2 for a refused request.
     """
     given = sys.argv[1:] if argv is None else argv
     try:

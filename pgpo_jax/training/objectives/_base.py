@@ -22,8 +22,8 @@ class Models(NamedTuple):
     Attributes:
         graphdef: the structure of the student, and of the teacher unless that is another model.
         student: weights of the student; the loss is differentiated through them.
-        teacher: weights of the teacher that is kept beside the student (a moving average, the
-            initial model, another model); `None` if there is none.
+        teacher: separate weights of the teacher (a moving average, the initial model, another
+            model); `None` if there is none.
         temperature: logits are divided by it.
         teacher_graphdef: the structure of the teacher if it is another model, else `None`.
     """
@@ -36,9 +36,11 @@ class Models(NamedTuple):
 
     @property
     def head_sharding(self) -> HeadSharding | None:
-        """How a loss cuts its products with the head, as the head losses of
-        `pgpo_jax.distillation` take it; `None` where the model's weights are not cut over "fsdp",
-        or its vocabulary cannot be cut over it."""
+        """The sharding of the head losses' products with the head.
+
+        It is `None` if the model's weights are not cut over "fsdp", or its vocabulary cannot be cut
+        over it.
+        """
         return _head_sharding(nnx.merge(self.graphdef, self.student))
 
 
@@ -378,8 +380,8 @@ def mean_over_loss(batch: Experience, per_token: Float[Array, "R T"]) -> Float[A
 def reduction_denominators(reduction: str, batch: Experience, sequences: int) -> dict[str, Any]:
     """Of a reduction, as keywords of the head losses.
 
-    Sequences that were dropped for want of a teacher signal count among the sequences; their
-    tokens do not count among the tokens.
+    Sequences that were dropped because they have no teacher signal count among the sequences, but
+    their tokens do not count among the tokens.
     """
     if reduction == "token_mean":
         valid = batch.response_mask & batch.sequence_mask[:, None]

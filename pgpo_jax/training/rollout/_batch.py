@@ -13,16 +13,18 @@ from pgpo_jax.training.rollout._records import Lesson, Rollout
 
 
 class Experience(NamedTuple):
-    """The arrays of one step. Only the responses that an objective keeps are in it; the last rows
-    may be padding. Prompts are padded on the left, responses on the right. NumPy arrays of a
-    process's own rows on the host, JAX arrays of all rows in the step.
+    """The arrays of one step.
 
-    With `rollout.share_prompts` each different prompt stands once, and an owner tells which one a
-    row continues; else the owners are `None` and every row has its own.
+    It has only the responses that an objective keeps, and the last rows may be padding. Prompts are
+    padded on the left, responses on the right. On the host these are NumPy arrays of a process's
+    own rows. In the step they are JAX arrays of all rows.
+
+    With `rollout.share_prompts` each different prompt is stored once, and the owner of a row is the
+    prompt that it continues. Otherwise the owners are `None`, and every row has its own prompt.
 
     Attributes:
-        sequence_mask: sequences that enter the loss.
-        signal_mask: sequences that enter the information.
+        sequence_mask: sequences that count for the loss.
+        signal_mask: sequences that count for the information.
         score: the grade; 0 on padding.
         columns: further numbers per row that an objective's loss reads; 0 on padding.
         further_prompt: K more prompts of the teacher, of as many rows as `teacher_prompt` or their
@@ -63,15 +65,15 @@ class Experience(NamedTuple):
 def pack(
     rollout: Rollout, lesson: Lesson, settings: RolloutConfig, *, longest_teacher_prompt: int = 1
 ) -> tuple[Experience, dict[str, np.ndarray]]:
-    """Packs what an objective keeps of a rollout into arrays of a bucketed shape.
+    """Pack the responses that an objective keeps into arrays of a bucketed shape.
 
-    Each process packs its own rows; only numbers per row are exchanged.
+    Each process packs its own rows. Only numbers per row are exchanged.
 
     Args:
         rollout: the graded responses.
-        lesson: what is kept of them, and the teacher's prompts.
-        settings: lengths and buckets.
-        longest_teacher_prompt: in tokens; 1 if there is no teacher.
+        lesson: the responses to keep and the teacher's prompts.
+        settings: settings of lengths and buckets.
+        longest_teacher_prompt: longest teacher prompt in tokens; 1 without a teacher.
 
     Returns:
         The arrays (on the host), and numbers per response of all processes: those of
@@ -101,7 +103,7 @@ def pack(
                     for row in range(len(owners))
                 ]
             ),
-            # What the batch would hold if all processes kept as many as this one.
+            # The size of the batch if all processes kept as many rows as this one.
             "needed": np.full(len(owners), -(-len(kept) * rollout.total // len(owners))),
         },
         policy.mesh,
@@ -111,9 +113,9 @@ def pack(
 
 
 def rollout_metrics(rows: dict[str, np.ndarray]) -> dict[str, float]:
-    """What is known of every rollout before the step, from the numbers per row of `pack`.
+    """Metrics of the rollout before the step, from the numbers per row of `pack`.
 
-    They are of the sampled responses, but for the number of tokens that train.
+    They describe the sampled responses, except the number of tokens that train.
     """
     sampled = rows["sampled"].astype(bool)
     score, length, truncated, failed, hesitations = (
@@ -135,7 +137,7 @@ def rollout_metrics(rows: dict[str, np.ndarray]) -> dict[str, float]:
 
 
 class _Shape(NamedTuple):
-    """Rows in all, and the widths, in tokens: the same in every process."""
+    """The total number of rows and the widths in tokens, the same in every process."""
 
     rows: int
     prompt: int
@@ -190,7 +192,7 @@ def _packed(
     prompt, prompt_mask, prompt_owner = prompts(
         [rollout.prompts[owners[row]] for row in kept], shape.prompt, settings.questions
     )
-    # Usually a group's first success is shown to all others, and the second one to the first.
+    # Usually a group's first success is shown to all others, and the second success to the first.
     teacher, teacher_mask, teacher_owner = prompts(
         [lesson.teacher_prompts.get(row, []) for row in kept], shape.teacher, 2 * settings.questions
     )
@@ -231,7 +233,7 @@ def _packed(
 
 
 def _truncated(policy: Policy, responses: Responses) -> Bool[np.ndarray, " N"]:
-    """Which responses did not come to their end."""
+    """True for responses that did not reach their end."""
     last = [row[keep][-1] if keep.any() else -1 for row, keep in zip(*responses[:2], strict=True)]
     return np.array([token not in policy.eos_ids for token in last])
 
