@@ -14,19 +14,22 @@ DOCS_STAMP := $(DOCS)/.installed
 # Arguments for pgpo and pytest: `make demo ARGS="--steps 20"`, `make test ARGS=tests/core`.
 ARGS ?=
 
-.PHONY: help install demo test test-slow test-oldest lint types format docs aot smollm2 clean
+.PHONY: help install demo test test-slow test-oldest test-newest coverage lock lock-check lint types format docs aot smollm2 clean
 
 help:
 	@echo "make demo      train SDPO and PGPO from the shipped model and write a report"
 	@echo "make test      run the fast tests on two processes"
 	@echo "make test-slow run the others, compiled as in real use; .ci/run runs both"
 	@echo "make test-oldest  the core's tests with jax 0.8, in an environment of their own"
+	@echo "make test-newest  the same with the newest jax that this Python takes"
+	@echo "make coverage  run the fast tests and tell which lines none of them runs"
+	@echo "make lock      resolve the dependencies anew into uv.lock; make lock-check: is it in step?"
 	@echo "make lint      ruff; make types: pyright; make format: ruff rewrites the files"
 	@echo "make install   what the others do first: create $(VENV) and install into it"
 	@echo "make docs      build the site of the documentation into site/, links checked"
 	@echo "make aot       compile for TPU and NVIDIA GPU, without either, and check the programs"
 	@echo "make smollm2   fetch SmolLM2-135M-Instruct (93 MB) into $(SMOLLM2) and ask it something"
-	@echo "make clean     remove $(VENV), $(AOT), $(DOCS) and site/"
+	@echo "make clean     remove the environments, site/ and htmlcov/"
 
 # The stamp is written last: an interrupted installation is begun again.
 $(STAMP): pyproject.toml
@@ -48,10 +51,34 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow $(ARGS)
 
-# The core alone, with the oldest jax that it takes; in an environment of its own.
+# The core alone, with the oldest jax that it takes, or the newest; in an environment of its own.
+OLDEST := "jax==0.8.0" "jaxlib==0.8.0" "optax==0.2.8"
+NEWEST := jax optax
+CORE_TOOLS := jaxtyping beartype hypothesis pytest
+CORE_TESTS := -q -p no:cacheprovider tests/core --ignore tests/core/test_docs.py --ignore tests/core/test_extras.py
+
 test-oldest:
-	@test -x .venv-oldest/bin/pytest || { $(PYTHON) -m venv .venv-oldest && .venv-oldest/bin/python -m pip install --quiet --quiet --disable-pip-version-check "jax==0.8.0" "jaxlib==0.8.0" "optax==0.2.8" jaxtyping beartype hypothesis pytest; }
-	@.venv-oldest/bin/python -m pytest -q -p no:cacheprovider tests/core --ignore tests/core/test_docs.py --ignore tests/core/test_extras.py $(ARGS)
+	@test -x .venv-oldest/bin/pytest || { $(PYTHON) -m venv .venv-oldest && .venv-oldest/bin/python -m pip install --quiet --quiet --disable-pip-version-check $(OLDEST) $(CORE_TOOLS); }
+	@.venv-oldest/bin/python -m pytest $(CORE_TESTS) $(ARGS)
+
+test-newest:
+	@test -x .venv-newest/bin/pytest || { $(PYTHON) -m venv .venv-newest && .venv-newest/bin/python -m pip install --quiet --quiet --disable-pip-version-check $(NEWEST) $(CORE_TOOLS); }
+	@.venv-newest/bin/python -m pytest $(CORE_TESTS) $(ARGS)
+
+# One process: the numbers of several would have to be added up.
+coverage: $(STAMP)
+	@$(BIN)/python -m pytest -q --cov --cov-report=term --cov-report=html $(ARGS)
+
+# uv in an environment of its own. It asks the index of packages.
+UV := .venv-uv/bin/uv
+$(UV):
+	@$(PYTHON) -m venv .venv-uv && .venv-uv/bin/python -m pip install --quiet --quiet --disable-pip-version-check "uv==0.13.9"
+
+lock: $(UV)
+	@$(UV) lock
+
+lock-check: $(UV)
+	@$(UV) lock --check
 
 lint: $(STAMP)
 	@$(BIN)/ruff check --quiet .
@@ -96,4 +123,4 @@ smollm2: $(SMOLLM2)/config.json
 	@$(BIN)/pgpo sample --model $(SMOLLM2) --prompt "Why is the sky blue?" --samples 1 --max-response 64 --temperature 0.6 $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(AOT) $(DOCS) site .venv-oldest
+	rm -rf $(VENV) $(AOT) $(DOCS) site .venv-oldest .venv-newest .venv-uv .coverage htmlcov

@@ -60,7 +60,7 @@ def line_figure(
         curves: curves in the order in which they are drawn.
         x_label: name and unit of the horizontal axis.
         y_label: name and unit of the vertical axis.
-        y_range: fixed limits; by default they follow the data.
+        y_range: limits that do not follow the data; the axis reaches 2 % beyond them.
         reference: height of a thin horizontal line.
         log_x: whether the horizontal axis is logarithmic.
         log_y: whether the vertical axis is logarithmic.
@@ -87,6 +87,8 @@ def line_figure(
                 y,
                 color=colour,
                 linestyle=dash_style(dash),
+                # The first is the widest, so that it shows beside one that covers it.
+                linewidth=1.4 + 1.4 * (len(curves) - 1 - place) / max(1, len(curves) - 1),
                 marker="o" if few else "",
                 markersize=2.8,
             )
@@ -102,7 +104,9 @@ def line_figure(
             # An offset such as "+1.02" above the axis is easily overlooked.
             axes.ticklabel_format(axis="y", useOffset=False)
         if y_range is not None:
-            axes.set_ylim(*y_range)
+            # With room for the markers at its ends.
+            room = 0.02 * (y_range[1] - y_range[0])
+            axes.set_ylim(y_range[0] - room, y_range[1] + room)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         if not any(np.isfinite(np.asarray(curve.y, float)).any() for curve in curves):

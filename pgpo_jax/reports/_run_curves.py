@@ -7,9 +7,10 @@ from pgpo_jax.reports._page import Page
 from pgpo_jax.reports._run_record import RunRecord
 
 _STEP = "optimizer step"
+_HESITATION = "rollout/hesitation_words"
 _DIAGNOSTICS = (
     (
-        "rollout/hesitation_words",
+        _HESITATION,
         "Hesitation in the answers",
         "words per answer",
         "Words such as wait, hmm, perhaps and maybe. Fewer of them is a surer style.",
@@ -115,7 +116,9 @@ def add_curves(page: Page, records: Sequence[RunRecord]) -> None:
     )
     # Runs of former versions, or without loss.overlap_k, do not have them.
     for metric, title, y_label, caption in _DIAGNOSTICS:
-        if any(len(record.series(metric)[0]) for record in records):
+        values = [value for record in records for value in record.series(metric)[1]]
+        # Short answers hold no such word: a figure of zeros would show nothing.
+        if values and (metric != _HESITATION or any(values)):
             plain(metric, title, y_label, caption)
     plain(
         "self_distillation/reprompt_sample_fraction",

@@ -7,9 +7,10 @@ from pathlib import Path
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.reports._page import Page
 from pgpo_jax.reports._run_curves import add_curves
+from pgpo_jax.reports._run_kinds import add_kinds
 from pgpo_jax.reports._run_record import RunRecord, read_run
 from pgpo_jax.reports._run_results import add_results
-from pgpo_jax.reports._run_texts import add_answers, add_kinds, add_texts
+from pgpo_jax.reports._run_texts import add_answers, add_texts
 
 _PACKAGES = ("pgpo-jax", "jax", "jaxlib", "optax", "flax", "orbax-checkpoint", "transformers")
 
@@ -42,9 +43,9 @@ def write_run_report(
     page = Page(title, _lead(records))
     page.heading("Result")
     add_results(page, records)
-    add_kinds(page, records)
     page.heading("Curves")
     add_curves(page, records)
+    add_kinds(page, records)
     add_texts(page, records)
     add_answers(page, records)
     page.heading("What was run")

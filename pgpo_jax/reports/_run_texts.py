@@ -3,38 +3,12 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from pgpo_jax.reports._cells import Cell
-from pgpo_jax.reports._groups import by_kind
-from pgpo_jax.reports._kept_texts import answer_pairs, read_questions, read_texts
+from pgpo_jax.reports._kept_texts import answer_pairs, read_texts
 from pgpo_jax.reports._page import Page
 from pgpo_jax.reports._run_record import RunRecord
 
 _ROWS = 2
 _PAIRS = 4
-_GROUPS = 40
-
-
-def add_kinds(page: Page, records: Sequence[RunRecord]) -> None:
-    """Accuracy by kind of question before and after, of each run that has more than one kind."""
-    for record in records:
-        if len(record.scores) < 2:
-            continue
-        first, last = min(record.scores), max(record.scores)
-        groups = by_kind(read_questions(record.folder), record.scores[first], record.scores[last])
-        if not groups:
-            continue
-        shown = sorted(groups, key=lambda group: (-group.questions, group.name))[:_GROUPS]
-        left = len(groups) - len(shown)
-        note = f" The {left} kinds with the fewest questions are left out." if left else ""
-        shown.sort(key=lambda group: group.name.casefold())
-        rows: list[list[Cell]] = [list(group) for group in shown]
-        page.table(
-            ["kind of question", "questions", "before", "after", "difference"],
-            rows,
-            caption=f"{record.name}: held-out accuracy by kind of question, evaluations of steps "
-            f"{first} and {last}, with 95 % intervals over questions.{note}",
-            digits=2,
-        )
 
 
 def add_texts(page: Page, records: Sequence[RunRecord]) -> None:

@@ -91,7 +91,11 @@ mark { background: var(--added); color: inherit; }
   --series-7: #52525b;
   --up-1: #dcebfb; --up-2: #aad0f8; --up-3: #78b3f2; --down-1: #ffe8cf; --down-2: #ffcb92;
   --down-3: #f9a84f; --added: #e3f3da; }
-  body { max-width: none; padding: 0; font-size: 11pt; }
+  body { max-width: none; padding: 0; font-size: 10pt; }
+  table { font-size: 8.5pt; } th, td { padding: .2rem .45rem; }
+  .kept .pair { grid-template-columns: 1fr 1fr; } .kept pre { font-size: 8pt; }
+  .kept table { font-size: 7pt; } .kept th, .kept td { padding: .1rem .2rem; }
+  .kept td:first-child { min-width: 0; } .caption, figcaption, .legend { font-size: 8.5pt; }
   figure, tr { break-inside: avoid; }
   h2, .kept h3, .kept h4, .kept h3 + p { break-after: avoid; }
   .figures { grid-template-columns: 1fr 1fr; } }

@@ -1,7 +1,11 @@
 """The notebooks run, hold no outputs in the repository, and give the numbers that pages quote."""
 
+import ast
 import json
 import re
+import shlex
+import sys
+import tomllib
 
 import jax
 import pytest
@@ -34,6 +38,51 @@ def test_a_notebook_holds_no_outputs(path):
     cells = code_cells(path)
     assert cells
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
+
+
+def missing_packages(path):
+    """What a notebook imports and the `%pip install` line of its first cell does not bring."""
+    cells = json.loads(path.read_text())["cells"]
+    asked = re.search(r"`%pip install (.*)`", "".join(cells[0]["source"]))
+    assert asked, f"{path.name} does not say what to install"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    brought = {*sys.stdlib_module_names, "numpy"}
+    for word in shlex.split(asked[1]):
+        name, *extras = re.split(r"[\[\],]", word.rstrip("]"))
+        brought.add(name.replace("-", "_"))
+        if name == project["name"]:
+            needs = project["dependencies"]
+            needs = sum((project["optional-dependencies"][e] for e in extras), needs)
+            brought |= {re.split(r"[\[<>=]", need)[0] for need in needs}
+            brought |= {"sde"} & set(extras)
+    code = "\n".join("".join(cell["source"]) for cell in code_cells(path))
+    imported = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add((node.module or "").partition(".")[0])
+    return imported - brought
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_notebook_opens_in_colab(path):
+    notebook = json.loads(path.read_text())
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    identities = [cell["id"] for cell in notebook["cells"]]
+    assert len(set(identities)) == len(identities)
+    assert missing_packages(path) == set()
+
+
+def test_a_package_that_colab_would_lack_is_told(tmp_path):
+    source = (ROOT / "examples" / "weak_order.ipynb").read_text()
+    path = tmp_path / "weak_order.ipynb"
+    path.write_text(source.replace("pgpo-jax[sde]", "pgpo-jax[math]"))
+    assert missing_packages(path) == {"sde", "matplotlib"}
+    path.write_text(source.replace("%pip install", "%pip show"))
+    with pytest.raises(AssertionError, match="does not say what to install"):
+        missing_packages(path)
 
 
 @pytest.mark.slow

@@ -1,9 +1,9 @@
-"""The example of the paper's run: its small half makes what the real half is given, and trains."""
+"""The notebook of the paper's run: its small half makes what the real half is given, and trains."""
 
-import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,17 +12,26 @@ from pgpo_jax import models
 from pgpo_jax.tasks import load_questions
 from pgpo_jax.training import PRESETS
 
-FILE = Path(__file__).parents[2] / "examples" / "qwen3_sciknoweval.py"
+FILE = Path(__file__).parents[2] / "examples" / "qwen3_sciknoweval.ipynb"
 
 
-@pytest.fixture(scope="module")
-def example():
-    spec = importlib.util.spec_from_file_location("qwen3_sciknoweval", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def run_cells(cells, space):
+    for cell in cells:
+        exec(compile("".join(cell["source"]), FILE.name, "exec"), space)
+
+
+@pytest.fixture
+def cells():
+    found = json.loads(FILE.read_text())["cells"]
+    return [cell for cell in found if cell["cell_type"] == "code"]
+
+
+@pytest.fixture
+def example(cells):
+    """What the first two cells define; they do not train."""
+    space = {"__name__": FILE.stem}
+    run_cells(cells[:2], space)
+    return SimpleNamespace(**space)
 
 
 def test_the_real_run_is_the_preset(example):
@@ -54,11 +63,18 @@ def test_the_checkpoint_is_a_qwen3_with_the_shipped_weights(example, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_small_run_trains(example, tmp_path):
-    before, first, second, after = example.main(str(tmp_path), steps=2)
+def test_the_small_run_trains(cells, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    space = {"__name__": FILE.stem}
+    run_cells(cells, space)
+    before, *steps, after = space["rows"]
     # Random weights or a wrong tokenizer would be right in next to none of the answers.
     assert min(before["eval/accuracy"], after["eval/accuracy"]) > 0.2
-    for step in (first, second):
+    assert [step["step"] for step in steps] == [1, 2, 3, 4]
+    for step in steps:
         assert step["pgpo/rho"] == pytest.approx(np.exp(step["pgpo/information"]), rel=1e-5)
         assert step["pgpo/information"] > 0.01
-    assert second["optimizer/update_norm"] > 0
+    assert steps[1]["optimizer/update_norm"] > 0
+    told = capsys.readouterr().out
+    assert f"step 4: accuracy {after['eval/accuracy']:.2f}" in told
+    assert "alpha 1.0 and rho_max 2.0" in told

@@ -82,12 +82,14 @@ def test_diagnostics_are_shown_where_a_run_has_them(run, tmp_path):
     html = write_run_report({"a": run}, tmp_path / "without.html").read_text()
     assert not any(f"<h3>{title}</h3>" in html for title in titles)
     rows = lines(run / "metrics.jsonl")
-    for row in rows:
-        if "loss" in row:
-            row |= {"rollout/hesitation_words": 0.5, "distillation/overlap_ratio": 0.7}
-    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    html = write_run_report({"a": run}, tmp_path / "with.html").read_text()
-    assert [f"<h3>{title}</h3>" in html for title in titles] == [True, True, False]
+    # A figure of hesitation in answers without any is left out.
+    for words, shown in ((0.5, [True, True, False]), (0.0, [False, True, False])):
+        for row in rows:
+            if "loss" in row:
+                row |= {"rollout/hesitation_words": words, "distillation/overlap_ratio": 0.0}
+        (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        html = write_run_report({"a": run}, tmp_path / "with.html").read_text()
+        assert [f"<h3>{title}</h3>" in html for title in titles] == shown
 
 
 def test_many_runs(tmp_path):

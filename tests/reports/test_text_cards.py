@@ -61,7 +61,23 @@ def change(run, edit):
     rows = [json.loads(line) for line in (run / "texts.jsonl").read_text().splitlines()]
     for row in rows:
         edit(row)
-    (run / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write(run / "texts.jsonl", rows)
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def kinds(html):
+    """The first table of kinds: by kind, what stands in each column."""
+    table = html[html.index("<h2>Accuracy by kind of question</h2>") :]
+    table = table[: table.index("</table>")]
+    found = {}
+    for row in re.findall(r"<tr><td.*?</tr>", table):
+        cells = re.findall(r'data-label="(.*?)"><div>(.*?)</div>', row)
+        texts = {name: re.sub(r"<.*?>", "", text) for name, text in cells}
+        found[texts["kind of question"]] = texts
+    return found
 
 
 def test_tokens_are_marked_by_their_information(tmp_path):
@@ -92,10 +108,25 @@ def test_answers_before_and_after_and_accuracy_by_kind(tmp_path):
     assert re.findall(r"<h4>Step (\d)</h4>", after) == ["0", "8", "0", "8"]
     assert "Use difference 86" in after
     assert "Use quotient 44" in after
-    table = html[html.index("held-out accuracy by kind") :]
-    row = table[table.index("codons") : table.index("current")]
-    assert "<span>0.34</span>" in row
-    assert "<span>0.94</span>" in row
+    row = kinds(html)["codons"]
+    assert row["before"].startswith("0.34 [")
+    assert row["after"].startswith("0.94 [")
+    assert row["difference"].startswith("0.59 [")
+
+
+def test_runs_that_began_alike_share_a_table_of_kinds(run, tmp_path):
+    rows = [json.loads(line) for line in (run / "evaluations.jsonl").read_text().splitlines()]
+    rows[-1]["scores"] = dict.fromkeys(rows[-1]["scores"], 0.25)
+    write(run / "evaluations.jsonl", rows)
+    row = kinds(page([RUN, run], tmp_path))["codons"]
+    assert list(row) == ["kind of question", "questions", "before", "run 0", "run 1"]
+    assert [row[name][:4] for name in ("before", "run 0", "run 1")] == ["0.34", "0.94", "0.25"]
+    # Where they did not, each has its own.
+    rows[0]["scores"] = dict.fromkeys(rows[0]["scores"], 0.5)
+    write(run / "evaluations.jsonl", rows)
+    html = page([RUN, run], tmp_path)
+    assert html.count('data-label="kind of question"') == 2 * len(kinds(html))
+    assert "run 1" not in kinds(html)["codons"]
 
 
 @pytest.mark.slow

@@ -25,10 +25,16 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Adds the pages that are made at build time, and the examples that pages link to."""
+    """Adds the pages that are made at build time, and the examples that pages link to.
+
+    Some of them have a page in `docs/` for those who read the files without the site, so that no
+    link is dead there. The site does not show it.
+    """
     made: dict[str, str | bytes] = {**api_pages(), **notebook_pages()}
     made |= {"flags.md": command_page(), "configuration.md": settings_page()}
     for path, text in made.items():
+        if standing := files.get_file_from_path(path):
+            files.remove(standing)
         files.append(File.generated(config, path, content=text))
     for path in sorted([*(ROOT / "examples").glob("*.py"), *(ROOT / "examples").glob("*.ipynb")]):
         files.append(File.generated(config, f"examples/{path.name}", abs_src_path=str(path)))
