@@ -117,7 +117,7 @@ def measure_mass_limit(
     """Measures how the underdamped particle approaches its overdamped limit.
 
     The particle is simulated (`particle_expectations`), both candidate limits are exact, and the
-    rules of `sde.measure_order` classify the differences, with the mass in the place of eta.
+    rules of `sde.Comparison.order` classify the differences, with the mass in the place of eta.
 
     The other arguments are those of `simulate_particle`.
 

@@ -64,11 +64,11 @@ def test_a_folder_that_cannot_be_filled_is_refused_before_anything_is_measured(
 
 @pytest.mark.slow
 def test_what_no_exact_engine_covers_is_measured_all_the_same(tmp_path, capsys, monkeypatch):
-    report = sde.measure_order("quadratic", "sgd", "ode", observables=("mean", "m2", "m3"))
+    report = sde.Comparison("quadratic", "sgd", "ode", observables=("mean", "m2", "m3")).order()
     noisy = dataclasses.replace(
         report, method="monte_carlo", gains={name: 0 * e + 7.0 for name, e in report.errors.items()}
     )
-    monkeypatch.setattr("sde.weak_order._measure.measure_order", lambda *_, **__: noisy)
+    monkeypatch.setattr(sde.Comparison, "order", lambda *_: noisy)
     code = weak_order.main(
         [
             *("--problem", "student_teacher", "--chain", "pgpo_ema", "--equation", "thm2ii"),
@@ -225,16 +225,10 @@ def test_own_things_that_are_refused(own, tmp_path, capsys, change, message):
 
 def test_monte_carlo_tells_how_far_it_is():
     told = []
-    sde.measure_order(
-        *("quadratic", "sgd", "eq7"),
-        method="monte_carlo",
-        etas=(1 / 4, 1 / 8),
-        paths=8,
-        richardson=False,
-        substeps=2,
-        control_variate=False,
-        progress=told.append,
+    scheme = sde.MonteCarlo(
+        paths=8, richardson=False, substeps=2, control_variate=False, progress=told.append
     )
+    sde.Comparison("quadratic", "sgd", "eq7", etas=(1 / 4, 1 / 8)).order(scheme)
     assert len(told) == 3
     assert "2 step sizes, 8 paths each" in told[0]
     assert "1 of 2, eta=0.25: chain " in told[1]
