@@ -34,12 +34,16 @@ from sde.exact import (
     weak_errors as weak_errors,
 )
 from sde.monte_carlo import (
-    SOLVERS as SOLVERS,
     Estimate as Estimate,
     estimate_chain as estimate_chain,
     estimate_equation as estimate_equation,
     run_chain as run_chain,
     simulate as simulate,
 )
-from sde.order import OrderReport as OrderReport, measure_order as measure_order
+from sde.order import (
+    Comparison as Comparison,
+    Exact as Exact,
+    MonteCarlo as MonteCarlo,
+    OrderReport as OrderReport,
+)
 from sde.problems import PROBLEMS as PROBLEMS, Problem as Problem

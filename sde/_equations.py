@@ -68,9 +68,11 @@ class Equation:
         source: source of the equation.
         drift: (chain, setting, state `[m]`) -> `[m]`.
         diffusion: (chain, setting, state `[m]`) -> `[m, m]`, eta included.
-        order: claimed weak order for the chain that it was written for.
-        follows_chain: whether drift or diffusion use the chain's own b and S. The state then begins
-            at the chain's `equation_start`.
+        order: the weak order it claims for the chain it was written for.
+        follows_chain: whether drift or diffusion are built from the chain's own b and S, and the
+            state begins at the chain's `equation_start`.
+        tracks: the chain to `None`, or to what the equation needs and this chain is not, in words;
+            `None` where any chain will do.
     """
 
     name: str
@@ -80,14 +82,15 @@ class Equation:
     diffusion: _Field
     order: int = 1
     follows_chain: bool = False
+    tracks: Callable[[Chain], str | None] | None = None
 
     def check(self, problem: Problem, chain: Chain) -> None:
         """Refuse a combination that has no meaning.
 
         Raises:
-            ValueError: the chain has no b and S although they are needed. Or order 2 is asked
-                without smoothness or for a chain with memory. Or `averaged` or `augmented` is used
-                for a chain whose memory is of the other kind.
+            ValueError: a chain that has no b and S, where they are needed; order 2 without
+                smoothness or for a chain with memory; a chain that `tracks` refuses, such as
+                one whose memory is of the other kind for `averaged` or `augmented`.
         """
         if self.follows_chain:
             chain.check_limit(problem)
@@ -102,21 +105,10 @@ class Equation:
                 f"{self.name!r} rests on the moments of one step and needs a chain without memory, "
                 f"got {chain!r}"
             )
-        if self.name == "population_signal" and chain.told_population is None:
-            raise PGPOValueError(
-                "'population_signal' is built from the same chain told I(theta), and "
-                f"{chain!r} names none"
-            )
-        if self.name == "averaged" and (not chain.remembers or chain.tracks_memory):
-            raise PGPOValueError(
-                "'averaged' tracks a chain that remembers its signal with a fixed beta "
-                f"(pgpo_delayed, pgpo_ema), got {chain!r}"
-            )
-        if self.name == "augmented" and not chain.tracks_memory:
-            raise PGPOValueError(
-                "'augmented' tracks a running mean with 1 - beta = rate * eta; use "
-                f"dataclasses.replace(CHAINS['pgpo_ema'], beta=None, rate=2.0). Got {chain!r}"
-            )
+        if self.tracks is not None:
+            wanted = self.tracks(chain)
+            if wanted is not None:
+                raise PGPOValueError(f"{self.name!r} {wanted}, got {chain!r}")
 
     def start(self, problem: Problem, chain: Chain) -> Float[Array, " m"]:
         """Where the equation starts: theta0, or (theta0, J_0) for the augmented state."""
@@ -165,6 +157,27 @@ class Equation:
             f"{self.name!r} on {type(problem).__name__}",
         )
         return Coefficients(drift, diffusion_matrix, tuple(float(x) for x in start))
+
+
+def _fixed_memory(chain: Chain) -> str | None:
+    if chain.remembers and not chain.tracks_memory:
+        return None
+    return "tracks a chain that remembers its signal with a fixed beta (pgpo_delayed, pgpo_ema)"
+
+
+def _slow_memory(chain: Chain) -> str | None:
+    if chain.tracks_memory:
+        return None
+    return (
+        "tracks a running mean with 1 - beta = rate * eta, such as "
+        "dataclasses.replace(CHAINS['pgpo_ema'], beta=None, rate=2.0)"
+    )
+
+
+def _has_population(chain: Chain) -> str | None:
+    if chain.told_population is not None:
+        return None
+    return "is built from the same chain told I(theta), which the chain must name"
 
 
 def _table(*equations: Equation) -> MappingProxyType[str, Equation]:
@@ -240,6 +253,7 @@ EQUATIONS = _table(
         fields.drift_chain,
         fields.diffusion_chain,
         follows_chain=True,
+        tracks=_fixed_memory,
     ),
     Equation(
         "augmented",
@@ -248,6 +262,7 @@ EQUATIONS = _table(
         fields.drift_chain,
         fields.diffusion_chain,
         follows_chain=True,
+        tracks=_slow_memory,
     ),
     Equation(
         "second_order",
@@ -283,6 +298,7 @@ EQUATIONS = _table(
         fields.drift_population_signal,
         fields.diffusion_population_signal,
         follows_chain=True,
+        tracks=_has_population,
     ),
     Equation(
         "second_order_independent_noise",

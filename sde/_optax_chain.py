@@ -80,7 +80,7 @@ def optax_chain(
             `weight_decay`.
 
     Returns:
-        A chain for `run_chain`, `estimate_chain` and `measure_order`.
+        A chain for `run_chain`, `estimate_chain` and `Comparison`.
 
     Raises:
         TypeError: `optimizer` is a finished transformation, whose step size cannot be scaled. Or

@@ -4,6 +4,7 @@ import functools as ft
 from collections.abc import Callable
 from typing import Any
 
+import diffrax
 import jax
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray, ScalarLike
@@ -18,7 +19,10 @@ from sde.monte_carlo._chain import chain_program
 from sde.monte_carlo._checks import check_coefficients, check_scheme
 from sde.monte_carlo._ensemble import CHUNK, even_chunks, gather
 from sde.monte_carlo._equation import Backend, equation_program
+from sde.monte_carlo._solvers import is_euler, solver_name
 from sde.problems import Problem
+
+_EULER = diffrax.Euler()
 
 
 @ft.lru_cache(maxsize=128)
@@ -49,7 +53,7 @@ def prepare(
     horizon: float,
     batch_size: int,
     replace: bool,
-    solver: str,
+    solver: diffrax.AbstractSolver,
     substeps: int = 1,
     richardson: bool = False,
 ) -> tuple[Callable[[Any], Coefficients], int]:
@@ -77,7 +81,7 @@ def simulate(
     paths: int,
     key: PRNGKeyArray,
     substeps: int = 1,
-    solver: str = "euler",
+    solver: diffrax.AbstractSolver = _EULER,
     batch_size: int = 1,
     replace: bool = True,
     backend: Backend = "diffrax",
@@ -92,11 +96,12 @@ def simulate(
     chain measures the scheme, not the equation, so such samples verify nothing. Use `substeps` and
     extrapolate over it, as `sde.estimate_equation` does.
 
-    The solver "euler" is for Itô equations. The others converge to the Stratonovich equation, so
-    they get the drift $b - \frac12\sum_j(D\sigma_j)\sigma_j$, by autodiff. "euler_heun", "heun",
-    "midpoint" and "ralston" have weak order 1. "spark", "general_shark" and "slow_rk" have a higher
-    order for commutative noise. Minibatch noise in d >= 2 is in general not commutative. "sra1",
-    "shark" and "sea" take only noise that does not depend on the state and are refused otherwise.
+    The solver is any of diffrax's that declares how it reads the noise. `diffrax.Euler()` is Itô's.
+    Those that converge to the Stratonovich reading are handed the drift
+    $b - \frac12\sum_j(D\sigma_j)\sigma_j$, by autodiff: `EulerHeun`, `Heun`, `Midpoint`, `Ralston`,
+    `ReversibleHeun`, `StratonovichMilstein` (weak order 1), `SPaRK`, `GeneralShARK`, `SlowRK`
+    (higher order for commutative noise, which minibatch noise in d >= 2 is in general not). `SRA1`,
+    `ShARK`, `SEA` take only noise that does not depend on the state and are refused otherwise.
 
     Args:
         problem: a problem or its name.
@@ -107,7 +112,7 @@ def simulate(
         paths: how many samples.
         key: a PRNG key.
         substeps: solver steps per chain step, dt = eta/substeps.
-        solver: see above.
+        solver: see above; an instance, such as `diffrax.Heun()`.
         batch_size: |B|.
         replace: whether minibatches are drawn with replacement.
         backend: "diffrax", or "scan": the same Euler steps on the same increments.
@@ -117,9 +122,10 @@ def simulate(
         theta at the horizon, shape [paths, d], NumPy float64 (without the memory J of "augmented").
 
     Raises:
-        ValueError: a name is unknown, eta does not divide the horizon, paths or substeps are below
-            1, the diffusion matrix is not positive semi-definite, or the solver cannot take the
-            noise. Raised before any simulation starts.
+        ValueError: an unknown name, an eta that does not divide the horizon, paths or substeps
+            below 1, a diffusion matrix that is not positive semi-definite, a solver that cannot
+            take the noise or does not declare how it reads it; all before any simulation starts.
+        TypeError: a solver that is none of diffrax.
         FloatingPointError: a path did not stay finite.
 
     >>> x = simulate("quadratic", "eq7", chain="sgd", eta=1 / 8, paths=1000, substeps=4,
@@ -140,10 +146,10 @@ def simulate(
             solver=solver,
             substeps=substeps,
         )
-        if backend not in ("diffrax", "scan") or (backend == "scan" and solver != "euler"):
+        if backend not in ("diffrax", "scan") or (backend == "scan" and not is_euler(solver)):
             raise PGPOValueError(
                 f"backend must be 'diffrax', or 'scan' with the Euler solver; got {backend!r} "
-                f"with {solver!r}"
+                f"with {solver_name(solver)}"
             )
         total = steps * substeps
         scan_steps = total if backend == "scan" else None

@@ -12,7 +12,10 @@ VERDICTS = ("order 2", "order 1", "order 1/2", "order 0", "undecided")
 """The possible conclusions of a measurement."""
 _RANK = {"order 0": 0.0, "order 1/2": 0.5, "order 1": 1.0, "order 2": 2.0}
 
-# A slope interval inside q * [0.8, 1.25] means order q. Below 1/2 only order 0 is possible.
+# Test functions that a confirmation must have besides the mean.
+_SECOND = "m2"
+_THIRD = ("cos3x", "m3", "m4")
+# A slope interval inside q * [0.8, 1.25] says order q; below 1/2 it leaves room for order 0 only.
 _WINDOW = (0.8, 1.25)
 TOLERANCE = 0.05
 """Equivalence bound of a coefficient that should vanish, as a fraction of what does not vanish."""
@@ -195,6 +198,18 @@ def _paths_needed(
         factors.append((slope.half_width / (0.2 * max(abs(slope.slope), 0.5))) ** 2)
     factor = max([1.2, *factors])
     return math.ceil(evidence.paths * factor)
+
+
+def confirmed_by(findings: dict[str, Finding], verdict: str) -> str | None:
+    """Why the test functions cannot confirm an order, or `None`: the mean is blind to the diffusion
+    when the drift is linear."""
+    names = {name for name, f in findings.items() if f.verdict != "undecided"}
+    if verdict not in ("order 1", "order 2") or (_SECOND in names and names & set(_THIRD)):
+        return None
+    return (
+        f"{', '.join(sorted(names))} cannot confirm an order: needs 'm2' (the mean is blind to the "
+        f"diffusion) and one of {', '.join(_THIRD)}"
+    )
 
 
 def overall_verdict(

@@ -116,8 +116,8 @@ def measure_mass_limit(
 ) -> MassLimitReport:
     """Measure how the underdamped particle approaches its overdamped limit.
 
-    The particle is simulated (`particle_expectations`), and both candidate limits are exact. The
-    rules of `sde.measure_order` classify the differences, with the mass instead of eta.
+    The particle is simulated (`particle_expectations`), both candidate limits are exact, and the
+    rules of `sde.Comparison.order` classify the differences, with the mass in the place of eta.
 
     The other arguments are those of `simulate_particle`.
 

@@ -1,9 +1,8 @@
 """Measures the table of statements: `pgpo weak-order --all`, or `python -m sde.weak_order --all`.
 
-It prints statement | expected | slope ± CI | verdict | seconds. For a single statement it also
-prints every test function. It writes
-results/weak_order/<run>/{config.json,results.json,README.md,*.png}. Monte Carlo reports finished
-step sizes on stderr.
+Prints statement | expected | slope ± CI | verdict | seconds, for a single statement also every test
+function, and writes a folder results/weak_order/<run>: config.json, results.json, README.md,
+table.tex and figures. Monte Carlo tells on stderr which step size is done.
 """
 
 import sys
@@ -20,6 +19,7 @@ from sde.weak_order._csv import check_csv, write_csv
 from sde.weak_order._kink import measure_kink
 from sde.weak_order._measure import Row, measure
 from sde.weak_order._run_folder import (
+    canvas_of,
     create_run_folder,
     detail_tables,
     discard_run_folder,
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m sde.weak_o
                 masses=config.etas or MASSES,
                 paths=1 << 15 if config.paths is None else config.paths,
                 seed=config.seed,
-                plots=config.plots,
+                canvas=canvas_of(config, folder),
             )
         else:
             print_header()
