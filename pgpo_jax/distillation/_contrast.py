@@ -15,6 +15,8 @@ class Contrasted(NamedTuple):
     Attributes:
         advantages: A' of each token.
         selected: the tokens whose advantage was moved.
+
+    Added in version 0.2.0.
     """
 
     advantages: Float[Array, "*batch"]
@@ -49,6 +51,8 @@ def hint_contrast(
     ...     print(round(float(jnp.exp(e[0, 0])), 4))
     4.0
     2.0
+
+    Added in version 0.2.0.
     """
     there = (
         jnp.arange(wrong.shape[0], dtype=jnp.int32)[:, None, None]
@@ -97,6 +101,8 @@ def contrasted_advantages(
     >>> out = pgpo.distillation.contrasted_advantages(a, e)
     >>> out.advantages.tolist(), out.selected.tolist()
     ([1.5, 0.5, 0.0, -1.0], [True, True, True, False])
+
+    Added in version 0.2.0.
     """
     for name, value in (("scale", scale), ("clip", clip), ("threshold", threshold)):
         check_number(name, value, "a number >= 0 and finite", lambda x: (x >= 0) & (x < jnp.inf))

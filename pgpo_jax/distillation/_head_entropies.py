@@ -48,6 +48,8 @@ def head_entropies(
     >>> out = pgpo.distillation.head_entropies(hidden, jnp.eye(4), mask)
     >>> bool(jnp.allclose(out, jnp.array([[jnp.log(4.0), 0.0]])))
     True
+
+    Added in version 0.2.0.
     """
     return _of_distributions(
         lambda logits, _: entropy(log_probs(logits)),
@@ -100,6 +102,8 @@ def head_logprobs(
     >>> out = pgpo.distillation.head_logprobs(hidden, jnp.eye(4), jnp.array([[3, 3]]), mask)
     >>> bool(jnp.allclose(out, jnp.array([[-jnp.log(4.0), 0.0]])))
     True
+
+    Added in version 0.2.0.
     """
     valid = mask.astype(bool)
     return _of_distributions(

@@ -35,6 +35,8 @@ class TokenLoss(Protocol):
 
     The logits are divided by the temperature. A gradient flows to the student's only. The numbers
     are `tokens` and those of `per_token` of `taught_head_loss`.
+
+    Added in version 0.2.0.
     """
 
     def __call__(
@@ -187,6 +189,8 @@ def taught_head_loss(
     >>> theirs = pgpo.distillation.sdpo_head_loss(*rest, support="full").loss
     >>> bool(jnp.allclose(ours, 2 * theirs))
     True
+
+    Added in version 0.2.0.
     """
     check_temperature(temperature)
     check_choice("rollout_level", rollout_level, ("token", "sequence"))

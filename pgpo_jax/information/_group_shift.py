@@ -42,6 +42,8 @@ def group_belief_shift(
     >>> whole = pgpo.information.belief_shift(without[:2], within[:2])
     >>> bool(jnp.allclose(shift, jnp.array([whole, whole, 0.0]), atol=1e-6))
     True
+
+    Added in version 0.2.0.
     """
     without, within = jax.lax.stop_gradient((without, within))
     together = (question[:, None] == question) & counted
@@ -87,6 +89,8 @@ def largest_share_of_groups(
     >>> scores, group = jnp.array([0.1, 0.1, 0.5, 0.3]), jnp.array([0, 0, 1, 2])
     >>> pgpo.information.largest_share_of_groups(scores, group, jnp.ones(4, bool), 0.5).tolist()
     [False, False, True, True]
+
+    Added in version 0.2.0.
     """
     check_number("share", share, "a number in (0, 1]", lambda x: (x > 0) & (x <= 1))
     place = jnp.arange(scores.shape[0], dtype=jnp.int32)

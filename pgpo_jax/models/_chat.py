@@ -72,6 +72,8 @@ def render_messages(
         TypeError: a message without a role and a content that are strings.
         ValueError: there is no message or no chat template, or the template refuses the chat. Or it
             leaves a message out, or writes other text because of a content.
+
+    Added in version 0.2.0.
     """
     turns = [_turn(message, number) for number, message in enumerate(messages)]
     if not turns:
@@ -104,7 +106,8 @@ def render_messages(
             if contents([*stand_ins[:number], turn, *stand_ins[number + 1 :]]) is None:
                 raise PGPOValueError(
                     f"The chat template changes the content of this {turn.role} message, or writes "
-                    f"something else around it because of its content: {_shortened(turn.content)!r}."
+                    "something else around it because of its content: "
+                    f"{_shortened(turn.content)!r}."
                 )
         raise PGPOValueError(
             "The chat template writes something else around the messages of this chat because of "

@@ -20,7 +20,10 @@ class LayerWeights(NamedTuple):
     """The weights of one layer, or of all layers with a leading layer axis.
 
     Kernels are [in, out]. A kernel may be an `AdaptedKernel` or, while decoding, a `HalvedKernel`.
-    Weights that a family does not have are None."""
+    Weights that a family does not have are None.
+
+    Added in version 0.2.0.
+    """
 
     input_norm: Array
     q_proj: Array
@@ -181,6 +184,8 @@ def check_attention(implementation: str, dtype: Any) -> None:
 
     Raises:
         ValueError: the attention is refused. The message names the rule and the value.
+
+    Added in version 0.2.0.
     """
     if implementation not in ("xla", "chunked", "cudnn"):
         raise PGPOValueError(

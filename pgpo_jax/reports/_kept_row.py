@@ -27,6 +27,8 @@ class KeptText:
         tokens: the text of each response token; empty for an answer of an evaluation.
         numbers: nats per token by the names of `TOKEN_NUMBERS`, each as long as `tokens`. Numbers
             that the run did not measure are missing. Values that are not finite are NaN.
+
+    Added in version 0.2.0.
     """
 
     step: int

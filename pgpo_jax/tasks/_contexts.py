@@ -29,6 +29,8 @@ class Context:
     >>> question = Question("q1", "sums", "", "1 + 1?", "2", solution="One more: 2.")
     >>> CONTEXTS["opsd"].prompt(question, "sdpo").splitlines()[:4]
     ['1 + 1?', 'Correct solution:', '', 'One more: 2.']
+
+    Added in version 0.2.0.
     """
 
     column: str
@@ -64,6 +66,8 @@ def explanation_prompt(question: Question) -> str:
     >>> question = Question("q1", "sums", "", "1 + 1?", "2", solution="One more: 2.")
     >>> explanation_prompt(question).splitlines()[:4]
     ['1 + 1?', '', 'Here is a reference solution to this problem:', 'One more: 2.']
+
+    Added in version 0.2.0.
     """
     problem, _ = _problem(question)
     return f"{_shown(problem, question.solution or '')}{_EXPLAIN}"
@@ -75,6 +79,8 @@ def explained_chat(question: Question, explanation: str) -> tuple[Message, ...]:
     >>> question = Question("q1", "sums", "", "1 + 1?", "2", solution="One more: 2.")
     >>> [turn.role for turn in explained_chat(question, "Counting on gives 2.")]
     ['user', 'assistant', 'user']
+
+    Added in version 0.2.0.
     """
     _, closing = _problem(question)
     asked = question.messages_with(explanation_prompt(question))
@@ -113,4 +119,7 @@ CONTEXTS: dict[str, Context] = {
     "sdft": Context("demonstration", _demonstration),
     "rlsd": Context("answer", _final_answer),
 }
-"""The context of each objective that shows one, by the objective's name."""
+"""The context of each objective that shows one, by the objective's name.
+
+Added in version 0.2.0.
+"""

@@ -17,6 +17,8 @@ class Message:
 
     Raises:
         ValueError: the role is another one.
+
+    Added in version 0.2.0.
     """
 
     role: str

@@ -29,6 +29,8 @@ def make_trainer(config: TrainConfig) -> Trainer:
     >>> from pgpo_jax.training import PRESETS
     >>> make_trainer(PRESETS["tiny"]).rollout_settings.samples
     8
+
+    Added in version 0.2.0.
     """
     refuse_too_large(config)
     # A server that cannot be reached is reported before the model is loaded.
@@ -79,6 +81,8 @@ def read_config(folder: str | Path) -> TrainConfig:
     Raises:
         FileNotFoundError: the folder holds no run.
         ValueError: `config.json` is not that of a run of the command line.
+
+    Added in version 0.2.0.
     """
     path = local_path(folder, "a run folder") / "config.json"
     if not path.is_file():

@@ -53,6 +53,8 @@ class Comparison:
     >>> report = Comparison("quadratic", "sgd", "eq7").order()
     >>> report.verdict
     'order 1'
+
+    Added in version 0.2.0.
     """
 
     problem: Problem

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from sde.order._comparison import Comparison
 
 ETAS = tuple(2.0**-k for k in range(5, 10))
-"""Step sizes of a measurement with exact expectations."""
+"""Step sizes of a measurement with exact expectations.
+
+Added in version 0.2.0.
+"""
 _ROUNDING = 1e-13
 # Exact sides are refined until their discretisation error is below this share of the difference:
 # nothing beside the scatter that a slope's interval is made of.
@@ -30,6 +33,8 @@ class Exact(Method):
     >>> import sde
     >>> sde.Comparison("quadratic", "sgd", "ode").order(Exact()).verdict
     'order 1'
+
+    Added in version 0.2.0.
     """
 
     name: ClassVar[str] = "exact"

@@ -22,6 +22,8 @@ class Measurement:
             error.
         paths: Monte Carlo paths per rung, 0 when exact.
         gains: how much the controls cut the chain's variance, by observable; `None` when exact.
+
+    Added in version 0.2.0.
     """
 
     evidence: list[Evidence]
@@ -36,6 +38,8 @@ class Method(abc.ABC):
     Attributes:
         name: how reports call it.
         etas: step sizes where none are asked for.
+
+    Added in version 0.2.0.
     """
 
     name: ClassVar[str]

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from sde.order._comparison import Comparison
 
 MONTE_CARLO_ETAS = tuple(2.0**-k for k in range(4, 9))
-"""Step sizes of a measurement by simulation."""
+"""Step sizes of a measurement by simulation.
+
+Added in version 0.2.0.
+"""
 _FIRST = OBSERVABLES["mean"]
 _EULER = diffrax.Euler()
 
@@ -45,6 +48,8 @@ class MonteCarlo(Method):
 
     >>> MonteCarlo(paths=1024, key=jax.random.key(1), solver=diffrax.Heun()).extrapolated
     False
+
+    Added in version 0.2.0.
     """
 
     paths: int = 1 << 15

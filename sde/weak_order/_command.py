@@ -52,6 +52,8 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m sde.weak_o
 
     Returns:
         0 if every verdict is the expected one, 1 otherwise, 2 for a refused request.
+
+    Added in version 0.2.0.
     """
     given = sys.argv[1:] if argv is None else argv
     try:

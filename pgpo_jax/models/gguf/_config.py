@@ -32,6 +32,8 @@ def gguf_config(file: GGUFFile) -> DecoderConfig:
     Raises:
         ValueError: the file has another architecture, a mixture of experts, sliding windows, or a
             RoPE scaling other than Llama 3's, or a key is missing.
+
+    Added in version 0.2.0.
     """
     family = FAMILY_OF.get(file.architecture)
     if family is None:

@@ -20,6 +20,8 @@ class GGUFFile(NamedTuple):
         path: path of the file.
         metadata: values of the metadata by key, with arrays as lists.
         tensors: tensors of the reader by GGUF name. Their numbers are not read yet.
+
+    Added in version 0.2.0.
     """
 
     path: Path
@@ -58,7 +60,10 @@ class GGUFFile(NamedTuple):
 
 
 def is_gguf(path: str | os.PathLike[str]) -> bool:
-    """Whether a path names a GGUF file, by its suffix."""
+    """Whether a path names a GGUF file, by its suffix.
+
+    Added in version 0.2.0.
+    """
     return Path(path).suffix.lower() == ".gguf"
 
 
@@ -76,6 +81,8 @@ def read_gguf(path: str | os.PathLike[str]) -> GGUFFile:
         ImportError: the extra `gguf` is not installed.
         ValueError: the file is truncated, is no GGUF file, or does not hold a whole model. Or a
             tensor has a quantisation that the library `gguf` does not know.
+
+    Added in version 0.2.0.
     """
     path = Path(path)
     if not path.is_file():

@@ -62,6 +62,8 @@ def gguf_tokenizer(file: GGUFFile) -> Any:
     Raises:
         ValueError: the kind of tokenizer or of pieces is not implemented, or the lists are
             inconsistent.
+
+    Added in version 0.2.0.
     """
     from transformers import PreTrainedTokenizerFast
 

@@ -13,6 +13,8 @@ class Grader(Protocol):
     ...     return Grade(1 / (1 + len(response)))
     >>> isinstance(brevity, Grader)
     True
+
+    Added in version 0.2.0.
     """
 
     def __call__(self, question: Question, response: str, /) -> Grade:
@@ -34,6 +36,8 @@ class BatchGrader(Grader, Protocol):
 
     It has its own time limit. If one row fails, the others are not affected. A row that could not
     be graded is a `FailedGrade`.
+
+    Added in version 0.2.0.
     """
 
     def grade_many(self, questions: Sequence[Question], responses: Sequence[str]) -> list[Grade]:
@@ -53,6 +57,8 @@ class FailedGrade(Grade):
     """The grade of a row that could not be graded: the score is 0.0, and `feedback` says why.
 
     Training uses it like any other `Grade`. `grade_all` counts and logs it.
+
+    Added in version 0.2.0.
     """
 
 
@@ -60,4 +66,6 @@ class TimedOutGrade(FailedGrade):
     """The grade of a row that took too long because of the response, not of the grader.
 
     `grade_all` counts and logs it, but does not conclude that the grader is broken.
+
+    Added in version 0.2.0.
     """

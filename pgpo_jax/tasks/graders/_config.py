@@ -9,7 +9,10 @@ Units = Literal["required", "optional", "ignored", "convert"]
 
 @dataclass(frozen=True)
 class GraderConfig:
-    """Settings of the grading of responses."""
+    """Settings of the grading of responses.
+
+    Added in version 0.2.0.
+    """
 
     name: str = "auto"
     """Name of the grader; `--grader NAME` is short for this. `auto` is the task's own grader, and

@@ -8,7 +8,10 @@ from pgpo_jax.training.config._rules import one_of_its_choices, require
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """Settings of the engine that samples the responses."""
+    """Settings of the engine that samples the responses.
+
+    Added in version 0.2.0.
+    """
 
     name: str = "sampler"
     """`sampler` is the package's own, on the devices of the run. `vllm` is a server, see

@@ -32,6 +32,8 @@ def from_json(default: T, values: dict[str, Any], where: str = "") -> T:
 
     Raises:
         ValueError: a field is unknown or has a value of another type. The message names the field.
+
+    Added in version 0.2.0.
     """
     assert dataclasses.is_dataclass(default)
     assert not isinstance(default, type)

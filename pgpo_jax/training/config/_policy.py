@@ -12,7 +12,10 @@ from pgpo_jax.training.config._rules import (
 
 @dataclass(frozen=True)
 class PolicyConfig:
-    """Settings of the policy gradient of the objectives rlsd and srpo."""
+    """Settings of the policy gradient of the objectives rlsd and srpo.
+
+    Added in version 0.2.0.
+    """
 
     advantage: Literal["centred", "standardised"] = "centred"
     """The advantage: the score minus the mean of its group, or that divided by the standard

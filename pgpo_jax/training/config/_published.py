@@ -68,7 +68,10 @@ PUBLISHED: dict[str, dict[str, dict[str, Any]]] = {
     },
     "reopold": {"loss": {**_SAMPLED, "reduction": "token_mean"}},
 }
-"""Settings by objective and section. Batch sizes, lengths and the optimizer do not change."""
+"""Settings by objective and section. Batch sizes, lengths and the optimizer do not change.
+
+Added in version 0.2.0.
+"""
 
 
 def with_published(config: TrainConfig, objective: str) -> TrainConfig:
@@ -90,6 +93,8 @@ def with_published(config: TrainConfig, objective: str) -> TrainConfig:
     >>> from pgpo_jax.training import PRESETS
     >>> with_published(PRESETS["tiny"], "sdft").teacher.rate
     0.01
+
+    Added in version 0.2.0.
     """
     sections = dict(PUBLISHED.get(objective, {}))
     if sections:

@@ -6,7 +6,10 @@ from pgpo_jax.training.config._rules import require
 
 @dataclass(frozen=True)
 class ReopoldConfig:
-    """Settings of the objective reopold: the lower bound, the phases and the entropy mask."""
+    """Settings of the objective reopold: the lower bound, the phases and the entropy mask.
+
+    Added in version 0.2.0.
+    """
 
     floor_lambda: float = 0.3
     """lambda of the lower bound log(lambda) / (1 - lambda) of a token's advantage, in nats: -1.72

@@ -5,7 +5,10 @@ from pgpo_jax.training.config._rules import finite, positive, require
 
 @dataclass(frozen=True)
 class RlcsdConfig:
-    """The contrast of right and wrong hints of the objective rlcsd."""
+    """The contrast of right and wrong hints of the objective rlcsd.
+
+    Added in version 0.2.0.
+    """
 
     wrong_hints: int = 4
     """Wrong answers of peers that each response is contrasted with, at most; each is one more pass

@@ -6,7 +6,10 @@ from pgpo_jax.training.config._rules import one_of_its_choices, positive, probab
 
 @dataclass(frozen=True)
 class RltfConfig:
-    """Settings of the second turn of the objective rltf and of its loss."""
+    """Settings of the second turn of the objective rltf and of its loss.
+
+    Added in version 0.2.0.
+    """
 
     variant: Literal["sd", "fm"] = "sd"
     """With `sd` the model learns the second answer as a response to the first prompt. With `fm` it

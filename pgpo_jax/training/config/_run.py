@@ -17,7 +17,10 @@ EVALUATION_METRICS = (
 
 @dataclass(frozen=True)
 class TextsConfig:
-    """Settings of the sampled texts that a run keeps in `texts.jsonl`."""
+    """Settings of the sampled texts that a run keeps in `texts.jsonl`.
+
+    Added in version 0.2.0.
+    """
 
     rows: int = 4
     """Number of responses of a step to keep, each to another question. 0 keeps none."""
@@ -35,7 +38,10 @@ class TextsConfig:
 
 @dataclass(frozen=True)
 class SelectionConfig:
-    """Settings of the best checkpoint and of early stopping, both by evaluations."""
+    """Settings of the best checkpoint and of early stopping, both by evaluations.
+
+    Added in version 0.2.0.
+    """
 
     metric: str = "eval/accuracy"
     """The metric of the evaluations to compare."""

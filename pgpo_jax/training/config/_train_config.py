@@ -54,7 +54,10 @@ from pgpo_jax.training.update._optimizer import make_optimizer
 
 
 class Parts(NamedTuple):
-    """The parts of a `Trainer`."""
+    """The parts of a `Trainer`.
+
+    Added in version 0.2.0.
+    """
 
     policy: LoadedPolicy
     task: Task

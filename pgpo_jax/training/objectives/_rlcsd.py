@@ -55,6 +55,8 @@ class RLCSD(Taught):
 
     >>> RLCSD().rlcsd.wrong_hints
     4
+
+    Added in version 0.2.0.
     """
 
     policy: PolicyConfig = PolicyConfig()

@@ -19,6 +19,8 @@ class SamplingParams(NamedTuple):
         top_p: probability mass of the nucleus.
         top_k: number of most likely tokens to sample from; None means all.
         logprobs: whether log-probabilities are needed. If not, an engine may return zeros.
+
+    Added in version 0.2.0.
     """
 
     samples: int
@@ -41,6 +43,8 @@ class RolloutRequest(NamedTuple):
         eos_ids: ids of the tokens that end a response.
         pad_id: id in `tokens` after the end.
         sampling: settings of sampling.
+
+    Added in version 0.2.0.
     """
 
     model: Decoder
@@ -61,6 +65,8 @@ class RolloutEngine(Protocol):
 
     >>> isinstance(Sampler(max_num_seqs=64), RolloutEngine)
     True
+
+    Added in version 0.2.0.
     """
 
     def generate(self, request: RolloutRequest) -> Samples:
@@ -84,6 +90,8 @@ class Sampler:
 
     Attributes:
         max_num_seqs: number of responses decoded at a time; None means all. See `models.sample`.
+
+    Added in version 0.2.0.
     """
 
     max_num_seqs: int | None = None

@@ -241,6 +241,8 @@ def model_folder(name: str) -> str:
     Raises:
         ValueError: the name is an address such as `https://...`, or a GGUF file, which must be
             converted first.
+
+    Added in version 0.2.0.
     """
     if is_gguf(name):
         raise PGPOValueError(
@@ -255,6 +257,8 @@ class LoadedPolicy(NamedTuple):
     Attributes:
         policy: structure and tokenizer.
         params: the weights, an `nnx.State`.
+
+    Added in version 0.2.0.
     """
 
     policy: Policy

@@ -36,6 +36,8 @@ class Rollout(NamedTuple):
             `Objective.extended`. The first kind are the sampled responses.
         memory: memory of the objective, which `prepare` changes in place; see
             `Objective.new_memory`.
+
+    Added in version 0.2.0.
     """
 
     step: int
@@ -92,6 +94,8 @@ class Lesson(NamedTuple):
         facts: numbers per response for `Objective.row_metrics`, gathered over all processes.
         further_prompts: token ids of the teacher's further prompts, by response: one mapping for
             each of `Objective.further_prompts`, which holds all kept responses.
+
+    Added in version 0.2.0.
     """
 
     kept: Bool[np.ndarray, " N"]

@@ -50,6 +50,8 @@ def export_model(
     Raises:
         FileExistsError: the folder is not empty.
         ValueError: the dtype cannot hold a weight.
+
+    Added in version 0.2.0.
     """
     folder = local_path(folder, "the folder of a model")
     check_new_folder(folder)

@@ -59,6 +59,8 @@ class Collective(NamedTuple):
         times: number of times it runs. A loop of unknown length counts once.
         in_loop: whether it is in a loop of unknown length, such as that over tokens.
         shape: dtype of its result.
+
+    Added in version 0.2.0.
     """
 
     kind: str
@@ -77,6 +79,8 @@ class ProgramText:
 
     Raises:
         RuntimeError: the text is `None`.
+
+    Added in version 0.2.0.
     """
 
     def __init__(self, text: str | None):
