@@ -20,28 +20,56 @@ class PGPOError(Exception):
 
 
 class PGPOValueError(PGPOError, ValueError):
-    """A value that breaks a rule."""
+    """A value that breaks a rule.
+
+    >>> issubclass(PGPOValueError, ValueError)
+    True
+    """
 
 
 class PGPOTypeError(PGPOError, TypeError):
-    """A value of the wrong type, or an argument that is missing."""
+    """A value of the wrong type, or an argument that is missing.
+
+    >>> issubclass(PGPOTypeError, TypeError)
+    True
+    """
 
 
 class PGPORuntimeError(PGPOError, RuntimeError):
-    """A request that the current state does not allow."""
+    """A request that the current state does not allow.
+
+    >>> issubclass(PGPORuntimeError, RuntimeError)
+    True
+    """
 
 
 class PGPOFloatingPointError(PGPOError, FloatingPointError):
-    """A number that must be finite is not."""
+    """A number that must be finite is not.
+
+    >>> issubclass(PGPOFloatingPointError, FloatingPointError)
+    True
+    """
 
 
 class PGPOFileNotFoundError(PGPOError, FileNotFoundError):
-    """A file or folder that should be there is missing."""
+    """A file or folder that should be there is missing.
+
+    >>> issubclass(PGPOFileNotFoundError, FileNotFoundError)
+    True
+    """
 
 
 class PGPOFileExistsError(PGPOError, FileExistsError):
-    """A file or folder exists already and must not be overwritten."""
+    """A file or folder exists already and must not be overwritten.
+
+    >>> issubclass(PGPOFileExistsError, FileExistsError)
+    True
+    """
 
 
 class PGPOImportError(PGPOError, ImportError):
-    """A package of an extra is not installed; the message says which to install."""
+    """A package of an extra is not installed; the message says which to install.
+
+    >>> issubclass(PGPOImportError, ImportError)
+    True
+    """

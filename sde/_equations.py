@@ -40,6 +40,10 @@ class Coefficients:
         diffusion_matrix: function from a state `[m]` to $\sigma\sigma^T$ `[m, m]`, with all factors
             of eta.
         x0: initial state, `m` numbers.
+
+    >>> still = Coefficients(lambda x: -x, lambda x: jnp.zeros((1, 1)), jnp.ones(1))
+    >>> still.dim
+    1
     """
 
     drift: Callable[[Float[Array, " m"]], Float[Array, " m"]]
@@ -71,6 +75,9 @@ class Equation:
         order: claimed weak order for the chain that it was written for.
         follows_chain: whether drift or diffusion use the chain's own b and S. The state then begins
             at the chain's `equation_start`.
+
+    >>> EQUATIONS["corrected"].order
+    1
     """
 
     name: str

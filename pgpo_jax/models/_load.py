@@ -151,6 +151,9 @@ def absolute_model(name: str) -> str:
 
     Raises:
         ValueError: as `local_path`.
+
+    >>> absolute_model("Qwen/Qwen3-0.6B")
+    'Qwen/Qwen3-0.6B'
     """
     path = local_path(name, "a model")
     if not path.exists() and _HUB_ID.fullmatch(name):

@@ -17,6 +17,9 @@ class Message:
 
     Raises:
         ValueError: the role is another one.
+
+    >>> Message("user", "What is 2 + 2?").role
+    'user'
     """
 
     role: str
@@ -44,6 +47,9 @@ class Question:
         feedback: text about the question from the data, for the same use.
         columns: all other columns of the row, for graders. An example are the tests of a code
             question.
+
+    Raises:
+        TypeError: a text is not a string.
 
     >>> question = Question("q1", "arithmetic", "", "1 + 1?", "2")
     >>> [(m.role, m.content) for m in question.messages]

@@ -58,7 +58,11 @@ class GGUFFile(NamedTuple):
 
 
 def is_gguf(path: str | os.PathLike[str]) -> bool:
-    """Whether a path names a GGUF file, by its suffix."""
+    """Whether a path names a GGUF file, by its suffix.
+
+    >>> is_gguf("model.gguf"), is_gguf("folder")
+    (True, False)
+    """
     return Path(path).suffix.lower() == ".gguf"
 
 

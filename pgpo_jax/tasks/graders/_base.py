@@ -53,6 +53,9 @@ class FailedGrade(Grade):
     """The grade of a row that could not be graded: the score is 0.0, and `feedback` says why.
 
     Training uses it like any other `Grade`. `grade_all` counts and logs it.
+
+    >>> FailedGrade(0.0, "", "the worker ended").score
+    0.0
     """
 
 
@@ -60,4 +63,7 @@ class TimedOutGrade(FailedGrade):
     """The grade of a row that took too long because of the response, not of the grader.
 
     `grade_all` counts and logs it, but does not conclude that the grader is broken.
+
+    >>> isinstance(TimedOutGrade(0.0, "", "too slow"), FailedGrade)
+    True
     """

@@ -9,7 +9,12 @@ Units = Literal["required", "optional", "ignored", "convert"]
 
 @dataclass(frozen=True)
 class GraderConfig:
-    """Settings of the grading of responses."""
+    """Settings of the grading of responses.
+
+    Examples:
+        >>> GraderConfig(name="numeric", relative_tolerance=0.01).relative_tolerance
+        0.01
+    """
 
     name: str = "auto"
     """Name of the grader; `--grader NAME` is short for this. `auto` is the task's own grader, and

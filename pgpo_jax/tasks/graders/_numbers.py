@@ -53,7 +53,11 @@ _REPLACED = (
 
 
 class Quantity(NamedTuple):
-    """An exact number and the text of its unit."""
+    """An exact number and the text of its unit.
+
+    >>> parse_quantity("2.5 m/s").unit
+    'm/s'
+    """
 
     value: Fraction
     unit: str

@@ -30,7 +30,14 @@ _SPLIT_NAMES = ("train", "test", "validation", "valid", "val", "dev", "eval")
 def read_questions(
     spec: str, split: str = "train", columns: ColumnsConfig | None = None
 ) -> list[Question]:
-    """The questions of a file, of a folder that `save_to_disk` wrote, or of an id on the Hub."""
+    """The questions of a file, of a folder that `save_to_disk` wrote, or of an id on the Hub.
+
+    >>> import json, tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "q.json"
+    >>> _ = path.write_text(json.dumps([{"question": "2 + 2?", "answer": 4}]))
+    >>> read_questions(str(path), "train")[0].answer
+    '4'
+    """
     return questions_of(_table(spec, split), columns or ColumnsConfig())
 
 

@@ -5,7 +5,15 @@ from pgpo_jax.training.config._rules import positive, require
 
 @dataclass(frozen=True)
 class DriftConfig:
-    """The routing by pass rate, the buffer of successes and the bonus of the objective drift."""
+    """The routing by pass rate, the buffer of successes and the bonus of the objective drift.
+
+    Raises:
+        ValueError: a setting is out of its range. The message names the rule and the value.
+
+    Examples:
+        >>> DriftConfig().hard_below <= DriftConfig().easy_above
+        True
+    """
 
     decay: float = 0.85
     """Decay of the counts of right and wrong responses to a question, for each step since it was

@@ -8,7 +8,15 @@ from pgpo_jax.training.config._rules import one_of_its_choices, require
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """Settings of the engine that samples the responses."""
+    """Settings of the engine that samples the responses.
+
+    Raises:
+        ValueError: a setting is out of its range. The message names the rule and the value.
+
+    Examples:
+        >>> EngineConfig().name
+        'sampler'
+    """
 
     name: str = "sampler"
     """`sampler` is the package's own, on the devices of the run. `vllm` is a server, see

@@ -12,7 +12,15 @@ from pgpo_jax.training.config._rules import (
 
 @dataclass(frozen=True)
 class PolicyConfig:
-    """Settings of the policy gradient of the objectives rlsd and srpo."""
+    """Settings of the policy gradient of the objectives rlsd and srpo.
+
+    Raises:
+        ValueError: a setting is out of its range. The message names the rule and the value.
+
+    Examples:
+        >>> PolicyConfig(ratio_clip=0.2).ratio_clip
+        0.2
+    """
 
     advantage: Literal["centred", "standardised"] = "centred"
     """The advantage: the score minus the mean of its group, or that divided by the standard

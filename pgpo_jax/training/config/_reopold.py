@@ -6,7 +6,15 @@ from pgpo_jax.training.config._rules import require
 
 @dataclass(frozen=True)
 class ReopoldConfig:
-    """Settings of the objective reopold: the lower bound, the phases and the entropy mask."""
+    """Settings of the objective reopold: the lower bound, the phases and the entropy mask.
+
+    Raises:
+        ValueError: a setting is out of its range. The message names the rule and the value.
+
+    Examples:
+        >>> round(ReopoldConfig(floor_lambda=0.3).floor, 2)
+        -1.72
+    """
 
     floor_lambda: float = 0.3
     """lambda of the lower bound log(lambda) / (1 - lambda) of a token's advantage, in nats: -1.72

@@ -6,7 +6,15 @@ from pgpo_jax.training.config._rules import one_of_its_choices, positive, probab
 
 @dataclass(frozen=True)
 class RltfConfig:
-    """Settings of the second turn of the objective rltf and of its loss."""
+    """Settings of the second turn of the objective rltf and of its loss.
+
+    Raises:
+        ValueError: a setting is out of its range. The message names the rule and the value.
+
+    Examples:
+        >>> RltfConfig().variant
+        'sd'
+    """
 
     variant: Literal["sd", "fm"] = "sd"
     """With `sd` the model learns the second answer as a response to the first prompt. With `fm` it

@@ -17,7 +17,15 @@ EVALUATION_METRICS = (
 
 @dataclass(frozen=True)
 class TextsConfig:
-    """Settings of the sampled texts that a run keeps in `texts.jsonl`."""
+    """Settings of the sampled texts that a run keeps in `texts.jsonl`.
+
+    Raises:
+        ValueError: a setting is out of its range. The message names the rule and the value.
+
+    Examples:
+        >>> TextsConfig(rows=8).rows
+        8
+    """
 
     rows: int = 4
     """Number of responses of a step to keep, each to another question. 0 keeps none."""
@@ -35,7 +43,15 @@ class TextsConfig:
 
 @dataclass(frozen=True)
 class SelectionConfig:
-    """Settings of the best checkpoint and of early stopping, both by evaluations."""
+    """Settings of the best checkpoint and of early stopping, both by evaluations.
+
+    Raises:
+        ValueError: a setting is out of its range. The message names the rule and the value.
+
+    Examples:
+        >>> SelectionConfig(patience=3).patience
+        3
+    """
 
     metric: str = "eval/accuracy"
     """The metric of the evaluations to compare."""

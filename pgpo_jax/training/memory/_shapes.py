@@ -18,6 +18,9 @@ def model_shape(model: str) -> DecoderConfig:
 
     Raises:
         FileNotFoundError: if it is none of these; nothing is downloaded.
+
+    >>> model_shape("Qwen3-0.6B").hidden_size
+    1024
     """
     path = Path(model_folder(model))
     if path.is_dir():

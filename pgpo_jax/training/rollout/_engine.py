@@ -84,6 +84,9 @@ class Sampler:
 
     Attributes:
         max_num_seqs: number of responses decoded at a time; None means all. See `models.sample`.
+
+    >>> Sampler(max_num_seqs=64).max_num_seqs
+    64
     """
 
     max_num_seqs: int | None = None

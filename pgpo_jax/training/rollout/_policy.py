@@ -241,6 +241,9 @@ def model_folder(name: str) -> str:
     Raises:
         ValueError: the name is an address such as `https://...`, or a GGUF file, which must be
             converted first.
+
+    >>> model_folder("Qwen/Qwen3-0.6B")
+    'Qwen/Qwen3-0.6B'
     """
     if is_gguf(name):
         raise PGPOValueError(

@@ -109,6 +109,10 @@ class EarlyStopping(Callback):
         metric: of the evaluations.
         best: which value is the best.
         margin: how much better than the best so far a new best value must be.
+
+    >>> stop = EarlyStopping(patience=3, metric="accuracy")
+    >>> isinstance(stop, Callback)
+    True
     """
 
     def __init__(

@@ -19,6 +19,9 @@ class Chip(NamedTuple):
         link_bandwidth: bytes per second that a device sends to others of its slice or machine, in
             one direction, over all links together.
         source: source of the figures.
+
+    >>> CHIPS["v5e"].memory
+    16000000000
     """
 
     memory: int

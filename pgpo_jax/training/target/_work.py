@@ -52,6 +52,10 @@ def kernel_entries(shape: DecoderConfig) -> int:
 
     Returns:
         The number.
+
+    >>> from pgpo_jax.models import QWEN3_SHAPES
+    >>> kernel_entries(QWEN3_SHAPES["Qwen3-0.6B"])
+    15728640
     """
     heads = 2 * shape.num_attention_heads + 2 * shape.num_key_value_heads
     return shape.hidden_size * (heads * shape.head_dim + 3 * shape.intermediate_size)
