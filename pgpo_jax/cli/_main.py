@@ -1,3 +1,5 @@
+"""The entry point of the command line, and its errors."""
+
 import importlib
 import logging
 import os

@@ -1,3 +1,5 @@
+"""Figures of curves with bands."""
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 

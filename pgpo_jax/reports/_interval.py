@@ -1,3 +1,5 @@
+"""95 % intervals of means and of paired differences."""
+
 import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple

@@ -1,3 +1,5 @@
+"""Writes the page that compares runs."""
+
 import shlex
 import sys
 from collections.abc import Mapping, Sequence

@@ -1,3 +1,5 @@
+"""Figures of matplotlib as inline SVG, for light and dark pages."""
+
 import io
 import re
 from collections.abc import Iterator

@@ -1,3 +1,5 @@
+"""The grade of a response, and grading by exact match."""
+
 from typing import NamedTuple
 
 

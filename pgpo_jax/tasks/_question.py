@@ -1,3 +1,5 @@
+"""Questions and the messages of their chats."""
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any

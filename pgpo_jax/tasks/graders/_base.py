@@ -1,3 +1,5 @@
+"""The protocols of graders, and grades of rows that failed."""
+
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 

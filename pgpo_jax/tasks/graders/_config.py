@@ -1,3 +1,5 @@
+"""The settings of grading."""
+
 import math
 from dataclasses import dataclass
 from typing import Literal, get_args

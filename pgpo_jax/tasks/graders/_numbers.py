@@ -1,3 +1,5 @@
+"""Parses numbers and units in text."""
+
 import re
 import unicodedata
 from fractions import Fraction

@@ -1,3 +1,5 @@
+"""The names of the columns of a file or data set."""
+
 from collections import Counter
 from dataclasses import dataclass, fields
 

@@ -1,3 +1,5 @@
+"""Reads questions from files, folders and the Hub."""
+
 from collections.abc import Callable, Iterator
 from pathlib import Path
 

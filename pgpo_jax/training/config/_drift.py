@@ -1,3 +1,5 @@
+"""The settings of the objective drift."""
+
 from dataclasses import dataclass
 
 from pgpo_jax.training.config._rules import positive, require

@@ -1,3 +1,5 @@
+"""The settings of rollout engines."""
+
 import math
 from dataclasses import dataclass
 from typing import Literal

@@ -1,3 +1,5 @@
+"""The settings of teacher, loss and information."""
+
 from dataclasses import dataclass, fields
 from typing import Literal
 

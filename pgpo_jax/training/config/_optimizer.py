@@ -1,3 +1,5 @@
+"""The settings of the optimizer and of LoRA."""
+
 import dataclasses
 from dataclasses import dataclass
 from typing import Literal

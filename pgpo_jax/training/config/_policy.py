@@ -1,3 +1,5 @@
+"""The settings of the policy gradient."""
+
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,3 +1,5 @@
+"""The settings of the objective reopold."""
+
 import math
 from dataclasses import dataclass
 

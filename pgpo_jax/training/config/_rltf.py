@@ -1,3 +1,5 @@
+"""The settings of the objective rltf."""
+
 from dataclasses import dataclass
 from typing import Literal
 

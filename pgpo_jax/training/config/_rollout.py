@@ -1,3 +1,5 @@
+"""The settings of rollouts, evaluations and the mesh."""
+
 from dataclasses import dataclass
 
 from pgpo_jax.training.config._rules import (

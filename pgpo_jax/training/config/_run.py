@@ -1,3 +1,5 @@
+"""The settings of kept texts and of the best checkpoint."""
+
 from dataclasses import dataclass
 from typing import Literal
 

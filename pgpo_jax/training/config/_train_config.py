@@ -1,3 +1,5 @@
+"""The configuration of a run."""
+
 import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple

@@ -1,3 +1,5 @@
+"""The mesh of a run, and rows of arrays over its devices."""
+
 import math
 from typing import Any
 

@@ -1,3 +1,5 @@
+"""The objective opsd."""
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar

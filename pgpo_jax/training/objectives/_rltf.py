@@ -1,3 +1,5 @@
+"""The objective rltf."""
+
 from dataclasses import dataclass
 from typing import Any
 

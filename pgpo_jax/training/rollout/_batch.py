@@ -1,3 +1,5 @@
+"""Packs a rollout into the arrays of one step."""
+
 from typing import Any, NamedTuple
 
 import numpy as np

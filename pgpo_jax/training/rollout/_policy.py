@@ -1,3 +1,5 @@
+"""The policy: structure and tokenizer of a model."""
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

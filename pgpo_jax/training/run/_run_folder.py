@@ -1,3 +1,5 @@
+"""The files of a run folder, and its lock."""
+
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

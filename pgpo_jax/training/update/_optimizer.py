@@ -1,3 +1,5 @@
+"""Makes the optimizer of a run with its multiplier."""
+
 import functools
 
 import optax
