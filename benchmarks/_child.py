@@ -1,3 +1,5 @@
+"""A child process that answers requests of a benchmark."""
+
 from __future__ import annotations
 
 import json

@@ -17,8 +17,8 @@ products only, 2 m k n for [m, k] by [k, n], at every position of the arrays:
 
 MFU counts nothing that is computed again in the backward pass; the estimate does.
 
-Decoding is compared with the time to read once all data that a step needs: all kernels, the head,
-the prompts' keys and values, and those of the tokens so far (the mean over the steps).
+Decoding is compared with the time to read once all data that a step needs. These are all kernels,
+the head, the prompts' keys and values, and those of the tokens so far (the mean over the steps).
 """
 
 from __future__ import annotations

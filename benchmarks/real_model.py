@@ -13,7 +13,7 @@ is the same, its end included. If it is not, the gap is the reference's differen
 the two tokens at the first difference. A gap near 0 is a tie.
 
 Then it measures tokens per second, in turns: `sample` against `generate`, and with one row against
-llama.cpp on the 4-bit weights. llama.cpp has an advantage there, because it reads a sixth of the
+llama.cpp on the 4-bit weights. There the advantage of llama.cpp is that it reads a sixth of the
 bytes.
 """
 

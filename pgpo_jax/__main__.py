@@ -1,3 +1,5 @@
+"""Runs `pgpo` as `python -m pgpo_jax`."""
+
 import sys
 
 from pgpo_jax.cli import main

@@ -33,11 +33,11 @@ def brake(
     ended at .75 to .91. A constant multiplier of the same mean fell in five of six. In a stable run
     with an EMA teacher, rho was .99 to 1 and no evaluation differed.
 
-    Limits: I measures how certain the teacher is, not whether it is right. Two kinds of runs fell
-    while I was positive, so the brake did nothing: those with 60 % of the shown solutions wrong,
-    and those with an EMA teacher at a learning rate of 5e-3. In two runs the multipliers of another
-    run, replayed in order, did as well. So a schedule may be enough. One model and one task were
-    tried.
+    Limits: I measures how certain the teacher is, not whether it is right. In two settings runs
+    fell while I was positive, so the brake did nothing. In one, 60 % of the shown solutions were
+    wrong. In the other, the teacher was an EMA and the learning rate was 5e-3. In two runs the
+    multipliers of another run, replayed in order, did as well. So a schedule may be enough. One
+    model and one task were tried.
 
     Args:
         optimizer: a complete optimizer, with its learning rate.

@@ -1,3 +1,5 @@
+"""Checks that the packages of an extra are installed."""
+
 import importlib.util
 from types import MappingProxyType
 

@@ -42,9 +42,9 @@ def load_object(spec: str) -> Any:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if `spec` is not of this form, the file raises while it is imported (the
-            message names the line), or it defines no such name (the message lists those it
-            defines).
+        ValueError: `spec` is not of this form. Or the file raises when it is imported; the message
+            names the line. Or it does not define the name; the message lists the names that it
+            defines.
 
     >>> import os, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:

@@ -24,12 +24,18 @@ class PGPOError(Exception):
 class PGPOValueError(PGPOError, ValueError):
     """A value that breaks a rule.
 
+    >>> issubclass(PGPOValueError, ValueError)
+    True
+
     Added in version 0.2.0.
     """
 
 
 class PGPOTypeError(PGPOError, TypeError):
     """A value of the wrong type, or an argument that is missing.
+
+    >>> issubclass(PGPOTypeError, TypeError)
+    True
 
     Added in version 0.2.0.
     """
@@ -38,12 +44,18 @@ class PGPOTypeError(PGPOError, TypeError):
 class PGPORuntimeError(PGPOError, RuntimeError):
     """A request that the current state does not allow.
 
+    >>> issubclass(PGPORuntimeError, RuntimeError)
+    True
+
     Added in version 0.2.0.
     """
 
 
 class PGPOFloatingPointError(PGPOError, FloatingPointError):
     """A number that must be finite is not.
+
+    >>> issubclass(PGPOFloatingPointError, FloatingPointError)
+    True
 
     Added in version 0.2.0.
     """
@@ -52,6 +64,9 @@ class PGPOFloatingPointError(PGPOError, FloatingPointError):
 class PGPOFileNotFoundError(PGPOError, FileNotFoundError):
     """A file or folder that should be there is missing.
 
+    >>> issubclass(PGPOFileNotFoundError, FileNotFoundError)
+    True
+
     Added in version 0.2.0.
     """
 
@@ -59,12 +74,18 @@ class PGPOFileNotFoundError(PGPOError, FileNotFoundError):
 class PGPOFileExistsError(PGPOError, FileExistsError):
     """A file or folder exists already and must not be overwritten.
 
+    >>> issubclass(PGPOFileExistsError, FileExistsError)
+    True
+
     Added in version 0.2.0.
     """
 
 
 class PGPOImportError(PGPOError, ImportError):
     """A package of an extra is not installed; the message says which to install.
+
+    >>> issubclass(PGPOImportError, ImportError)
+    True
 
     Added in version 0.2.0.
     """

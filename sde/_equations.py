@@ -40,6 +40,10 @@ class Coefficients:
         diffusion_matrix: function from a state `[m]` to $\sigma\sigma^T$ `[m, m]`, with all factors
             of eta.
         x0: initial state, `m` numbers.
+
+    >>> still = Coefficients(lambda x: -x, lambda x: jnp.zeros((1, 1)), jnp.ones(1))
+    >>> still.dim
+    1
     """
 
     drift: Callable[[Float[Array, " m"]], Float[Array, " m"]]
@@ -68,11 +72,14 @@ class Equation:
         source: source of the equation.
         drift: (chain, setting, state `[m]`) -> `[m]`.
         diffusion: (chain, setting, state `[m]`) -> `[m, m]`, eta included.
-        order: the weak order it claims for the chain it was written for.
-        follows_chain: whether drift or diffusion are built from the chain's own b and S, and the
-            state begins at the chain's `equation_start`.
-        tracks: the chain to `None`, or to what the equation needs and this chain is not, in words;
-            `None` where any chain will do.
+        order: claimed weak order for the chain that it was written for.
+        follows_chain: whether drift or diffusion use the chain's own b and S. The state then begins
+            at the chain's `equation_start`.
+        tracks: function of a chain. It gives `None`, or what the equation needs and the chain lacks,
+            in words. `None`: the equation is for any chain.
+
+    >>> EQUATIONS["corrected"].order
+    1
     """
 
     name: str

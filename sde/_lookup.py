@@ -56,22 +56,37 @@ def short_name(spec: str) -> str:
 
 
 def as_problem(problem: str | Problem) -> Problem:
-    """A problem by its name in `PROBLEMS`, `FILE.py:NAME` of your own, or itself."""
+    """A problem by its name in `PROBLEMS`, `FILE.py:NAME` of your own, or itself.
+
+    >>> as_problem("quadratic").dim
+    1
+    """
     return _lookup("problem", PROBLEMS, problem, Problem)
 
 
 def as_chain(chain: str | Chain) -> Chain:
-    """A chain by its name in `CHAINS`, `FILE.py:NAME` of your own, or itself."""
+    """A chain by its name in `CHAINS`, `FILE.py:NAME` of your own, or itself.
+
+    >>> type(as_chain("sgd")).__name__
+    'SGD'
+    """
     return _lookup("chain", CHAINS, chain, Chain)
 
 
 def as_equation(equation: str | Equation) -> Equation:
-    """An equation by its name in `EQUATIONS`, `FILE.py:NAME` of your own, or itself."""
+    """An equation by its name in `EQUATIONS`, `FILE.py:NAME` of your own, or itself.
+
+    >>> as_equation("corrected").name
+    'corrected'
+    """
     return _lookup("equation", EQUATIONS, equation, Equation)
 
 
 def count_steps(eta: ScalarLike, horizon: float) -> int:
     """K = horizon / eta, refusing an eta that does not divide the horizon.
+
+    Raises:
+        ValueError: the horizon is not positive, or eta does not divide it.
 
     >>> count_steps(1 / 8, 1.0)
     8

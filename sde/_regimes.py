@@ -26,6 +26,10 @@ class Regime:
         weight_decay: w of the decoupled $\lambda\,\eta^w$, so that its step is of order eta.
         noise: s of the factor $\eta^s$ that multiplies the noise of the gradient.
 
+    >>> arguments = REGIMES["ballistic"].hyperparameters(0.1, b2=2.0)
+    >>> round(float(arguments["b2"]), 4)
+    0.8
+
     Added in version 0.2.0.
     """
 

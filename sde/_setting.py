@@ -19,6 +19,12 @@ class Setting:
         eta: the step size; may be a tracer.
         batch_size: |B|.
         replace: whether minibatches are drawn with replacement.
+
+    >>> from sde.problems import PROBLEMS
+    >>> setting = Setting(PROBLEMS["quadratic"], 0.1, 1, True)
+    >>> probabilities, gradients, signals = setting.enumerate(jnp.array([1.5]))
+    >>> gradients.shape
+    (4, 1)
     """
 
     problem: Problem

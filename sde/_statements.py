@@ -33,6 +33,9 @@ class Statement:
         method: "exact", or "monte_carlo" if no exact engine covers the chain. `etas` are those of
             the method.
         paths: number of paths per step size, for Monte Carlo.
+
+    >>> STATEMENTS["sgd-ode"].expected
+    'order 1'
     """
 
     id: str

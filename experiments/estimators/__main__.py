@@ -1,3 +1,5 @@
+"""Runs `python -m experiments.estimators`."""
+
 from experiments.estimators import main
 
 if __name__ == "__main__":

@@ -1,3 +1,5 @@
+"""Runs `python -m experiments.pretrain_tiny`."""
+
 from experiments.pretrain_tiny import main
 
 if __name__ == "__main__":

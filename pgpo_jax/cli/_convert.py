@@ -1,3 +1,5 @@
+"""`pgpo convert`: a GGUF file as a Hugging Face folder."""
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

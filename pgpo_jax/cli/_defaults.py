@@ -1,3 +1,5 @@
+"""The configuration that the flags of `pgpo train` start from."""
+
 import argparse
 import dataclasses
 from collections.abc import Sequence

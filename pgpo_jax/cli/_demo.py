@@ -1,3 +1,5 @@
+"""`pgpo demo`: SDPO and PGPO on the shipped model, with a report."""
+
 import dataclasses
 import shutil
 from collections.abc import Sequence

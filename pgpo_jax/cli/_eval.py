@@ -1,3 +1,5 @@
+"""`pgpo eval`: avg@n of a model on held-out questions."""
+
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field

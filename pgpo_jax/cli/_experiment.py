@@ -1,3 +1,5 @@
+"""`pgpo experiment`: runs an experiment of the source repository."""
+
 import importlib
 import importlib.util
 import tomllib

@@ -1,3 +1,5 @@
+"""`pgpo export`: the trained model of a run as a Hugging Face folder."""
+
 import dataclasses
 import logging
 from collections.abc import Sequence

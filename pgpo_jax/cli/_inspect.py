@@ -1,3 +1,5 @@
+"""`pgpo inspect`: the questions, responses and grades of a run."""
+
 import itertools
 import sys
 from collections.abc import Iterator, Sequence

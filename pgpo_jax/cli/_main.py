@@ -1,3 +1,5 @@
+"""The entry point of the command line, and its errors."""
+
 import importlib
 import logging
 import os
@@ -48,6 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code of the command.
+
+    Raises:
+        SystemExit: with code 0 after `--help`.
+
+    >>> main(["no-such-command"])
+    2
     """
     args = list(sys.argv[1:] if argv is None else argv)
     if not args or args[0] in ("-h", "--help", "help"):

@@ -1,3 +1,5 @@
+"""The table of results of runs for the terminal."""
+
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""`pgpo plan`: the memory that a run needs."""
+
 import dataclasses
 import os
 import subprocess

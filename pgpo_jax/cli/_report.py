@@ -1,3 +1,5 @@
+"""`pgpo report`: compares runs on one HTML page."""
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""`pgpo sample`: prints questions and a model's answers."""
+
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field

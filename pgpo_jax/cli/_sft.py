@@ -1,3 +1,5 @@
+"""`pgpo sft`: trains on given responses."""
+
 from collections.abc import Sequence
 
 from pgpo_jax.cli._train import run

@@ -1,3 +1,5 @@
+"""`pgpo train`: trains a model and writes a run folder."""
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

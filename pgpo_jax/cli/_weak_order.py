@@ -1,3 +1,5 @@
+"""`pgpo weak-order`: measures the weak order of equations."""
+
 from collections.abc import Sequence
 
 from sde import weak_order

@@ -102,9 +102,9 @@ def sdpo_head_loss(
         A `HeadLoss`.
 
     Raises:
-        ValueError: an undefined divergence, reduction or modulation; an unknown estimator; a chunk
-            without a token; one of two arguments that belong together; or a vocabulary that does
-            not divide over the mesh.
+        ValueError: the divergence, reduction or modulation is undefined, the estimator is unknown,
+            or a chunk has no token. Or one of two arguments that belong together is missing, or the
+            vocabulary does not divide over the mesh.
 
     >>> import jax, jax.numpy as jnp, pgpo_jax as pgpo
     >>> a, b, w = (jax.random.normal(jax.random.key(i), s) for i, s in

@@ -82,6 +82,9 @@ def rescaled_loss(*, clip: float | int = 0.2, variant: str = "algorithm1") -> To
     Returns:
         A loss that reads `advantages` and `mix` of each token.
 
+    Raises:
+        ValueError: as `rescaled_advantages`, when the loss is called.
+
     >>> import jax.numpy as jnp, pgpo_jax as pgpo
     >>> loss = pgpo.distillation.rescaled_loss()
     >>> one = jnp.ones((1, 2))

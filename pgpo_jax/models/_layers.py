@@ -185,6 +185,8 @@ def check_attention(implementation: str, dtype: Any) -> None:
     Raises:
         ValueError: the attention is refused. The message names the rule and the value.
 
+    >>> check_attention("xla", jnp.float32)
+
     Added in version 0.2.0.
     """
     if implementation not in ("xla", "chunked", "cudnn"):

@@ -152,6 +152,9 @@ def absolute_model(name: str) -> str:
     Raises:
         ValueError: as `local_path`.
 
+    >>> absolute_model("Qwen/Qwen3-0.6B")
+    'Qwen/Qwen3-0.6B'
+
     Added in version 0.2.0.
     """
     path = local_path(name, "a model")

@@ -1,3 +1,5 @@
+"""Dimension numbers of our models' weights for Muon."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -23,6 +23,11 @@ def abstract_params(config: DecoderConfig, param_dtype: Any = jnp.float32) -> An
 
     Returns:
         `nnx.split(model, nnx.Param)[1]` with `jax.ShapeDtypeStruct` leaves.
+
+    >>> from pgpo_jax.models import QWEN3_SHAPES
+    >>> tree = abstract_params(QWEN3_SHAPES["Qwen3-0.6B"])
+    >>> sum(leaf.size for leaf in jax.tree.leaves(tree))
+    596049920
     """
     model = nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0), param_dtype=param_dtype))
     return nnx.split(model, nnx.Param)[1]
@@ -40,6 +45,12 @@ def shardings(config_or_params: Any, mesh: Mesh) -> Any:
 
     Raises:
         ValueError: the mesh does not fit the model. This is checked only if a config is given.
+
+    >>> from pgpo_jax.models import QWEN3_SHAPES, make_mesh
+    >>> mesh = make_mesh(devices=jax.devices()[:1])
+    >>> tree = shardings(QWEN3_SHAPES["Qwen3-0.6B"], mesh)
+    >>> len(jax.tree.leaves(tree))
+    13
     """
     if isinstance(config_or_params, DecoderConfig):
         check_mesh(config_or_params, mesh)

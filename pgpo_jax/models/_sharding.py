@@ -132,6 +132,10 @@ def partition_spec(axes: Sequence[str | None], mesh: Mesh | AbstractMesh) -> Par
 
     Raises:
         ValueError: a name that is not in the table.
+
+    >>> mesh = make_mesh(devices=jax.devices()[:1])
+    >>> partition_spec(("batch", None), mesh)[0]
+    ('data', 'fsdp')
     """
     entries = []
     for name in axes:

@@ -1,3 +1,5 @@
+"""Figures of curves with bands."""
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +22,12 @@ class Curve:
         low, high: lower end of the band around the line, if any.
         colour: number of its colour; by default its position in the figure.
         dash: number of its line style; by default solid until the colours repeat.
+
+    Raises:
+        ValueError: the arrays differ in length, or only one end of the band is given.
+
+    >>> Curve("PGPO", [0, 1], [0.5, 0.75]).label
+    'PGPO'
     """
 
     label: str

@@ -1,3 +1,5 @@
+"""95 % intervals of means and of paired differences."""
+
 import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -8,7 +10,11 @@ _Z = 1.959963984540054
 
 
 class Interval(NamedTuple):
-    """A number and its 95 % interval."""
+    """A number and its 95 % interval.
+
+    >>> Interval(0.5, 0.4, 0.6).text(1)
+    '0.5 [0.4, 0.6]'
+    """
 
     value: float | int
     low: float | int

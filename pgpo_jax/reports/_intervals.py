@@ -1,3 +1,5 @@
+"""Figures of intervals."""
+
 from collections.abc import Sequence
 
 from matplotlib.ticker import MaxNLocator

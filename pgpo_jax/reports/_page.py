@@ -1,3 +1,5 @@
+"""Builds a self-contained HTML page."""
+
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,3 +1,5 @@
+"""Reads a run folder."""
+
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,3 +1,5 @@
+"""Writes the page that compares runs."""
+
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -56,7 +58,11 @@ def write_run_report(
 
 
 def versions() -> dict[str, str]:
-    """Versions of the installed packages that affect a run's numbers."""
+    """Versions of the installed packages that affect a run's numbers.
+
+    >>> "jax" in versions()
+    True
+    """
     found = {"python": ".".join(map(str, sys.version_info[:3]))}
     for name in _PACKAGES:
         try:

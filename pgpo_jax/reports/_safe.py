@@ -1,3 +1,5 @@
+"""Escapes text for an HTML page."""
+
 from html import escape
 
 from pgpo_jax._printable import printable

@@ -1,3 +1,5 @@
+"""The style sheet of a page."""
+
 STYLE = """
 :root {
   color-scheme: light dark;

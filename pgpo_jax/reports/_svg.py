@@ -1,3 +1,5 @@
+"""Figures of matplotlib as inline SVG, for light and dark pages."""
+
 import io
 import re
 from collections.abc import Iterator
@@ -47,7 +49,12 @@ _STYLE: dict[Any, Any] = {
 
 
 def series(number: int) -> tuple[str, tuple[float, tuple[float, ...]] | str]:
-    """Colour and line style of the series `number`, for matplotlib."""
+    """Colour and line style of the series `number`, for matplotlib.
+
+    >>> colour, style = series(0)
+    >>> style
+    'solid'
+    """
     dash = DASHES[(number // SERIES) % len(DASHES)]
     return _SERIES_HEX[number % SERIES], dash_style(dash)
 
@@ -71,6 +78,9 @@ def inline_svg(figure: Figure, *, name: str, label: str) -> str:
         figure: made under `report_style` with colours from `series`.
         name: prefix of its ids, since ids must be unique in a page.
         label: description of the figure for readers who cannot see it, already escaped.
+
+    Raises:
+        RuntimeError: matplotlib wrote an SVG without a view box.
     """
     buffer = io.StringIO()
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):

@@ -1,3 +1,5 @@
+"""The grade of a response, and grading by exact match."""
+
 from typing import NamedTuple
 
 
@@ -8,6 +10,9 @@ class Grade(NamedTuple):
         score: a finite number: 1.0 for a right answer, 0.0 for a wrong one, or a value between.
         prediction: the text that was compared with the answer. It may be empty.
         feedback: text for the teacher prompt about the error; empty if there is none.
+
+    >>> Grade(1.0, "B", "").score
+    1.0
     """
 
     score: float

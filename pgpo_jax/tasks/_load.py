@@ -1,3 +1,5 @@
+"""Loads questions by name."""
+
 import functools as ft
 from collections.abc import Callable, Sequence
 

@@ -1,3 +1,5 @@
+"""Loads a task by name."""
+
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -71,6 +71,12 @@ def teacher_prompt(
     Returns:
         The message. Without a solution and feedback it is the plain question, and the sample has no
         teacher signal.
+
+    >>> question = Question("q1", "maths", "", "What is 2 + 2?", "4")
+    >>> teacher_prompt(question)
+    'What is 2 + 2?'
+    >>> "It is 4." in teacher_prompt(question, solution="It is 4.")
+    True
     """
     parts = [question.prompt]
     if solution is not None:

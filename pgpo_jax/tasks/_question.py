@@ -1,3 +1,5 @@
+"""Questions and the messages of their chats."""
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +19,9 @@ class Message:
 
     Raises:
         ValueError: the role is another one.
+
+    >>> Message("user", "What is 2 + 2?").role
+    'user'
 
     Added in version 0.2.0.
     """
@@ -46,6 +51,9 @@ class Question:
         feedback: text about the question from the data, for the same use.
         columns: all other columns of the row, for graders. An example are the tests of a code
             question.
+
+    Raises:
+        TypeError: a text is not a string.
 
     >>> question = Question("q1", "arithmetic", "", "1 + 1?", "2")
     >>> [(m.role, m.content) for m in question.messages]

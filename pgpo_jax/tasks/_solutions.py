@@ -1,3 +1,5 @@
+"""Chooses the peer whose solution a teacher is shown."""
+
 from collections.abc import Sequence
 
 import numpy as np

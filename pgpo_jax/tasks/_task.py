@@ -1,3 +1,5 @@
+"""The protocol of tasks."""
+
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 

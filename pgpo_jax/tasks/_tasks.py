@@ -1,3 +1,5 @@
+"""Tasks made from files and from synthetic sources."""
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 

@@ -1,3 +1,5 @@
+"""The report of one training step."""
+
 from typing import Any, NamedTuple
 
 from pgpo_jax.training.rollout._records import Lesson, Rollout

@@ -1,3 +1,5 @@
+"""Runs a configuration."""
+
 from pathlib import Path
 from typing import Any, NamedTuple
 

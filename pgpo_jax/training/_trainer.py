@@ -1,3 +1,5 @@
+"""The trainer, which joins model, task, objective and optimizer."""
+
 import functools
 import logging
 import time

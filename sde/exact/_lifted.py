@@ -7,9 +7,9 @@ it is the Feynman-Kac recursion of the sliding kink and of the running mean on t
 
 * chain, $x' = A_B(y)x + c_B(y)$, $y' = Y_B(y)$:
   $v_j \leftarrow E_B\sum_{l\ge j}\binom lj A_B^j c_B^{l-j}\; v_l(Y_B(y))$.
-* equation, with $b_x, a_{xy}$ affine and $a_{xx}$ quadratic in x: the generator
-  $l x^{l-1} b_x v + x^l b_y v' + \frac12 l(l-1)x^{l-2} a_{xx} v + l x^{l-1} a_{xy} v' +
-  \frac12 x^l a_{yy} v''$, whose exponential over one eta is the one-step map.
+* equation, with $b_x, a_{xy}$ affine and $a_{xx}$ quadratic in x. The generator is the sum of
+  $l x^{l-1} b_x v + x^l b_y v' + \frac12 l(l-1)x^{l-2} a_{xx} v$ and
+  $l x^{l-1} a_{xy} v' + \frac12 x^l a_{yy} v''$. Its exponential over one eta is the one-step map.
 
 The law of the state is carried forward as a row vector, so that one pass serves all observables and
 all k.

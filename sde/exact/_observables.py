@@ -20,6 +20,9 @@ class Observable:
         name: name in reports.
         function: theta -> scalar, traceable.
         degree: p where the function is theta[0] ** p, else `None`.
+
+    >>> Observable("m1", lambda theta: theta[0], degree=1).name
+    'm1'
     """
 
     name: str
@@ -55,7 +58,14 @@ OBSERVABLES = MappingProxyType(
 
 
 def as_observable(observable: str | Callable | Observable) -> Observable:
-    """An observable by its name in `OBSERVABLES`, or a function theta `[d]` -> scalar."""
+    """An observable by its name in `OBSERVABLES`, or a function theta `[d]` -> scalar.
+
+    Raises:
+        ValueError: the name is unknown. The message lists the known names.
+
+    >>> as_observable("m2").degree
+    2
+    """
     if isinstance(observable, Observable):
         return observable
     if callable(observable):

@@ -35,6 +35,9 @@ def rational_moments(
     Returns:
         `degree + 1` fractions.
 
+    Raises:
+        ValueError: fewer than one step, or a negative degree.
+
     >>> from fractions import Fraction
     >>> from sde.problems import Quadratic
     >>> rational_moments(Quadratic(), eta=Fraction(1, 8), steps=8, degree=1)[1]

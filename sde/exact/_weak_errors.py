@@ -76,6 +76,10 @@ def weak_errors(
     Raises:
         ValueError: as `exact_expectation`; or the discretisation error is above a twentieth of the
             largest difference over k and above 1e-11. The difference would then be an artefact.
+
+    >>> found = weak_errors("quadratic", "sgd", "ode", etas=[1 / 8], observables=["mean"])
+    >>> found.observables
+    ('mean',)
     """
     wanted = tuple(as_observable(o) for o in observables)
     etas = [as_eta(eta) for eta in etas]

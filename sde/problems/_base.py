@@ -36,6 +36,9 @@ class Problem(abc.ABC):
 
     Example (a seventh problem, complete):
 
+    Raises:
+        ValueError: a field is out of its range. The message names the field and the value.
+
         >>> import dataclasses, jax.numpy as jnp, sde
         >>> @dataclasses.dataclass(frozen=True, kw_only=True)
         ... class Cosine(sde.Problem):

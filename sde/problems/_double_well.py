@@ -17,6 +17,10 @@ class DoubleWell(Problem):
         slopes: the r_n.
         signal_slopes: the e_n.
         signal_shifts: the d_n.
+
+    >>> import jax.numpy as jnp
+    >>> DoubleWell().gradients(jnp.array([1.0])).shape
+    (4, 1)
     """
 
     shifts: tuple[float, ...] = (-0.6, 0.4, 0.5, -0.3)

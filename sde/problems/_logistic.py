@@ -10,7 +10,11 @@ from sde.problems._base import Problem
 
 
 def bernoulli_entropy(logit: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Entropy of a Bernoulli variable in nats, from its logit."""
+    """Entropy of a Bernoulli variable in nats, from its logit.
+
+    >>> round(float(bernoulli_entropy(jnp.array(0.0))), 4)
+    0.6931
+    """
     return jax.nn.softplus(logit) - logit * jax.nn.sigmoid(logit)
 
 
@@ -24,6 +28,9 @@ class Logistic(Problem):
         inputs: the x_n.
         labels: the y_n, +1 or -1.
         ridge: lambda.
+
+    >>> Logistic().dim
+    1
     """
 
     inputs: tuple[float, ...] = (1.5, -0.8, 0.6, 2.0, -1.2)

@@ -19,6 +19,12 @@ class Quadratic(Problem):
         curvatures: the a_n.
         centres: the c_n.
         information_values: the i_n, nats.
+
+    Raises:
+        ValueError: the three tuples differ in length; or as `Problem`.
+
+    >>> Quadratic().num_examples, Quadratic().dim
+    (4, 1)
     """
 
     curvatures: tuple[float, ...] = (1.0, 2.0, 0.5, 1.5)

@@ -24,6 +24,12 @@ class SlidingKink(Problem):
         curvatures: the a_n.
         tilts: the c_n.
         noise: the s_n.
+
+    Raises:
+        ValueError: `rho_max` is infinite or `alpha` is 0; or as `Problem`.
+
+    >>> SlidingKink().dim
+    2
     """
 
     curvatures: tuple[float, ...] = (0.2, 0.2, 0.2, 0.2)

@@ -21,6 +21,12 @@ class StudentTeacher(Problem):
         slopes: the a_n.
         shifts: the d_n.
         teacher: the teacher's probabilities q_n, in (0, 1).
+
+    Raises:
+        ValueError: a teacher's probability is outside (0, 1); or as `Problem`.
+
+    >>> StudentTeacher().dim
+    1
     """
 
     slopes: tuple[float, ...] = (1.0, 1.4, -0.7, 0.9, 2.0)

@@ -24,6 +24,9 @@ class Torus(Problem):
         signal_cosine: the $e_n$.
         signal_sine: the $f_n$.
         signal_shift: the $k_n$.
+
+    >>> Torus().dim, round(Torus().period, 4)
+    (2, 6.2832)
     """
 
     sine: tuple[float, ...] = (0.5, -0.3, 0.2, -0.4)

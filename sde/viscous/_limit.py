@@ -62,6 +62,9 @@ def overdamped_expectation(
 
     Returns:
         the value, and its change from a coarser resolution.
+
+    Raises:
+        ValueError: the spectral generator does not resolve the limit.
     """
     at = fluid.problem.theta0[0]
     with jax.enable_x64(True):

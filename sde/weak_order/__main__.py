@@ -1,3 +1,5 @@
+"""Runs `python -m sde.weak_order`."""
+
 from sde.weak_order import main
 
 if __name__ == "__main__":

@@ -1,3 +1,5 @@
+"""The flags of the command."""
+
 import dataclasses
 from pathlib import Path
 from typing import Literal

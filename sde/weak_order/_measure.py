@@ -1,3 +1,5 @@
+"""Measures the rows of the table of statements."""
+
 import dataclasses
 import functools
 import math

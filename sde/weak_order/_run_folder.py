@@ -1,3 +1,5 @@
+"""The folder with the results of the command."""
+
 import dataclasses
 import datetime
 import json

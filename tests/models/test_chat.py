@@ -228,7 +228,7 @@ def test_what_only_several_contents_change_is_refused(tokenizer):
     )
     chat = [Message("system", "one"), Message("user", "two")]
     assert render_messages(tokenizer, chat) == by_the_template(tokenizer, chat, False)
-    with pytest.raises(ValueError, match=r"several of them say: \['one', 'one'\]"):
+    with pytest.raises(ValueError, match=r"several contents: \['one', 'one'\]"):
         render_messages(tokenizer, [chat[0], Message("user", "one")])
 
 

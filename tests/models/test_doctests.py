@@ -6,11 +6,12 @@ import pytest
 
 import pgpo_jax.models
 
-MODULES = [name for _, name, _ in pkgutil.iter_modules(pgpo_jax.models.__path__)]
+WALK = pkgutil.walk_packages(pgpo_jax.models.__path__, "pgpo_jax.models.")
+MODULES = [name for _, name, package in WALK if not package]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_run(name):
-    module = importlib.import_module(f"pgpo_jax.models.{name}")
+    module = importlib.import_module(name)
     assert doctest.testmod(module, optionflags=doctest.ELLIPSIS).failed == 0

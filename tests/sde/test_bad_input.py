@@ -137,5 +137,5 @@ def test_a_step_that_is_too_large_is_told_so():
     from sde.problems import PROBLEMS
 
     well = PROBLEMS["double_well"]
-    with pytest.raises(PGPOValueError, match="a step that is too large has none, so lower eta"):
+    with pytest.raises(PGPOValueError, match=r"there is none\. Use a smaller eta"):
         sde.exact_expectation(well, "sgd", "mean", eta=4.0, horizon=8.0)

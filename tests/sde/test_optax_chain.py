@@ -159,7 +159,11 @@ def in_state(eta):
 @pytest.mark.parametrize(
     ("build", "error", "message"),
     [
-        (lambda: sde.optax_chain(optax.sgd(0.1)), PGPOTypeError, "a finished one has a step size"),
+        (
+            lambda: sde.optax_chain(optax.sgd(0.1)),
+            PGPOTypeError,
+            "step size of a finished transformation",
+        ),
         (lambda: sde.optax_chain(optax.sgd, regime="cubic"), PGPOValueError, "there are fixed, b"),
         (lambda: sde.optax_chain(optax.sgd, b1=1.0), PGPOValueError, "rates belong to a regime"),
         (lambda: sde.optax_chain(optax.sgd, limit="adam"), PGPOValueError, "unknown chain 'adam'"),
@@ -188,5 +192,5 @@ def test_steps_that_a_regime_does_not_have_are_refused(key):
     with pytest.raises(PGPOValueError, match="does not depend on eta"):
         sde.run_chain("torus", sde.optax_chain(in_state), eta=1 / 4, paths=2, key=key)
     # Bias correction divides 0 by 0 at eta = 0, and the count moves: there is no equation.
-    with pytest.raises(PGPOValueError, match="give the chain whose b and S to take as `limit`"):
+    with pytest.raises(PGPOValueError, match="as `limit` a chain with the b and S to use"):
         sde.ode_floor("quadratic", sde.optax_chain(optax.adam), "corrected", "mean")

@@ -300,7 +300,7 @@ def with_update(update, init=lambda params: ()):
         (
             with_update(lambda g, s, p: (g, s)),
             PGPOTypeError,
-            "must take extra arguments.*unexpected keyword",
+            "must ignore extra arguments.*unexpected keyword",
         ),
         (optax.lbfgs(0.1), PGPOTypeError, "it failed.*value_fn"),
         (

@@ -70,6 +70,22 @@ def undocumented(root: Path = ROOT) -> list[str]:
     return [full for full, (path, name) in origins(root).items() if name not in _documented(path)]
 
 
+def definition(path: Path, name: str, root: Path = ROOT) -> ast.stmt | None:
+    """The statement that defines a public name of a file, wherever it was imported from.
+
+    It is `None` for a name of another library, and for a name that is bound by no statement.
+    """
+    origin = _origin(path, name, root)
+    if origin is None:
+        return None
+    return next((node for node in _statements(_tree(origin[0])) if origin[1] in _bound(node)), None)
+
+
+@functools.cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def _origin(path: Path, name: str, root: Path) -> tuple[Path, str] | None:
     """The file that binds a name, and the name; `None` if another library does."""
     while source := _imported(path).get(name):

@@ -1,3 +1,5 @@
+"""The report of the study of baselines."""
+
 from experiments.sweeps._compare import compare
 from experiments.sweeps._power import too_few
 from experiments.sweeps._records import OUTCOME, SETTLED, finished_records, scores

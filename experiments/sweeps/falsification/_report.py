@@ -1,3 +1,5 @@
+"""The report of the falsification test."""
+
 import numpy as np
 
 from experiments.sweeps._compare import compare

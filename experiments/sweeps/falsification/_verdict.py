@@ -1,3 +1,5 @@
+"""The verdict of the falsification test."""
+
 from collections.abc import Sequence
 
 from experiments.sweeps._compare import Comparison

@@ -1,3 +1,5 @@
+"""The report of the study of a real model."""
+
 from collections import Counter
 from collections.abc import Mapping, Sequence
 

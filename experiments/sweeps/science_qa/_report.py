@@ -1,3 +1,5 @@
+"""The report of the study of science questions."""
+
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""The report of the study of stability."""
+
 from collections.abc import Sequence
 
 import numpy as np

@@ -62,6 +62,9 @@ class GGUFFile(NamedTuple):
 def is_gguf(path: str | os.PathLike[str]) -> bool:
     """Whether a path names a GGUF file, by its suffix.
 
+    >>> is_gguf("model.gguf"), is_gguf("folder")
+    (True, False)
+
     Added in version 0.2.0.
     """
     return Path(path).suffix.lower() == ".gguf"

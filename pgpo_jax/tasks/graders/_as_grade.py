@@ -1,3 +1,5 @@
+"""Converts the result of a reward function to a grade."""
+
 import math
 from collections.abc import Mapping
 from typing import Any

@@ -1,3 +1,5 @@
+"""The protocols of graders, and grades of rows that failed."""
+
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
@@ -58,6 +60,9 @@ class FailedGrade(Grade):
 
     Training uses it like any other `Grade`. `grade_all` counts and logs it.
 
+    >>> FailedGrade(0.0, "", "the worker ended").score
+    0.0
+
     Added in version 0.2.0.
     """
 
@@ -66,6 +71,9 @@ class TimedOutGrade(FailedGrade):
     """The grade of a row that took too long because of the response, not of the grader.
 
     `grade_all` counts and logs it, but does not conclude that the grader is broken.
+
+    >>> isinstance(TimedOutGrade(0.0, "", "too slow"), FailedGrade)
+    True
 
     Added in version 0.2.0.
     """

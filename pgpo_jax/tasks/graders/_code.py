@@ -1,3 +1,5 @@
+"""The grader `code`: runs the program in a response."""
+
 import os
 import signal
 import time

@@ -1,3 +1,5 @@
+"""Runs a program of a model in its own process."""
+
 import json
 import os
 import secrets

@@ -1,3 +1,5 @@
+"""Reads the tests of a code question."""
+
 import ast
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

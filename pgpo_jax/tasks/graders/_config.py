@@ -1,3 +1,5 @@
+"""The settings of grading."""
+
 import math
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -10,6 +12,10 @@ Units = Literal["required", "optional", "ignored", "convert"]
 @dataclass(frozen=True)
 class GraderConfig:
     """Settings of the grading of responses.
+
+    Examples:
+        >>> GraderConfig(name="numeric", relative_tolerance=0.01).relative_tolerance
+        0.01
 
     Added in version 0.2.0.
     """

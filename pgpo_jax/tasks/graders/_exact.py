@@ -1,3 +1,5 @@
+"""The graders `exact` and `letter`."""
+
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.tasks._grading import Grade, grade
 from pgpo_jax.tasks._question import Question

@@ -1,3 +1,5 @@
+"""A function of your own as a grader."""
+
 import inspect
 from typing import Any
 

@@ -1,3 +1,5 @@
+"""Grades many responses, with a time limit and without stopping at a failure."""
+
 import logging
 import threading
 import time

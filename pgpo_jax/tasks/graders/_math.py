@@ -1,3 +1,5 @@
+"""The grader `math`: mathematical equality by math-verify."""
+
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""Parses numbers and units in text."""
+
 import re
 import unicodedata
 from fractions import Fraction
@@ -54,6 +56,9 @@ _REPLACED = (
 
 class Quantity(NamedTuple):
     """An exact number and the text of its unit.
+
+    >>> parse_quantity("2.5 m/s").unit
+    'm/s'
 
     Added in version 0.2.0.
     """

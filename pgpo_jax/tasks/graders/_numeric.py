@@ -1,3 +1,5 @@
+"""The grader `numeric`: a number with a unit, within a tolerance."""
+
 from fractions import Fraction
 from typing import Any
 

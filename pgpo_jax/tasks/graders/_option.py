@@ -1,3 +1,5 @@
+"""The grader `option`: an option letter in any form."""
+
 import re
 
 from pgpo_jax.tasks._grading import Grade, extract_answer

@@ -1,3 +1,5 @@
+"""Finds the program in a response."""
+
 import re
 
 _FENCE = re.compile(

@@ -1,3 +1,5 @@
+"""Graders by name."""
+
 from collections.abc import Callable, Mapping
 
 from pgpo_jax._files import is_object_spec, load_object

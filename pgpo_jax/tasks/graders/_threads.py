@@ -1,3 +1,5 @@
+"""Grades many responses in threads."""
+
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 

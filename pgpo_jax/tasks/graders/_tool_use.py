@@ -1,3 +1,5 @@
+"""The grader `tool_use`: calls of tools with their inputs."""
+
 import json
 import re
 from collections import Counter

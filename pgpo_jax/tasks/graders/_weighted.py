@@ -1,3 +1,5 @@
+"""A weighted sum of graders."""
+
 import math
 from collections.abc import Sequence
 

@@ -1,3 +1,5 @@
+"""Worker processes that answer JSON lines."""
+
 import contextlib
 import json
 import os

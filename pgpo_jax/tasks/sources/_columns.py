@@ -1,3 +1,5 @@
+"""The names of the columns of a file or data set."""
+
 from collections import Counter
 from dataclasses import dataclass, fields
 
@@ -10,6 +12,10 @@ class ColumnsConfig:
 
     A field that is left out is found by the usual names. The empty string means that there is no
     such column, even if the usual name exists. Give either `question` or `messages`.
+
+    Raises:
+        ValueError: two roles have the same column, `question` and `messages` are both given, or a
+            name is no column's name.
 
     >>> ColumnsConfig(question="text", answer="gold").question
     'text'

@@ -1,3 +1,5 @@
+"""Reads and checks the fields of one row."""
+
 import json
 import math
 from collections.abc import Mapping

@@ -1,3 +1,5 @@
+"""Makes questions from the rows of a table."""
+
 import dataclasses
 import functools as ft
 

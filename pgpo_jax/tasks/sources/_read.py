@@ -1,3 +1,5 @@
+"""Reads questions from files, folders and the Hub."""
+
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,6 +33,12 @@ def read_questions(
     spec: str, split: str = "train", columns: ColumnsConfig | None = None
 ) -> list[Question]:
     """The questions of a file, of a folder that `save_to_disk` wrote, or of an id on the Hub.
+
+    >>> import json, tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "q.json"
+    >>> _ = path.write_text(json.dumps([{"question": "2 + 2?", "answer": 4}]))
+    >>> read_questions(str(path), "train")[0].answer
+    '4'
 
     Added in version 0.2.0.
     """

@@ -87,5 +87,8 @@ def held_out(calculation: Calculation) -> bool:
 
     It must not if its operands, or those of another form of its fact, belong to the test split.
     With 84 / 7 in the test split, training sees neither 84 / 7, 84 - 7 nor 7 * 12.
+
+    >>> held_out(Calculation(6, "*", 7)) == held_out(Calculation(42, "/", 6))
+    True
     """
     return any(operand_split(x, y) == "test" for x, y in calculation.family)

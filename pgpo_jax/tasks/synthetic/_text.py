@@ -32,6 +32,11 @@ def prompt_text(problem: Problem, form: str) -> str:
 
     Returns:
         The message.
+
+    >>> from pgpo_jax.tasks.synthetic import SyntheticQuestions
+    >>> problem = SyntheticQuestions("physics").problem(0)
+    >>> "A: " in prompt_text(problem, "letters")
+    True
     """
     options = ""
     if form == "letters":
@@ -78,6 +83,9 @@ def solution_text(
 
     Returns:
         The response, without an end token.
+
+    Raises:
+        ValueError: the calculation has no whole value and no conclusion is given.
 
     >>> calculation = Calculation(6, "*", 7)
     >>> problem = Problem("force", "physics", "?", (calculation,), (8, 13, 42, 20))

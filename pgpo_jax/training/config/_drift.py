@@ -1,3 +1,5 @@
+"""The settings of the objective drift."""
+
 from dataclasses import dataclass
 
 from pgpo_jax.training.config._rules import positive, require
@@ -6,6 +8,13 @@ from pgpo_jax.training.config._rules import positive, require
 @dataclass(frozen=True)
 class DriftConfig:
     """The routing by pass rate, the buffer of successes and the bonus of the objective drift.
+
+    Raises:
+        ValueError: a setting is out of its range. The message names the rule and the value.
+
+    Examples:
+        >>> DriftConfig().hard_below <= DriftConfig().easy_above
+        True
 
     Added in version 0.2.0.
     """

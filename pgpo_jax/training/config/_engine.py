@@ -1,3 +1,5 @@
+"""The settings of rollout engines."""
+
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -9,6 +11,13 @@ from pgpo_jax.training.config._rules import one_of_its_choices, require
 @dataclass(frozen=True)
 class EngineConfig:
     """Settings of the engine that samples the responses.
+
+    Raises:
+        ValueError: a setting is out of its range. The message names the rule and the value.
+
+    Examples:
+        >>> EngineConfig().name
+        'sampler'
 
     Added in version 0.2.0.
     """

@@ -33,6 +33,10 @@ def from_json(default: T, values: dict[str, Any], where: str = "") -> T:
     Raises:
         ValueError: a field is unknown or has a value of another type. The message names the field.
 
+    >>> from pgpo_jax.training import MeshConfig
+    >>> from_json(MeshConfig(), {"fsdp": 4}).fsdp
+    4
+
     Added in version 0.2.0.
     """
     assert dataclasses.is_dataclass(default)
@@ -135,6 +139,8 @@ def check_same_config(
 
     Raises:
         ValueError: a field differs. The message names the first one, with both values.
+
+    >>> check_same_config({"steps": 1}, {"steps": 2}, Path("run"), free=["steps"])
     """
     for name, was, value in differences(old, new, free=free, same=same):
         raise PGPOValueError(

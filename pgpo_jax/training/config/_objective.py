@@ -1,3 +1,5 @@
+"""The settings of teacher, loss and information."""
+
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -16,7 +18,15 @@ from pgpo_jax.training.config._rules import (
 
 @dataclass(frozen=True)
 class TeacherConfig:
-    """Settings of the teacher: its weights and its prompt."""
+    """Settings of the teacher: its weights and its prompt.
+
+    Raises:
+        ValueError: a setting is out of its range. The message names the rule and the value.
+
+    Examples:
+        >>> TeacherConfig(kind="frozen").kind
+        'frozen'
+    """
 
     kind: Literal["ema", "live", "frozen", "trust_region", "snapshot", "external"] = "ema"
     """Weights of the teacher. `ema` is a moving average of the student. `live` is the student
@@ -96,7 +106,15 @@ class TeacherConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """The divergence between student and teacher, as in `pgpo_jax.distillation.divergence`."""
+    """The divergence between student and teacher, as in `pgpo_jax.distillation.divergence`.
+
+    Raises:
+        ValueError: a setting is out of its range. The message names the rule and the value.
+
+    Examples:
+        >>> LossConfig(support="full", teacher_weight=0.5).teacher_weight
+        0.5
+    """
 
     form: Literal["divergence", "advantage"] = "divergence"
     """With `divergence` the divergence is differentiated. With `advantage` the teacher's log-ratios
@@ -193,7 +211,15 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class InformationConfig:
-    """The signal and the multiplier, as in `pgpo_jax.scale_by_information`."""
+    """The signal and the multiplier, as in `pgpo_jax.scale_by_information`.
+
+    Raises:
+        ValueError: a setting is out of its range. The message names the rule and the value.
+
+    Examples:
+        >>> InformationConfig(alpha=1.0, rho_max=2.0).estimator
+        'entropy'
+    """
 
     estimator: str = "entropy"
     """One of `pgpo_jax.information.CHOICES`: entropy, kl, js, pointwise, outcome, outcome_contrast.

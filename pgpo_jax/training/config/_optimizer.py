@@ -1,3 +1,5 @@
+"""The settings of the optimizer and of LoRA."""
+
 import dataclasses
 from dataclasses import dataclass
 from typing import Literal
@@ -16,7 +18,15 @@ _ADAMW = ("b1", "b2", "eps", "weight_decay")
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Any optax optimizer by name, with a linear warm-up from 0 and a schedule after it."""
+    """Any optax optimizer by name, with a linear warm-up from 0 and a schedule after it.
+
+    Raises:
+        ValueError: a setting is out of its range. The message names the rule and the value.
+
+    Examples:
+        >>> OptimizerConfig(learning_rate=1e-5, warmup_steps=10).name
+        'adamw'
+    """
 
     name: str = "adamw"
     """One of `pgpo_jax.training.OPTIMIZERS`: adamw, muon, lion, sgd, ..."""
@@ -88,7 +98,15 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class LoRAConfig:
-    """Low-rank adapters (LoRA): the weights are frozen and low-rank factors are trained."""
+    """Low-rank adapters (LoRA): the weights are frozen and low-rank factors are trained.
+
+    Raises:
+        ValueError: a setting is out of its range. The message names the rule and the value.
+
+    Examples:
+        >>> LoRAConfig(rank=8, alpha=16.0).scale
+        2.0
+    """
 
     rank: int = 0
     """Rank of the factors. 0 trains all weights instead."""

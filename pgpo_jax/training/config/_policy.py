@@ -1,3 +1,5 @@
+"""The settings of the policy gradient."""
+
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +15,13 @@ from pgpo_jax.training.config._rules import (
 @dataclass(frozen=True)
 class PolicyConfig:
     """Settings of the policy gradient of the objectives rlsd and srpo.
+
+    Raises:
+        ValueError: a setting is out of its range. The message names the rule and the value.
+
+    Examples:
+        >>> PolicyConfig(ratio_clip=0.2).ratio_clip
+        0.2
 
     Added in version 0.2.0.
     """

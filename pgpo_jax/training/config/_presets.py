@@ -1,3 +1,5 @@
+"""Complete configurations by name."""
+
 from pgpo_jax.training.config import (
     EvaluationConfig,
     LossConfig,

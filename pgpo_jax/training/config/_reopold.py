@@ -1,3 +1,5 @@
+"""The settings of the objective reopold."""
+
 import math
 from dataclasses import dataclass
 
@@ -7,6 +9,13 @@ from pgpo_jax.training.config._rules import require
 @dataclass(frozen=True)
 class ReopoldConfig:
     """Settings of the objective reopold: the lower bound, the phases and the entropy mask.
+
+    Raises:
+        ValueError: a setting is out of its range. The message names the rule and the value.
+
+    Examples:
+        >>> round(ReopoldConfig(floor_lambda=0.3).floor, 2)
+        -1.72
 
     Added in version 0.2.0.
     """

@@ -1,3 +1,5 @@
+"""The settings of the objective rltf."""
+
 from dataclasses import dataclass
 from typing import Literal
 
@@ -7,6 +9,13 @@ from pgpo_jax.training.config._rules import one_of_its_choices, positive, probab
 @dataclass(frozen=True)
 class RltfConfig:
     """Settings of the second turn of the objective rltf and of its loss.
+
+    Raises:
+        ValueError: a setting is out of its range. The message names the rule and the value.
+
+    Examples:
+        >>> RltfConfig().variant
+        'sd'
 
     Added in version 0.2.0.
     """

@@ -1,3 +1,5 @@
+"""The settings of rollouts, evaluations and the mesh."""
+
 from dataclasses import dataclass
 
 from pgpo_jax.training.config._rules import (
@@ -9,7 +11,15 @@ from pgpo_jax.training.config._rules import (
 
 @dataclass(frozen=True)
 class RolloutConfig:
-    """Settings of the student's responses (lengths in tokens)."""
+    """Settings of the student's responses (lengths in tokens).
+
+    Raises:
+        ValueError: a setting is out of its range. The message names the rule and the value.
+
+    Examples:
+        >>> RolloutConfig(questions=4, samples=2).rows
+        8
+    """
 
     questions: int = 32
     """Number of questions per step."""
@@ -77,7 +87,15 @@ class RolloutConfig:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """Settings of the evaluation: avg@n on held-out questions."""
+    """Settings of the evaluation: avg@n on held-out questions.
+
+    Raises:
+        ValueError: a setting is out of its range. The message names the rule and the value.
+
+    Examples:
+        >>> EvaluationConfig(questions=64, samples=4).temperature
+        0.6
+    """
 
     every: int = 5
     """Number of steps between evaluations. The initial and the final model are always evaluated."""
@@ -108,7 +126,15 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class MeshConfig:
-    """Number of devices along each axis of the mesh. All 1 means one device and no mesh."""
+    """Number of devices along each axis of the mesh. All 1 means one device and no mesh.
+
+    Raises:
+        ValueError: a setting is out of its range. The message names the rule and the value.
+
+    Examples:
+        >>> MeshConfig(data=2, fsdp=4).size
+        8
+    """
 
     data: int = 1
     fsdp: int = 1

@@ -1,3 +1,5 @@
+"""Checks of settings that raise with rule and value."""
+
 import dataclasses
 import math
 from typing import Any, Literal, get_args, get_origin

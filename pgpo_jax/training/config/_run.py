@@ -1,3 +1,5 @@
+"""The settings of kept texts and of the best checkpoint."""
+
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +21,13 @@ EVALUATION_METRICS = (
 class TextsConfig:
     """Settings of the sampled texts that a run keeps in `texts.jsonl`.
 
+    Raises:
+        ValueError: a setting is out of its range. The message names the rule and the value.
+
+    Examples:
+        >>> TextsConfig(rows=8).rows
+        8
+
     Added in version 0.2.0.
     """
 
@@ -39,6 +48,13 @@ class TextsConfig:
 @dataclass(frozen=True)
 class SelectionConfig:
     """Settings of the best checkpoint and of early stopping, both by evaluations.
+
+    Raises:
+        ValueError: a setting is out of its range. The message names the rule and the value.
+
+    Examples:
+        >>> SelectionConfig(patience=3).patience
+        3
 
     Added in version 0.2.0.
     """

@@ -1,3 +1,5 @@
+"""The configuration of a run."""
+
 import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -71,7 +73,15 @@ WITHOUT_INFORMATION = ("grpo", "sft", "rltf")
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """All settings of a run. The defaults are those of the paper, else those of SDPO."""
+    """All settings of a run. The defaults are those of the paper, else those of SDPO.
+
+    Raises:
+        ValueError: a setting is out of its range. The message names the rule and the value.
+
+    Examples:
+        >>> TrainConfig(steps=20, seed=1).steps
+        20
+    """
 
     model: str = "tiny"
     """Folder of a Hugging Face model (Llama, Mistral, Qwen2 or Qwen3), a Hub id, or `tiny` for the

@@ -1,3 +1,5 @@
+"""The mesh of a run, and rows of arrays over its devices."""
+
 import math
 from typing import Any
 
@@ -21,6 +23,10 @@ def make_mesh(config: MeshConfig) -> Mesh | None:
     Raises:
         ValueError: there are fewer devices than the mesh needs. With several processes there must
             not be more either, because each process needs a device of the mesh.
+
+    >>> from pgpo_jax.training import MeshConfig
+    >>> make_mesh(MeshConfig()) is None
+    True
     """
     devices, processes = jax.devices(), jax.process_count()
     if config.size > len(devices) or (processes > 1 and config.size != len(devices)):
@@ -41,6 +47,9 @@ def process_local_rows(count: int, mesh: Mesh | None) -> Int[np.ndarray, " own"]
 
     Raises:
         ValueError: the rows cannot be spread evenly.
+
+    >>> process_local_rows(3, None).tolist()
+    [0, 1, 2]
 
     Added in version 0.2.0.
     """
@@ -124,6 +133,9 @@ def gather_rows(tree: Any, mesh: Mesh | None) -> Any:
     """Gather host arrays from all processes: each gives its rows and gets all rows, bit for bit.
 
     With one process nothing is exchanged. Use this for numbers per row, not for tokens.
+
+    >>> gather_rows({"score": np.array([1.0, 0.0])}, None)["score"].tolist()
+    [1.0, 0.0]
     """
     if jax.process_count() == 1:
         return tree

@@ -27,6 +27,10 @@ class DistributedConfig:
 
     They are no part of a run's configuration, because they differ between processes and may change
     when a run is resumed.
+
+    Examples:
+        >>> DistributedConfig().cluster
+        False
     """
 
     coordinator: str | None = None
@@ -102,6 +106,8 @@ def connect(config: DistributedConfig) -> None:
     Raises:
         ValueError: the settings do not fit together, or no cluster is found.
         RuntimeError: JAX has been used already.
+
+    >>> connect(DistributedConfig())
     """
     config.check()
     if jax.distributed.is_initialized():
@@ -121,7 +127,11 @@ def connect(config: DistributedConfig) -> None:
 
 
 def is_first() -> bool:
-    """Whether this is the first process, which writes files and logs for all."""
+    """Whether this is the first process, which writes files and logs for all.
+
+    >>> is_first()
+    True
+    """
     return jax.process_index() == 0
 
 

@@ -1,3 +1,5 @@
+"""Estimates the memory that a run needs."""
+
 import dataclasses
 import math
 from collections.abc import Mapping

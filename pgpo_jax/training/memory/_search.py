@@ -1,3 +1,5 @@
+"""Searches for settings that fit into memory."""
+
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 

@@ -19,6 +19,9 @@ def model_shape(model: str) -> DecoderConfig:
     Raises:
         FileNotFoundError: if it is none of these; nothing is downloaded.
 
+    >>> model_shape("Qwen3-0.6B").hidden_size
+    1024
+
     Added in version 0.2.0.
     """
     path = Path(model_folder(model))

@@ -1,3 +1,5 @@
+"""The protocol of objectives, and code that they share."""
+
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 

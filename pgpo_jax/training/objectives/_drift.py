@@ -1,3 +1,5 @@
+"""The objective drift."""
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial

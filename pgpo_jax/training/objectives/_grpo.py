@@ -1,3 +1,5 @@
+"""The objective grpo."""
+
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,3 +1,5 @@
+"""The objective opcd."""
+
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass

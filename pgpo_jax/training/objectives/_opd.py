@@ -1,3 +1,5 @@
+"""The objective opd."""
+
 from dataclasses import dataclass
 from typing import Any
 

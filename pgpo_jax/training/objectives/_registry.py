@@ -200,6 +200,11 @@ def make_objective(name: str, sections: ObjectiveSections) -> Objective:
         ValueError: an unknown name, or settings that contradict the objective.
         TypeError: what `FILE.py:NAME` gives is no objective.
 
+    >>> from pgpo_jax.training import InformationConfig, LossConfig, TeacherConfig
+    >>> sections = ObjectiveSections(TeacherConfig(), LossConfig(), InformationConfig())
+    >>> type(make_objective("grpo", sections)).__name__
+    'GRPO'
+
     Added in version 0.2.0.
     """
     if is_object_spec(name):

@@ -1,3 +1,5 @@
+"""The objective reopold."""
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

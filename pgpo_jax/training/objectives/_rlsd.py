@@ -1,3 +1,5 @@
+"""The objective rlsd."""
+
 from dataclasses import dataclass
 from typing import ClassVar
 

@@ -1,3 +1,5 @@
+"""The objective rltf."""
+
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,11 +44,11 @@ class RLTF(Objective):
 
     A wrong first answer with feedback of the grader gets a second turn. The student reads its
     answer and the feedback, and answers again. Both turns are reinforced, with returns less the
-    mean of their group. With the variant `sd` the second answer is learnt behind the *first*
-    prompt, too: its advantage is its score less the mean score of the group's first answers, and
-    tokens that are too unlikely there are left out. With `fm` the grader's words are learnt, as a
-    text behind the first answer. There is no teacher and no information: the optimizer is given 0.
-    The loss may be negative.
+    mean of their group. With the variant `sd` the model also learns the second answer as a response
+    to the *first* prompt. Its advantage is its score minus the mean score of the group's first
+    answers. Tokens that are too unlikely there are left out. With `fm` the model learns the
+    grader's feedback as a text after the first answer. There is no teacher and no information; the
+    optimizer gets 0. The loss may be negative.
 
     Args:
         loss: `reduction`, `rollout_clip` and `chunk` are read.

@@ -1,3 +1,5 @@
+"""The objective sdft."""
+
 from dataclasses import dataclass
 from typing import ClassVar
 

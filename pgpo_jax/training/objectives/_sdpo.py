@@ -1,3 +1,5 @@
+"""The objective sdpo."""
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType

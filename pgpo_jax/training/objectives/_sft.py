@@ -1,3 +1,5 @@
+"""The objective sft."""
+
 from dataclasses import dataclass
 from typing import Any
 

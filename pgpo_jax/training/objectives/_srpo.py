@@ -1,3 +1,5 @@
+"""The objective srpo."""
+
 from dataclasses import dataclass
 
 import jax.numpy as jnp

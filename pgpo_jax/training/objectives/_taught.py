@@ -1,3 +1,5 @@
+"""The base of objectives with a teacher."""
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial

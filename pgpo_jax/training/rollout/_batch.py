@@ -1,3 +1,5 @@
+"""Packs a rollout into the arrays of one step."""
+
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,9 +78,9 @@ def pack(
         longest_teacher_prompt: longest teacher prompt in tokens; 1 without a teacher.
 
     Returns:
-        The arrays (on the host), and numbers per response of all processes: those of
-        `lesson.facts`, `score`, `kept`, `failed` (the grader failed on it), `length`,
-        `hesitations`, `sampled` (see `Rollout`), `truncated` and `distinct`.
+        The arrays (on the host), and numbers per response of all processes. These are the numbers
+        of `lesson.facts`, `score`, `kept`, `failed`, `length`, `hesitations`, `sampled`,
+        `truncated` and `distinct`. `failed` is 1 if the grader failed; for `sampled` see `Rollout`.
 
     Added in version 0.2.0.
     """

@@ -1,3 +1,5 @@
+"""Pads arrays to lengths from a short list."""
+
 from collections.abc import Sequence
 
 import numpy as np

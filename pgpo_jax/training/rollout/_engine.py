@@ -91,6 +91,9 @@ class Sampler:
     Attributes:
         max_num_seqs: number of responses decoded at a time; None means all. See `models.sample`.
 
+    >>> Sampler(max_num_seqs=64).max_num_seqs
+    64
+
     Added in version 0.2.0.
     """
 

@@ -1,3 +1,5 @@
+"""Evaluates a model by avg@n on held-out questions."""
+
 import functools
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType

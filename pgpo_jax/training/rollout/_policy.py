@@ -1,3 +1,5 @@
+"""The policy: structure and tokenizer of a model."""
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -241,6 +243,9 @@ def model_folder(name: str) -> str:
     Raises:
         ValueError: the name is an address such as `https://...`, or a GGUF file, which must be
             converted first.
+
+    >>> model_folder("Qwen/Qwen3-0.6B")
+    'Qwen/Qwen3-0.6B'
 
     Added in version 0.2.0.
     """

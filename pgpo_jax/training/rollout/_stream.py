@@ -1,3 +1,5 @@
+"""The questions of each step."""
+
 import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple

@@ -115,6 +115,10 @@ class EarlyStopping(Callback):
         best: which value is the best.
         margin: how much better than the best so far a new best value must be.
 
+    >>> stop = EarlyStopping(patience=3, metric="accuracy")
+    >>> isinstance(stop, Callback)
+    True
+
     Added in version 0.2.0.
     """
 

@@ -1,3 +1,5 @@
+"""Writes, checks and reads checkpoints."""
+
 import hashlib
 import json
 import logging

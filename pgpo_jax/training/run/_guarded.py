@@ -1,3 +1,5 @@
+"""A tracker that stops at its first error."""
+
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress

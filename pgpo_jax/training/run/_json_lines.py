@@ -1,3 +1,5 @@
+"""The tracker that writes JSON lines."""
+
 import json
 import math
 from collections.abc import Mapping, Sequence

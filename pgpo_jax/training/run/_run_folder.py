@@ -1,3 +1,5 @@
+"""The files of a run folder, and its lock."""
+
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -106,6 +108,12 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
 
     Raises:
         ValueError: naming the line, if one is not an object with a step.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "metrics.jsonl"
+    >>> _ = path.write_text('{"step": 1, "loss": 0.5}\\n')
+    >>> read_jsonl(path)
+    [{'step': 1, 'loss': 0.5}]
     """
     return read_steps(local_path(path))
 

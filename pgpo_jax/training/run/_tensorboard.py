@@ -1,3 +1,5 @@
+"""The tracker that writes TensorBoard's events."""
+
 import socket
 import time
 from collections.abc import Mapping

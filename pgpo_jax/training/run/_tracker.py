@@ -1,3 +1,5 @@
+"""The protocol of trackers."""
+
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 

@@ -1,3 +1,5 @@
+"""Trackers by name."""
+
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack

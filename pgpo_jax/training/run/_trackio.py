@@ -1,3 +1,5 @@
+"""The tracker for trackio."""
+
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""The tracker for Weights & Biases."""
+
 import os
 import sys
 from collections.abc import Mapping, Sequence

@@ -20,6 +20,9 @@ class Chip(NamedTuple):
             one direction, over all links together.
         source: source of the figures.
 
+    >>> CHIPS["v5e"].memory
+    16000000000
+
     Added in version 0.2.0.
     """
 

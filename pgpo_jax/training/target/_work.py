@@ -53,6 +53,10 @@ def kernel_entries(shape: DecoderConfig) -> int:
     Returns:
         The number.
 
+    >>> from pgpo_jax.models import QWEN3_SHAPES
+    >>> kernel_entries(QWEN3_SHAPES["Qwen3-0.6B"])
+    15728640
+
     Added in version 0.2.0.
     """
     heads = 2 * shape.num_attention_heads + 2 * shape.num_key_value_heads

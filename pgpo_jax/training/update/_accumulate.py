@@ -1,3 +1,5 @@
+"""Gradients of a batch by micro-batches."""
+
 from collections.abc import Callable
 from typing import Any
 

@@ -1,3 +1,5 @@
+"""Optimizers of optax by name."""
+
 import difflib
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,3 +1,5 @@
+"""Makes the optimizer of a run with its multiplier."""
+
 import functools
 
 import optax
@@ -34,6 +36,14 @@ def make_optimizer(
 
     Raises:
         ValueError: an unknown optimizer or argument.
+
+    >>> import jax.numpy as jnp
+    >>> from pgpo_jax.training import InformationConfig, OptimizerConfig
+    >>> tx = make_optimizer(OptimizerConfig(), InformationConfig(alpha=1.0), steps=10)
+    >>> params = jnp.ones(2)
+    >>> updates, _ = tx.update(params, tx.init(params), params, information=0.1, value=1.0)
+    >>> (updates == 0).tolist()
+    [True, True]
     """
     alpha = signal.alpha if alpha is None else alpha
     plateau = optax.contrib.reduce_on_plateau(

@@ -1,3 +1,5 @@
+"""Shares compiled steps between runs of a process."""
+
 import functools
 from collections.abc import Callable
 from typing import Any

@@ -1,3 +1,5 @@
+"""The state of training."""
+
 from typing import Any, NamedTuple
 
 import jax

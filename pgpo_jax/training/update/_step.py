@@ -1,3 +1,5 @@
+"""The jitted training step."""
+
 from collections.abc import Callable
 from typing import Any
 
