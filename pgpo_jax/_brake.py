@@ -67,6 +67,8 @@ def brake(
     -1.0
     -1.0
     -0.223
+
+    Added in version 0.2.0.
     """
     return pgpo(
         optimizer,

@@ -20,6 +20,8 @@ def is_object_spec(spec: str) -> bool:
 
     >>> is_object_spec("rewards.py:brevity"), is_object_spec("synthetic:physics")
     (True, False)
+
+    Added in version 0.2.0.
     """
     return _SPEC.fullmatch(spec) is not None
 
@@ -51,6 +53,8 @@ def load_object(spec: str) -> Any:
     ...         _ = file.write("def brevity(question, response): return 1 / (1 + len(response))")
     ...     load_object(f"{path}:brevity")(None, "abc")
     0.25
+
+    Added in version 0.2.0.
     """
     match = _SPEC.fullmatch(spec)
     if match is None or not match["name"].isidentifier():

@@ -10,6 +10,8 @@ def printable(text: str) -> str:
 
     >>> print(printable("a\\x1b[2Jb"))
     a\\x1b[2Jb
+
+    Added in version 0.2.0.
     """
     return "".join(c if _harmless(c) else c.encode("unicode_escape").decode() for c in text)
 

@@ -12,7 +12,10 @@ Reduction = Literal["sequence_mean", "token_mean", "sequence_sum"]
 Mask = Shaped[Array, "B T"]
 SequenceMask = Shaped[Array, "B"]
 REDUCTIONS = ("sequence_mean", "token_mean", "sequence_sum")
-"""What `reduction` may be, in every function that has such an argument."""
+"""What `reduction` may be, in every function that has such an argument.
+
+Added in version 0.2.0.
+"""
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -86,5 +89,7 @@ def mean_over(
     3.5
     >>> float(pgpo.information.mean_over(values, mask, reduction="token_mean"))
     3.0
+
+    Added in version 0.2.0.
     """
     return mean_of(*pooled(per_token, mask, sequence_mask, reduction))

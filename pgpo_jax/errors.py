@@ -16,32 +16,55 @@ class PGPOError(Exception):
     ... except pgpo.PGPOError as error:
     ...     print(type(error).__name__)
     PGPOValueError
+
+    Added in version 0.2.0.
     """
 
 
 class PGPOValueError(PGPOError, ValueError):
-    """A value that breaks a rule."""
+    """A value that breaks a rule.
+
+    Added in version 0.2.0.
+    """
 
 
 class PGPOTypeError(PGPOError, TypeError):
-    """A value of the wrong type, or an argument that is missing."""
+    """A value of the wrong type, or an argument that is missing.
+
+    Added in version 0.2.0.
+    """
 
 
 class PGPORuntimeError(PGPOError, RuntimeError):
-    """A request that the present state does not allow."""
+    """A request that the present state does not allow.
+
+    Added in version 0.2.0.
+    """
 
 
 class PGPOFloatingPointError(PGPOError, FloatingPointError):
-    """Numbers that are not finite where they must be."""
+    """Numbers that are not finite where they must be.
+
+    Added in version 0.2.0.
+    """
 
 
 class PGPOFileNotFoundError(PGPOError, FileNotFoundError):
-    """A file or folder that should be there is missing."""
+    """A file or folder that should be there is missing.
+
+    Added in version 0.2.0.
+    """
 
 
 class PGPOFileExistsError(PGPOError, FileExistsError):
-    """A file or folder that must not be overwritten is in the way."""
+    """A file or folder that must not be overwritten is in the way.
+
+    Added in version 0.2.0.
+    """
 
 
 class PGPOImportError(PGPOError, ImportError):
-    """A package of an extra is not installed; the message says which to install."""
+    """A package of an extra is not installed; the message says which to install.
+
+    Added in version 0.2.0.
+    """

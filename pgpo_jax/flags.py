@@ -37,6 +37,8 @@ def parse(kind: type[T], prog: str, argv: Sequence[str], **settings: Any) -> T:
     ...     steps: int = 3
     >>> parse(Settings, "train", ["--steps", "5"])
     Settings(steps=5)
+
+    Added in version 0.2.0.
     """
     told = io.StringIO()
     try:

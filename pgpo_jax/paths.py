@@ -34,6 +34,8 @@ def local_path(path: str | os.PathLike[str], what: str = "a path") -> Path:
     ... except PGPOValueError as error:
     ...     print(str(error)[:67])
     output must be a path of this machine, got 'gs://bucket/run': remot
+
+    Added in version 0.2.0.
     """
     text = os.fspath(path)
     if _SCHEME.match(text):
@@ -64,6 +66,8 @@ def with_local_paths(command: T) -> T:
     ...     output: Path = Path("~")
     >>> with_local_paths(Command()).output == Path.home()
     True
+
+    Added in version 0.2.0.
     """
     assert dataclasses.is_dataclass(command)
     assert not isinstance(command, type)

@@ -66,6 +66,8 @@ def adaptive_chain(
     >>> adam = adaptive_chain(first=2.0, second=1.0, name="adam")
     >>> sde.run_chain("torus", adam, eta=1 / 4, paths=5, key=jax.random.key(0)).shape
     (5, 2)
+
+    Added in version 0.2.0.
     """
     if first is None and second is None:
         raise PGPOValueError("first or second must be a rate, got None for both")

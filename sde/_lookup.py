@@ -49,6 +49,8 @@ def short_name(spec: str) -> str:
 
     >>> short_name("sgd"), short_name("../mine/own.py:Bowl")
     ('sgd', 'Bowl')
+
+    Added in version 0.2.0.
     """
     return spec.rpartition(":")[2] if is_object_spec(spec) else spec
 

@@ -26,6 +26,8 @@ class OptaxChain(StateChain):
         make: eta to the optimizer.
         regime: what its hyperparameters do with eta, or `None` where `make` says it itself.
         rates: of the regime, by name.
+
+    Added in version 0.2.0.
     """
 
     make: Callable[[Any], optax.GradientTransformation] | None = None
@@ -94,6 +96,8 @@ def optax_chain(
     ... )
     >>> sde.run_chain("torus", adamw, eta=1 / 4, paths=5, key=jax.random.key(0)).shape
     (5, 2)
+
+    Added in version 0.2.0.
     """
     if isinstance(optimizer, optax.GradientTransformation) or not callable(optimizer):
         raise PGPOTypeError(

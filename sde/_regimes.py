@@ -25,6 +25,8 @@ class Regime:
         epsilon: r of $\epsilon\,\eta^r$.
         weight_decay: w of the decoupled $\lambda\,\eta^w$, so that its step is of order eta.
         noise: s of the factor $\eta^s$ by which the noise of the gradient is stretched.
+
+    Added in version 0.2.0.
     """
 
     name: str
@@ -110,4 +112,7 @@ REGIMES = MappingProxyType(
         )
     }
 )
-"""The regimes by name."""
+"""The regimes by name.
+
+Added in version 0.2.0.
+"""

@@ -66,6 +66,8 @@ class StateChain(Chain):
         >>> chain = sde.StateChain(begin, advance, name="momentum")
         >>> sde.run_chain("torus", chain, eta=1 / 4, paths=5, key=jax.random.key(0)).shape
         (5, 2)
+
+    Added in version 0.2.0.
     """
 
     begin: Callable[[Problem], Any]

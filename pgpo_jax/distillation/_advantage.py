@@ -80,6 +80,8 @@ def advantage_loss(
     >>> loss = pgpo.distillation.advantage_loss(student, teacher, tokens=jnp.array([0]))
     >>> round(float(loss[0]), 4)  # log .5 - log .9
     -0.5878
+
+    Added in version 0.2.0.
     """
     check_advantage(support, floor)
     check_divergence(1, support, k, tokens is not None, temperature)

@@ -55,6 +55,8 @@ def cross_entropy_head_loss(
     >>> out = pgpo.distillation.cross_entropy_head_loss(hidden, head, tokens, mask)
     >>> round(float(out.loss), 4) == round(float(jnp.log(5)), 4)
     True
+
+    Added in version 0.2.0.
     """
 
     def on_logits(logits: Array, chunk: dict) -> tuple[Array, dict]:

@@ -126,6 +126,8 @@ def on_support(
     >>> p, q = pgpo.distillation.on_support(student, teacher, "topk_tail", 1)
     >>> [round(float(x), 2) for x in jnp.exp(q)]
     [0.1, 0.9]
+
+    Added in version 0.2.0.
     """
     check_choice("support", support, tuple(x for x in get_args(Support) if x != "sampled"))
     if k < 1 and support != "full":

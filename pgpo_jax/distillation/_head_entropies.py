@@ -46,6 +46,8 @@ def head_entropies(
     >>> out = pgpo.distillation.head_entropies(hidden, jnp.eye(4), mask)
     >>> bool(jnp.allclose(out, jnp.array([[jnp.log(4.0), 0.0]])))
     True
+
+    Added in version 0.2.0.
     """
     valid = mask.astype(bool)
     layout = chunk_layout(valid.shape[0], valid.shape[1], chunk_size)

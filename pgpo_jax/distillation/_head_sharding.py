@@ -26,6 +26,8 @@ class HeadSharding(NamedTuple):
     >>> mesh = jax.make_mesh((1, 1), ("fsdp", "tensor"), devices=jax.devices()[:1])
     >>> HeadSharding(mesh, rows=("fsdp",), vocabulary=("tensor", "fsdp")).shared_rows
     ()
+
+    Added in version 0.2.0.
     """
 
     mesh: Mesh | AbstractMesh

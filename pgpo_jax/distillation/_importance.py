@@ -72,6 +72,8 @@ def sequence_ratio(
     >>> now, then = jnp.log(jnp.array([[1.5, 3.0, 1.0]])), jnp.zeros((1, 3))
     >>> pgpo.distillation.sequence_ratio(now, then, jnp.array([[1, 1, 0]])).tolist()
     [[1.75, 1.75, 0.0]]
+
+    Added in version 0.2.0.
     """
     valid = mask.astype(bool)
     ratio = jnp.where(valid, _truncated_ratio(logprobs - sampler_logprobs, clip), 0.0)

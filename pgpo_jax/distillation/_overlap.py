@@ -19,6 +19,8 @@ class Overlap(NamedTuple):
         ratio: share of the student's k most likely words that are among the teacher's, in [0, 1].
         advantage: sum of p (log q - log p) over the words in common, with p and q renormalised on
             them, nats; never above 0, and 0 if there is none.
+
+    Added in version 0.2.0.
     """
 
     ratio: Float[Array, "*batch"]
@@ -54,6 +56,8 @@ def overlap(
     >>> student, teacher = jnp.array([[3.0, 2.0, 1.0], [3.0, 1.0, 2.0]])[:, None]
     >>> pgpo.distillation.overlap(student, teacher, 2).ratio.tolist()
     [0.5]
+
+    Added in version 0.2.0.
     """
     if k < 1:
         raise PGPOValueError(f"k must be at least 1, got {k!r}.")

@@ -55,6 +55,8 @@ def rescaled_advantages(
     >>> out = pgpo.distillation.rescaled_advantages(a, d)
     >>> [round(float(x), 3) for x in out]
     [1.05, 0.9, -0.955, -1.1]
+
+    Added in version 0.2.0.
     """
     check_choice("variant", variant, get_args(Rescaling))
     check_number("clip", clip, "a number in [0, 1)", lambda x: (x >= 0) & (x < 1))
@@ -86,6 +88,8 @@ def rescaled_loss(*, clip: float | int = 0.2, variant: str = "algorithm1") -> To
     >>> chunk = {"tokens": jnp.zeros((1, 2), int), "advantages": one, "mix": 0.5 * one}
     >>> loss(jnp.zeros((1, 2, 3)), jnp.zeros((1, 2, 3)), chunk).tolist()
     [[-1.0, -1.0]]
+
+    Added in version 0.2.0.
     """
 
     def loss(student: Array, teacher: Array, chunk: dict[str, Array]) -> Array:

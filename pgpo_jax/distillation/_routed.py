@@ -30,6 +30,8 @@ def entropy_weights(
     >>> logits = jnp.array([[0.0, 0.0], [0.0, -jnp.inf]])
     >>> pgpo.distillation.entropy_weights(logits).tolist()
     [0.5, 1.0]
+
+    Added in version 0.2.0.
     """
     return jax.lax.stop_gradient(jnp.exp(-beta * entropy(log_probs(teacher_logits))))
 
@@ -67,6 +69,8 @@ def rebellious_weights(
     >>> d = jnp.array([1.0, -0.2, -0.5, -9.0])
     >>> [round(float(x), 3) for x in pgpo.distillation.rebellious_weights(d, 0.5)]
     [1.0, 1.0, 1.175, 1.5]
+
+    Added in version 0.2.0.
     """
     check_number("margin", margin, "a number >= 0", lambda x: x >= 0)
     check_number("most", most, "a number >= 1", lambda x: x >= 1)
@@ -104,6 +108,8 @@ def routed_loss(
     >>> flat = jnp.zeros((1, 3))
     >>> loss(flat, flat, {**chunk, "distil": none, "reinforce": one}).tolist()
     [-2.0]
+
+    Added in version 0.2.0.
     """
 
     def loss(student: Array, teacher: Array, chunk: dict[str, Array]) -> Array:

@@ -33,6 +33,8 @@ def position_weights(
     >>> weights = pgpo.distillation.position_weights(jnp.array([0.125, 0.375, 0.625, 0.875]))
     >>> [round(float(w), 4) for w in weights]
     [0.361, 0.7594, 0.972, 0.9976]
+
+    Added in version 0.2.0.
     """
     _check_least(least)
     fraction = _fixed(fraction)
@@ -64,6 +66,8 @@ def certainty_weights(
     >>> import jax.numpy as jnp, pgpo_jax as pgpo
     >>> pgpo.distillation.certainty_weights(jnp.array([0.0, jnp.log(2), jnp.inf])).tolist()
     [1.0, 0.625, 0.25]
+
+    Added in version 0.2.0.
     """
     _check_least(least)
     # Rounding may take an entropy a little below 0.
@@ -95,6 +99,8 @@ def pass_rate_weights(rates: Float[Array, " N"], *, most: float | int = 2.0) -> 
     >>> weights = pgpo.distillation.pass_rate_weights(jnp.array([0.125, 0.5, 0.875]))
     >>> [round(float(w), 4) for w in weights]
     [0.8542, 1.2915, 0.8542]
+
+    Added in version 0.2.0.
     """
     check_number("most", most, "a finite number >= 1", lambda x: (x >= 1) & jnp.isfinite(x))
     rates = _fixed(rates)

@@ -35,6 +35,8 @@ class TokenLoss(Protocol):
 
     The logits are over the temperature; a gradient flows to the student's alone. Among the numbers
     are `tokens`, and what `per_token` of `taught_head_loss` names.
+
+    Added in version 0.2.0.
     """
 
     def __call__(
@@ -184,6 +186,8 @@ def taught_head_loss(
     >>> theirs = pgpo.distillation.sdpo_head_loss(*rest, support="full").loss
     >>> bool(jnp.allclose(ours, 2 * theirs))
     True
+
+    Added in version 0.2.0.
     """
     check_temperature(temperature)
     check_choice("rollout_level", rollout_level, ("token", "sequence"))

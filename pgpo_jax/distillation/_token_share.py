@@ -31,6 +31,8 @@ def share_threshold(
     >>> values, mask = jnp.array([[1.0, 4.0, 9.0, 2.0]]), jnp.array([[1, 1, 0, 1]])
     >>> float(share_threshold(values, mask, 0.3)), float(share_threshold(values, mask, 1))
     (3.0, -inf)
+
+    Added in version 0.2.0.
     """
     if not 0 < share <= 1:
         raise PGPOValueError(f"share must be above 0 and at most 1, got {share!r}.")

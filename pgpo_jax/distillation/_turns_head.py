@@ -52,6 +52,8 @@ def turns_token_loss(
     [1.0, 0.0]
     >>> pgpo.distillation.turns_token_loss(logprobs, 0 * one, 0.5 * one, 0 * one).tolist()
     [0.5, 3.0]
+
+    Added in version 0.2.0.
     """
     frozen = jax.lax.stop_gradient(logprobs)
     if min_logprob is not None:
@@ -115,6 +117,8 @@ def turns_head_loss(
     ...     hidden, head, jnp.zeros((1, 3), int), one, 0 * one, 0 * one, jnp.ones((1, 3)))
     >>> float(out.loss)
     -1.0
+
+    Added in version 0.2.0.
     """
     check_temperature(temperature)
     shape = response_mask.shape

@@ -35,6 +35,8 @@ def belief_shift(
     >>> flat = jnp.zeros(3)
     >>> round(float(pgpo.information.belief_shift(flat, sure)), 3)
     0.276
+
+    Added in version 0.2.0.
     """
     return js_gain_per_token(without, within)
 
@@ -57,6 +59,8 @@ def largest_share(
     >>> import jax.numpy as jnp, pgpo_jax as pgpo
     >>> pgpo.information.largest_share(jnp.array([0.1, 0.5, 0.3]), 0.5).tolist()
     [False, True, True]
+
+    Added in version 0.2.0.
     """
     check_number("share", share, "a number in (0, 1]", lambda x: (x > 0) & (x <= 1))
     known = ~jnp.isnan(scores)

@@ -69,6 +69,8 @@ def render_messages(
         TypeError: a message without a role and a content that are strings.
         ValueError: no message or no chat template; a chat that the template refuses; a message
             that it leaves out, or whose content changes more of the text than itself.
+
+    Added in version 0.2.0.
     """
     turns = [_turn(message, number) for number, message in enumerate(messages)]
     if not turns:

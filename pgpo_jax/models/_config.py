@@ -54,6 +54,8 @@ class DecoderConfig:
     1000000.0
     >>> dataclasses.replace(config, model_type="qwen2").qkv_bias
     True
+
+    Added in version 0.2.0.
     """
 
     vocab_size: int

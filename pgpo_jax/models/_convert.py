@@ -35,6 +35,8 @@ def convert_gguf(
         FileExistsError: the folder holds something.
         FileNotFoundError, ImportError, ValueError: as `load_pretrained`, and a tokenizer that is
             not byte-level BPE of a known kind.
+
+    Added in version 0.2.0.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

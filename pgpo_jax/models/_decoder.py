@@ -120,6 +120,8 @@ class Decoder(nnx.Module):
     >>> tokens = jnp.array([[1, 2, 3]])
     >>> model(tokens, jnp.ones_like(tokens)).shape
     (1, 3, 32)
+
+    Added in version 0.2.0.
     """
 
     def __init__(

@@ -19,7 +19,10 @@ from pgpo_jax.models._config import DecoderConfig
 class LayerWeights(NamedTuple):
     """One layer's weights, or all layers' with a leading layer axis. Kernels are [in, out]; an
     `AdaptedKernel` or, while decoding, a `HalvedKernel` may stand for one. Weights that a family
-    does not have are None."""
+    does not have are None.
+
+    Added in version 0.2.0.
+    """
 
     input_norm: Array
     q_proj: Array
@@ -180,6 +183,8 @@ def check_attention(implementation: str, dtype: Any) -> None:
 
     Raises:
         ValueError: naming the rule and the value.
+
+    Added in version 0.2.0.
     """
     if implementation not in ("xla", "chunked", "cudnn"):
         raise PGPOValueError(

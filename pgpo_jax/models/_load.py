@@ -149,6 +149,8 @@ def absolute_model(name: str) -> str:
 
     Raises:
         ValueError: as `local_path`.
+
+    Added in version 0.2.0.
     """
     path = local_path(name, "a model")
     if not path.exists() and _HUB_ID.fullmatch(name):

@@ -48,6 +48,8 @@ def muon_dimension_numbers(params: Any) -> Any:
     None
     >>> muon = optax.contrib.muon(
     ...     2e-4, muon_weight_dimension_numbers=muon_dimension_numbers)
+
+    Added in version 0.2.0.
     """
     paths = kernel_paths(params)
     if not paths:

@@ -40,6 +40,8 @@ class RopeScaling:
 
     >>> RopeScaling(factor=8.0).original_max_position_embeddings
     8192
+
+    Added in version 0.2.0.
     """
 
     factor: float

@@ -14,6 +14,8 @@ class RowSteps:
 
     Attributes:
         total: rows of the batch times steps, summed over the stretches of decoding.
+
+    Added in version 0.2.0.
     """
 
     total: int = 0
@@ -33,6 +35,8 @@ def counted_row_steps() -> Iterator[RowSteps]:
     ...     pass  # sample(...)
     >>> work.total
     0
+
+    Added in version 0.2.0.
     """
     count = RowSteps()
     token = _COUNTS.set(count)

@@ -66,4 +66,7 @@ PUBLISHED_SHAPES: dict[str, DecoderConfig] = QWEN3_SHAPES | {
         rope_scaling=RopeScaling(factor=32.0),
     ),
 }
-"""By the names under which they are published (https://huggingface.co)."""
+"""By the names under which they are published (https://huggingface.co).
+
+Added in version 0.2.0.
+"""

@@ -111,6 +111,8 @@ def abstract_mesh(data: int = 1, fsdp: int = 1, tensor: int = 1) -> AbstractMesh
 
     >>> abstract_mesh(fsdp=8).size
     8
+
+    Added in version 0.2.0.
     """
     return AbstractMesh((data, fsdp, tensor), MESH_AXES, axis_types=(AxisType.Auto,) * 3)
 

@@ -45,6 +45,8 @@ class StepWeights(NamedTuple):
 
     On a mesh no weight is cut over "fsdp": a loop that gathered weights would do so for every
     token, since the compilers for TPU and GPU leave such a gather inside the loop.
+
+    Added in version 0.2.0.
     """
 
     embedding: Float[Array, "V D"]
@@ -80,6 +82,8 @@ def step_weights(model: Decoder, rows: int, length: int) -> StepWeights:
 
     Returns:
         The weights, in the compute dtype.
+
+    Added in version 0.2.0.
     """
     config, mesh = model.config, model.mesh
     stacked = model.layers.weights().astype(model.dtype)

@@ -27,6 +27,8 @@ class KeptText:
         tokens: the text of each response token; empty for an answer of an evaluation.
         numbers: nats per token by the names of `TOKEN_NUMBERS`, each as long as `tokens`; those
             that the run did not measure are missing, and what was not finite is NaN.
+
+    Added in version 0.2.0.
     """
 
     step: int

@@ -27,6 +27,8 @@ class KeptTexts:
 
     Raises:
         ValueError: naming file and line, if a line has no step and split.
+
+    Added in version 0.2.0.
     """
 
     def __init__(self, path: Path):
@@ -72,6 +74,8 @@ def read_texts(folder: str | Path) -> KeptTexts:
 
     >>> read_texts("no/such/run").steps()
     []
+
+    Added in version 0.2.0.
     """
     return KeptTexts(local_path(folder, "a run folder") / "texts.jsonl")
 
@@ -94,6 +98,8 @@ def read_questions(folder: str | Path) -> dict[str, Question]:
 
     Raises:
         ValueError: naming file and line, if a line is not what a run writes.
+
+    Added in version 0.2.0.
     """
     path = local_path(folder, "a run folder") / "questions.jsonl"
     if not path.is_file():

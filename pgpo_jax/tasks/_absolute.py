@@ -18,6 +18,8 @@ def absolute_task(spec: str) -> str:
 
     >>> absolute_task("synthetic:physics"), absolute_task("hf:org/name:main")
     ('synthetic:physics', 'hf:org/name:main')
+
+    Added in version 0.2.0.
     """
     if is_synthetic(spec):
         return spec
@@ -34,6 +36,8 @@ def absolute_object(spec: str) -> str:
 
     >>> absolute_object("sdpo")
     'sdpo'
+
+    Added in version 0.2.0.
     """
     if not is_object_spec(spec):
         return spec
@@ -48,6 +52,8 @@ def absolute_grader(spec: str) -> str:
 
     >>> absolute_grader("exact=0.8,letter=0.2")
     'exact=0.8,letter=0.2'
+
+    Added in version 0.2.0.
     """
     parts = []
     for part in spec.split(","):
@@ -63,6 +69,8 @@ def spec_without_place(spec: str) -> str:
 
     >>> spec_without_place("exact=0.8,/a/rewards.py:brevity=0.2")
     'exact=0.8,:brevity=0.2'
+
+    Added in version 0.2.0.
     """
     parts = []
     for part in spec.split(","):

@@ -29,6 +29,8 @@ class Context:
     >>> question = Question("q1", "sums", "", "1 + 1?", "2", solution="One more: 2.")
     >>> CONTEXTS["opsd"].prompt(question, "sdpo").splitlines()[:4]
     ['1 + 1?', 'Correct solution:', '', 'One more: 2.']
+
+    Added in version 0.2.0.
     """
 
     column: str
@@ -63,6 +65,8 @@ def explanation_prompt(question: Question) -> str:
     >>> question = Question("q1", "sums", "", "1 + 1?", "2", solution="One more: 2.")
     >>> explanation_prompt(question).splitlines()[:4]
     ['1 + 1?', '', 'Here is a reference solution to this problem:', 'One more: 2.']
+
+    Added in version 0.2.0.
     """
     problem, _ = _problem(question)
     return f"{_shown(problem, question.solution or '')}{_EXPLAIN}"
@@ -74,6 +78,8 @@ def explained_chat(question: Question, explanation: str) -> tuple[Message, ...]:
     >>> question = Question("q1", "sums", "", "1 + 1?", "2", solution="One more: 2.")
     >>> [turn.role for turn in explained_chat(question, "Counting on gives 2.")]
     ['user', 'assistant', 'user']
+
+    Added in version 0.2.0.
     """
     _, closing = _problem(question)
     asked = question.messages_with(explanation_prompt(question))
@@ -112,4 +118,7 @@ CONTEXTS: dict[str, Context] = {
     "sdft": Context("demonstration", _demonstration),
     "rlsd": Context("answer", _final_answer),
 }
-"""By the name of the objective that shows it."""
+"""By the name of the objective that shows it.
+
+Added in version 0.2.0.
+"""

@@ -17,7 +17,10 @@ HESITATION_WORDS = (
     "likely",
     "check",
 )
-"""Words that tell of doubt, as Kim et al. count them (arXiv 2603.24472, code at 5c51051)."""
+"""Words that tell of doubt, as Kim et al. count them (arXiv 2603.24472, code at 5c51051).
+
+Added in version 0.2.0.
+"""
 
 
 def hesitation_count(text: str) -> int:
@@ -35,6 +38,8 @@ def hesitation_count(text: str) -> int:
 
     >>> hesitation_count("Wait, the checkpoint seems likely; hmm, maybe.")
     6
+
+    Added in version 0.2.0.
     """
     lower = text.lower()
     return sum(lower.count(word) for word in HESITATION_WORDS)
@@ -64,6 +69,8 @@ def pass_at_k(right: Sequence[int], samples: int, k: int) -> float:
 
     >>> pass_at_k([0, 1, 4], 4, 1), pass_at_k([0, 1, 4], 4, 4)
     (0.4166666666666667, 0.6666666666666666)
+
+    Added in version 0.2.0.
     """
     if not right:
         raise PGPOValueError("pass_at_k needs the right responses to a question, got none")

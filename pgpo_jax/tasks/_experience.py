@@ -21,6 +21,8 @@ def experience_items(text: str) -> tuple[str, ...]:
 
     >>> experience_items("I found:\\n- EXPERIENCE ITEM: Carry the one.\\n- and more\\n")
     ('- EXPERIENCE ITEM: Carry the one.',)
+
+    Added in version 0.2.0.
     """
     return tuple(line.rstrip() for line in text.splitlines() if line.startswith(_ITEM))
 
@@ -43,6 +45,8 @@ def experience_prompt(question: Question, items: Sequence[str]) -> str:
     <BLANKLINE>
     Solve the new problem and explain what part of experience you use and how you use it in the reasoning process:
     5 + 7?
+
+    Added in version 0.2.0.
     """  # noqa: E501
     shown = "\n".join(items) if items else _NONE
     return (

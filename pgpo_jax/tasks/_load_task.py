@@ -44,6 +44,8 @@ def load_task(
 
     >>> load_task("synthetic:physics").questions("train", 0)[0].domain
     'physics'
+
+    Added in version 0.2.0.
     """
     columns = columns or ColumnsConfig()
     if is_object_spec(spec):
@@ -80,6 +82,8 @@ def held_out_spec(spec: str, eval_spec: str | None = None) -> str | None:
 
     >>> held_out_spec("synthetic:all"), held_out_spec("elsewhere/train.json")
     ('synthetic:all', 'elsewhere/test.json')
+
+    Added in version 0.2.0.
     """
     if eval_spec is not None or is_synthetic(spec) or is_object_spec(spec):
         return eval_spec or spec

@@ -17,6 +17,8 @@ class Message:
 
     Raises:
         ValueError: another role.
+
+    Added in version 0.2.0.
     """
 
     role: str

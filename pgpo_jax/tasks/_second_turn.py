@@ -24,6 +24,8 @@ def second_turn(question: Question, answer: str, feedback: str) -> tuple[Message
     >>> question = Question("q1", "sums", "", "1 + 1?", "2")
     >>> [turn.role for turn in second_turn(question, "3", "Too much.")]
     ['user', 'assistant', 'user']
+
+    Added in version 0.2.0.
     """
     asked = f"{_CRITIQUE}{feedback.strip()}{_AGAIN}"
     return (*question.messages, Message("assistant", answer), Message("user", asked))
@@ -39,5 +41,7 @@ def critique_request(question: Question, answer: str) -> tuple[Message, ...]:
     >>> question = Question("q1", "sums", "", "1 + 1?", "2")
     >>> critique_request(question, "3")[-1].content[:7]
     'Write a'
+
+    Added in version 0.2.0.
     """
     return (*question.messages, Message("assistant", answer), Message("user", _ASK))

@@ -20,6 +20,8 @@ class Task(Protocol):
     ...         return Grade(float(right), response.strip(), "" if right else "Count once more.")
     >>> isinstance(Sums(), Task)
     True
+
+    Added in version 0.2.0.
     """
 
     def questions(self, split: str, seed: int) -> Sequence[Question]:

@@ -38,6 +38,8 @@ class FileTask:
     ...     questions = task.questions("train", 0)
     >>> task.grade(questions[0], "<answer>2</answer>").score
     1.0
+
+    Added in version 0.2.0.
     """
 
     spec: str
@@ -97,6 +99,8 @@ class SyntheticTask:
 
     >>> SyntheticTask("synthetic:physics").questions("test", 0)[0].domain
     'physics'
+
+    Added in version 0.2.0.
     """
 
     spec: str

@@ -28,6 +28,8 @@ def make_trainer(config: TrainConfig) -> Trainer:
     >>> from pgpo_jax.training import PRESETS
     >>> make_trainer(PRESETS["tiny"]).rollout_settings.samples
     8
+
+    Added in version 0.2.0.
     """
     refuse_too_large(config)
     # A server that cannot be reached is better known before the model is loaded.
@@ -78,6 +80,8 @@ def read_config(folder: str | Path) -> TrainConfig:
     Raises:
         FileNotFoundError: if there is no run in it.
         ValueError: if `config.json` is not that of a run of the command line.
+
+    Added in version 0.2.0.
     """
     path = local_path(folder, "a run folder") / "config.json"
     if not path.is_file():

@@ -30,6 +30,8 @@ def chain_program(
     """A function (key, eta, steps) -> final states [paths, m] and their controls [paths, q].
 
     The controls are empty unless `control`.
+
+    Added in version 0.2.0.
     """
     batches = minibatches(problem.num_examples, batch_size, replace)
     uniform = bool(np.all(batches.probabilities == batches.probabilities[0]))

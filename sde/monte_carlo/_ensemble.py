@@ -15,7 +15,10 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree
 from pgpo_jax.errors import PGPOFloatingPointError, PGPOValueError
 
 CHUNK = 1 << 17
-"""Paths per chunk by default: XLA spreads one over its threads, and it takes MiB of memory."""
+"""Paths per chunk by default: XLA spreads one over its threads, and it takes MiB of memory.
+
+Added in version 0.2.0.
+"""
 
 
 _MOST_PATHS = 10**11
@@ -50,6 +53,8 @@ def even_chunks(paths: int, chunk: int) -> int:
 
     >>> even_chunks(100_000, 16_384)
     14286
+
+    Added in version 0.2.0.
     """
     check_paths(paths, chunk)
     return math.ceil(paths / math.ceil(paths / chunk))
@@ -102,6 +107,8 @@ def over_chunks(
         chunks: how many chunks.
         args: numbers, traced.
         label: name on the progress bar, shown when stderr is a terminal and the run is long.
+
+    Added in version 0.2.0.
     """
     rounds = math.ceil(chunks / jax.device_count())
     devices = math.ceil(chunks / rounds)
@@ -153,6 +160,8 @@ def gather(
     ...     return scale * jnp.ones((3, 1)), None
     >>> gather(program, jax.random.key(0), 4, 3, 1, 2.0)[:, 0]
     array([2., 2., 2., 2.])
+
+    Added in version 0.2.0.
     """
     try:
         out = np.empty((paths, dim))

@@ -54,6 +54,8 @@ def equation_program(
     >>> x, _ = program(jax.random.key(0), 0.1, 0.1, 10)
     >>> x.shape, bool(abs(x.mean() - 0.9**10) < 0.02)
     ((1000, 1), True)
+
+    Added in version 0.2.0.
     """
     stratonovich = SOLVERS[solver].stratonovich
 

@@ -21,7 +21,10 @@ from sde.monte_carlo._simulate import prepare
 from sde.problems import Problem
 
 Observables = Sequence[str | Callable[..., Any] | Observable]
-"""Names in `sde.exact.OBSERVABLES`, functions of theta, or `Observable`s."""
+"""Names in `sde.exact.OBSERVABLES`, functions of theta, or `Observable`s.
+
+Added in version 0.2.0.
+"""
 
 
 def estimate_chain(
@@ -146,6 +149,8 @@ def moment_sums(
         functions: the observables.
         coarse: the same paths in steps twice as long.
         dim: how many coordinates, from the first, the observables see; `None`: all.
+
+    Added in version 0.2.0.
     """
 
     def sums(key: PRNGKeyArray, *args: Array) -> Float[Array, "q q"]:
@@ -185,6 +190,8 @@ def estimate_in_chunks(
         chunk: paths per chunk, which is the size that the program was made for.
         args: numbers that the program takes, traced.
         label: what is simulated, on the progress bar and in messages.
+
+    Added in version 0.2.0.
     """
     moments = Moments(len(observables))
     for part in over_chunks(program, key, math.ceil(paths / chunk), *args, label=label):

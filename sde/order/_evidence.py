@@ -32,7 +32,10 @@ _AIM = 1e-3
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """An equation held against a chain: what is measured, whatever the method."""
+    """An equation held against a chain: what is measured, whatever the method.
+
+    Added in version 0.2.0.
+    """
 
     problem: Problem
     chain: Chain

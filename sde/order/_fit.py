@@ -18,6 +18,8 @@ class PolynomialFit:
     """`e(eta) = c0 + c1 eta + c2 eta^2 (+ c3 eta^3)`, lowest power first.
 
     `first_power` is 0, or 1 for a fit through the origin; `half_widths` are 95%.
+
+    Added in version 0.2.0.
     """
 
     coefficients: tuple[float, ...]
@@ -40,7 +42,10 @@ class PolynomialFit:
 
 @dataclasses.dataclass(frozen=True)
 class SlopeFit:
-    """Slope of `log2 |e|` on `log2 eta` with a 95% interval; `rungs` were resolved and used."""
+    """Slope of `log2 |e|` on `log2 eta` with a 95% interval; `rungs` were resolved and used.
+
+    Added in version 0.2.0.
+    """
 
     slope: float
     half_width: float
@@ -103,6 +108,8 @@ def fit_polynomial(
     >>> fit = fit_polynomial(etas, 0.5 + 2 * etas, np.zeros(6))
     >>> round(fit.coefficients[0], 6), round(fit.coefficients[1], 6)
     (0.5, 2.0)
+
+    Added in version 0.2.0.
     """
     n = len(etas)
     if n < 5:
@@ -162,6 +169,8 @@ def fit_slope(
     >>> etas = 2.0 ** -np.arange(5, 10)
     >>> round(fit_slope(etas, 3 * etas**2, np.zeros(5)).slope, 6)
     2.0
+
+    Added in version 0.2.0.
     """
     use = np.abs(errors) > np.maximum(RESOLVED * standard_errors, 0.0)
     columns = 3 if curved else 2

@@ -24,9 +24,15 @@ from sde.order._verdict import TOLERANCE, classify_order, overall_verdict
 from sde.problems import PROBLEMS, Problem
 
 ETAS = tuple(2.0**-k for k in range(5, 10))
-"""Step sizes of a measurement with exact expectations."""
+"""Step sizes of a measurement with exact expectations.
+
+Added in version 0.2.0.
+"""
 MONTE_CARLO_ETAS = tuple(2.0**-k for k in range(4, 9))
-"""Step sizes of a measurement by simulation."""
+"""Step sizes of a measurement by simulation.
+
+Added in version 0.2.0.
+"""
 # Test functions that a confirmation must have besides the mean.
 _SECOND = "m2"
 _THIRD = ("cos3x", "m3", "m4")

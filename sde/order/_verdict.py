@@ -9,13 +9,19 @@ from jaxtyping import Float
 from sde.order._fit import RESOLVED, PolynomialFit, SlopeFit, fit_polynomial, fit_slope
 
 VERDICTS = ("order 2", "order 1", "order 1/2", "order 0", "undecided")
-"""What a measurement may conclude."""
+"""What a measurement may conclude.
+
+Added in version 0.2.0.
+"""
 _RANK = {"order 0": 0.0, "order 1/2": 0.5, "order 1": 1.0, "order 2": 2.0}
 
 # A slope interval inside q * [0.8, 1.25] says order q; below 1/2 it leaves room for order 0 only.
 _WINDOW = (0.8, 1.25)
 TOLERANCE = 0.05
-"""Equivalence bound of a coefficient that should vanish, as a fraction of what does not vanish."""
+"""Equivalence bound of a coefficient that should vanish, as a fraction of what does not vanish.
+
+Added in version 0.2.0.
+"""
 # Half widths are 1.96 standard errors; "significant" means five of them.
 _FIVE_SIGMA = 5 / 1.96
 _THREE_SIGMA = 3 / 1.96
@@ -36,6 +42,8 @@ class Evidence:
         floor: limit of the error as eta -> 0, from two ODE solves; None when not available.
         floor_resolution: its own discretisation error.
         paths: Monte Carlo paths per rung, 0 when exact.
+
+    Added in version 0.2.0.
     """
 
     observable: str
@@ -55,7 +63,10 @@ class Evidence:
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """The verdict on one observable and the fits it rests on."""
+    """The verdict on one observable and the fits it rests on.
+
+    Added in version 0.2.0.
+    """
 
     verdict: str
     reason: str
@@ -82,6 +93,8 @@ def classify_order(evidence: Evidence, *, tolerance: float = TOLERANCE) -> Findi
     Args:
         evidence: what was measured.
         tolerance: the equivalence bound, a fraction.
+
+    Added in version 0.2.0.
     """
     etas = evidence.etas
     if len(etas) < 5:
@@ -211,6 +224,8 @@ def overall_verdict(
 
     Returns:
         the verdict and its reason.
+
+    Added in version 0.2.0.
     """
     refuted = [name for name, f in findings.items() if f.verdict == "order 0"]
     if refuted:

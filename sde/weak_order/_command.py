@@ -51,6 +51,8 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m sde.weak_o
 
     Returns:
         0 when every verdict is the expected one, 1 otherwise, 2 for a request that is refused.
+
+    Added in version 0.2.0.
     """
     given = sys.argv[1:] if argv is None else argv
     try:

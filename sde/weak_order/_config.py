@@ -22,6 +22,8 @@ class Config:
 
     Choose `--all`, one `--statement ID`, your own `--problem`, `--chain` and `--equation`,
     `--kink` or `--viscous`.
+
+    Added in version 0.2.0.
     """
 
     all: bool = False
@@ -67,6 +69,8 @@ def statements(config: Config) -> list[Statement]:
     Raises:
         ValueError: nothing or too much is asked for, a name is unknown, or an option would not be
             looked at.
+
+    Added in version 0.2.0.
     """
     own = (config.chain, config.equation)
     asked = [config.all, config.statement is not None, any(own), config.kink, config.viscous]

@@ -19,6 +19,8 @@ class Row:
 
     `agreement` is z of each rung against the exact engine, by problem and test function. It is
     empty for exact measurements and for problems that no exact engine covers.
+
+    Added in version 0.2.0.
     """
 
     statement: Statement
@@ -52,7 +54,10 @@ class Row:
 
 
 def measure(row: Statement, config: Config) -> Row:
-    """One row, on all its problems; by Monte Carlo also z against the exact engine."""
+    """One row, on all its problems; by Monte Carlo also z against the exact engine.
+
+    Added in version 0.2.0.
+    """
     reports, agreement = {}, {}
     for name, problem in row.problems:
         etas = config.etas or (row.etas if config.method == row.method else None)

@@ -1,10 +1,12 @@
 """The checks that `make docs` ends with: every public name and every flag is in the reference."""
 
+import ast
 import html
 import zlib
 
 import pytest
 
+from tools.docs.added import added_in, write_lines, wrong_names
 from tools.docs.check_entries import missing_entries, missing_flags
 from tools.docs.fenced import fenced
 from tools.docs.public_api import public_modules, undocumented, where_documented
@@ -83,3 +85,51 @@ def test_examples_stand_in_fences():
         "More > less.\n\n```pycon\n>>> 2\n2\n```"
     )
     assert fenced("No example: a >= b.") == "No example: a >= b."
+
+
+def test_names_that_are_new_say_since_when():
+    assert wrong_names() == []
+
+
+def test_a_name_that_does_not_say_since_when_is_told_and_mended(tmp_path):
+    root = package(
+        tmp_path,
+        pgpo_jax__init="from pgpo_jax._a import f as f, g as g, h as h, K as K, old as old",
+        pgpo_jax___a='''def f():
+    "Known."
+
+def g():
+    """Adds.
+
+    Args:
+        x: a number.
+    """  # noqa
+
+def h():
+    r"""Subtracts."""
+
+K = 1
+"""A constant."""
+
+def old():
+    """Older.
+
+    Added in version 0.2.0.
+    """
+''',
+    )
+    first = tmp_path / "first.txt"
+    first.write_text("pgpo_jax.old\npgpo_jax.f\n")
+    new = ["pgpo_jax.K", "pgpo_jax.g", "pgpo_jax.h"]
+    assert wrong_names(root, first) == [*new, "pgpo_jax.old"]
+    assert write_lines("0.3.0", root, first) == 3
+    assert wrong_names(root, first) == ["pgpo_jax.old"]
+    assert write_lines("0.4.0", root, first) == 0
+    source = (root / "pgpo_jax" / "_a.py").read_text()
+    assert '    """  # noqa\n' in source
+    told = ast.parse(source)
+    texts = {node.name: ast.get_docstring(node) for node in told.body if hasattr(node, "name")}
+    assert texts["g"] == "Adds.\n\nArgs:\n    x: a number.\n\nAdded in version 0.3.0."
+    assert texts["h"] == "Subtracts.\n\nAdded in version 0.3.0."
+    assert added_in(texts["h"]) == "0.3.0"
+    assert added_in("Added in version 0.2.0. It adds.") is None

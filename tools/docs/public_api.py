@@ -54,16 +54,20 @@ def where_documented(root: Path = ROOT) -> dict[str, str | None]:
     return found
 
 
-def undocumented(root: Path = ROOT) -> list[str]:
-    """Public names whose function, class or constant has no docstring."""
+def origins(root: Path = ROOT) -> dict[str, tuple[Path, str]]:
+    """Full name of each entry to the file that binds the name, and the name there."""
     modules = public_modules(root)
-    found = []
+    found = {}
     for full in sorted({entry for entry in where_documented(root).values() if entry}):
         module, _, name = full.rpartition(".")
-        origin = _origin(modules[module], name, root)
-        if origin is None or origin[1] not in _documented(origin[0]):
-            found.append(full)
+        if origin := _origin(modules[module], name, root):
+            found[full] = origin
     return found
+
+
+def undocumented(root: Path = ROOT) -> list[str]:
+    """Public names whose function, class or constant has no docstring."""
+    return [full for full, (path, name) in origins(root).items() if name not in _documented(path)]
 
 
 def _origin(path: Path, name: str, root: Path) -> tuple[Path, str] | None:

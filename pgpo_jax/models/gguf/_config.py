@@ -32,6 +32,8 @@ def gguf_config(file: GGUFFile) -> DecoderConfig:
     Raises:
         ValueError: another architecture, a mixture of experts, sliding windows, a RoPE scaling
             that is not Llama 3's, or a key that is absent.
+
+    Added in version 0.2.0.
     """
     family = FAMILY_OF.get(file.architecture)
     if family is None:

@@ -20,6 +20,8 @@ class GGUFFile(NamedTuple):
         path: where it is.
         metadata: its values, with arrays as lists.
         tensors: the reader's tensors by GGUF name. Their numbers are still in the file.
+
+    Added in version 0.2.0.
     """
 
     path: Path
@@ -58,7 +60,10 @@ class GGUFFile(NamedTuple):
 
 
 def is_gguf(path: str | os.PathLike[str]) -> bool:
-    """Whether a path names a GGUF file, by its ending."""
+    """Whether a path names a GGUF file, by its ending.
+
+    Added in version 0.2.0.
+    """
     return Path(path).suffix.lower() == ".gguf"
 
 
@@ -76,6 +81,8 @@ def read_gguf(path: str | os.PathLike[str]) -> GGUFFile:
         ImportError: the extra `gguf` is not installed.
         ValueError: it is torn or no GGUF file, holds something else than a whole model, or has a
             tensor in a quantisation that the library `gguf` does not know.
+
+    Added in version 0.2.0.
     """
     path = Path(path)
     if not path.is_file():

@@ -62,6 +62,8 @@ def gguf_tokenizer(file: GGUFFile) -> Any:
     Raises:
         ValueError: a kind of tokenizer or of pieces that is not implemented, or lists that do not
             fit together.
+
+    Added in version 0.2.0.
     """
     from transformers import PreTrainedTokenizerFast
 

@@ -42,6 +42,8 @@ class GGUFWeights:
     Args:
         file: from `read_gguf`.
         config: its shape.
+
+    Added in version 0.2.0.
     """
 
     def __init__(self, file: GGUFFile, config: DecoderConfig):
@@ -115,6 +117,8 @@ def hugging_face_name(name: str) -> str:
     'model.layers.3.self_attn.q_proj.bias'
     >>> hugging_face_name("blk.3.ssm_in.weight")
     'blk.3.ssm_in.weight'
+
+    Added in version 0.2.0.
     """
     if (found := _IN_LAYER.fullmatch(name)) and found[2] in _LAYER:
         return f"model.layers.{found[1]}.{_LAYER[found[2]]}.{found[3]}"

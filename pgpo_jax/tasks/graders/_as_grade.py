@@ -25,6 +25,8 @@ def as_grade(value: Any) -> Grade:
 
     >>> as_grade({"score": 1, "feedback": "Well done."})
     Grade(score=1.0, prediction='', feedback='Well done.')
+
+    Added in version 0.2.0.
     """
     if isinstance(value, FailedGrade):
         return value

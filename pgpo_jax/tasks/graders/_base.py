@@ -13,6 +13,8 @@ class Grader(Protocol):
     ...     return Grade(1 / (1 + len(response)))
     >>> isinstance(brevity, Grader)
     True
+
+    Added in version 0.2.0.
     """
 
     def __call__(self, question: Question, response: str, /) -> Grade:
@@ -34,6 +36,8 @@ class BatchGrader(Grader, Protocol):
 
     It keeps its own time limit, and no row's failure is the failure of another: a row that could
     not be graded is a `FailedGrade`.
+
+    Added in version 0.2.0.
     """
 
     def grade_many(self, questions: Sequence[Question], responses: Sequence[str]) -> list[Grade]:
@@ -53,6 +57,8 @@ class FailedGrade(Grade):
     """The grade of a row that could not be graded: score 0.0, and `feedback` says why.
 
     It is a `Grade` like others for whoever trains on it. `grade_all` counts and logs it.
+
+    Added in version 0.2.0.
     """
 
 
@@ -60,4 +66,6 @@ class TimedOutGrade(FailedGrade):
     """The grade of a row that took too long, for which the response is to blame and not the grader.
 
     `grade_all` counts and logs it, too, but does not take it as a sign that the grader is broken.
+
+    Added in version 0.2.0.
     """

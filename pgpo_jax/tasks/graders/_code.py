@@ -55,6 +55,8 @@ class CodeGrader:
     5
     Expected
     6
+
+    Added in version 0.2.0.
     """
 
     def __init__(self, settings: GraderConfig = GraderConfig()) -> None:  # noqa: B008

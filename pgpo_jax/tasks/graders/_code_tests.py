@@ -38,6 +38,8 @@ def tests_of(question: Question) -> list[str] | list[Pair]:
     >>> rows = {"tests": ["assert add(1, 2) == 3"], "test_setup_code": "import math"}
     >>> tests_of(Question("q", "code", "", "Add.", "", columns=rows))
     ['import math', 'assert add(1, 2) == 3']
+
+    Added in version 0.2.0.
     """
     where = f"question {question.id!r}"
     present = [name for name in _ALIASES if _filled(question.columns.get(name))]

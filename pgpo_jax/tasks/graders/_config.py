@@ -9,7 +9,10 @@ Units = Literal["required", "optional", "ignored", "convert"]
 
 @dataclass(frozen=True)
 class GraderConfig:
-    """How responses are graded."""
+    """How responses are graded.
+
+    Added in version 0.2.0.
+    """
 
     name: str = "auto"
     """`--grader NAME` is short for this. `auto`: the task's own grader, `exact` for a file of

@@ -20,6 +20,8 @@ def exact(question: Question, response: str) -> Grade:
     1.0
     >>> exact(question, "ada lovelace").score
     0.0
+
+    Added in version 0.2.0.
     """
     return grade(response, question.answer.strip())
 
@@ -39,6 +41,8 @@ def letter(question: Question, response: str) -> Grade:
 
     >>> letter(Question("q", "physics", "", "Which?", "B"), "<answer>B</answer>").score
     1.0
+
+    Added in version 0.2.0.
     """
     if len(question.answer) != 1 or not "A" <= question.answer <= "Z":
         raise PGPOValueError(

@@ -13,6 +13,8 @@ class FunctionGrader:
     >>> grader = FunctionGrader(lambda question, response: len(response) < 10, "brevity")
     >>> grader(Question("q", "", "", "Why?", ""), "Because.")
     Grade(score=1.0, prediction='', feedback='')
+
+    Added in version 0.2.0.
     """
 
     def __init__(self, function: Any, name: str = "") -> None:

@@ -53,6 +53,8 @@ def grade_all(
     >>> grades, failures = grade_all(reward, [question] * 2, ["", "ab"])
     >>> [grade.score for grade in grades], failures
     ([0.0, 0.5], 1)
+
+    Added in version 0.2.0.
     """
     if len(questions) != len(responses):
         raise PGPOValueError(

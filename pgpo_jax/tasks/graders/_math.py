@@ -31,6 +31,8 @@ class MathGrader:
     ...     question = Question("q", "maths", "", "1/4 + 1/4?", r"$\frac{1}{2}$")
     ...     [grader(question, text).score for text in ("It is $0.5$", "<answer>2/3</answer>")]
     [1.0, 0.0]
+
+    Added in version 0.2.0.
     """
 
     def __init__(self, settings: GraderConfig = GraderConfig()) -> None:  # noqa: B008

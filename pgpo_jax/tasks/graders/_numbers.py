@@ -53,7 +53,10 @@ _REPLACED = (
 
 
 class Quantity(NamedTuple):
-    """A number, exact as it is written, and the text of its unit."""
+    """A number, exact as it is written, and the text of its unit.
+
+    Added in version 0.2.0.
+    """
 
     value: Fraction
     unit: str
@@ -73,6 +76,8 @@ def parse_quantity(text: str) -> Quantity | None:
     (Fraction(2501, 2), 'm/s')
     >>> parse_quantity("about 3,5 or so") is None
     True
+
+    Added in version 0.2.0.
     """
     text = _plain(text)
     found = list(_NUMBER.finditer(text))

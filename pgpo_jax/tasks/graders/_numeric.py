@@ -30,6 +30,8 @@ class NumericGrader:
     [1.0, 0.0]
     >>> grader(speed, "-12.5 m/s").feedback
     "The sign of '-12.5' is wrong."
+
+    Added in version 0.2.0.
     """
 
     def __init__(self, settings: GraderConfig = GraderConfig()) -> None:  # noqa: B008

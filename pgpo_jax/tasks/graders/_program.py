@@ -18,6 +18,8 @@ def extract_program(response: str) -> str:
     'x = 2\\n'
     >>> extract_program("<answer>x = 3</answer>"), extract_program("I cannot.")
     ('x = 3', '')
+
+    Added in version 0.2.0.
     """
     _, tag, answer = response.rpartition("<answer>")
     text = answer.partition("</answer>")[0]

@@ -24,7 +24,10 @@ GRADERS: dict[str, Callable[[GraderConfig], Grader]] = {
     "tool_use": lambda settings: tool_use,
 }
 """Name -> function that makes the grader of its settings. Whatever is missing for a grader must be
-found out then."""
+found out then.
+
+Added in version 0.2.0.
+"""
 
 
 def make_grader(spec: str | None = None, settings: GraderConfig | None = None) -> Grader:
@@ -47,6 +50,8 @@ def make_grader(spec: str | None = None, settings: GraderConfig | None = None) -
     >>> from pgpo_jax.tasks import Question
     >>> grader(Question("q", "", "", "Which?", "B"), "<answer>B</answer>").score
     1.0
+
+    Added in version 0.2.0.
     """
     settings = GraderConfig() if settings is None else settings
     spec = settings.name if spec is None else spec
@@ -68,6 +73,8 @@ def weighted(weights: Mapping[str, float], settings: GraderConfig | None = None)
         ValueError: as of `make_grader`, or if there is no weight, or one is zero or not finite.
 
     >>> grader = weighted({"exact": 2.0})
+
+    Added in version 0.2.0.
     """
     settings = GraderConfig() if settings is None else settings
     parts = [(_single(name, settings), weight) for name, weight in weights.items()]

@@ -21,6 +21,8 @@ class WeightedGrader:
     >>> grader = WeightedGrader([(exact, 0.75), (brevity, 0.25)])
     >>> grader(Question("q", "", "", "2 * 21?", "42"), "I think it is <answer>42</answer>")
     Grade(score=0.75, prediction='42', feedback='Too long.')
+
+    Added in version 0.2.0.
     """
 
     def __init__(self, parts: Sequence[tuple[Grader, float]], *, timeout: float = 10.0) -> None:
@@ -73,6 +75,8 @@ def parse_weights(spec: str) -> dict[str, float]:
 
     >>> parse_weights("exact=0.8,rewards.py:brevity=0.2")
     {'exact': 0.8, 'rewards.py:brevity': 0.2}
+
+    Added in version 0.2.0.
     """
     parts = [part.strip() for part in spec.split(",")]
     weights: dict[str, float] = {}

@@ -13,6 +13,8 @@ class ColumnsConfig:
 
     >>> ColumnsConfig(question="text", answer="gold").question
     'text'
+
+    Added in version 0.2.0.
     """
 
     question: str | None = None

@@ -30,7 +30,10 @@ _SPLIT_NAMES = ("train", "test", "validation", "valid", "val", "dev", "eval")
 def read_questions(
     spec: str, split: str = "train", columns: ColumnsConfig | None = None
 ) -> list[Question]:
-    """The questions of a file, of a folder that `save_to_disk` wrote, or of an id on the Hub."""
+    """The questions of a file, of a folder that `save_to_disk` wrote, or of an id on the Hub.
+
+    Added in version 0.2.0.
+    """
     return questions_of(_table(spec, split), columns or ColumnsConfig())
 
 
@@ -68,6 +71,8 @@ def held_out_source(spec: str) -> str | None:
 
     >>> held_out_source("elsewhere/train.jsonl"), held_out_source("elsewhere/questions.jsonl")
     ('elsewhere/test.jsonl', None)
+
+    Added in version 0.2.0.
     """
     path = _local(spec)
     if path.suffix.lower() in READERS:
@@ -85,6 +90,8 @@ def read_held_out(spec: str, columns: ColumnsConfig) -> list[Question]:
 
     Raises:
         FileNotFoundError: naming `spec`, if it is a file that is absent and has none beside it.
+
+    Added in version 0.2.0.
     """
     source, path = held_out_source(spec), _local(spec)
     beside = source is not None and _exists(_local(source), Path.exists)
@@ -103,6 +110,8 @@ def is_source(spec: str) -> bool:
 
     >>> is_source("a/b.json"), is_source("hf:org/name:main"), is_source("other:physics")
     (True, True, False)
+
+    Added in version 0.2.0.
     """
     name, colon, _ = spec.partition(":")
     # "C:" begins a path on Windows.
@@ -115,6 +124,8 @@ def is_data_set(spec: str) -> bool:
 
     >>> is_data_set("org/name"), is_data_set("data/train.json")
     (True, False)
+
+    Added in version 0.2.0.
     """
     return is_hub_id(spec) and Path(spec).suffix.lower() not in READERS
 

@@ -5,7 +5,10 @@ from pgpo_jax.training.config._rules import positive, require
 
 @dataclass(frozen=True)
 class DriftConfig:
-    """The routing by pass rate, the buffer of successes and the bonus of the objective drift."""
+    """The routing by pass rate, the buffer of successes and the bonus of the objective drift.
+
+    Added in version 0.2.0.
+    """
 
     decay: float = 0.85
     """Counts of right and wrong responses to a question are multiplied by this for each step since

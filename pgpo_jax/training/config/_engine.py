@@ -8,7 +8,10 @@ from pgpo_jax.training.config._rules import one_of_its_choices, require
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """What samples the responses."""
+    """What samples the responses.
+
+    Added in version 0.2.0.
+    """
 
     name: str = "sampler"
     """`sampler`: the package's own, on the devices of the run; `vllm`: a server that runs

@@ -11,7 +11,10 @@ INFORMATION_PRESETS: dict[str, dict[str, Any]] = {
     "brake": {"alpha": BRAKE_ALPHA, "rho_max": 1.0},
 }
 """Name -> fields of the section `information`; the others stay as they are. `brake` is that of
-`pgpo_jax.brake`, experimental."""
+`pgpo_jax.brake`, experimental.
+
+Added in version 0.2.0.
+"""
 
 
 def check_multiplied(objective: str, name: str) -> None:
@@ -42,6 +45,8 @@ def with_information(config: TrainConfig, name: str) -> TrainConfig:
     >>> braked = with_information(PRESETS["tiny"], "brake").information
     >>> braked.alpha, braked.rho_max
     (30.0, 1.0)
+
+    Added in version 0.2.0.
     """
     _check_name(name)
     check_multiplied(config.objective, name)

@@ -32,6 +32,8 @@ def from_json(default: T, values: dict[str, Any], where: str = "") -> T:
 
     Raises:
         ValueError: naming a field that there is not, or that has a value of another kind.
+
+    Added in version 0.2.0.
     """
     assert dataclasses.is_dataclass(default)
     assert not isinstance(default, type)

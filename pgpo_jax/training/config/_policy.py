@@ -12,7 +12,10 @@ from pgpo_jax.training.config._rules import (
 
 @dataclass(frozen=True)
 class PolicyConfig:
-    """The policy gradient of the objectives rlsd and srpo, and how a teacher has a part in it."""
+    """The policy gradient of the objectives rlsd and srpo, and how a teacher has a part in it.
+
+    Added in version 0.2.0.
+    """
 
     advantage: Literal["centred", "standardised"] = "centred"
     """The score less the mean of its group, or that over the deviation of the group."""

@@ -62,7 +62,10 @@ PUBLISHED: dict[str, dict[str, dict[str, Any]]] = {
     "reopold": {"loss": {**_SAMPLED, "reduction": "token_mean"}},
 }
 """Objective -> section -> settings. They say what the slots of the objective hold; batch sizes,
-lengths and the optimizer stay as they are."""
+lengths and the optimizer stay as they are.
+
+Added in version 0.2.0.
+"""
 
 
 def with_published(config: TrainConfig, objective: str) -> TrainConfig:
@@ -84,6 +87,8 @@ def with_published(config: TrainConfig, objective: str) -> TrainConfig:
     >>> from pgpo_jax.training import PRESETS
     >>> with_published(PRESETS["tiny"], "sdft").teacher.rate
     0.01
+
+    Added in version 0.2.0.
     """
     sections = dict(PUBLISHED.get(objective, {}))
     if sections:

@@ -6,7 +6,10 @@ from pgpo_jax.training.config._rules import require
 
 @dataclass(frozen=True)
 class ReopoldConfig:
-    """The floor, the phases and the entropy mask of the objective reopold."""
+    """The floor, the phases and the entropy mask of the objective reopold.
+
+    Added in version 0.2.0.
+    """
 
     floor_lambda: float = 0.3
     """The advantage of a token is at least log(lambda) / (1 - lambda) nats: -1.72 at .3."""

@@ -6,7 +6,10 @@ from pgpo_jax.training.config._rules import one_of_its_choices, positive, probab
 
 @dataclass(frozen=True)
 class RltfConfig:
-    """The second turn of the objective rltf, and what is learnt from it."""
+    """The second turn of the objective rltf, and what is learnt from it.
+
+    Added in version 0.2.0.
+    """
 
     variant: Literal["sd", "fm"] = "sd"
     """`sd`: the second answer is learnt behind the first prompt; `fm`: the feedback is learnt, as a

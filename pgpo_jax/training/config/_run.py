@@ -17,7 +17,10 @@ EVALUATION_METRICS = (
 
 @dataclass(frozen=True)
 class TextsConfig:
-    """Which sampled texts a run keeps, in `texts.jsonl`."""
+    """Which sampled texts a run keeps, in `texts.jsonl`.
+
+    Added in version 0.2.0.
+    """
 
     rows: int = 4
     """Responses of a step that are kept, each to another question; 0 keeps none."""
@@ -35,7 +38,10 @@ class TextsConfig:
 
 @dataclass(frozen=True)
 class SelectionConfig:
-    """Which checkpoint is the best one, and when a run stops early; both look at evaluations."""
+    """Which checkpoint is the best one, and when a run stops early; both look at evaluations.
+
+    Added in version 0.2.0.
+    """
 
     metric: str = "eval/accuracy"
     """A metric of the evaluations."""

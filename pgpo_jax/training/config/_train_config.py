@@ -52,7 +52,10 @@ from pgpo_jax.training.update._optimizer import make_optimizer
 
 
 class Parts(NamedTuple):
-    """What a `Trainer` is made of."""
+    """What a `Trainer` is made of.
+
+    Added in version 0.2.0.
+    """
 
     policy: LoadedPolicy
     task: Task

@@ -41,6 +41,8 @@ def process_local_rows(count: int, mesh: Mesh | None) -> Int[np.ndarray, " own"]
 
     Raises:
         ValueError: if the rows cannot be spread evenly.
+
+    Added in version 0.2.0.
     """
     if mesh is None:
         return np.arange(count)

@@ -220,6 +220,8 @@ def abstract_step(
 
     Returns:
         The step, the state and the batch: `step.lower(state, batch)`.
+
+    Added in version 0.2.0.
     """
     other = teacher_shape(config)
     optimizer = config.make_optimizer() if optimizer is None else optimizer

@@ -18,6 +18,8 @@ def model_shape(model: str) -> DecoderConfig:
 
     Raises:
         FileNotFoundError: if it is none of these; nothing is downloaded.
+
+    Added in version 0.2.0.
     """
     path = Path(model_folder(model))
     if path.is_dir():

@@ -26,6 +26,8 @@ class Models(NamedTuple):
             initial model, another model); `None` if there is none.
         temperature: logits are divided by it.
         teacher_graphdef: the structure of the teacher if it is another model, else `None`.
+
+    Added in version 0.2.0.
     """
 
     graphdef: Any
@@ -51,6 +53,8 @@ class Objective(Protocol):
     objectives must give equal programs: a frozen dataclass of settings is both.
 
     See `pgpo_jax.training.SDPO` and `GRPO`, and docs/extending.md for one of your own.
+
+    Added in version 0.2.0.
     """
 
     @property
@@ -325,7 +329,10 @@ def response_states(
 def student_states(
     models: Models, batch: Experience
 ) -> tuple[Float[Array, "R T D"], Float[Array, "D V"]]:
-    """Of the student, behind its own prompts; differentiable in its weights."""
+    """Of the student, behind its own prompts; differentiable in its weights.
+
+    Added in version 0.2.0.
+    """
     return response_states(
         models.graphdef,
         models.student,
@@ -339,7 +346,10 @@ def student_states(
 def teacher_states(
     models: Models, weights: Any, batch: Experience
 ) -> tuple[Float[Array, "R T D"], Float[Array, "D V"]]:
-    """Of some weights behind the teacher's prompts; nothing is differentiated."""
+    """Of some weights behind the teacher's prompts; nothing is differentiated.
+
+    Added in version 0.2.0.
+    """
     other = models.teacher_graphdef is not None and weights is models.teacher
     return response_states(
         models.teacher_graphdef if other else models.graphdef,
@@ -363,7 +373,10 @@ def _head_sharding(model: Any) -> HeadSharding | None:
 
 
 def mean_over_loss(batch: Experience, per_token: Float[Array, "R T"]) -> Float[Array, ""]:
-    """The mean over the response tokens of the sequences that enter the loss."""
+    """The mean over the response tokens of the sequences that enter the loss.
+
+    Added in version 0.2.0.
+    """
     weight = (batch.response_mask & batch.sequence_mask[:, None]).astype(jnp.float32)
     total = jnp.maximum(weight.sum(), 1.0)
     return jnp.sum(jnp.where(weight > 0, per_token, 0.0)) / total
@@ -374,6 +387,8 @@ def reduction_denominators(reduction: str, batch: Experience, sequences: int) ->
 
     Sequences that were dropped for want of a teacher signal count among the sequences; their
     tokens do not count among the tokens.
+
+    Added in version 0.2.0.
     """
     if reduction == "token_mean":
         valid = batch.response_mask & batch.sequence_mask[:, None]

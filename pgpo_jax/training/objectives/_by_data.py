@@ -26,6 +26,8 @@ class TaughtByData(Taught):
 
     Args:
         teacher: as of `Taught`, as are `loss` and `information`.
+
+    Added in version 0.2.0.
     """
 
     name: ClassVar[str]

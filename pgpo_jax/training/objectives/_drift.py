@@ -40,6 +40,8 @@ class DRIFT(Routed):
 
     >>> DRIFT().drift.decay
     0.85
+
+    Added in version 0.2.0.
     """
 
     drift: DriftConfig = DriftConfig()

@@ -33,6 +33,8 @@ class GRPO(Objective):
 
     >>> GRPO().teacher_settings is None
     True
+
+    Added in version 0.2.0.
     """
 
     loss: LossConfig = LossConfig()

@@ -33,6 +33,8 @@ class OPCD(Taught):
     >>> loss = LossConfig(teacher_weight=1.0, support="topk_raw", k=256, reduction="token_mean")
     >>> OPCD(TeacherConfig(kind="frozen", experience="lessons.txt"), loss).teacher.experience
     'lessons.txt'
+
+    Added in version 0.2.0.
     """
 
     @cached_property

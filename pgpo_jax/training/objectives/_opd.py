@@ -34,6 +34,8 @@ class OPD(Taught):
     >>> teacher = TeacherConfig(kind="external", model="models/large")
     >>> OPD(teacher, LossConfig(form="advantage", support="sampled", teacher_weight=1.0)).one_pass
     True
+
+    Added in version 0.2.0.
     """
 
     @property

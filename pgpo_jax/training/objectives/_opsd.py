@@ -26,6 +26,8 @@ class OPSD(TaughtByData):
     >>> loss = LossConfig(teacher_weight=0.0, support="full", reduction="token_mean")
     >>> OPSD(TeacherConfig(kind="frozen"), loss).context.column
     'solution'
+
+    Added in version 0.2.0.
     """
 
     name: ClassVar[str] = "opsd"

@@ -31,7 +31,10 @@ from pgpo_jax.training.objectives._taught import Taught
 
 
 class ObjectiveSections(NamedTuple):
-    """The sections of a configuration that objectives are made from."""
+    """The sections of a configuration that objectives are made from.
+
+    Added in version 0.2.0.
+    """
 
     teacher: TeacherConfig
     loss: LossConfig
@@ -161,7 +164,10 @@ OBJECTIVES: dict[str, Callable[[ObjectiveSections], Objective]] = {
     "drift": _drift,
     "rltf": _rltf,
 }
-"""Objectives by name; each is made from the sections of a configuration."""
+"""Objectives by name; each is made from the sections of a configuration.
+
+Added in version 0.2.0.
+"""
 
 
 def make_objective(name: str, sections: ObjectiveSections) -> Objective:
@@ -175,6 +181,8 @@ def make_objective(name: str, sections: ObjectiveSections) -> Objective:
     Raises:
         ValueError: an unknown name, or settings that contradict the objective.
         TypeError: what `FILE.py:NAME` gives is no objective.
+
+    Added in version 0.2.0.
     """
     if is_object_spec(name):
         make: Any = load_object(name)

@@ -59,6 +59,8 @@ class REOPOLD(OPD):
 
     >>> round(REOPOLD().reopold.floor, 2)
     -1.72
+
+    Added in version 0.2.0.
     """
 
     reopold: ReopoldConfig = ReopoldConfig()

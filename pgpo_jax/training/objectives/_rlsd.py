@@ -33,6 +33,8 @@ class RLSD(TaughtByData):
 
     >>> RLSD().policy.rescaling
     'algorithm1'
+
+    Added in version 0.2.0.
     """
 
     policy: PolicyConfig = PolicyConfig()

@@ -54,6 +54,8 @@ class RLTF(Objective):
 
     >>> RLTF().rltf.variant
     'sd'
+
+    Added in version 0.2.0.
     """
 
     loss: LossConfig = LossConfig()

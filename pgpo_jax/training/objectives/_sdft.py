@@ -23,6 +23,8 @@ class SDFT(TaughtByData):
     >>> from pgpo_jax.training import LossConfig
     >>> SDFT(loss=LossConfig(skip_tokens=3)).context.column
     'demonstration'
+
+    Added in version 0.2.0.
     """
 
     name: ClassVar[str] = "sdft"

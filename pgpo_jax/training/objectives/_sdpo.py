@@ -19,6 +19,8 @@ class ShownSolutions(NamedTuple):
         solved: the responses that have a right peer.
         facts: further numbers per response, for `row_metrics`.
         texts: right responses of earlier steps, by the response whose teacher is shown one.
+
+    Added in version 0.2.0.
     """
 
     peers: Int[np.ndarray, " N"]
@@ -44,6 +46,8 @@ class SDPO(Taught):
     >>> from pgpo_jax.training import LossConfig
     >>> SDPO(loss=LossConfig(k=20)).loss.k
     20
+
+    Added in version 0.2.0.
     """
 
     def solutions(self, rollout: Rollout) -> ShownSolutions:

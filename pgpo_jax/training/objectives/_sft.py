@@ -32,6 +32,8 @@ class SFT(Objective):
 
     >>> SFT().written(Question("q1", "sums", "", "1 + 1?", "2", solution="1 + 1 = 2"))
     '1 + 1 = 2'
+
+    Added in version 0.2.0.
     """
 
     loss: LossConfig = LossConfig()

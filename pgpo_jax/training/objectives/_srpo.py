@@ -31,6 +31,8 @@ class SRPO(Routed):
 
     >>> SRPO().policy.entropy_beta
     1.0
+
+    Added in version 0.2.0.
     """
 
     @property

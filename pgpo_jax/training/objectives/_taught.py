@@ -69,6 +69,8 @@ class Taught(Objective):
         teacher: which weights the teacher has and what it is shown.
         loss: the divergence and how it is reduced.
         information: the estimator of I, and the multiplier of a modulated loss.
+
+    Added in version 0.2.0.
     """
 
     teacher: TeacherConfig = TeacherConfig()

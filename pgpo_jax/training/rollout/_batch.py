@@ -59,6 +59,8 @@ def pack(
         The arrays (on the host), and numbers per response of all processes: those of
         `lesson.facts`, `score`, `kept`, `failed` (the grader failed on it), `length`,
         `hesitations`, `sampled` (see `Rollout`), `truncated` and `distinct`.
+
+    Added in version 0.2.0.
     """
     policy, responses, owners = rollout.policy, rollout.responses, rollout.owners
     kept = np.flatnonzero(lesson.kept)

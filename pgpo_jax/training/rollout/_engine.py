@@ -20,6 +20,8 @@ class SamplingParams(NamedTuple):
         top_k: tokens that are sampled from; None: all.
         logprobs: whether log-probabilities are wanted; an engine may give zeros for those that are
             not.
+
+    Added in version 0.2.0.
     """
 
     samples: int
@@ -42,6 +44,8 @@ class RolloutRequest(NamedTuple):
         eos_ids: tokens that end a response.
         pad_id: fills `tokens` after the end.
         sampling: how responses are drawn.
+
+    Added in version 0.2.0.
     """
 
     model: Decoder
@@ -62,6 +66,8 @@ class RolloutEngine(Protocol):
 
     >>> isinstance(Sampler(max_num_seqs=64), RolloutEngine)
     True
+
+    Added in version 0.2.0.
     """
 
     def generate(self, request: RolloutRequest) -> Samples:
@@ -85,6 +91,8 @@ class Sampler:
 
     Attributes:
         max_num_seqs: responses decoded at a time; None: all. See `models.sample`.
+
+    Added in version 0.2.0.
     """
 
     max_num_seqs: int | None = None

@@ -24,7 +24,10 @@ def _vllm(settings: EngineConfig) -> VLLMServer:
 
 # Called with the settings; whatever is missing for an engine must be found out then.
 ENGINES: dict[str, Callable[[EngineConfig], RolloutEngine]] = {"vllm": _vllm}
-"""Engines by name, beside `sampler`; each is made from its section of a configuration."""
+"""Engines by name, beside `sampler`; each is made from its section of a configuration.
+
+Added in version 0.2.0.
+"""
 
 
 def make_engine(settings: EngineConfig, max_num_seqs: int | None = None) -> RolloutEngine:
@@ -42,6 +45,8 @@ def make_engine(settings: EngineConfig, max_num_seqs: int | None = None) -> Roll
 
     >>> make_engine(EngineConfig(), max_num_seqs=64)
     Sampler(max_num_seqs=64)
+
+    Added in version 0.2.0.
     """
     if settings.name == "sampler":
         return Sampler(max_num_seqs)

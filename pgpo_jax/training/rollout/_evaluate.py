@@ -29,7 +29,10 @@ _RIGHT = 0.5
 
 
 class Answer(NamedTuple):
-    """A response to a held-out question, with its grade."""
+    """A response to a held-out question, with its grade.
+
+    Added in version 0.2.0.
+    """
 
     question: Question
     response: str

@@ -238,6 +238,8 @@ def model_folder(name: str) -> str:
     Raises:
         ValueError: an address such as `https://...`, or a GGUF file, which has to be converted
             first.
+
+    Added in version 0.2.0.
     """
     if is_gguf(name):
         raise PGPOValueError(
@@ -252,6 +254,8 @@ class LoadedPolicy(NamedTuple):
     Attributes:
         policy: structure and tokenizer.
         params: the weights, an `nnx.State`.
+
+    Added in version 0.2.0.
     """
 
     policy: Policy

@@ -34,6 +34,8 @@ class Rollout(NamedTuple):
             first kind are the sampled responses.
         memory: what the objective remembers, which `prepare` changes in place; see
             `Objective.new_memory`.
+
+    Added in version 0.2.0.
     """
 
     step: int
@@ -88,6 +90,8 @@ class Lesson(NamedTuple):
         measured: the kept responses that the signal is measured on; `None`: those in the loss.
         columns: further numbers per response that the loss reads, as `Experience.columns`.
         facts: numbers per response for `Objective.row_metrics`, gathered over all processes.
+
+    Added in version 0.2.0.
     """
 
     kept: Bool[np.ndarray, " N"]

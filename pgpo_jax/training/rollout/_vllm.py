@@ -47,6 +47,8 @@ class VLLMServer:
         RuntimeError: the server cannot be reached, or answers with an error.
 
     >>> from pgpo_jax.training import VLLMServer  # VLLMServer("http://host:8000", "/weights")
+
+    Added in version 0.2.0.
     """
 
     def __init__(

@@ -12,7 +12,10 @@ from pgpo_jax.training.update._state import TrainState
 
 @runtime_checkable
 class Run(Protocol):
-    """A run in progress, as a callback sees it."""
+    """A run in progress, as a callback sees it.
+
+    Added in version 0.2.0.
+    """
 
     @property
     def folder(self) -> Path:
@@ -61,6 +64,8 @@ class Callback:
     ...         print(f"step {step}: {metrics['eval/accuracy']:.2f}")
     >>> Loud().on_evaluation(None, 5, {"eval/accuracy": 0.5}, {})
     step 5: 0.50
+
+    Added in version 0.2.0.
     """
 
     def on_start(self, run: Run) -> None:
@@ -109,6 +114,8 @@ class EarlyStopping(Callback):
         metric: of the evaluations.
         best: which value is the best.
         margin: how much better than the best so far a new best value must be.
+
+    Added in version 0.2.0.
     """
 
     def __init__(
@@ -148,6 +155,8 @@ class BestCheckpoint(Callback):
         metric: of the evaluations.
         best: which value is the best.
         margin: how much better than the best so far a new best value must be.
+
+    Added in version 0.2.0.
     """
 
     FOLDER = "checkpoints-best"

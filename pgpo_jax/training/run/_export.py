@@ -49,6 +49,8 @@ def export_model(
     Raises:
         FileExistsError: if the folder holds something.
         ValueError: a dtype that cannot hold a weight.
+
+    Added in version 0.2.0.
     """
     folder = local_path(folder, "the folder of a model")
     check_new_folder(folder)

@@ -25,6 +25,8 @@ class GuardedTracker:
     >>> tracker = GuardedTracker(Broken())
     >>> tracker.log(1, {"loss": 0.5})  # warns
     >>> tracker.log(2, {"loss": 0.4})  # does nothing
+
+    Added in version 0.2.0.
     """
 
     def __init__(self, tracker: Tracker):

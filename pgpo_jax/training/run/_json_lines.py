@@ -35,6 +35,8 @@ class JSONLinesTracker:
     ...     tracker.close()
     ...     read_jsonl(Path(folder) / "metrics.jsonl")
     [{'step': 1, 'loss': 0.5, 'pgpo/rho': None}]
+
+    Added in version 0.2.0.
     """
 
     def __init__(self, folder: Path, *, last_step: int = -1):

@@ -54,6 +54,8 @@ def locked_file(path: Path, what: str = "") -> Iterator[None]:
     >>> with tempfile.TemporaryDirectory() as folder, locked_file(Path(folder) / "lock"):
     ...     sorted(path.name for path in Path(folder).iterdir())
     ['lock']
+
+    Added in version 0.2.0.
     """
     what = what or str(path)
     with path.open("w") as lock:

@@ -39,6 +39,8 @@ class TensorBoardTracker(SilentTracker):
     ...     tracker.close()
     ...     len(list((Path(folder) / "tensorboard").iterdir()))
     1
+
+    Added in version 0.2.0.
     """
 
     def __init__(

@@ -18,7 +18,10 @@ TRACKERS: dict[str, Callable[..., Tracker]] = {
     "wandb": WandbTracker,
     "trackio": TrackioTracker,
 }
-"""Trackers by name. Each is called with `folder=`, `config=` and `last_step=`."""
+"""Trackers by name. Each is called with `folder=`, `config=` and `last_step=`.
+
+Added in version 0.2.0.
+"""
 
 _METHODS = ("log", "log_timing", "log_evaluation", "log_texts", "close")
 
@@ -65,6 +68,8 @@ def make_trackers(
     ...     read_jsonl(Path(folder) / "metrics.jsonl")
     1 {'loss': 0.5}
     [{'step': 1, 'loss': 0.5}]
+
+    Added in version 0.2.0.
     """
     # All names are looked up before anything is written.
     makers = [_maker(tracker) for tracker in trackers]

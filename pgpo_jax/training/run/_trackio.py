@@ -26,6 +26,8 @@ class TrackioTracker(SilentTracker):
     Raises:
         ImportError: if trackio is not installed.
         ValueError: if `trackio.json` is damaged.
+
+    Added in version 0.2.0.
     """
 
     def __init__(

@@ -31,6 +31,8 @@ class WandbTracker(SilentTracker):
     Raises:
         ImportError: if wandb is not installed.
         ValueError: if `wandb.json` is damaged.
+
+    Added in version 0.2.0.
     """
 
     def __init__(

@@ -19,6 +19,8 @@ class Chip(NamedTuple):
         link_bandwidth: bytes per second that a device sends to others of its slice or machine, in
             one direction, over all links together.
         source: where the figures stand.
+
+    Added in version 0.2.0.
     """
 
     memory: int
@@ -60,4 +62,7 @@ CHIPS: Mapping[str, Chip] = MappingProxyType(
         ),
     }
 )
-"""Chips by name."""
+"""Chips by name.
+
+Added in version 0.2.0.
+"""

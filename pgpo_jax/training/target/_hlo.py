@@ -59,6 +59,8 @@ class Collective(NamedTuple):
         times: how often it runs; a loop of unknown length counts once.
         in_loop: whether it stands in a loop of unknown length, as that over tokens.
         shape: of its result.
+
+    Added in version 0.2.0.
     """
 
     kind: str
@@ -77,6 +79,8 @@ class ProgramText:
 
     Raises:
         RuntimeError: if that is `None`.
+
+    Added in version 0.2.0.
     """
 
     def __init__(self, text: str | None):

@@ -17,6 +17,8 @@ class Product(NamedTuple):
     Attributes:
         dtypes: of the two operands, by the compiler's names, as "bf16" and "f32".
         source: the path of JAX operations that it comes from; an einsum's has its letters.
+
+    Added in version 0.2.0.
     """
 
     dtypes: tuple[str, str]
@@ -32,6 +34,8 @@ def products(text: ProgramText) -> list[Product]:
 
     Returns:
         The products.
+
+    Added in version 0.2.0.
     """
     dtypes = {
         (one.computation, one.name): one.shape.lstrip("(").partition("[")[0]

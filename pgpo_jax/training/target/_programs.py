@@ -23,6 +23,8 @@ class Program(NamedTuple):
     Attributes:
         name: "step", "prefill" or "decode".
         compiled: by the compiler of the mesh's devices.
+
+    Added in version 0.2.0.
     """
 
     name: str
@@ -34,6 +36,8 @@ class CompilerRefusal(PGPORuntimeError):
 
     Attributes:
         out_of_memory: because the program needs more memory than a device has.
+
+    Added in version 0.2.0.
     """
 
     def __init__(self, message: str, *, out_of_memory: bool = False):
@@ -77,6 +81,8 @@ def compiled_programs(config: TrainConfig, shape: DecoderConfig, mesh: Mesh) -> 
 
     Raises:
         CompilerRefusal: one of them cannot be compiled.
+
+    Added in version 0.2.0.
     """
     step, *arguments = abstract_step(config, shape, mesh)
     yield compile_program("step", step.lower(*arguments))
@@ -96,6 +102,8 @@ def sampler_programs(config: TrainConfig, shape: DecoderConfig, mesh: Mesh) -> I
 
     Raises:
         CompilerRefusal: one of them cannot be compiled.
+
+    Added in version 0.2.0.
     """
     rollout = config.rollout
     model = nnx.eval_shape(

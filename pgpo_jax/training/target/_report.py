@@ -26,6 +26,8 @@ class ProgramReport(NamedTuple):
         arguments: bytes of those.
         sent: bytes of the results of its collectives by kind, loops multiplied out. Of the
             decoding loop: for one token.
+
+    Added in version 0.2.0.
     """
 
     name: str
@@ -72,6 +74,8 @@ def report_run(config: TrainConfig, shape: DecoderConfig, mesh: Mesh) -> Iterato
 
     Yields:
         A report as soon as its program is compiled.
+
+    Added in version 0.2.0.
     """
     for program in compiled_programs(config, shape, mesh):
         yield report_program(program, config.rollout.max_response - 1)
@@ -131,7 +135,10 @@ def report_rows(reports: list[ProgramReport]) -> list[list[str]]:
 def estimated_times(
     config: TrainConfig, shape: DecoderConfig, reports: list[ProgramReport], chip: Chip
 ) -> tuple[Work, Times]:
-    """The work of a run and the least time that it takes; see `least_times`."""
+    """The work of a run and the least time that it takes; see `least_times`.
+
+    Added in version 0.2.0.
+    """
     work = work_of(config, shape, reports)
     return work, least_times(work, chip)
 

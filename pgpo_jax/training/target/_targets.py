@@ -31,7 +31,10 @@ ENVIRONMENT: Mapping[str, str] = MappingProxyType(
         "XLA_FLAGS": "--xla_gpu_enable_triton_gemm=false --xla_gpu_autotune_level=0",
     }
 )
-"""Environment variables of a process that compiles; they are read as the compilers are loaded."""
+"""Environment variables of a process that compiles; they are read as the compilers are loaded.
+
+Added in version 0.2.0.
+"""
 
 
 class Target(NamedTuple):
@@ -43,6 +46,8 @@ class Target(NamedTuple):
         topology: as the compiler takes it.
         size: number of devices.
         chip: their figures.
+
+    Added in version 0.2.0.
     """
 
     name: str
@@ -66,6 +71,8 @@ def parse_target(text: str) -> Target:
 
     >>> parse_target("tpu:v5p:2x2x2").size, parse_target("cuda:h200:8").topology
     (8, '1x1x8')
+
+    Added in version 0.2.0.
     """
     kind, _, rest = text.partition(":")
     chip, _, size = rest.partition(":")
@@ -109,6 +116,8 @@ def target_devices(target: Target) -> list[Any]:
     Raises:
         ImportError: its compiler is not installed; the message says what brings it.
         ValueError: the compiler does not know the topology.
+
+    Added in version 0.2.0.
     """
     package = {"tpu": "libtpu", "cuda": "jax_plugins.xla_cuda12"}[target.kind]
     try:

@@ -52,6 +52,8 @@ def kernel_entries(shape: DecoderConfig) -> int:
 
     Returns:
         The number.
+
+    Added in version 0.2.0.
     """
     heads = 2 * shape.num_attention_heads + 2 * shape.num_key_value_heads
     return shape.hidden_size * (heads * shape.head_dim + 3 * shape.intermediate_size)
@@ -93,6 +95,8 @@ def step_flops(
 
     Returns:
         The number, over all devices.
+
+    Added in version 0.2.0.
     """
 
     def head(model: DecoderConfig) -> int:

@@ -50,7 +50,10 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "sm3": optax.sm3,
     "yogi": optax.yogi,
 }
-"""Those that a name and numbers are enough for; each takes a learning rate first."""
+"""Those that a name and numbers are enough for; each takes a learning rate first.
+
+Added in version 0.2.0.
+"""
 
 UNSUITABLE: dict[str, str] = {
     "dpsgd": "it needs the gradient of each example",
@@ -108,6 +111,8 @@ def named_optimizer(
     ...
     pgpo_jax.errors.PGPOValueError: An argument of the optimizer 'sgd' must be one of: \
 momentum=none, nesterov=false, accumulator_dtype=none; got 'momentun' (did you mean 'momentum'?).
+
+    Added in version 0.2.0.
     """
     if name not in OPTIMIZERS:
         raise PGPOValueError(_unknown(name))
