@@ -1,4 +1,4 @@
-"""What the benchmarks of accelerators share: the run, measured, beside what `pgpo plan` estimates.
+"""Measures a run on accelerators and compares it with the estimate of `pgpo plan`.
 
 One training step and the decoding of random weights, on a mesh of the devices at hand. The estimate
 is that of `pgpo plan --target` by the compiler of these devices: the roofline at the maker's
@@ -17,8 +17,8 @@ products only, 2 m k n for [m, k] by [k, n], at every position of the arrays:
 
 MFU counts nothing that is computed again in the backward pass; the estimate does.
 
-Decoding is compared with the time to read what a step must read once: all kernels, the head, the
-prompts' keys and values, and those of the tokens so far (the mean over the steps).
+Decoding is compared with the time to read once all data that a step needs: all kernels, the head,
+the prompts' keys and values, and those of the tokens so far (the mean over the steps).
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def chip_of(family: Family, args: argparse.Namespace) -> Chip:
         raise ValueError(
             f"{family.module} needs a device of the kind {family.name}, and JAX found {kind!r}: "
             f"pip install 'pgpo-jax[train,{family.extra}]' where there is one, or try it with "
-            f"--dry-run; to measure anyway, pass --peak-flops and --bandwidth for {kind!r}."
+            f"--dry-run. To measure anyway, pass --peak-flops and --bandwidth for {kind!r}."
         )
     if known is None:
         raise ValueError(

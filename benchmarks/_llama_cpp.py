@@ -1,8 +1,8 @@
 """The other side of `benchmarks.real_model`: llama.cpp on a GGUF file, through llama-cpp-python.
 
-Run by that benchmark as `PYTHON _llama_cpp.py GGUF`; reads one JSON request a line (`text` to be
-made tokens of, or `tokens` and `new`) and answers with the tokens, or with the seconds of sampling
-`new` more. It imports nothing of this project.
+That benchmark runs it as `PYTHON _llama_cpp.py GGUF`. It reads one JSON request a line: a `text` to
+tokenise, or `tokens` and `new`. It answers with the tokens, or with the seconds of sampling `new`
+more tokens. It imports nothing of this project.
 """
 
 import json

@@ -1,8 +1,8 @@
-"""Products as accelerators take them, on a CPU: a function whose products are rounded on the way.
+"""Emulates the products of accelerators on a CPU by rounding their inputs.
 
-The function is traced, and its operations are run one by one, with the inputs of chosen products
-cut to fewer bits of the mantissa before they are multiplied. Sums stay float32, as in the units of
-TPUs and GPUs.
+A function is traced, and its operations are run one by one. The inputs of chosen products are
+rounded to fewer bits of the mantissa before they are multiplied. Sums stay float32, as in the units
+of TPUs and GPUs.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Run by that benchmark as `PYTHON _trl_steps.py FOLDER SHAPE eager|compiled`, in an interpreter with
 torch, transformers and trl; SHAPE is JSON. It imports nothing of this project. The trainer object
-is made without its constructor, which wants data sets and an accelerator: what is timed is its
-`compute_loss`, the backward pass, the clipping, the fused AdamW and the move of the EMA teacher.
+is made without its constructor, which needs data sets and an accelerator. The time is that of its
+`compute_loss`, the backward pass, the clipping, the fused AdamW and the update of the EMA teacher.
 """
 
 import collections

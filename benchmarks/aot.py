@@ -1,11 +1,11 @@
-"""What the compilers for TPU and NVIDIA GPU say of our programs, on a machine that has neither.
+"""Compiles our programs for TPU and NVIDIA GPU, on a machine without either, and checks them.
 
     make aot                                      # an environment of its own, then all checks
     make aot ARGS="--target tpu:v5p:2x2x2"        # one target
     make aot ARGS="--program sampler"             # one program
 
-Each check compiles a program for all devices of a target, cut over fsdp and, by two, over tensor,
-and asserts what a change of ours can break. Nothing is run. Targets are named as for
+Each check compiles a program for all devices of a target, cut over fsdp and by two over tensor. It
+asserts properties that a change of ours can break. Nothing is run. Targets are named as for
 `pgpo plan --target`.
 """
 
@@ -57,9 +57,9 @@ TARGETS = (
     "cuda:h200:8",
 )
 TENSOR = 2
-# Small enough to compile in a minute, large enough to tell a head from a kernel. A device's part
-# of the keys has 8 heads of 128, and two queries share a key: for these a TPU chooses the layout of
-# an argument by its length. (Where each query has a key of its own, it copies caches anyway.)
+# Small enough to compile in a minute, large enough to tell a head from a kernel. A device's part of
+# the keys has 8 heads of 128, and two queries share a key. For these a TPU chooses the layout of an
+# argument by its length. (If each query has its own key, it copies caches anyway.)
 SHAPE = Qwen3Config(
     vocab_size=16_384,
     hidden_size=512,

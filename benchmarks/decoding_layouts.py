@@ -9,11 +9,11 @@ Both hold a rollout of the paper: 256 rows, prompts of 2048 and responses of 819
     tensor      weights move once to a mesh that cuts them over as many devices as the key heads
                 allow, and each group of these decodes its share of the rows
 
-Wherever t devices share each product, every layer sums two results over them for every token of
-prompt and response (bfloat16), the embedding one (float32 in decoding), and the choice of a token
-gathers its logits (float32). From each device a sum sends 2 (t - 1) / t of its bytes (a ring), a
-gather (t - 1) / t. A token's time is the least one: what a device reads (weights, and the cache
-half full) and sends, at the maker's figures. Latency is left out; it counts against `tensor`.
+If t devices share each product, every layer sums two results over them for every token of prompt
+and response (bfloat16). The embedding sums one (float32 in decoding). The choice of a token gathers
+its logits (float32). From each device a sum sends 2 (t - 1) / t of its bytes (a ring), a gather (t
+- 1) / t. A token's time is the least one: what a device reads (weights, and the cache half full)
+and sends, at the maker's figures. Latency is left out; it counts against `tensor`.
 """
 
 from __future__ import annotations

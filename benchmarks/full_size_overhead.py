@@ -1,15 +1,17 @@
-"""What PGPO adds to a step of the paper's size, as the compiler counts it; nothing is allocated.
+"""The cost of PGPO in a step of the paper's size, as the compiler counts it; nothing is allocated.
 
     python -m benchmarks.full_size_overhead [--json FILE] [--model Qwen3-8B]
 
-The step of `paper-qwen3-8b` (256 sequences, all at full length) is compiled on abstract arguments,
-as in `benchmarks.step_overhead`: `bare` is SDPO without multiplier, signal, metrics and numbers per
-token, `sdpo` is ours with alpha = 0, `pgpo` is ours. Each is compiled twice.
+The step of `paper-qwen3-8b` (256 sequences, all at full length) is compiled on abstract arguments.
+The three steps are those of `benchmarks.step_overhead`. `bare` is SDPO without multiplier, signal,
+metrics and numbers per token. `sdpo` is ours with alpha = 0. `pgpo` is ours. Each is compiled
+twice.
 
-For the operations the head takes all tokens in one chunk: the compiler counts what a loop does
-once, however often it runs, so all that PGPO adds is counted in full, but of the equal layers one,
-and the ratio of the whole step is nearer to 1 than the one printed. For the memory it is the step
-as one would run it, in micro-batches of one sequence with attention in chunks.
+For the operations the head takes all tokens in one chunk. The reason is that the compiler counts
+the body of a loop once, for any number of iterations. So all work that PGPO adds is counted in
+full, but only one of the equal layers. The ratio of the whole step is therefore nearer to 1 than
+the printed one. For the memory it is the step of a real run, in micro-batches of one sequence with
+attention in chunks.
 """
 
 from __future__ import annotations

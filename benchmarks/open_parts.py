@@ -1,12 +1,12 @@
-"""What the trainer made of parts costs: the time of its step over that of the trainer before it.
+"""The cost of the trainer made of parts: the time of its step relative to the former trainer.
 
     git clone . ../before && git -C ../before checkout f570cce
     make -C ../before install
     python -m benchmarks.open_parts --old ../before --json open_parts.json
 
-Both run plain SDPO by the preset `tiny`, each in a process of its own, and take turns: step k of
-one beside step k of the other. `again` is this build a second time; its ratio says what this
-machine calls no difference. Both sides must compute the same metrics, or the ratio compares
+Both run plain SDPO with the preset `tiny`, each in its own process. They take turns, so that step k
+of one runs next to step k of the other. `again` is this build a second time. Its ratio shows the
+noise of this machine. Both sides must compute the same metrics, or the ratio would compare
 different work.
 """
 
@@ -126,8 +126,9 @@ def figures(name: str, answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         answers: those of all its steps; the first one compiles and is not counted.
 
     Returns:
-        Seconds of a step (median, shortest, longest) and of its phases, and programs: of the
-        training step, of everything, and those that the steps after the first one compiled.
+        Seconds of a step (median, shortest, longest) and of its phases, and numbers of programs.
+        The programs are those of the training step, all of them, and those that later steps
+        compiled.
     """
     first, *later = answers
     seconds = [answer["seconds"] for answer in later]

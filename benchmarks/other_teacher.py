@@ -1,10 +1,10 @@
-"""What learning from another model costs: steps of `opd` and `reopold` against SDPO's, in turns.
+"""The cost of learning from another model: steps of `opd` and `reopold` and of SDPO, in turns.
 
     python -m benchmarks.other_teacher --json other_teacher.json
 
 All steps are those of the `tiny` preset on one batch of random tokens. The other model has the
-student's shape, and the teacher's prompts are as long as the student's, so that the passes over the
-layers are the same and the losses alone differ. `sdpo` has the initial model as its teacher.
+student's shape, and the teacher's prompts are as long as the student's. So the passes over the
+layers are the same and only the losses differ. `sdpo` has the initial model as its teacher.
 """
 
 import argparse

@@ -1,18 +1,19 @@
-"""What rounded products do to the information I, by emulation on a CPU.
+"""The effect of rounded products on the information I, by emulation on a CPU.
 
     python -m benchmarks.product_precision --model models/smollm2-135m-instruct --json FILE
 
-A TPU rounds the inputs of float32 products to bfloat16 unless a program says otherwise, and an
-NVIDIA GPU to TF32; both sum up in float32. Here the loss of SDPO runs on real responses of a model,
-in float32 and again with the inputs of some products rounded. The model answers synthetic
-questions; the teacher sees the other response to the question, right or wrong.
+Unless a program says otherwise, a TPU rounds the inputs of float32 products to bfloat16 and an
+NVIDIA GPU to TF32. Both sum in float32. Here the loss of SDPO runs on real responses of a model, in
+float32 and again with the inputs of some products rounded. The model answers synthetic questions;
+the teacher sees the other response to the question, right or wrong.
 
-Rounded are the products of attention (`scores`: queries and keys, `values`: weights and values),
-of the layers' kernels, of the output head, or all of them. `as run` rounds what our code leaves to
-the platform. The model's compute dtype is float32, then bfloat16.
+The rounded products are those of attention (`scores`: queries and keys, `values`: weights and
+values), of the layers' kernels, of the output head, or all of them. `as run` rounds the products
+whose precision our code leaves to the platform. The model's compute dtype is float32, then
+bfloat16.
 
-`--vocabulary` repeats the head with more words: each further one is the mean direction of two of
-the model's own, so that hidden states stay those of the model. Differences are to the run in
+`--vocabulary` repeats the head with more words. Each further word has the mean direction of two
+words of the model, so the hidden states are still those of the model. Differences are to the run in
 float32, over the tokens of the responses: root mean square per token, and the means.
 """
 

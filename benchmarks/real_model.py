@@ -4,16 +4,17 @@
 
 The model is the folder that `make smollm2` makes. The interpreter needs torch and transformers;
 for `--gguf` gguf and accelerate, and llama-cpp-python for the last comparison. With `--gguf` the
-reference is transformers' own reading of the GGUF file, so that our dequantised weights, the order
-of their rows and the tokenizer are compared, too. Nothing of the questions is written anywhere.
+reference is transformers' own reader of the GGUF file. So our dequantised weights, the order of
+their rows and the tokenizer are compared, too. The questions are not written to any file.
 
-For each prompt: whether the chat template gives the same ids; the largest difference of logits
-over all positions, beside the largest logit; and whether the greedy continuation is the same, its
-end included. Where it is not, the gap is the reference's difference of logits between the two
-tokens at the first difference: near 0 it is a tie.
+For each prompt it reports whether the chat template gives the same ids. It reports the largest
+difference of logits over all positions, with the largest logit, and whether the greedy continuation
+is the same, its end included. If it is not, the gap is the reference's difference of logits between
+the two tokens at the first difference. A gap near 0 is a tie.
 
-Then tokens per second, in turns: `sample` against `generate`, and with one row against llama.cpp
-on the 4-bit weights, which is its advantage: it reads a sixth of the bytes.
+Then it measures tokens per second, in turns: `sample` against `generate`, and with one row against
+llama.cpp on the 4-bit weights. llama.cpp has an advantage there, because it reads a sixth of the
+bytes.
 """
 
 from __future__ import annotations

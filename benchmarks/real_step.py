@@ -2,10 +2,11 @@
 
     python -m benchmarks.real_step --trl PYTHON --json real_step.json
 
-The same weights (the folder that `make smollm2` makes), the same random tokens, the same loss (SDPO
-on the 100 likeliest tokens and a tail, EMA teacher, AdamW, clipping), float32, all cores. Ours is
-PGPO, so it measures the information, too. TRL is timed as it is written and with `torch.compile`.
-Each side is a process; they take turns, and the first step of each, which compiles, is told apart.
+Both have the same weights (the folder that `make smollm2` makes), the same random tokens and the
+same loss, in float32 on all cores. The loss is SDPO on the 100 most likely tokens and a tail, with
+EMA teacher, AdamW and clipping. Ours is PGPO, so it also measures the information. TRL is timed as
+it is written and with `torch.compile`. Each side is a process, and they take turns. The first step
+of each, which compiles, is reported separately.
 
 Memory is the largest resident set of each process, interpreter, libraries and compilers included.
 """

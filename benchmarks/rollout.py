@@ -2,13 +2,13 @@
 
     python -m benchmarks.rollout
 
-`sample` as it is against `sample(max_num_seqs=L)`, in turns, in seconds and in row-steps (rows of
-the batch times steps: what a machine pays for whose step costs the same for every row). The tokens
-have to be the same.
+It compares `sample` with `sample(max_num_seqs=L)`, in turns, in seconds and in row-steps. Row-steps
+are rows of the batch times steps. They are the cost on a machine whose step costs the same for
+every row. The tokens must be the same.
 
-The lengths are those of a distribution, not of a language: the model's weights are such that the
-first token is drawn as the lengths are distributed, and each token after it is the one below, down
-to 0, which ends the response. A step costs what it costs with any weights. `lognormal` has a long
+The lengths are those of a distribution, not of a language. With the weights of this model the first
+token has the distribution of the lengths. Each later token is the previous one minus 1, down to 0,
+which ends the response. The cost of a step does not depend on the weights. `lognormal` has a long
 tail (log-standard deviation --sigma); `geometric` is that of an end with one chance at every step.
 """
 

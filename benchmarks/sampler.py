@@ -1,18 +1,17 @@
-"""Tokens per second of `sample`, beside Hugging Face's `generate` on the same weights.
+"""Tokens per second of `sample` and of Hugging Face's `generate` on the same weights.
 
     python -m benchmarks.sampler --hugging-face /path/to/python
 
 That interpreter needs torch and transformers (by default it is this one); the two take turns.
-`generate` is told of no end. Ours needs one, and random weights draw it with a chance of
-1/vocabulary: the key is such that a row goes on to the last token, and since a row that ended costs
-what the others do, every row counts all its tokens on both sides.
+`generate` gets no end token. Ours needs one, and random weights draw it with a probability of
+1/vocabulary. The key is chosen such that a row goes on to the last token. A row that ended costs as
+much as the others, so every row counts all its tokens on both sides.
 
-`bound` is what the ratio would be if a call were nothing but its steps' products with the kernels:
-no prompt, no attention, no norms, no choice of tokens.
+`bound` is the ratio for a call that consists only of its steps' products with the kernels: no
+prompt, no attention, no norms, no choice of tokens.
 
-With `--tail N` the question is another one: N tokens at the most, the end drawn so that most
-responses stop early and a few go on for long, `sample` as it is against `sample` that keeps every
-row to the end.
+With `--tail N` the benchmark compares `sample` with a `sample` that keeps every row to the end.
+Responses have at most N tokens. Most of them stop early, and a few are long.
 """
 
 from __future__ import annotations

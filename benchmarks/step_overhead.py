@@ -1,10 +1,10 @@
-"""What PGPO adds to a training step: wall time, floating-point operations and temporary memory.
+"""The cost of PGPO in a training step: wall time, floating-point operations, temporary memory.
 
     python -m benchmarks.step_overhead --json step_overhead.json
 
-Three steps are compiled on the shapes of the `tiny` preset and timed in turns, in one process:
-`bare` is SDPO as one would write it without this project (no multiplier, no signal, only the loss
-returned), `sdpo` is ours with alpha = 0, `pgpo` is ours.
+Three steps are compiled on the shapes of the `tiny` preset and timed in turns, in one process.
+`bare` is SDPO as one would write it without this project: no multiplier, no signal, only the loss
+is returned. `sdpo` is ours with alpha = 0. `pgpo` is ours.
 """
 
 import argparse

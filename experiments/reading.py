@@ -1,11 +1,11 @@
 """What student and teacher make of questions, before a response is sampled: `python -m
 experiments.reading --model FOLDER --task QUESTIONS`.
 
-SDPO can only teach what its teacher reads from the solution that it is shown. This tells it
-beforehand, in one forward pass a question: of the first token of the response, the mass on the
-option letters, the probability of the right letter, how often the likeliest letter is the right
-one, and the entropy. Student: the question alone. Teacher: the question and its answer, as a peer's
-solution. Intervals are 95 %, over questions.
+SDPO can teach only what its teacher reads from the solution that it is shown. This measures it
+before training, with one forward pass a question. For the first token of the response it reports
+the mass on the option letters and the probability of the right letter. It also reports how often
+the most likely letter is right, and the entropy. The student sees the question alone. The teacher
+sees the question and its answer, as a peer's solution. Intervals are 95 %, over questions.
 """
 
 import json

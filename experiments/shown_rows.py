@@ -1,8 +1,8 @@
 """Rows for a warm start of the teacher: `python -m experiments.shown_rows TRAIN.json ROWS.jsonl`.
 
-A small pretrained model keeps to no format, and trained on the bare answers it forgets how to use
-a solution that it is shown. These rows teach both at once: each question as the teacher of SDPO
-sees it, with its answer as a peer's solution, is to be answered by that answer.
+A small pretrained model follows no format. Trained on the bare answers, it forgets how to use a
+solution that it is shown. These rows teach both at once. The question has the form of SDPO's
+teacher prompt, with its answer as a peer's solution. The response is that answer.
 
     python -m experiments.shown_rows data/physics/train.json rows.jsonl
     pgpo sft --model MODEL --task rows.jsonl --grader option --output runs/warm

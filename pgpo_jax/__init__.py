@@ -1,7 +1,7 @@
 """Physics-Guided Policy Optimization (arXiv 2606.03620) as optax building blocks.
 
-The parts are imported as they are asked for (PEP 562), so `import pgpo_jax` and `pgpo --help` do
-not wait for jax.
+Each part is imported on first use (PEP 562), so `import pgpo_jax` and `pgpo --help` do not load
+jax.
 """
 
 import importlib
@@ -38,7 +38,7 @@ __all__ = [
     "scale_by_information",
     "scale_by_information_to_target",
 ]
-# Where each name comes from: the imports above, which a test compares with it.
+# The module of each name. A test compares it with the imports above.
 _LAZY = {
     "brake": "_brake",
     "multiplier": "_multiplier",
@@ -52,7 +52,7 @@ _LAZY_PACKAGES = ("distillation", "information")
 
 
 def __getattr__(name: str) -> Any:
-    """Imports what was asked for, once."""
+    """Imports a name on its first use."""
     if name in _LAZY_PACKAGES:
         return importlib.import_module(f"pgpo_jax.{name}")
     if name not in _LAZY:
@@ -63,5 +63,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """All names, also those that were not imported yet; not those of this file's own imports."""
+    """All public names, including those that are not imported yet."""
     return sorted({*globals(), *__all__} - {"Any", "TYPE_CHECKING", "importlib"})

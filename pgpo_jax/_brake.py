@@ -1,4 +1,4 @@
-"""The multiplier as a brake: it only shortens steps, and stops where the teacher is not surer."""
+"""The multiplier as a brake: it shortens steps when the teacher is less certain."""
 
 import optax
 from jaxtyping import ScalarLike
@@ -6,7 +6,7 @@ from jaxtyping import ScalarLike
 from pgpo_jax._transform import pgpo
 
 BRAKE_ALPHA = 30.0
-"""Per nat: of the pilot that `brake` tells of."""
+"""Per nat; the value of the pilot that `brake` describes."""
 
 
 def brake(
@@ -18,36 +18,37 @@ def brake(
     delay: ScalarLike = 0,
     signal_bound: ScalarLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Any optax optimizer with a multiplier that only shortens its steps. **Experimental.**
+    r"""Scale the updates of any optax optimizer by a multiplier of at most 1. **Experimental.**
 
     $$\rho(I) = \max\{\rho_{\min}, \min(e^{\alpha I}, 1)\}$$
 
-    Eq. 9 of arXiv 2606.03620 with rho_max = 1 and a large alpha. A step is taken in full while the
-    teacher is surer than the student (I >= 0), and is half as long at I = -log(2) / alpha nats,
-    which is -0.023 at alpha = 30. With rho_min = 0 a run whose I stays below that hardly moves any
-    more, so it may stop short of what it could learn.
+    This is Eq. 9 of arXiv 2606.03620 with rho_max = 1 and a large alpha. The step keeps its length
+    while the teacher is at least as certain as the student (I >= 0). It is half as long at I =
+    -log(2) / alpha nats, which is -0.023 at alpha = 30. With rho_min = 0 a run whose I stays below
+    that value hardly moves. It may then stop before it has learnt what it could.
 
-    Evidence: a pilot only, see `experiments.brake`, whose rules are fixed and which has not been
-    run. With a live teacher at a learning rate at which plain SDPO fell to an accuracy of 0 in six
-    of six runs of the shipped model (0.7 M parameters), runs with alpha = 30 ended at .75 to .91. A
-    constant multiplier of the same mean fell in five of six. With an EMA teacher in a run where
-    nothing was wrong, rho was .99 to 1 and no evaluation differed.
+    Evidence: a pilot only. `experiments.brake` fixes the rules of the full study, which has not
+    been run. The pilot used the shipped model (0.7 M parameters), a live teacher and a high
+    learning rate. Plain SDPO fell to an accuracy of 0 in six of six runs. With alpha = 30 the runs
+    ended at .75 to .91. A constant multiplier of the same mean fell in five of six. In a stable run
+    with an EMA teacher, rho was .99 to 1 and no evaluation differed.
 
-    Limits: I measures how sure the teacher is, not whether it is right. With 60 % of the shown
-    solutions wrong, and with an EMA teacher at a learning rate of 5e-3, the runs fell while I was
-    positive, and the brake did nothing. Another run's multipliers, in order, did as well in two
-    runs, so a schedule may be all that is needed. One model and one task were tried.
+    Limits: I measures how certain the teacher is, not whether it is right. Two kinds of runs fell
+    while I was positive, so the brake did nothing: those with 60 % of the shown solutions wrong,
+    and those with an EMA teacher at a learning rate of 5e-3. In two runs the multipliers of another
+    run, replayed in order, did as well. So a schedule may be enough. One model and one task were
+    tried.
 
     Args:
         optimizer: a complete optimizer, with its learning rate.
-        alpha: sensitivity per nat, >= 0, or an optax schedule of the update count. A signal
-            that is a sum over tokens instead of a mean needs a smaller one.
-        rho_min: smallest multiplier, in [0, 1]; above 0 no run stands still.
-        decay: in [0, 1), of the mean of the signal; one noisy signal then brakes less. See
-            `scale_by_information`, as for the further arguments.
-        delay: 1 to use the signal of the step before.
-        signal_bound: largest size of a signal that is believed, in nats. One that is not believed,
-            or not finite, gives rho = 1: it does not brake, and is counted.
+        alpha: sensitivity per nat, >= 0, or an optax schedule of the update count. If the signal is
+            a sum over tokens instead of a mean, use a smaller one.
+        rho_min: smallest multiplier, in [0, 1]. With a value above 0 no run stops completely.
+        decay: decay of the running mean of the signal, in [0, 1). With a mean, one noisy signal
+            shortens the step less. See `scale_by_information`.
+        delay: 1 to use the signal of the previous step, else 0.
+        signal_bound: largest absolute signal that is used, in nats. A larger one, or one that is
+            not finite, gives rho = 1 and is counted.
 
     Returns:
         `pgpo(optimizer, alpha, rho_max=1.0, ...)`, whose `update` requires the keyword

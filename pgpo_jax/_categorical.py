@@ -1,8 +1,8 @@
-"""Categorical distributions from logits: the one definition under estimators and losses.
+"""Categorical distributions from logits, shared by the estimators and the losses.
 
-Zero probabilities (logits of -inf: padded or forbidden words) are legal on either side. Where a
-formula would need log 0, it uses the log of the smallest normal number instead, so that values
-and gradients stay finite; log-probabilities that are merely very negative are left alone.
+Zero probabilities are legal in both distributions: padded or forbidden words have logits of -inf.
+Where a formula needs log 0, it uses the log of the smallest normal number instead. So values and
+gradients stay finite. Other log-probabilities are not changed, however negative they are.
 """
 
 import jax
@@ -52,9 +52,9 @@ def mixture_divergence(
 ) -> Float[Array, "*batch"]:
     """(1-w) KL(p||m) + w KL(q||m) with m = (1-w) p + w q; KL(q||p) at w=0, KL(p||q) at w=1.
 
-    The value is cut at zero, which only rounding can cross; the gradient is that of the formula.
-    With `entry_clip` each word's share of the sum is cut from above at it. The rest may then be
-    negative, and stays so.
+    The value is clipped at zero, since only rounding can make it negative. The gradient is that of
+    the formula. With `entry_clip` each word's share of the sum is clipped from above at it. The sum
+    may then be negative and is not clipped at zero.
     """
     p, q = jnp.exp(log_p), jnp.exp(log_q)
     log_p, log_q = finite(log_p), finite(log_q)

@@ -3,7 +3,7 @@ from types import MappingProxyType
 
 from pgpo_jax.errors import PGPOImportError
 
-# What each extra of pyproject.toml brings, by the names under which it is imported.
+# The packages of each extra of pyproject.toml, by the names under which they are imported.
 EXTRAS = MappingProxyType(
     {
         "train": (
@@ -20,7 +20,7 @@ EXTRAS = MappingProxyType(
             "matplotlib",
         ),
         "gguf": ("gguf",),
-        # diffrax brings equinox.
+        # diffrax depends on equinox.
         "sde": ("diffrax", "equinox", "scipy", "matplotlib", "tyro", "tqdm"),
     }
 )

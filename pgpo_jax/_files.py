@@ -1,4 +1,4 @@
-"""What users write in Python files of their own, as `FILE.py:NAME`."""
+"""Loads an object from a user's Python file, given as `FILE.py:NAME`."""
 
 import hashlib
 import importlib.util
@@ -27,11 +27,11 @@ def is_object_spec(spec: str) -> bool:
 
 
 def load_object(spec: str) -> Any:
-    """What a Python file defines under a name, for your own tasks and rewards.
+    """Load the object that a Python file defines under a name, for your own tasks and rewards.
 
-    The file runs as a module of its own, once: two specs that name the same unchanged file share
-    it. The folder of the file is put at the end of `sys.path`, so that the file can import its
-    neighbours and hides no installed package.
+    The file runs once, as a module of its own. Two specs that name the same unchanged file share
+    that module. The folder of the file is put at the end of `sys.path`. So the file can import its
+    neighbours, and no installed package is hidden.
 
     Args:
         spec: `FILE.py:NAME`, e.g. `"rewards.py:brevity"`; a relative path starts at the current

@@ -1,4 +1,4 @@
-"""Reads the small JSON files of models and runs; whatever is wrong is told with its place."""
+"""Reads the small JSON files of models and runs. Errors name the file and the line."""
 
 import json
 import math
@@ -15,7 +15,7 @@ JSON_NAMES: dict[type, str] = {
     float: "a number",
     type(None): "null",
 }
-"""How an error calls the Python type of a JSON value."""
+"""The name of each JSON type in an error."""
 
 
 def parse_json(text: str, where: str) -> Any:
@@ -26,8 +26,8 @@ def parse_json(text: str, where: str) -> Any:
         where: file, or file and line, for errors.
 
     Raises:
-        ValueError: naming the place, if it is no JSON, nested too deeply, or holds an integer of
-            thousands of digits.
+        ValueError: the text is not JSON, is nested too deeply, or holds an integer of thousands of
+            digits. The message names the place.
     """
     try:
         return json.loads(text)
@@ -38,10 +38,10 @@ def parse_json(text: str, where: str) -> Any:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file, without the mark that Windows programs put at its beginning.
+    """The text of a file, without the byte order mark that Windows programs write.
 
     Raises:
-        ValueError: naming the file, if it is not UTF-8.
+        ValueError: the file is not UTF-8. The message names it.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -53,7 +53,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file.
 
     Raises:
-        ValueError: naming the file, if it holds anything else.
+        ValueError: the file holds anything else. The message names it.
     """
     value = parse_json(read_text(path), str(path))
     if not isinstance(value, dict):
@@ -62,14 +62,14 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def read_steps(path: Path) -> list[dict[str, Any]]:
-    """The complete lines of a file of JSON lines; a line cut off by a crash is left out.
+    """The complete lines of a file of JSON lines. A line that a crash cut off is left out.
 
     Args:
-        path: such as `metrics.jsonl`; where there is none, there are no rows.
+        path: a file such as `metrics.jsonl`. If it does not exist, there are no rows.
 
     Raises:
-        ValueError: naming the line, if one is not an object with a `step` that is an integer and
-            in [0, 2**53).
+        ValueError: a line is not an object with an integer `step` in [0, 2**53). The message names
+            the line.
     """
     if not path.is_file():
         return []
@@ -86,7 +86,7 @@ def read_steps(path: Path) -> list[dict[str, Any]]:
 
 
 def number(value: Any) -> float:
-    """A JSON value as a number; NaN for what is none, or beyond the range of a float.
+    """A JSON value as a float; NaN if it is no number or beyond the range of a float.
 
     >>> number(3), number(10**400), number(None)
     (3.0, nan, nan)
@@ -100,5 +100,5 @@ def number(value: Any) -> float:
 
 
 def _is_step(value: Any) -> bool:
-    # To Python, `true` is an int.
+    # In Python, `True` is an int.
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53

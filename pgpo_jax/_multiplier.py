@@ -16,13 +16,13 @@ from pgpo_jax.errors import PGPOTypeError, PGPOValueError
 def check_number(name: str, value: object, rule: str, holds: Callable[[Any], Any]) -> None:
     """Raise ValueError unless `value` is one number for which `holds`; a tracer passes.
 
-    Neither text that reads as a number nor an array is one: an array would stretch every entry of
-    an update by a number of its own, by broadcasting.
+    Text and arrays are refused. An array would scale each entry of an update by another number, by
+    broadcasting.
     """
     if isinstance(value, Tracer):
         return
     number = np.asarray(value)
-    # V: bfloat16 and its like, which NumPy has no letter for.
+    # V: bfloat16 and similar dtypes, for which NumPy has no letter.
     ok = number.shape == () and number.dtype.kind in "biufV"
     ok = ok and bool(holds(number.astype(np.float64)))
     if not ok:
@@ -37,17 +37,17 @@ def check_hyperparameters(alpha: object, rho_max: object, rho_min: object) -> No
 
 
 def refuse_rounded(**hyperparameters: object) -> None:
-    """Refuse hyperparameters in 16 bits, tracers too: there .999 is 1 and 1.003 is 1.
+    """Refuse hyperparameters in 16 bits, tracers too: bfloat16 rounds .999 and 1.003 to 1.
 
-    `optax.inject_hyperparams` rounds them to the dtype of the parameters before anyone else sees
-    them, so the value that was meant is lost.
+    `optax.inject_hyperparams` rounds them to the dtype of the parameters first, so the original
+    value is lost.
     """
     for name, value in hyperparameters.items():
         dtype = getattr(value, "dtype", None)
         if dtype is not None and jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < 4:
             raise PGPOTypeError(
                 f"{name} must not be a number of 16 bits, got {dtype}: optax.inject_hyperparams "
-                "rounds hyperparameters to the dtype of the parameters unless it is told "
+                "rounds hyperparameters to the dtype of the parameters. Pass it "
                 "hyperparam_dtype=jnp.float32."
             )
 
@@ -58,14 +58,14 @@ def multiplier(
     rho_max: ScalarLike = 2.0,
     rho_min: ScalarLike = 0.0,
 ) -> Float[Array, "*shape"]:
-    r"""How far the step is stretched by a given amount of information (Eq. 9).
+    r"""The factor by which a given amount of information scales the step (Eq. 9).
 
     $$\rho(I) = \max\{\rho_{\min}, \min(e^{\alpha I}, \rho_{\max})\}$$
 
-    evaluated as `exp(min(alpha I, log rho_max))`, so that no intermediate overflows. Where the cap
-    holds, the value is `rho_max` exactly and the derivative is zero. It can be differentiated as
-    often as one likes, batched, and is computed in float32, or in float64 for float64 input. A NaN
-    stays a NaN here; `scale_by_information` is the place that guards against one.
+    It is evaluated as `exp(min(alpha I, log rho_max))`, so that no intermediate overflows. At the
+    cap the value is exactly `rho_max` and the derivative is zero. The function can be batched and
+    differentiated any number of times. It computes in float32, or in float64 for float64 input. A
+    NaN stays a NaN here; `scale_by_information` handles it.
 
     Args:
         information: the signal I in nats, of any shape.

@@ -1,12 +1,12 @@
-"""Text of unknown origin, made safe to show."""
+"""Makes text of unknown origin safe to show."""
 
 import unicodedata
 
 
 def printable(text: str) -> str:
-    """Text of unknown origin for a terminal or a page: control characters are shown, not obeyed.
+    """Text of unknown origin for a terminal or a page, with its control characters escaped.
 
-    Line breaks, tabs and spaces of all widths stay as they are.
+    Line breaks, tabs and spaces of all widths are kept.
 
     >>> print(printable("a\\x1b[2Jb"))
     a\\x1b[2Jb
@@ -17,7 +17,7 @@ def printable(text: str) -> str:
 
 
 def printable_line(text: str) -> str:
-    """The same on one line: line breaks and tabs are shown, too.
+    """The same text on one line, with line breaks and tabs escaped too.
 
     >>> print(printable_line("a\\tb"))
     a\\tb

@@ -1,4 +1,4 @@
-"""From a number per token to a number per batch: the one reduction under signal and loss."""
+"""Reduces numbers per token to one number per batch, for the signal and the loss."""
 
 from typing import Literal
 
@@ -12,7 +12,7 @@ Reduction = Literal["sequence_mean", "token_mean", "sequence_sum"]
 Mask = Shaped[Array, "B T"]
 SequenceMask = Shaped[Array, "B"]
 REDUCTIONS = ("sequence_mean", "token_mean", "sequence_sum")
-"""What `reduction` may be, in every function that has such an argument.
+"""The values of `reduction`, in every function that has this argument.
 
 Added in version 0.2.0.
 """
@@ -25,7 +25,7 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 
 def valid_tokens(mask: Mask, sequence_mask: SequenceMask | None) -> Bool[Array, "B T"]:
-    """The tokens that count: in the mask, and in a sequence that counts."""
+    """The tokens that count: those in the mask, in a sequence that counts."""
     valid = mask.astype(bool)
     return valid if sequence_mask is None else valid & sequence_mask.astype(bool)[:, None]
 
@@ -36,10 +36,10 @@ def pooled(
     sequence_mask: SequenceMask | None,
     reduction: str,
 ) -> tuple[Float[Array, ""], Int[Array, ""]]:
-    """Sum and count whose quotient is the mean of `reduction`.
+    """The sum and the count whose quotient is the mean of `reduction`.
 
-    Micro-batches are pooled by adding sums and counts. The count is of sequences that have a
-    valid token, or of valid tokens for `token_mean`. What is masked out may hold anything.
+    Add the sums and the counts to pool micro-batches. The count is the number of sequences with a
+    valid token, or of valid tokens for `token_mean`. Masked values are ignored, NaN included.
     """
     check_choice("reduction", reduction, REDUCTIONS)
     dtype = at_least_float32(per_token.dtype)
@@ -55,7 +55,7 @@ def pooled(
 
 
 def mean_of(total: Float[Array, ""], count: Shaped[Array, ""]) -> Float[Array, ""]:
-    """`total / count`, and 0 where nothing was counted."""
+    """`total / count`, or 0 if the count is 0."""
     return total / jnp.maximum(count.astype(total.dtype), 1.0)
 
 
@@ -65,14 +65,14 @@ def mean_over(
     sequence_mask: SequenceMask | None = None,
     reduction: str = "sequence_mean",
 ) -> Float[Array, ""]:
-    """The mean of a number per token over one whole batch, as the estimators of I take it.
+    """The mean of a number per token over one whole batch, as the estimators of I define it.
 
-    Unlike the loss (`pgpo_jax.distillation.aggregate`), the mean is over the sequences that have a
-    token, not over all of them.
+    The mean is over the sequences that have a valid token. The loss
+    (`pgpo_jax.distillation.aggregate`) divides by all sequences instead.
 
     Args:
         per_token: a number for each token, for example nats from a row of `ESTIMATORS`.
-        mask: response tokens (nonzero: counts). Off the mask anything may stand.
+        mask: response tokens (nonzero: counts). Values off the mask are ignored.
         sequence_mask: sequences that count; all of them if omitted.
         reduction: `"sequence_mean"`, `"token_mean"` or `"sequence_sum"`, see
             `pgpo_jax.information.entropy_gain`.

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, ScalarLike
 from pgpo_jax._multiplier import check_hyperparameters, check_number, refuse_rounded
 from pgpo_jax._transform import ScaleByInformationState, scale_by_information
 
-# The sign of the signal is judged by its mean over about this many of the last updates.
+# The sign of the signal is that of its mean over about so many of the last updates.
 _SIGN_MEMORY = 10
 
 
@@ -22,9 +22,9 @@ class ScaleByInformationToTargetState(NamedTuple):
 
     Attributes:
         alpha: sensitivity of the next update, per nat.
-        mean_information: running mean of the believed signals in nats, from 0; only its sign
+        mean_information: running mean of the signals that were used, in nats, from 0. Only its sign
             is used.
-        inner: of `scale_by_information`: the last signal and multiplier, and the counters.
+        inner: state of `scale_by_information`: the last signal and multiplier, and the counters.
     """
 
     alpha: Float[Array, ""]
@@ -44,33 +44,34 @@ def scale_by_information_to_target(
     delay: ScalarLike = 0,
     signal_bound: ScalarLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""`scale_by_information` with the alpha that makes the mean multiplier a given number.
+    r"""`scale_by_information` with an alpha that adapts to a given mean multiplier.
 
-    How large an information is depends on model, task and estimator, and so does the alpha that
-    suits it. Here integral control finds it:
+    The size of the information depends on model, task and estimator, and so does a suitable alpha.
+    Integral control finds it here:
 
     $$u_k \leftarrow \rho_k u_k,\quad \rho_k = \rho(I_k; \alpha_k),\qquad
       \log \alpha_{k+1} = \log \alpha_k + \gamma\,(1 - \rho_k / \rho^*)$$
 
-    At rest the mean error is zero, which is mean rho = target (an error of log rho would leave the
-    mean above it, by Jensen). Near the target an error shrinks by the factor
-    1 - gain * log(target) per update. What remains is *when* steps are long; their mean length is
-    no longer a matter of the signal, so a learning rate multiplied by the target is the control.
+    At rest the mean error is zero, so the mean of rho is the target. (An error of log rho would
+    leave the mean above the target, by Jensen's inequality.) Near the target an error shrinks by
+    the factor 1 - gain * log(target) per update. The signal then decides only *when* steps are
+    long, not their mean length. So the control experiment is a learning rate multiplied by the
+    target.
 
-    No alpha >= 0 reaches a target above 1 while the signal is negative on average: then alpha is
-    held. So it is at an update whose signal is not believed or whose multiplier is not finite: such
-    an update has rho = 1.
+    No alpha >= 0 reaches a target above 1 while the signal is negative on average. Alpha is then
+    held. It is also held at an update whose signal is not used or whose multiplier is not finite;
+    such an update has rho = 1.
 
     Args:
         target: mean multiplier, above 1 and below `rho_max`.
         rho_max: largest multiplier.
-        alpha: of the first update, per nat; positive and at most `alpha_max`.
-        gain: of the controller, positive.
-        alpha_max: alpha never exceeds it, however small the signal.
-        rho_min: see `scale_by_information`, as are `decay` and `delay`.
-        decay: of the mean of the signal that the multiplier sees.
-        delay: 1 to use the signal of the step before.
-        signal_bound: largest size of a signal that is believed, in nats.
+        alpha: sensitivity of the first update, per nat; positive and at most `alpha_max`.
+        gain: gain of the controller, positive.
+        alpha_max: upper bound of alpha, per nat.
+        rho_min: smallest multiplier, see `scale_by_information`.
+        decay: decay of the running mean of the signal, in [0, 1).
+        delay: 1 to use the signal of the previous step, else 0.
+        signal_bound: largest absolute signal that is used, in nats.
 
     Returns:
         A transform whose `update` requires the keyword `information`, a scalar in nats; its state

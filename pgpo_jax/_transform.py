@@ -12,25 +12,25 @@ from pgpo_jax._multiplier import check_hyperparameters, check_number, multiplier
 from pgpo_jax._precision import at_least_float32
 from pgpo_jax.errors import PGPOTypeError, PGPOValueError
 
-# Nats. Even the sum over a batch is smaller: 80,000 tokens of at most 12 nats each.
+# Nats. A sum over a batch is smaller too: 80,000 tokens have at most 12 nats each.
 SIGNAL_BOUND = 1e6
 
 
 class ScaleByInformationState(NamedTuple):
-    """What `scale_by_information` remembers; every field is a scalar of fixed dtype.
+    """State of `scale_by_information`; every field is a scalar of fixed dtype.
 
     Attributes:
-        count: updates so far.
-        information: the signal of the last update in nats, as it was given (even if not finite).
+        count: number of updates so far.
+        information: the signal of the last update in nats, as given, even if not finite.
         rho: the multiplier of the last update.
-        clipped_count: updates whose multiplier was cut to `rho_max`.
-        nonfinite_count: updates whose signal (or multiplier) was not finite, or whose signal was
-            beyond the bound; they had rho=1.
-        average: decayed sum of the other signals, in nats.
+        clipped_count: number of updates whose multiplier was clipped to `rho_max`.
+        nonfinite_count: number of updates with rho = 1 because the signal or the multiplier was not
+            finite, or the signal was beyond the bound.
+        average: decayed sum of the signals that were used, in nats.
         weight: decayed sum of ones; `average / weight` is the bias-corrected mean.
     """
 
-    # optax's name for it, which is also a method of tuples
+    # optax uses this name, which is also a method of tuples.
     count: Int[Array, ""]  # pyright: ignore[reportIncompatibleMethodOverride]
     information: Float[Array, ""]
     rho: Float[Array, ""]
@@ -41,7 +41,7 @@ class ScaleByInformationState(NamedTuple):
 
 
 def _as_signal(information: ArrayLike | None) -> Float[Array, ""]:
-    """The signal as a strong float32 scalar, whatever scalar it was given as."""
+    """The signal as a float32 scalar that is not weakly typed."""
     if information is None:
         raise PGPOTypeError(
             "scale_by_information needs the keyword argument `information`: pass "
@@ -63,7 +63,7 @@ def _as_signal(information: ArrayLike | None) -> Float[Array, ""]:
 
 
 def _scaled(update: ArrayLike, rho: Float[Array, ""]) -> Array:
-    """`rho * update` in the dtype of the update, rho itself never rounded to half."""
+    """`rho * update` in the dtype of the update; rho is never rounded to 16 bits."""
     update = jnp.asarray(update)
     dtype = at_least_float32(update.dtype)
     return (update.astype(dtype) * rho.astype(dtype)).astype(update.dtype)
@@ -82,35 +82,35 @@ def scale_by_information(
     delay: ScalarLike = 0,
     signal_bound: ScalarLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Scale the update by the information that this step's feedback carried.
+    r"""Scale the update by the information in this step's feedback.
 
     $$u_k \leftarrow \rho(I_k)\, u_k,\qquad
       \rho(I) = \max\{\rho_{\min}, \min(e^{\alpha I}, \rho_{\max})\}$$
 
-    (Eq. 9 and Alg. 1). Put it last in the chain, so that the moments of an adaptive optimizer never
-    see the multiplier; `pgpo` does so. A signal that is not finite, or larger in size than
-    `signal_bound`, gives rho = 1 and is counted. Neither the mean nor the delayed signal takes note
-    of it: one wrong number would stay in the mean for many updates.
+    See Eq. 9 and Alg. 1. Put it last in the chain, as `pgpo` does. The moments of an adaptive
+    optimizer then never see the multiplier. A signal that is not finite, or larger in absolute
+    value than `signal_bound`, gives rho = 1 and is counted. The mean and the delayed signal ignore
+    it, since one wrong number would stay in the mean for many updates.
 
     Args:
         alpha: sensitivity per nat, >= 0, or an optax schedule of the update count.
         rho_max: largest multiplier, >= 1.
-        rho_min: smallest multiplier, in [0, 1]. With 0 this is Eq. 9 as written; 1 gives the
-            rho >= 1 that the paper's prose speaks of.
-        decay: in [0, 1); the multiplier sees the bias-corrected exponential mean of the signals,
-            the newest with weight `1 - decay`. 0: the signal itself.
-        delay: 0, or 1 to use the signal (or mean) as it was before this update. The multiplier is
-            then independent of this minibatch, which removes the covariance of rho and gradient
-            that biases the drift. The first update has rho = 1.
-        signal_bound: largest size of a signal that is believed, in nats, positive; `None`: 1e6. An
-            entropy per token is at most log(vocabulary size), about 12. A sum over tokens is at
-            most that times their number, and 1e6 leaves room for 80,000 tokens. `inf` believes
-            every finite signal.
+        rho_min: smallest multiplier, in [0, 1]. With 0 this is Eq. 9 as written. With 1, rho is at
+            least 1, as the text of the paper says.
+        decay: decay of the running mean, in [0, 1). The multiplier sees the bias-corrected
+            exponential mean of the signals, in which the newest has weight `1 - decay`. With 0 it
+            sees the signal itself.
+        delay: 0, or 1 to use the signal (or mean) of the previous update. The multiplier is then
+            independent of this minibatch. This removes the covariance of rho and gradient, which
+            biases the drift. The first update has rho = 1.
+        signal_bound: largest absolute signal that is used, in nats, positive; `None`: 1e6. An
+            entropy per token is at most log(vocabulary size), about 12. A sum over 80,000 tokens is
+            then still below 1e6. With `inf` every finite signal is used.
 
     Returns:
         A transform whose `update` requires the keyword `information`, a scalar in nats.
-        Hyperparameters may be injected with `optax.inject_hyperparams`; where the parameters have
-        16 bits it needs `hyperparam_dtype=jnp.float32`, or it would round them.
+        Hyperparameters may be injected with `optax.inject_hyperparams`. For parameters of 16 bits
+        pass it `hyperparam_dtype=jnp.float32`, or it would round them.
 
     Raises:
         ValueError: a hyperparameter outside its range (tracers are not checked), or a signal that
@@ -196,18 +196,18 @@ def pgpo(
     delay: ScalarLike = 0,
     signal_bound: ScalarLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """Any optax optimizer, its final update scaled by `scale_by_information` (Alg. 1).
+    """Scale the final update of any optax optimizer by `scale_by_information` (Alg. 1).
 
-    Whatever the optimizer adds to its update, decoupled weight decay included, is scaled too.
+    The whole update is scaled, decoupled weight decay included.
 
     Args:
         optimizer: a complete optimizer, with its learning rate.
-        alpha: see `scale_by_information`, as are all further arguments.
+        alpha: sensitivity per nat; all further arguments are those of `scale_by_information`.
         rho_max: largest multiplier.
         rho_min: smallest multiplier.
-        decay: of the mean of the signal.
-        delay: 1 to use the signal of the step before.
-        signal_bound: largest size of a signal that is believed, in nats.
+        decay: decay of the running mean of the signal, in [0, 1).
+        delay: 1 to use the signal of the previous step, else 0.
+        signal_bound: largest absolute signal that is used, in nats.
 
     Returns:
         `optax.chain(optimizer, scale_by_information(...))`.

@@ -1,7 +1,7 @@
 """The errors that this project raises on purpose.
 
-Each is a `PGPOError` and the built-in error that fits, so that `except ValueError` still works.
-An error that is not a `PGPOError` is a bug, or comes from a library underneath.
+Each is a `PGPOError` and also a built-in error, so that `except ValueError` still works. An error
+that is not a `PGPOError` is a bug, or comes from a library underneath.
 """
 
 
@@ -36,14 +36,14 @@ class PGPOTypeError(PGPOError, TypeError):
 
 
 class PGPORuntimeError(PGPOError, RuntimeError):
-    """A request that the present state does not allow.
+    """A request that the current state does not allow.
 
     Added in version 0.2.0.
     """
 
 
 class PGPOFloatingPointError(PGPOError, FloatingPointError):
-    """Numbers that are not finite where they must be.
+    """A number that must be finite is not.
 
     Added in version 0.2.0.
     """
@@ -57,7 +57,7 @@ class PGPOFileNotFoundError(PGPOError, FileNotFoundError):
 
 
 class PGPOFileExistsError(PGPOError, FileExistsError):
-    """A file or folder that must not be overwritten is in the way.
+    """A file or folder exists already and must not be overwritten.
 
     Added in version 0.2.0.
     """

@@ -1,4 +1,4 @@
-"""Flags to settings; whatever is wrong with them is one line."""
+"""Parses flags into settings; each error is one line."""
 
 import contextlib
 import io
@@ -13,22 +13,22 @@ from pgpo_jax.errors import PGPOValueError
 T = TypeVar("T")
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-# Of the box that tyro draws around an error: its sides, and its rules.
+# The sides and rules of the box that tyro draws around an error.
 _SIDES = "\u2502|"
 _RULE = re.compile("[\u2500-\u257f-]{3,}")
 
 
 def parse(kind: type[T], prog: str, argv: Sequence[str], **settings: Any) -> T:
-    """`tyro.cli`, whose boxes of several lines become an error of one line.
+    """`tyro.cli` with errors of one line instead of boxes of several lines.
 
     Args:
         kind: a dataclass.
-        prog: the name of the command.
+        prog: name of the command.
         argv: the flags.
-        settings: such as `default`.
+        settings: further arguments of `tyro.cli`, such as `default`.
 
     Raises:
-        ValueError: a flag that there is not, or a value of another kind.
+        ValueError: an unknown flag, or a value of the wrong type.
         SystemExit: with code 0, after `--help`.
 
     >>> from dataclasses import dataclass
@@ -51,7 +51,7 @@ def parse(kind: type[T], prog: str, argv: Sequence[str], **settings: Any) -> T:
 
 
 def _told(text: str) -> str:
-    """What stands in a box between its title and its first rule, on one line.
+    """The text between a box's title and its first rule, on one line.
 
     >>> _told(" Missing argument \\n ------ \\n  Missing value.\\n  ------\\n  See help.\\n")
     'Missing value.'

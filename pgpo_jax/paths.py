@@ -1,4 +1,4 @@
-"""Paths that users give: one rule for all of them."""
+"""Expands and checks the paths that users give."""
 
 import dataclasses
 import os
@@ -10,7 +10,7 @@ from pgpo_jax.errors import PGPOValueError
 
 T = TypeVar("T")
 
-# Two letters at least, since "C:/" begins a path on Windows. `Path` makes one slash of two.
+# At least two letters, since "C:/" begins a path on Windows. `Path` turns two slashes into one.
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
@@ -18,14 +18,15 @@ def local_path(path: str | os.PathLike[str], what: str = "a path") -> Path:
     """A path of this machine, with `~` and `~user` expanded.
 
     Args:
-        path: as the user gave it.
-        what: it is, for the message: `--output`, say.
+        path: path as the user gave it.
+        what: its name in the message, such as `--output`.
 
     Returns:
-        The path; a relative one stays so.
+        The path. A relative path stays relative.
 
     Raises:
-        ValueError: an address such as `gs://bucket/run`; NUL in it; a home that is not known.
+        ValueError: the path is an address such as `gs://bucket/run`, holds a NUL, or names an
+            unknown home.
 
     >>> local_path("runs/a").as_posix()
     'runs/a'
@@ -59,7 +60,7 @@ def with_local_paths(command: T) -> T:
         command: a dataclass.
 
     Raises:
-        ValueError: naming the argument.
+        ValueError: as `local_path`, naming the argument.
 
     >>> @dataclasses.dataclass(frozen=True)
     ... class Command:

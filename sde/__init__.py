@@ -4,7 +4,7 @@
 
 from pgpo_jax._extras import require_extra
 
-# Before any module that imports one of them, so that one line names everything that is missing.
+# This comes before the modules that import these packages, so that one line names all missing ones.
 require_extra("sde")
 
 from sde._adaptive import adaptive_chain as adaptive_chain
@@ -34,12 +34,16 @@ from sde.exact import (
     weak_errors as weak_errors,
 )
 from sde.monte_carlo import (
-    SOLVERS as SOLVERS,
     Estimate as Estimate,
     estimate_chain as estimate_chain,
     estimate_equation as estimate_equation,
     run_chain as run_chain,
     simulate as simulate,
 )
-from sde.order import OrderReport as OrderReport, measure_order as measure_order
+from sde.order import (
+    Comparison as Comparison,
+    Exact as Exact,
+    MonteCarlo as MonteCarlo,
+    OrderReport as OrderReport,
+)
 from sde.problems import PROBLEMS as PROBLEMS, Problem as Problem

@@ -1,11 +1,11 @@
-r"""Momentum, RMSprop and Adam below PGPO's multiplier, with decays that go to 1 as eta goes to 0.
+r"""Momentum, RMSprop and Adam with PGPO's multiplier, with decays that go to 1 as eta goes to 0.
 
 $$ m' = m + c_1\eta\,(g_B - m),\quad v' = v + c_2\eta\,(g_B^2 - v),\quad
    \theta' = \theta - \eta\,\rho_B\Big(\frac{m'}{\sqrt{v'} + \epsilon} + \lambda\theta\Big) $$
 
-without the parts that a chain does not have. This is the ballistic regime of Callisti, Romito and
-Triggiano (arXiv 2509.21614). The moments start at numbers of their own, so that no bias correction
-is needed: that of Adam divides 0 by 0 at the first step of the limit.
+A chain leaves out the parts that it does not have. This is the ballistic regime of Callisti, Romito
+and Triggiano (arXiv 2509.21614). The moments start at given numbers, so no bias correction is
+needed. Adam's correction would divide 0 by 0 at the first step of the limit.
 """
 
 import functools as ft
@@ -46,21 +46,21 @@ def adaptive_chain(
     $(\nabla L)^2$.
 
     Args:
-        first: c_1 per unit of time, or `None` for no momentum.
-        second: c_2, or `None` for no second moment.
-        epsilon: beside the root of v.
-        weight_decay: lambda of the decoupled decay.
-        decay_inside: whether rho scales the decay, too (optax.adamw inside `pgpo`), or the
-            gradient's part alone.
+        first: rate c_1 per unit of time, or `None` for no momentum.
+        second: rate c_2 per unit of time, or `None` for no second moment.
+        epsilon: number added to the root of v.
+        weight_decay: lambda of the decoupled weight decay.
+        decay_inside: whether rho also scales the decay (optax.adamw inside `pgpo`), or only the
+            part of the gradient.
         second_start: v at the start.
-        signal: "minibatch", as it is run, or "population", I(theta).
-        name: how reports call it.
+        signal: "minibatch", as Algorithm 1 is run, or "population", I(theta).
+        name: name in reports.
 
     Returns:
         A chain of (theta, m, v) without the parts it does not have.
 
     Raises:
-        ValueError: neither rate; a rate, epsilon or start that is not positive.
+        ValueError: neither rate is given, or a rate, epsilon or start is not positive.
 
     >>> import jax, sde
     >>> adam = adaptive_chain(first=2.0, second=1.0, name="adam")

@@ -1,9 +1,9 @@
 r"""The averaged equation of a fixed running mean of the signal.
 
-With beta fixed, J relaxes within 1/(1-beta) steps, a time of order eta, and theta sees only its
-stationary law pi at frozen theta: under pi, $J = \sum_{j\ge0}(1-\beta)\beta^j I_j$ with independent
-minibatches. For $\rho = e^{\alpha I}$ all that is needed are products of
-$M_\theta(s) = E_B e^{s I_B}$ at $s_j = \alpha(1-\beta)\beta^j$ (docs/theory.md).
+With beta fixed, J relaxes within 1/(1-beta) steps, a time of order eta. So theta sees only the
+stationary law pi of J at frozen theta. Under pi, $J = \sum_{j\ge0}(1-\beta)\beta^j I_j$ with
+independent minibatches. For $\rho = e^{\alpha I}$ only products of $M_\theta(s) = E_B e^{s I_B}$ at
+$s_j = \alpha(1-\beta)\beta^j$ are needed (docs/theory.md).
 """
 
 import math
@@ -16,7 +16,7 @@ from sde._setting import Setting
 
 
 def _terms(beta: float) -> int:
-    """How many powers of beta matter in double precision."""
+    """The number of powers of beta that matter in double precision."""
     return 1 if beta == 0.0 else max(1, math.ceil(math.log(1e-17) / math.log(beta)))
 
 
@@ -63,8 +63,8 @@ def averaged_covariance(
 ) -> Float[Array, "d d"]:
     r"""The long-run (Green-Kubo) covariance $S = C_0 + \sum_{r\ge1}(C_r + C_r^T)$ of the steps.
 
-    $C_r = Cov_\pi(h_0, h_r)$ at frozen theta: successive steps are correlated through J, so the
-    variance of one step is not the diffusion. (Order 1 does not see S; Var/eta does.) With
+    $C_r = Cov_\pi(h_0, h_r)$ at frozen theta. Successive steps are correlated through J, so the
+    variance of one step is not the diffusion. (Order 1 does not depend on S; Var/eta does.) With
     $M_r(j) = M((1+\beta^r)s_j)$ and $P_r = \prod_{j<r} M(s_j)$,
 
     lagged: $E[h_0 h_r^T] = \prod_{j\ge0} M_r(j)\; P_{r-1}\; E[e^{s_{r-1}I}g]\,\nabla L^T$;

@@ -1,4 +1,4 @@
-"""The chains: what the algorithms do, step by step, and the drift and covariance of one step."""
+"""The chains: the steps of the algorithms, with drift and covariance of one step."""
 
 import abc
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Chain(abc.ABC):
 
     The state z is a vector that begins with theta: theta, or (theta, J) for a chain that remembers
     a signal J. `drift` and `covariance` are the b and S of the equation that tracks the chain as
-    eta goes to zero, on the state that begins at `equation_start`: theta or (theta, J).
+    eta goes to zero. The state of the equation, theta or (theta, J), begins at `equation_start`.
 
     A chain of your own, whose state is any pytree, is a `StateChain`.
     """
@@ -41,12 +41,12 @@ class Chain(abc.ABC):
 
     @property
     def memoryless(self) -> bool:
-        """Whether one step's moments are those of (b, S), which order 2 rests on."""
+        """Whether the moments of one step are those of (b, S), which order 2 needs."""
         return not self.remembers
 
     @property
     def told_population(self) -> "Chain | None":
-        """The same chain told I(theta) in place of the minibatch's signal, or `None`."""
+        """The same chain with I(theta) instead of the minibatch's signal, or `None`."""
         return None
 
     def initial_state(self, problem: Problem) -> Float[Array, " m"]:
@@ -58,21 +58,21 @@ class Chain(abc.ABC):
         return problem.start
 
     def batch_rows(self, batches: Minibatches) -> Array:
-        """What `step` is told of each minibatch, one row per minibatch: the share of each example.
+        """The argument of `step`, one row per minibatch: the share of each example.
 
-        `StateChain` is told the indices of the examples instead.
+        `StateChain` gets the indices of the examples instead.
         """
         return jnp.asarray(batches.fractions)
 
     def observed(self, problem: Problem) -> int | None:
-        """Of how many coordinates Monte Carlo makes control variates; `None`: of all."""
+        """The number of coordinates with control variates in Monte Carlo; `None` means all."""
         return None
 
     def check(self, problem: Problem, eta: float) -> None:
         """Refuse a problem or a step size, before anything runs.
 
         Raises:
-            ValueError: naming what is wrong; by default nothing is.
+            ValueError: the problem or the step size is refused. By default nothing is refused.
         """
         del problem, eta
 
@@ -80,7 +80,7 @@ class Chain(abc.ABC):
         """Refuse a chain that has no b and S for an equation to be built from.
 
         Raises:
-            ValueError: saying why.
+            ValueError: the chain has none. The message says why.
         """
         del problem
 
@@ -127,8 +127,10 @@ class SGD(Chain):
 
 @dataclass(frozen=True)
 class PopulationPGPO(Chain):
-    r"""PGPO told the population signal: $h = -\rho(I(\theta)) g_B$, $b = -\rho\nabla L$,
-    $S = \rho^2\Sigma_B$. Theorem 2(ii) is a statement about this chain."""
+    r"""PGPO with the population signal: $h = -\rho(I(\theta)) g_B$.
+
+    It has $b = -\rho\nabla L$ and $S = \rho^2\Sigma_B$. Theorem 2(ii) is a statement about this
+    chain."""
 
     def step(self, problem, state, fractions, eta):
         rho = problem.multiplier(problem.information(state))
@@ -180,7 +182,7 @@ class RememberingPGPO(Chain):
       $(-\rho(J) g_B,\ \lambda I_B)$, whose off-diagonal part is $-\rho\lambda Cov(g, i)_B$.
 
     Args:
-        beta: the fixed decay in [0, 1), or `None` where `rate` is given.
+        beta: fixed decay in [0, 1), or `None` if `rate` is given.
         rate: lambda > 0, or `None`.
         lagged: whether the multiplier sees the mean before this minibatch entered.
         initial_information: J_0 in nats; `None` for the population signal at theta0.

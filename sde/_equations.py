@@ -1,4 +1,4 @@
-"""The equations: every drift and diffusion that is said, or tempting to say, to track a chain."""
+"""The equations that are claimed to track a chain, and some that could be mistaken for one."""
 
 import math
 from collections.abc import Callable
@@ -23,7 +23,7 @@ _Field = Callable[[Chain, Setting, Float[Array, " m"]], Array]
 
 
 def as_eta(eta: Any) -> float:
-    """A step size as a float, whatever scalar it was given as; refused unless it is positive."""
+    """A step size as a float; refused unless it is positive."""
     one = isinstance(eta, int | float) or getattr(eta, "shape", None) == ()
     number = float(eta) if one and np.asarray(eta).dtype.kind in "iuf" else math.nan
     if not 0.0 < number < math.inf:
@@ -36,9 +36,10 @@ class Coefficients:
     r"""$dX = b(X)\,dt + \sigma(X)\,dW$ in Itô's sense, ready to integrate.
 
     Attributes:
-        drift: state `[m]` -> drift `[m]`, per unit of time (1/eta steps).
-        diffusion_matrix: state `[m]` -> $\sigma\sigma^T$ `[m, m]`, every eta included.
-        x0: where it starts, `m` numbers.
+        drift: function from a state `[m]` to the drift `[m]`, per unit of time (1/eta steps).
+        diffusion_matrix: function from a state `[m]` to $\sigma\sigma^T$ `[m, m]`, with all factors
+            of eta.
+        x0: initial state, `m` numbers.
     """
 
     drift: Callable[[Float[Array, " m"]], Float[Array, " m"]]
@@ -62,14 +63,16 @@ class Equation:
     Mix your own with `dataclasses.replace(EQUATIONS["corrected"], diffusion=...)`.
 
     Attributes:
-        name: how errors and reports call it.
-        formula: what it says.
-        source: who says it.
+        name: name in errors and reports.
+        formula: description in words.
+        source: source of the equation.
         drift: (chain, setting, state `[m]`) -> `[m]`.
         diffusion: (chain, setting, state `[m]`) -> `[m, m]`, eta included.
         order: the weak order it claims for the chain it was written for.
         follows_chain: whether drift or diffusion are built from the chain's own b and S, and the
             state begins at the chain's `equation_start`.
+        tracks: the chain to `None`, or to what the equation needs and this chain is not, in words;
+            `None` where any chain will do.
     """
 
     name: str
@@ -79,14 +82,15 @@ class Equation:
     diffusion: _Field
     order: int = 1
     follows_chain: bool = False
+    tracks: Callable[[Chain], str | None] | None = None
 
     def check(self, problem: Problem, chain: Chain) -> None:
         """Refuse a combination that has no meaning.
 
         Raises:
             ValueError: a chain that has no b and S, where they are needed; order 2 without
-                smoothness or for a chain with memory; `averaged` or `augmented` for a chain whose
-                memory is of the other kind.
+                smoothness or for a chain with memory; a chain that `tracks` refuses, such as
+                one whose memory is of the other kind for `averaged` or `augmented`.
         """
         if self.follows_chain:
             chain.check_limit(problem)
@@ -101,21 +105,10 @@ class Equation:
                 f"{self.name!r} rests on the moments of one step and needs a chain without memory, "
                 f"got {chain!r}"
             )
-        if self.name == "population_signal" and chain.told_population is None:
-            raise PGPOValueError(
-                "'population_signal' is built from the same chain told I(theta), and "
-                f"{chain!r} names none"
-            )
-        if self.name == "averaged" and (not chain.remembers or chain.tracks_memory):
-            raise PGPOValueError(
-                "'averaged' tracks a chain that remembers its signal with a fixed beta "
-                f"(pgpo_delayed, pgpo_ema), got {chain!r}"
-            )
-        if self.name == "augmented" and not chain.tracks_memory:
-            raise PGPOValueError(
-                "'augmented' tracks a running mean with 1 - beta = rate * eta; use "
-                f"dataclasses.replace(CHAINS['pgpo_ema'], beta=None, rate=2.0). Got {chain!r}"
-            )
+        if self.tracks is not None:
+            wanted = self.tracks(chain)
+            if wanted is not None:
+                raise PGPOValueError(f"{self.name!r} {wanted}, got {chain!r}")
 
     def start(self, problem: Problem, chain: Chain) -> Float[Array, " m"]:
         """Where the equation starts: theta0, or (theta0, J_0) for the augmented state."""
@@ -143,8 +136,8 @@ class Equation:
             `Coefficients` of pure, traceable functions.
 
         Raises:
-            ValueError: see `check`; or a diffusion matrix that is not positive semi-definite at the
-                start or near it.
+            ValueError: as `check`; or the diffusion matrix is not positive semi-definite at or near
+                the start.
         """
         self.check(problem, chain)
         eta = as_eta(eta)
@@ -164,6 +157,27 @@ class Equation:
             f"{self.name!r} on {type(problem).__name__}",
         )
         return Coefficients(drift, diffusion_matrix, tuple(float(x) for x in start))
+
+
+def _fixed_memory(chain: Chain) -> str | None:
+    if chain.remembers and not chain.tracks_memory:
+        return None
+    return "tracks a chain that remembers its signal with a fixed beta (pgpo_delayed, pgpo_ema)"
+
+
+def _slow_memory(chain: Chain) -> str | None:
+    if chain.tracks_memory:
+        return None
+    return (
+        "tracks a running mean with 1 - beta = rate * eta, such as "
+        "dataclasses.replace(CHAINS['pgpo_ema'], beta=None, rate=2.0)"
+    )
+
+
+def _has_population(chain: Chain) -> str | None:
+    if chain.told_population is not None:
+        return None
+    return "is built from the same chain told I(theta), which the chain must name"
 
 
 def _table(*equations: Equation) -> MappingProxyType[str, Equation]:
@@ -239,6 +253,7 @@ EQUATIONS = _table(
         fields.drift_chain,
         fields.diffusion_chain,
         follows_chain=True,
+        tracks=_fixed_memory,
     ),
     Equation(
         "augmented",
@@ -247,6 +262,7 @@ EQUATIONS = _table(
         fields.drift_chain,
         fields.diffusion_chain,
         follows_chain=True,
+        tracks=_slow_memory,
     ),
     Equation(
         "second_order",
@@ -282,6 +298,7 @@ EQUATIONS = _table(
         fields.drift_population_signal,
         fields.diffusion_population_signal,
         follows_chain=True,
+        tracks=_has_population,
     ),
     Equation(
         "second_order_independent_noise",

@@ -1,4 +1,4 @@
-"""The drifts and diffusion matrices that equations are put together from.
+"""The drifts and diffusion matrices of the equations.
 
 A drift is per unit of time (1/eta steps); a diffusion matrix is the covariance per unit of time,
 every eta included.
@@ -43,19 +43,19 @@ def drift_chain(chain: Chain, setting: Setting, state: _State) -> _State:
 
 
 def drift_population_signal(chain: Chain, setting: Setting, state: _State) -> _State:
-    r"""b of the same chain told $I(\theta)$: what is written when $\rho_B$ is read as $\rho(I)$."""
+    r"""b of the same chain with $I(\theta)$ as its signal: $\rho_B$ is read as $\rho(I)$."""
     assert chain.told_population is not None
     return chain.told_population.drift(setting, state)
 
 
 def diffusion_population_signal(chain: Chain, setting: Setting, state: _State) -> _Matrix:
-    r"""$\eta S$ of the same chain told $I(\theta)$."""
+    r"""$\eta S$ of the same chain with $I(\theta)$ as its signal."""
     assert chain.told_population is not None
     return setting.eta * chain.told_population.covariance(setting, state)
 
 
 def diffusion_independent(chain: Chain, setting: Setting, state: _State) -> _Matrix:
-    r"""$\eta S$ without the covariance of theta's noise and that of what is remembered."""
+    r"""$\eta S$ without the covariance between the noise of theta and that of the memory."""
     own = jnp.arange(state.shape[0]) < setting.problem.dim
     return jnp.where(own[:, None] == own, diffusion_chain(chain, setting, state), 0.0)
 

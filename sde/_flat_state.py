@@ -1,4 +1,4 @@
-"""A pytree as one vector that begins with theta, which is what the engines work on."""
+"""Flattens a pytree to one vector that begins with theta, for the engines."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,13 +12,13 @@ from pgpo_jax.errors import PGPOTypeError, PGPOValueError
 
 
 class FlatState(NamedTuple):
-    """How a pytree of arrays is laid out in one vector of floats.
+    """The layout of a pytree of arrays in one vector of floats.
 
     Attributes:
-        treedef: its structure.
+        treedef: structure of the pytree.
         leaves: shape and dtype of each leaf.
-        order: which entry of the raveled leaves each coordinate is; theta's entries come first.
-        owner: whose state it is, for messages.
+        order: index in the raveled leaves of each coordinate. The entries of theta come first.
+        owner: name of the chain, for messages.
     """
 
     treedef: Any
@@ -75,17 +75,18 @@ def flat_state(
 
     Raises:
         TypeError: a leaf is not a real number or an array of them.
-        ValueError: `theta` gives another shape, or something computed from the state.
+        ValueError: `theta` returns another shape, or values that are computed from the state.
     """
     leaves, treedef = jax.tree.flatten(first)
     if not leaves:
         raise PGPOValueError(f"a state of {owner} must hold at least one array, got {first!r}")
     arrays = [_as_array(leaf, owner) for leaf in leaves]
     sizes = [array.size for array in arrays]
-    # theta of a state whose entries all differ tells which entries it is.
+    # theta of a state with different entries shows which entries it has.
     marks = np.arange(1.0, sum(sizes) + 1.0)
     found = []
-    # The second are negative and not whole, or abs, maximum and round would pass.
+    # The second state is negative and not whole, because abs, maximum and round would pass
+    # otherwise.
     for marked in (marks, -2.0 * marks[::-1] - 0.5):
         parts = np.split(marked, np.cumsum(sizes)[:-1])
         with jax.ensure_compile_time_eval():
@@ -110,7 +111,7 @@ def flat_state(
     if places[0] != places[1] or -1 in places[0] or len(set(places[0])) != dim:
         raise PGPOValueError(
             f"theta of a state of {owner} must be entries of the state, each once, without "
-            "arithmetic: keep what is read as a leaf of the state"
+            "arithmetic: store theta as a leaf of the state"
         )
     order = (*places[0], *(i for i in range(sum(sizes)) if i not in places[0]))
     known = tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays)
@@ -119,7 +120,7 @@ def flat_state(
 
 
 def _of_kind(marks: np.ndarray, like: Array) -> np.ndarray:
-    """Marks that an array's type can hold: of counts and flags, whole ones of at least 0."""
+    """Marks that fit the dtype of an array; for counts and flags, whole numbers of at least 0."""
     if jnp.issubdtype(like.dtype, jnp.floating):
         return marks
     return np.asarray(np.trunc(np.abs(marks)))

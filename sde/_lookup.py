@@ -1,4 +1,4 @@
-"""Names to objects, and the checks of numbers that every entry point shares."""
+"""Finds objects by name and checks numbers for all entry points."""
 
 import math
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ def _own(kind: str, spec: str, base: type[_T]) -> _T:
 
 
 def short_name(spec: str) -> str:
-    """A name of a table as it is; of `FILE.py:NAME`, NAME.
+    """The name in a table, or NAME of `FILE.py:NAME`.
 
     >>> short_name("sgd"), short_name("../mine/own.py:Bowl")
     ('sgd', 'Bowl')

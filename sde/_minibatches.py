@@ -1,4 +1,4 @@
-"""Every minibatch there is, with its probability."""
+"""Enumerates all minibatches with their probabilities."""
 
 import functools
 import itertools
@@ -17,8 +17,8 @@ class Minibatches(NamedTuple):
     """All distinct minibatches of a finite sum.
 
     Attributes:
-        fractions: how much of the minibatch is example n; rows sum to one.
-        probabilities: how often the minibatch is drawn; they sum to one.
+        fractions: share of example n in each minibatch; rows sum to one.
+        probabilities: probability of each minibatch; they sum to one.
         examples: the indices of its examples, in rising order.
     """
 
@@ -86,7 +86,7 @@ def minibatches(num_examples: int, batch_size: int = 1, replace: bool = True) ->
     counts = np.zeros((count, num_examples))
     np.add.at(counts, (np.arange(count)[:, None], chosen), 1.0)
     if replace:
-        # In integers, so that the probabilities are the rounded true ones.
+        # Integer arithmetic, so that the probabilities are exact up to one rounding.
         orders, total = math.factorial(batch_size), num_examples**batch_size
         table = np.array([math.factorial(k) for k in range(batch_size + 1)], dtype=object)
         weights = (orders // np.prod(table[counts.astype(np.int64)], axis=1) / total).astype(float)

@@ -1,4 +1,4 @@
-"""An optax optimizer itself as a chain: what is verified is the code that is run."""
+"""An optax optimizer as a chain, so that the code that runs is the code that is verified."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ class OptaxChain(StateChain):
     """A `StateChain` of (theta, the optimizer's state); `optax_chain` makes it.
 
     Attributes:
-        make: eta to the optimizer.
-        regime: what its hyperparameters do with eta, or `None` where `make` says it itself.
-        rates: of the regime, by name.
+        make: function from eta to the optimizer.
+        regime: regime of its hyperparameters, or `None` if `make` sets them itself.
+        rates: rates of the regime, by name.
 
     Added in version 0.2.0.
     """
@@ -56,14 +56,14 @@ def optax_chain(
     name: str | None = None,
     **rates: float,
 ) -> OptaxChain:
-    r"""The chain that an optax optimizer makes, its own code at every step.
+    r"""The chain of an optax optimizer, which runs the optimizer's own code at every step.
 
-    Each step gives `update` the gradient of the minibatch, the parameters and, for optimizers that
-    take it, `information=`: the mean signal of the minibatch in nats. Bias correction, epsilon and
-    decoupled weight decay are the optimizer's. `scale_by_information` computes rho in float32; the
-    rest is in the precision of theta.
+    Each step calls `update` with the gradient of the minibatch and the parameters. Optimizers that
+    take `information=` also get the mean signal of the minibatch in nats. Bias correction, epsilon
+    and decoupled weight decay are those of the optimizer. `scale_by_information` computes rho in
+    float32. All else has the precision of theta.
 
-    How the hyperparameters go with eta has to be said, since that decides which equation there is:
+    The scaling of the hyperparameters with eta must be given, because it decides the equation:
 
     * without `regime`, `optimizer` is called with eta: `optax.sgd`, `optax.adamw` (which fixes its
       decays), or `lambda eta: optax.adam(eta, b2=1 - 2.0 * eta)`;
@@ -71,23 +71,24 @@ def optax_chain(
       `rates`, by name.
 
     Args:
-        optimizer: eta, or hyperparameters by name, to an optax transformation.
+        optimizer: function of eta, or of hyperparameters by name, that returns an optax
+            transformation.
         regime: "fixed", "ballistic" (Callisti, Romito, Triggiano, arXiv 2509.21614), "square_root"
             (Malladi et al., arXiv 2205.10287), or a `Regime`.
-        signal: whether `information=` is that of the minibatch, or the population's I(theta).
-        limit: the chain whose b and S equations are built from, or its name; see `StateChain`.
-        name: how reports call it; by default that of `optimizer`.
+        signal: "minibatch" or "population": the signal of the minibatch, or I(theta).
+        limit: chain whose b and S are used in equations, or its name; see `StateChain`.
+        name: name in reports; by default that of `optimizer`.
         rates: of the regime: `learning_rate`, `b1`, `b2`, `decay`, `momentum`, `eps`,
             `weight_decay`.
 
     Returns:
-        A chain for `run_chain`, `estimate_chain` and `measure_order`.
+        A chain for `run_chain`, `estimate_chain` and `Comparison`.
 
     Raises:
-        TypeError: `optimizer` is a finished transformation, whose step size nobody could scale; a
-            regime or a limit that is none.
-        ValueError: an unknown regime, limit, signal or rate; rates without a regime; a state that
-            holds eta; a decay outside [0, 1).
+        TypeError: `optimizer` is a finished transformation, whose step size cannot be scaled. Or
+            the regime or limit has another type.
+        ValueError: the regime, limit, signal or rate is unknown, rates are given without a regime,
+            the state holds eta, or a decay is outside [0, 1).
 
     >>> import functools, jax, optax, pgpo_jax as pgpo, sde
     >>> adamw = optax_chain(
@@ -101,9 +102,9 @@ def optax_chain(
     """
     if isinstance(optimizer, optax.GradientTransformation) or not callable(optimizer):
         raise PGPOTypeError(
-            "optimizer must be a function of eta that gives an optax transformation, such as "
-            "optax.adamw or `lambda eta: pgpo.pgpo(optax.adamw(eta))`; a finished one has a step "
-            f"size that nobody can scale. Got {type(optimizer).__name__}"
+            "optimizer must be a function of eta that returns an optax transformation, such as "
+            "optax.adamw or `lambda eta: pgpo.pgpo(optax.adamw(eta))`. The step size of a finished "
+            f"transformation cannot be scaled. Got {type(optimizer).__name__}"
         )
     if signal not in _SIGNALS:
         raise PGPOValueError(f"signal must be 'minibatch' or 'population', got {signal!r}")

@@ -1,4 +1,4 @@
-"""Square roots of covariance matrices, and the refusal of matrices that are none."""
+"""Square roots of covariance matrices, and checks of such matrices."""
 
 from typing import Any
 
@@ -22,8 +22,9 @@ def psd_root(matrix: Float[Array, "m m"]) -> Float[Array, "m m"]:
     r"""The symmetric positive semi-definite square root of a covariance matrix.
 
     Closed forms for m = 1 and m = 2, $A^{1/2} = (A + \sqrt{\det A}\,1)/\sqrt{tr A + 2\sqrt{\det
-    A}}$; an eigendecomposition beyond. Rounding below zero is cut. Derivatives of any order are
-    finite for equal eigenvalues, and at zero ones, where they are set to zero.
+    A}}$; an eigendecomposition for larger m. Negative rounding errors are clipped to zero.
+    Derivatives of any order are finite for equal eigenvalues. At zero eigenvalues they are set to
+    zero.
 
     Args:
         matrix: symmetric `[m, m]`.
@@ -56,7 +57,7 @@ def _root(matrix: Float[Array, "m m"]) -> Float[Array, "m m"]:
 @_root.defjvp
 def _root_jvp(primals: Any, tangents: Any) -> Any:
     # R R = A, so R dR + dR R = dA. The derivative of eigh divides by differences of eigenvalues,
-    # which may be equal; this one divides by sums of roots.
+    # which may be equal. This one divides by sums of roots.
     root = _root(*primals)
     return root, _sylvester(root, *tangents)
 
@@ -84,7 +85,7 @@ def check_psd(matrices: Float[np.ndarray, "*batch m m"], what: str) -> None:
     """Refuse covariance matrices that are not finite, symmetric and positive semi-definite.
 
     Raises:
-        ValueError: naming the smallest eigenvalue.
+        ValueError: a matrix is none of these. The message names the smallest eigenvalue.
     """
     matrices = np.asarray(matrices)
     if not np.all(np.isfinite(matrices)):

@@ -1,4 +1,4 @@
-"""How the hyperparameters of an optimizer go with the step size: the regimes of the literature."""
+"""Scaling of an optimizer's hyperparameters with the step size: the regimes of the literature."""
 
 import math
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ _DECAYS = ("b1", "b2", "decay", "momentum")
 
 @dataclass(frozen=True)
 class Regime:
-    r"""Powers of eta: what is kept fixed is the number in front of the power.
+    r"""The powers of eta of the hyperparameters, whose coefficients are fixed.
 
     Attributes:
-        name: how it is asked for.
-        source: who says it.
+        name: name of the regime.
+        source: source of the regime.
         learning_rate: p of the learning rate $\ell\,\eta^p$.
         decay: q of the decays $1 - c\,\eta^q$; `None`: decays are taken as they are.
         epsilon: r of $\epsilon\,\eta^r$.
         weight_decay: w of the decoupled $\lambda\,\eta^w$, so that its step is of order eta.
-        noise: s of the factor $\eta^s$ by which the noise of the gradient is stretched.
+        noise: s of the factor $\eta^s$ that multiplies the noise of the gradient.
 
     Added in version 0.2.0.
     """
@@ -43,8 +43,8 @@ class Regime:
         Args:
             eta: the step size.
             rates: `learning_rate` (1 by default), `b1`, `b2`, `decay`, `momentum`, `eps`,
-                `weight_decay`: the numbers in front of the powers. Of a decay that is scaled, the
-                rate c of 1 - c eta.
+                `weight_decay`: the coefficients of the powers. For a scaled decay it is the rate c
+                    of 1 - c eta.
 
         >>> REGIMES["ballistic"].hyperparameters(0.125, learning_rate=0.5, b2=2.0)
         {'learning_rate': 0.0625, 'b2': 0.75}
@@ -58,10 +58,10 @@ class Regime:
         return scaled
 
     def check_rates(self, **rates: float) -> None:
-        """Refuse rates that are none.
+        """Refuse rates that are invalid.
 
         Raises:
-            ValueError: naming the rate.
+            ValueError: a rate is invalid. The message names it.
         """
         for name, rate in rates.items():
             if name not in (*_DECAYS, *_POWERS):
@@ -77,7 +77,7 @@ class Regime:
         """Refuse decays outside [0, 1) at this step size.
 
         Raises:
-            ValueError: naming the rate and the step.
+            ValueError: a decay is outside [0, 1). The message names the rate and the step size.
         """
         for name, value in self.hyperparameters(eta, **rates).items():
             if name in _DECAYS and not 0.0 <= value < 1.0:

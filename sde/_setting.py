@@ -1,4 +1,4 @@
-"""One place where a problem, a step size and a way of drawing minibatches meet."""
+"""A problem with a step size and a way of drawing minibatches."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from sde.problems import Problem
 
 @dataclass(frozen=True)
 class Setting:
-    r"""What every drift and diffusion is a function of, apart from the state.
+    r"""The arguments of every drift and diffusion other than the state.
 
     Args:
         problem: the finite sum and its signals.

@@ -1,4 +1,4 @@
-"""Chains of one's own: a plain function of a state that may be any pytree."""
+"""Chains of your own: a plain function of a state, which may be any pytree."""
 
 import functools as ft
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from sde._minibatches import Minibatches
 from sde._setting import Setting, weighted_covariance
 from sde.problems import Problem
 
-# Of a state against itself after a step of length zero.
+# Tolerance between a state and the state after a step of length zero.
 _STILL = 1e-9
 
 
@@ -31,27 +31,28 @@ class StateChain(Chain):
     Both functions must be traceable by JAX. The engines see the state as one vector that begins
     with theta.
 
-    What an equation is built from (`"ode"`, `"corrected"`, `"second_order"`) is derived from
-    `advance` itself, if a step of length zero leaves the state alone:
+    The equations `"ode"`, `"corrected"` and `"second_order"` need b and S. They are derived from
+    `advance` itself, if a step of length zero does not change the state:
     $z_{k+1} = z_k + \eta h + \frac{\eta^2}{2} h' + \dots$ has $b = E h$ and $S = \mathrm{Cov}\,h$
-    with $h = \partial_\eta z_{k+1}$ at $\eta = 0$. Where it does not (a momentum with a fixed decay
-    forgets within a time of order eta), give the chain whose b and S to take as `limit`.
+    with $h = \partial_\eta z_{k+1}$ at $\eta = 0$. Otherwise pass as `limit` a chain with b and S
+    to use. An example is a momentum with a fixed decay, which relaxes within a time of order eta.
 
     Args:
-        begin: the problem to the first state.
-        advance: (problem, state, examples, eta) to the next state; `examples` are the indices
-            `[|B|]` of the minibatch, so that `problem.gradients(theta)[examples].mean(0)` is its
-            gradient.
-        theta: a state to theta `[d]`, entries of the state; by default its first item.
-        limit: the chain whose b and S equations are built from; `None`: derived as above.
-        name: how reports and errors call it.
-        population: the same chain told I(theta) in place of the minibatch's signal, if there is
-            one: the equation `"population_signal"` is built from it.
+        begin: function from the problem to the first state.
+        advance: function of (problem, state, examples, eta) that returns the next state. `examples`
+            are the indices `[|B|]` of the minibatch, so
+            `problem.gradients(theta)[examples].mean(0)` is its gradient.
+        theta: function from a state to theta `[d]`, which are entries of the state; by default its
+            first item.
+        limit: chain whose b and S are used in equations; `None` derives them as above.
+        name: name in reports and errors.
+        population: the same chain with I(theta) instead of the minibatch's signal, if there is one.
+            The equation `"population_signal"` uses it.
 
     Raises:
-        ValueError: an advance that returns another structure, shape or dtype; a theta that is no
-            part of the state; an equation that needs b or S where there is no such limit. All
-            before anything is simulated.
+        ValueError: `advance` returns another structure, shape or dtype, theta is no part of the
+            state, or an equation needs b or S and there is no such limit. Raised before anything is
+            simulated.
 
     Example (heavy-ball momentum, both decays of order eta):
 
@@ -155,22 +156,23 @@ class StateChain(Chain):
         finite, move = _at_rest(self, problem)
         if not finite:
             raise PGPOValueError(
-                f"{self.name} has no step that can be expanded in eta at eta=0 (it is not finite "
-                "there), so no equation can be derived from it: give the chain whose b and S to "
-                "take as `limit`, or another scaling"
+                f"{self.name} has no step that can be expanded in eta at eta=0, where it is not "
+                "finite, so it has no equation. Pass as `limit` a chain with the b and S to use, "
+                "or another scaling"
             )
         if not move <= _STILL:
             raise PGPOValueError(
-                f"{self.name} must leave its state alone in a step of length eta=0, to derive an "
-                f"equation from it, but moves it by {move:.3g}: scale its decays with eta, or give "
-                "the chain whose b and S to take as `limit`"
+                f"{self.name} must leave its state alone in a step of length eta=0 to have an "
+                f"equation, but moves it by {move:.3g}: scale its decays with eta. Or pass as "
+                "`limit` a chain with the b and S to use"
             )
 
 
 @ft.lru_cache(maxsize=256)
 def _at_rest(chain: StateChain, problem: Problem) -> tuple[bool, float]:
-    """Whether steps have finite derivatives at eta=0, and how far they move the state there; at
-    the start and after one step."""
+    """Whether steps have finite derivatives at eta=0, and how far they move the state.
+
+    Both are checked at the start and after one step."""
     setting = Setting(problem, 0.0)
     rows = chain.batch_rows(setting.batches)
 
@@ -197,6 +199,6 @@ def _cached_first(
     chain: StateChain, problem: Problem, float_bytes: int
 ) -> tuple[FlatState, Float[Array, " m"]]:
     del float_bytes
-    # It may be asked for while a program is traced.
+    # This may be called while a program is traced.
     with jax.ensure_compile_time_eval():
         return flat_state(chain.begin(problem), chain.theta, problem.dim, chain.name)

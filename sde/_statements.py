@@ -1,4 +1,4 @@
-"""The statements of the laboratory as data: what is claimed, where it is tested, what is true."""
+"""The statements of the laboratory as data: the claim, its tests and the expected verdict."""
 
 import dataclasses
 from types import MappingProxyType
@@ -9,8 +9,8 @@ from sde._named_chains import CHAINS
 from sde.order import ETAS, MONTE_CARLO_ETAS
 from sde.problems import PROBLEMS, Problem
 
-# The Fourier engine of the torus resolves 1e-8, the grid of a chain with a kink 1e-7: an error of
-# order 2 gets there soon.
+# The Fourier engine of the torus resolves 1e-8, and the grid of a chain with a kink resolves 1e-7.
+# An error of order 2 soon falls to these values.
 _COARSE = tuple(2.0**-k for k in range(3, 8))
 _ALL = ("mean", "m2", "cos3x")
 # The engine of a state of two coordinates, one affine given the other, has moments only.
@@ -22,16 +22,17 @@ class Statement:
     """One row of the table.
 
     Attributes:
-        id: its name on the command line.
-        claim: what is said, in words.
+        id: name of the statement on the command line.
+        claim: the claim in words.
         chain: the algorithm.
         equation: the equation said to track it.
-        expected: the verdict that the instrument must reach.
-        problems: where it is tested; every one must give the verdict.
+        expected: expected verdict of the measurement.
+        problems: problems of the test; every one must give the verdict.
         etas: step sizes of the exact measurement.
         observables: test functions.
-        method: "exact", or "monte_carlo" where no exact engine covers the chain; `etas` are its.
-        paths: per rung, by Monte Carlo.
+        method: "exact", or "monte_carlo" if no exact engine covers the chain. `etas` are those of
+            the method.
+        paths: number of paths per step size, for Monte Carlo.
     """
 
     id: str

@@ -21,9 +21,9 @@ def advise(moments: list[Row]) -> dict[str, Any]:
         moments: rows of `study_batches`, at any batch sizes.
 
     Returns:
-        `estimators`: per estimator its worst relative bias, the pairs that its worst cell needs
-        and that cell, the batch (the next power of two), and whether it is admissible;
-        `recommended`: the admissible one with the smallest need, or None; `batch`: its batch.
+        `estimators` has for each estimator its worst relative bias, the pairs that its worst cell
+        needs and that cell, the batch (the next power of two), and whether it is admissible.
+        `recommended` is the admissible one with the smallest need, or None. `batch` is its batch.
     """
     rows = defaultdict(list)
     for row in moments:

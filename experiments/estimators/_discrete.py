@@ -87,9 +87,9 @@ def study_batches(config: DiscreteConfig, key: jax.Array) -> dict[str, list[Row]
     """Bias, spread, signs, variants and multipliers of every cell.
 
     Returns:
-        `moments`: one row per model, estimator and batch size: exact bias and standard error,
-        the drawn ones, and the share of negative estimates with its 95 % Wilson interval;
-        `variants`, `mixtures`, `multipliers`.
+        Rows by the names `moments`, `variants`, `mixtures` and `multipliers`. `moments` has one row
+        per model, estimator and batch size. It holds the exact and the drawn bias and standard
+        error, and the share of negative estimates with its 95 % Wilson interval.
     """
     found: dict[str, list[Row]] = {
         name: [] for name in ("moments", "variants", "mixtures", "multipliers")

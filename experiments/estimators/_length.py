@@ -1,8 +1,8 @@
-"""Responses of several words: what the words before tell about the feedback, exactly.
+"""Responses of several words: the information of earlier words about the feedback, exactly.
 
-Given the feedback the words are independent, so the student, who does not know it, learns it from
-the words so far: p(y_t | y_<t) = sum_f p(f | y_<t) p(y_t | f). With two words in the vocabulary the
-number of ones among them says everything, and the sums are over 0..t instead of 2^t prefixes.
+Given the feedback the words are independent. The student does not know the feedback and infers it
+from the words so far: p(y_t | y_<t) = sum_f p(f | y_<t) p(y_t | f). With two words in the
+vocabulary their counts are sufficient, so the sums are over 0..t instead of 2^t prefixes.
 
 Two laws of what the estimator sees. *Paired*: feedback and words come from the joint model, the
 words so far are the teacher's. *Rollouts*, as in training: the words are the student's own, and the

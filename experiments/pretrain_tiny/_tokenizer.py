@@ -1,8 +1,8 @@
 """The tiny model's tokenizer: whole words and numbers of the synthetic tasks, bytes for the rest.
 
-It is byte-level BPE without training. Text is cut into words, numbers and a few fixed phrases; a
-piece that the vocabulary holds is one token (`ignore_merges`), any other is spelt in bytes and a
-handful of frequent English pairs, so every text can be encoded and comes back unchanged.
+It is byte-level BPE without training. Text is cut into words, numbers and a few fixed phrases. A
+piece in the vocabulary is one token (`ignore_merges`). Any other piece is encoded in bytes and a
+few frequent English pairs. So every text can be encoded and decoded without change.
 """
 
 from __future__ import annotations

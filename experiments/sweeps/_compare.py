@@ -70,12 +70,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def verdict(
     difference: Interval, margin: float, *, seeds: int, adjusted: float | None = None
 ) -> Verdict:
-    """What an interval says, given the smallest difference that matters.
+    """The verdict of an interval, given the smallest difference that matters.
 
-    `better` and `worse` need the interval beside 0 and, if an adjusted p-value is given, that it
-    is at most 0.05; `no difference that matters` needs the interval inside the margin (so a
-    difference that is certain but smaller than the margin is called by its size); anything else is
-    `undecided`, and so is everything with fewer than `FEWEST_SEEDS`.
+    `better` and `worse` need an interval without 0 and, if an adjusted p-value is given, a p-value
+    of at most 0.05. `no difference that matters` needs the interval inside the margin. So a
+    difference that is certain but smaller than the margin is judged by its size. Anything else is
+    `undecided`, and so is everything with fewer than `FEWEST_SEEDS` seeds.
 
     >>> verdict(Interval(0.004, -0.01, 0.018), 0.02, seeds=12)
     'no difference that matters'
@@ -109,8 +109,9 @@ def compare(
         scores: of each arm, one row per seed and one column per question.
         pairs: which arm against which.
         margin: the smallest difference that matters.
-        resamples: bootstrap draws; by default a million, so that a p-value of 0.004, which decides
-            in a dozen comparisons, is known to 2 % of it (by 4,000 draws it would be to 25 %).
+        resamples: number of bootstrap draws, by default a million. A p-value of 0.004, which
+            decides in a dozen comparisons, is then known to a relative error of 2 %. With 4,000
+            draws it would be 25 %.
     """
     if not pairs:
         return []

@@ -18,11 +18,11 @@ class ControlledSDPO(SDPO):
     """SDPO that is shown wrong solutions, or measures its information on other rows.
 
     Args:
-        teacher: as of `SDPO`, as are `loss` and `information`.
+        teacher: settings of `SDPO`, as are `loss` and `information`.
         samples: responses to each question.
-        half: `same` or `other`: the gradient comes from questions 0, 2, 4, ... of the step alone,
-            the information from those or from the others, whose noise is independent. The loss is
-            then divided by the number of sequences of questions 0, 2, 4, ...
+        half: `same` or `other`. The gradient then uses only questions 0, 2, 4, ... of the step. The
+            information uses the same questions, or the others, whose noise is independent. The loss
+            is divided by the number of sequences of questions 0, 2, 4, ...
         rows: `failures`: the information is measured on responses that are graded below
             `teacher.success_threshold`; it is 0 if there are none. The loss takes all of them.
         misleading: chance that a shown solution is replaced by a wrong answer of its group.

@@ -1,4 +1,4 @@
-"""How many seeds decide."""
+"""Power of paired comparisons by number of seeds."""
 
 import math
 
@@ -8,8 +8,8 @@ from scipy import stats
 from experiments.sweeps._bootstrap import Variance
 
 FEWEST_SEEDS = 6
-"""With fewer seeds there is no verdict: even if all of them differ the same way, chance alone does
-so in more than 1 of 20 cases (2 / 2^n)."""
+"""Smallest number of seeds for a verdict. With fewer seeds all differences have the same sign by
+chance in more than 1 of 20 cases (2 / 2^n)."""
 _WANTED_POWER = 0.8
 
 

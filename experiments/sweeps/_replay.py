@@ -114,11 +114,11 @@ def _controlled_update(inner: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class FollowSteps(Callback):
-    """Keeps the place in a replay at the number of the step.
+    """Keeps the position in a replay at the number of the step.
 
-    The trainer leaves the state of the optimizer as it was where it does not apply a step (the
-    gradient is not finite, or no response trains), and the place in the replay with it. The next
-    step would be given the value of this one.
+    The trainer may skip a step, because the gradient is not finite or no response trains. The state
+    of the optimizer, with the position in the replay, then does not change. Without this callback
+    the next step would get the value of this one.
     """
 
     def on_start(self, run: Run) -> None:

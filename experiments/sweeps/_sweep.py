@@ -111,12 +111,12 @@ class Sweep:
         return sum(json.loads(path.read_text())["seconds"] for path in found)
 
     def run(self, jobs: int = 1) -> None:
-        """Does what is not done yet, in `jobs` processes with a core each.
+        """Run all arms that are not finished, in `jobs` processes with a core each.
 
         Raises:
-            ValueError: if the folder belongs to another configuration (naming the field), or an
-                arm needs a run that the sweep does not have, or its configuration is refused;
-                before anything is written or trained.
+            ValueError: the folder belongs to another configuration (the message names the field),
+                an arm needs a run that the sweep does not have, or its configuration is refused.
+                Raised before anything is written or trained.
             RuntimeError: if a worker failed.
         """
         if not 1 <= jobs <= _MAX_JOBS:

@@ -12,18 +12,18 @@ from pgpo_jax.paths import with_local_paths
 
 @dataclass(frozen=True)
 class ConvertCommand:
-    """Makes a Hugging Face folder of a GGUF file, with its tokenizer and its chat template.
+    """Converts a GGUF file to a Hugging Face folder, with its tokenizer and chat template.
 
-    The weights are dequantised. The families are those of `pgpo train --model`, and the tokenizer
-    must be byte-level BPE. It needs the extra `gguf`.
+    The weights are dequantised. The model families are those of `pgpo train --model`. The tokenizer
+    must be byte-level BPE. The command needs the extra `gguf`.
     """
 
     file: tyro.conf.Positional[Path]
     """The GGUF file."""
     output: tyro.conf.Positional[Path]
-    """The folder to write; must be new or empty."""
+    """The folder to write, which must be new or empty."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of the stored weights; float32 holds the dequantised numbers exactly."""
+    """Dtype of the stored weights. float32 holds the dequantised numbers exactly."""
 
 
 def main(argv: Sequence[str]) -> None:

@@ -22,10 +22,10 @@ from pgpo_jax.training.config._information_presets import before_flags
 
 _TINY = PRESETS["tiny"]
 CLI_PRESETS: dict[str, TrainConfig] = {
-    # Real questions are longer than the shipped model's own, and a file may hold few of them.
+    # Real questions are longer than those of the shipped model, and a file may hold few of them.
     "tiny-file": dataclasses.replace(
         _TINY,
-        # 64 rows of 2048 tokens: all their attention at once would take some 20 GB.
+        # For 64 rows of 2048 tokens all attention scores at once would take about 20 GB.
         remat=True,
         attention="chunked",
         rollout=RolloutConfig(
@@ -49,17 +49,18 @@ CLI_PRESETS: dict[str, TrainConfig] = {
     ),
     **PRESETS,
 }
-"""Presets by name: those of the library, the shipped model on a file of questions, and what
-`pgpo sft` begins with."""
+"""Presets by name: those of the library, the shipped model on a file of questions, and the preset
+of `pgpo sft`."""
 
 
 def starting_point(
     argv: Sequence[str], folder: Path, preset: str | None = None
 ) -> tuple[str, TrainConfig]:
-    """The configuration that the flags of `pgpo train` then change, and where it is from.
+    """The configuration that the flags of `pgpo train` change, and its source.
 
-    The preset that was asked for; else, with `--resume`, that of the run in `folder`; else
-    `preset`, or without one the preset that suits the model and the task.
+    It is the preset of `--preset`. Without that flag, `--resume` takes the configuration of the run
+    in `folder`. Otherwise it is `preset`, or if that is `None` the preset for the model and the
+    task.
 
     Raises:
         ValueError: if there is no such preset, of the run or of the multiplier, or the run's
@@ -79,7 +80,7 @@ def starting_point(
     chosen = known.information_preset
     if chosen is None:
         return source, config
-    # The objective itself is set by its flag later.
+    # The flag of the objective sets it later.
     config = before_flags(config, chosen, known.objective)
     return f"{source} with the multiplier {chosen}", config
 
@@ -87,7 +88,7 @@ def starting_point(
 def _configured(
     known: argparse.Namespace, folder: Path, preset: str | None
 ) -> tuple[str, TrainConfig]:
-    """As `starting_point`, with the multiplier that the configuration has."""
+    """The result of `starting_point`, and the multiplier of the configuration."""
     if known.preset is not None:
         if known.preset not in CLI_PRESETS:
             raise PGPOValueError(
@@ -104,8 +105,7 @@ def _configured(
 
 
 def _with_objective(preset: str, known: argparse.Namespace) -> tuple[str, TrainConfig]:
-    """A preset, with another model as its teacher and the settings of an objective's authors, if
-    the flags name these."""
+    """A preset, changed by flags that name a teacher model or an objective."""
     source, config = f"preset {preset}", CLI_PRESETS[preset]
     teacher, objective = getattr(known, "teacher.model"), known.objective
     if teacher is not None:
@@ -119,7 +119,7 @@ def _with_objective(preset: str, known: argparse.Namespace) -> tuple[str, TrainC
 
 
 def expanded(argv: Sequence[str]) -> list[str]:
-    """The flags with `--grader NAME` written out as `--grader.name NAME`.
+    """The flags with `--grader NAME` expanded to `--grader.name NAME`.
 
     >>> expanded(["--grader", "exact", "--grader.partial", "--grader=letter"])
     ['--grader.name', 'exact', '--grader.partial', '--grader.name=letter']

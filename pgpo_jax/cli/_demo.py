@@ -19,19 +19,20 @@ _OWN = frozenset({*_METHODS, "report.html"})
 
 @dataclass(frozen=True)
 class DemoCommand:
-    """Trains SDPO and PGPO from the shipped model, on the same questions with the same seed, and
-    compares them: a table here, curves in report.html. Takes a few minutes on two cores.
+    """Trains SDPO and PGPO from the shipped model, on the same questions with the same seed.
+
+    It prints a table and writes curves to report.html. It takes a few minutes on two cores.
     """
 
     output: Path | None = None
-    """Folder for the two runs and the report; by default runs/demo, or runs/demo-2 and so on when
-    that exists."""
+    """Folder for the two runs and the report. By default it is runs/demo, or runs/demo-2 and so on
+    if that exists."""
     steps: int = 40
     """Optimizer steps of each run."""
     seed: int = 0
-    """Decides questions and samples; the same for both."""
+    """Seed of the questions and samples, the same for both runs."""
     alpha: float = 1.0
-    """PGPO's alpha, per nat; SDPO has 0."""
+    """Alpha of PGPO, per nat. SDPO has 0."""
     overwrite: bool = False
     """Replace an earlier demo in the folder."""
 
@@ -79,7 +80,7 @@ def claim(output: Path | None, *, overwrite: bool) -> Path:
         overwrite: delete an earlier demo in it, but nothing else.
 
     Raises:
-        FileExistsError: if the folder holds something that must not be deleted.
+        FileExistsError: the folder holds something that must not be deleted.
     """
     folder = output or _FOLDER
     if output is None and not overwrite:

@@ -40,40 +40,40 @@ _ENDLESS = 64
 
 @dataclass(frozen=True)
 class EvalCommand:
-    """Samples answers to held-out questions and prints avg@n, the share of right ones."""
+    """Samples answers to held-out questions and prints avg@n, the share of right answers."""
 
     model: str = "tiny"
     """Folder of a Hugging Face model (Llama, Mistral, Qwen2 or Qwen3), a Hub id, or `tiny`."""
     task: str = "synthetic:all"
-    """What `pgpo train --task` takes."""
+    """The task, as for `pgpo train --task`."""
     split: Literal["test", "train"] = "test"
-    """Of a task that has both; a single file is a split of its own."""
+    """The split, of a task with two splits. A single file has one split only."""
     grader: GraderConfig = field(default_factory=GraderConfig)
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     questions: int = 0
-    """How many, from the first; 0 takes all of a file, or 64 of an endless task."""
+    """Number of questions, from the first. 0 takes all of a file, or 64 of an endless task."""
     samples: int = 4
     """Answers per question."""
     temperature: float = 1.0
-    """0 is greedy."""
+    """Sampling temperature; 0 is greedy."""
     top_p: float = 1.0
     top_k: int | None = None
-    """Tokens that are sampled from; all by default."""
+    """Number of most likely tokens to sample from; all by default."""
     thinking: bool = False
-    """Let the model think first, where the chat template offers that."""
+    """Let the model think first, if the chat template has this option."""
     max_prompt: int = 2048
-    """In tokens; longer questions are left out and counted."""
+    """Limit of a question, in tokens. Longer questions are left out and counted."""
     max_response: int = 512
-    """In tokens; a longer answer is graded as far as it got."""
+    """Limit of an answer, in tokens. A longer answer is cut and graded as it is."""
     batch: int = 16
-    """Questions sampled at a time."""
+    """Number of questions sampled at a time."""
     max_num_seqs: int | None = None
-    """Answers decoded at a time: one that has ended leaves its place to one that waits. By default
-    all of a batch."""
+    """Number of answers decoded at a time. When one has ended, a waiting one takes its place. By
+    default all of a batch."""
     engine: EngineConfig = field(default_factory=EngineConfig)
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the computation and of the weights in memory."""
+    """Dtype of the computation and of the weights in memory."""
     mesh: MeshConfig = field(default_factory=MeshConfig)
     distributed: DistributedConfig = field(default_factory=DistributedConfig.from_environment)
 
@@ -111,7 +111,7 @@ def main(argv: Sequence[str]) -> None:
     mesh = make_mesh(command.mesh)
     task = given_task(command.task, command.columns, command.grader)
     questions = first_questions(task, command.split, command.questions)
-    # A server samples elsewhere.
+    # A server samples on its own devices.
     if command.engine.name != "vllm":
         refuse_too_large_to_sample(command.model, command.mesh, command.dtype, rollout)
     policy, params = load_policy(
@@ -148,7 +148,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def check_max_num_seqs(number: int | None, shards: int) -> None:
-    """Refuses answers at a time that do not spread over the devices."""
+    """Refuse a number of answers at a time that does not divide over the devices."""
     if number is not None and number % shards:
         raise PGPOValueError(
             f"--max-num-seqs must be divisible by mesh.data * mesh.fsdp = {shards}, got {number}"
@@ -156,7 +156,7 @@ def check_max_num_seqs(number: int | None, shards: int) -> None:
 
 
 def check_seed(seed: int) -> None:
-    """Refuses a seed that JAX would cut to its last 32 bits."""
+    """Refuse a seed that JAX would truncate to its last 32 bits."""
     if not 0 <= seed < 2**32:
         raise PGPOValueError(f"--seed must be in [0, 2**32), got {seed}")
 
@@ -170,7 +170,7 @@ def given_task(spec: str, columns: ColumnsConfig, grader: GraderConfig) -> Task:
 def first_questions(task: Task, split: str, count: int) -> list[Question]:
     """The first questions of a task; 0 means all, or 64 of an endless one.
 
-    A task that is one file has the questions of that file, whatever the split.
+    A task that is one file has the questions of that file for any split.
 
     Raises:
         ValueError: if there are fewer, or `count` is negative.
@@ -189,5 +189,5 @@ def first_questions(task: Task, split: str, count: int) -> list[Question]:
 
 
 def is_file(spec: str) -> bool:
-    """Whether a task is one file, which is a split of its own."""
+    """Whether a task is one file, which has one split only."""
     return local_path(spec, "a task").is_file()

@@ -13,7 +13,7 @@ _WHERE = (
 
 
 def main(argv: Sequence[str]) -> int | None:
-    """Runs `pgpo experiment NAME [options]`, as `python -m experiments.NAME [options]` does."""
+    """Run `pgpo experiment NAME [options]`, the same as `python -m experiments.NAME [options]`."""
     if not argv or argv[0] in ("-h", "--help"):
         names = experiments()
         print("usage: pgpo experiment NAME [options]\n")
@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int | None:
 
 
 def experiments() -> list[str]:
-    """The experiments of this checkout: modules, and packages that can be run.
+    """The experiments of this checkout: modules and packages that can be run.
 
     Raises:
         PGPOImportError: this is not a checkout, or another package of that name comes first.
@@ -54,7 +54,7 @@ def forward(name: str, argv: Sequence[str]) -> int | None:
 
 
 def _check_package() -> None:
-    """Refuses a package `experiments` that is not ours, before its code runs."""
+    """Refuse another package named `experiments` before its code runs."""
     spec = importlib.util.find_spec("experiments")
     if spec is None:
         raise PGPOImportError(_WHERE)
@@ -66,7 +66,7 @@ def _check_package() -> None:
 
 
 def _checkout() -> Path:
-    """The folder beside `pgpo_jax`: the checkout, or else `site-packages`."""
+    """The folder that contains `pgpo_jax`: the checkout, or else `site-packages`."""
     return Path(__file__).resolve().parents[2]
 
 

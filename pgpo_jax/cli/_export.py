@@ -38,17 +38,18 @@ class ExportCommand:
     """Writes the trained model of a run as a Hugging Face folder, with its tokenizer."""
 
     run: tyro.conf.Positional[Path]
-    """The run folder; its newest checkpoint is taken."""
+    """The run folder, whose newest checkpoint is used."""
     output: Path
-    """The folder to write; must be new or empty."""
+    """The folder to write, which must be new or empty."""
     model: str | None = None
-    """Where the model that the run started from lies now, if not where it lay then."""
+    """Current folder of the model that the run started from, if it has moved."""
     checkpoint: Literal["newest", "best"] = "newest"
-    """`best`: that of the best evaluation, of a run with --selection.keep-best."""
+    """`best` is the checkpoint of the best evaluation, for a run with --selection.keep-best."""
     weights: Literal["student", "teacher"] = "student"
-    """The teacher is the slow average of the student, if the run has one."""
+    """Weights of the student or of the teacher. The teacher is the slow average of the student, if
+    the run has one."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of the stored weights."""
+    """Dtype of the stored weights."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -75,7 +76,8 @@ def main(argv: Sequence[str]) -> None:
     policy, params = load_policy(config.model, dtype=config.dtype, param_dtype=config.param_dtype)
     template = init_state(params, config.make_optimizer(), teacher, lora=config.lora)
     kept = "checkpoints" if command.checkpoint == "newest" else BestCheckpoint.FOLDER
-    # Claimed, since opening the checkpoints of a live run would tidy away what it is writing.
+    # The folder is locked, because opening the checkpoints of a live run would delete a file that
+    # it is writing.
     with (
         claimed_run_folder(command.run) as folder,
         Checkpoints(folder.resolve() / kept, keep=max(1, config.keep_checkpoints)) as checkpoints,
@@ -96,7 +98,7 @@ def main(argv: Sequence[str]) -> None:
 def _check(
     checkpoints: Checkpoints, config: TrainConfig, policy: Policy, start: TrainState
 ) -> None:
-    """Refuses a model or a configuration that the checkpoint was not made from."""
+    """Refuse a model or a configuration other than those of the checkpoint."""
     where = f"checkpoint {checkpoints.latest}"
     saved = checkpoints.inputs()
     if saved is None:
@@ -108,7 +110,7 @@ def _check(
         return
     weights = start.params if start.frozen is None else start.frozen
     now = run_inputs(config.to_json(), model_inputs(weights, policy.folder, policy.eos_ids))
-    # No step follows, so neither versions nor own rewards matter.
+    # No step follows, so versions and rewards of your own do not matter.
     kept = {name: value for name, value in now.items() if name not in ("versions", "code")}
     saved = saved | {"config": from_json(TrainConfig(), saved.get("config", {})).to_json()}
     check_inputs(saved, kept, where, free=free_fields(config.to_json()))

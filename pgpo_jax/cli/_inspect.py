@@ -20,25 +20,26 @@ _LEAST_WIDTH = 40
 
 @dataclass(frozen=True)
 class InspectCommand:
-    """Shows what a run asked and answered: questions, responses with their tokens marked by
-    information, grades, and what the teacher was shown.
+    """Shows the texts of a run: questions, responses, grades and the prompts of the teacher.
+
+    The tokens of a response are marked by information.
     """
 
     run: tyro.conf.Positional[Path]
     """A run folder, finished or not."""
     step: int | None = None
-    """Whose responses are shown; by default those of the newest step."""
+    """Step whose responses are shown; by default the newest."""
     rows: int | None = None
-    """Most responses that are shown; by default all that were kept."""
+    """Largest number of responses to show; by default all that were kept."""
     question: str | None = None
-    """Only responses to the question with this id; without --step, of the newest step that has
-    some."""
+    """Show only responses to the question with this id. Without --step they are those of the newest
+    step that has some."""
     evaluation: bool = False
-    """Show the answers of the first and of the last evaluation beside each other instead."""
+    """Show the answers of the first and the last evaluation side by side instead."""
     color: Literal["auto", "always", "never"] = "auto"
-    """`auto` is colours on a terminal, unless NO_COLOR is set."""
+    """`auto` uses colours on a terminal, unless NO_COLOR is set."""
     width: int | None = None
-    """Of the lines, in characters; by default that of the terminal, or 80."""
+    """Width of the lines, in characters; by default that of the terminal, or 80."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -46,8 +47,7 @@ def main(argv: Sequence[str]) -> None:
 
     Raises:
         FileNotFoundError: if there is no run in the folder.
-        ValueError: if it keeps no texts, none of the step or question, or a file in it is not what
-            a run writes.
+        ValueError: it keeps no texts, or none of the step or question, or a file in it is invalid.
     """
     command = with_local_paths(parse(InspectCommand, "pgpo inspect", argv))
     _check(command)
@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> None:
         lines = _responses(command, texts, view)
     encoding = sys.stdout.encoding or "utf-8"
     for line in lines:
-        # A terminal that is not Unicode gets escapes instead of an error.
+        # A terminal without Unicode gets escapes instead of an error.
         print(line.encode(encoding, "backslashreplace").decode(encoding))
 
 
@@ -137,7 +137,7 @@ def _answers(
 
 
 def _listed(values: Sequence[object], most: int = 12) -> str:
-    """Values in a line; of many, the first and the last."""
+    """Values in one line; of many values, the first and the last."""
     shown = [str(value) for value in values]
     if len(shown) > most:
         shown = [*shown[: most - 2], "...", *shown[-1:]]

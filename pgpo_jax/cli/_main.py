@@ -16,14 +16,14 @@ _INTERRUPTED = 130
 
 
 class Command(NamedTuple):
-    """Where a command's `main(argv)` lives, what it does in a line, and the extra that it needs."""
+    """The module of a command's `main(argv)`, a one-line summary, and the extra that it needs."""
 
     module: str
     summary: str
     extra: str | None = None
 
 
-# By name only, so that `pgpo --help` imports none of them.
+# Modules are given by name, so that `pgpo --help` imports none of them.
 COMMANDS = {
     "demo": Command("_demo", "train SDPO and PGPO from the shipped model, compare them", "train"),
     "train": Command("_train", "post-train a model on a task", "train"),
@@ -41,13 +41,13 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs `pgpo`; what the user can put right is one line on stderr and exit code 2.
+    """Run `pgpo`. An error of the user is one line on stderr and exit code 2.
 
     Args:
         argv: the arguments after the program's name; those of the process by default.
 
     Returns:
-        The exit code: what the command returns, where it returns one.
+        The exit code of the command.
     """
     args = list(sys.argv[1:] if argv is None else argv)
     if not args or args[0] in ("-h", "--help", "help"):
@@ -61,20 +61,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = COMMANDS.get(args[0])
     if command is None:
         return _fail(f"there is no command {args[0]!r}; there are {', '.join(COMMANDS)}")
-    # Else transformers advises at every start to install PyTorch.
+    # Otherwise transformers advises at every start to install PyTorch.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     try:
         with _messages():
             if command.extra is not None:
                 require_extra(command.extra)
             code = importlib.import_module(f"pgpo_jax.cli.{command.module}").main(args[1:])
-            # Else a reader that has gone is noticed at exit only, where nobody can catch it.
+            # Otherwise a closed pipe is noticed at exit only, where the error cannot be caught.
             sys.stdout.flush()
     except KeyboardInterrupt:
         print("pgpo: interrupted", file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has had enough; without this, closing stdout complains again.
+        # The reader has closed the pipe. Without this, closing stdout would raise again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
@@ -86,10 +86,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def explain(error: Exception) -> str | None:
-    """One line for an error that is the user's to put right; `None` for a bug.
+    """One line for an error that the user can correct; `None` for a bug.
 
-    What is raised on purpose is a `PGPOError`: a `ValueError` from within jax or numpy is a bug
-    and keeps its traceback. Files may fail anywhere.
+    Errors raised on purpose are `PGPOError`. A `ValueError` from jax or numpy is a bug and keeps
+    its traceback. Errors of files may come from any place.
     """
     if isinstance(error, PGPOError | OSError):
         return " ".join(str(error).split()) or type(error).__name__
@@ -98,14 +98,14 @@ def explain(error: Exception) -> str | None:
 
 @contextmanager
 def _messages() -> Iterator[None]:
-    """Our log on stderr, once, while a command runs."""
+    """Write our log to stderr once while a command runs."""
     logger = logging.getLogger("pgpo_jax")
     handler = logging.StreamHandler()
     handler.setFormatter(_Printable("pgpo: %(message)s"))
     level, propagate = logger.level, logger.propagate
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
-    # absl, which orbax brings, gives the root logger a handler of its own.
+    # absl, a dependency of orbax, gives the root logger its own handler.
     logger.propagate = False
     try:
         yield
@@ -116,14 +116,14 @@ def _messages() -> Iterator[None]:
 
 
 class _Printable(logging.Formatter):
-    """Messages may name files and runs, whose names may hold anything."""
+    """Messages may contain names of files and runs, which may have any characters."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record))
 
 
 def _fail(message: str) -> int:
-    # It may name what a file holds, or a folder.
+    # The message may contain the contents of a file or the name of a folder.
     print(f"pgpo: error: {printable(message)}", file=sys.stderr)
     return USAGE_ERROR
 

@@ -25,13 +25,14 @@ _MOST_DEVICES = 4096
 
 @dataclass(frozen=True)
 class PlanCommand:
-    """Tells the bytes per device that a run needs, without allocating them, and whether it fits.
+    """Computes the bytes per device that a run needs, without allocating them, and whether it fits.
 
-    Takes the settings of a run as `pgpo train` does. `--model` may be a folder, a config.json, or
-    the name of a published shape: Qwen3-0.6B, Qwen3-1.7B, Qwen3-8B, SmolLM2-135M, Llama-3.2-1B.
-    Weights, moments, teacher and cache follow from shapes; the rest is the compiler's figure for
-    the real step on abstract arrays, on as many virtual devices as the mesh asks for. With
-    `--target` the compiler of a TPU or GPU says it, and what the programs send between devices.
+    The command takes the settings of `pgpo train`. `--model` may be a folder, a config.json, or the
+    name of a published shape: Qwen3-0.6B, Qwen3-1.7B, Qwen3-8B, SmolLM2-135M, Llama-3.2-1B.
+    Weights, moments, teacher and cache follow from shapes. The rest is the compiler's figure for
+    the real step on abstract arrays, on as many virtual devices as the mesh has. With `--target`
+    the figures are those of the compiler of a TPU or GPU. They then include the bytes that the
+    programs send between devices.
     """
 
     config: Annotated[TrainConfig, tyro.conf.arg(name="")]
@@ -40,10 +41,11 @@ class PlanCommand:
     information_preset: str | None = None
     """As of `pgpo train`."""
     device_memory: str = "80GB"
-    """Of one device, in GB or GiB. Not read with a target, whose memory is known."""
+    """Memory of one device, in GB or GiB. It is ignored with a target, whose memory is known."""
     target: str | None = None
-    """Compile step, prefill and decoding for it: tpu:v5p:2x2x2, tpu:v5e:8x8, tpu:v6e:2x4,
-    cuda:h200:8. Takes minutes and the target's compiler, but no such device."""
+    """Target for which step, prefill and decoding are compiled: tpu:v5p:2x2x2, tpu:v5e:8x8,
+    tpu:v6e:2x4, cuda:h200:8. This takes minutes and needs the target's compiler, but no such
+    device."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -102,7 +104,7 @@ def _planned(config: TrainConfig, shape: DecoderConfig) -> MemoryPlan:
 
 
 def _more_devices(config: TrainConfig, shape: DecoderConfig, memory: int) -> str:
-    """The least power of two of devices whose shares fit, as far as can be told uncompiled."""
+    """The smallest power of two of devices whose shares fit, estimated without compiling."""
     mesh = config.mesh
     while mesh.size < _MOST_DEVICES:
         mesh = dataclasses.replace(mesh, fsdp=2 * mesh.fsdp)
@@ -120,13 +122,13 @@ def _more_devices(config: TrainConfig, shape: DecoderConfig, memory: int) -> str
 
 
 def _has_devices(count: int) -> bool:
-    """Whether this process computes on as many CPU devices; asked without starting a backend."""
+    """Whether this process has so many CPU devices, found without starting a backend."""
     cpu = os.environ.get("JAX_PLATFORMS") == "cpu"
     return cpu and int(os.environ.get("JAX_NUM_CPU_DEVICES", "1")) >= count
 
 
 def _on_virtual_devices(count: int, argv: Sequence[str]) -> None:
-    """Runs the same command in a process of its own: a backend cannot grow devices later."""
+    """Run the same command in another process, because a backend cannot add devices later."""
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(count)}
     command = [sys.executable, "-m", "pgpo_jax", "plan", *argv]
     done = subprocess.run(command, env=environment, check=False)

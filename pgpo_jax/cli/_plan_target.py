@@ -1,4 +1,4 @@
-"""`pgpo plan --target`: a run's programs, compiled for accelerators that are not there."""
+"""`pgpo plan --target`: compiles a run's programs for accelerators that are not present."""
 
 import os
 import subprocess
@@ -32,20 +32,20 @@ from pgpo_jax.training.target._report import (
 def plan_for_target(
     text: str, config: TrainConfig, shape: DecoderConfig, source: str, argv: Sequence[str]
 ) -> None:
-    """Compiles and prints, or does so in a process that is set up for it.
+    """Compile and print, if necessary in another process that is set up for it.
 
     Args:
         text: the target.
         config: the run.
-        shape: of its model.
-        source: where the settings come from, for the first line.
-        argv: of `pgpo plan`.
+        shape: shape of its model.
+        source: source of the settings, for the first line.
+        argv: flags of `pgpo plan`.
 
     Raises:
-        ValueError: an unknown target, an attention that it lacks, or a mesh that does not fit it
-            or the model.
+        ValueError: the target is unknown or lacks the attention, or the mesh does not fit the
+            target or the model.
         ImportError: the target's compiler is not installed.
-        RuntimeError: its compiler refuses a program, other than for want of memory.
+        RuntimeError: its compiler refuses a program for another reason than memory.
     """
     target = parse_target(text)
     if config.attention == "cudnn" and target.kind != "cuda":
@@ -121,7 +121,7 @@ def _print_fit(
 def _print_changes(
     config: TrainConfig, shape: DecoderConfig, memory: int, *, smaller_step: bool
 ) -> None:
-    """Flags to try next; with a smaller step, such as leave less to the step's work space."""
+    """Flags to try next; with `smaller_step` also those that reduce the work space of the step."""
     enough = changes_to_fit(config, shape, memory)
     if enough is None:
         print("what is not activations does not fit either: take more devices")
@@ -133,7 +133,7 @@ def _print_changes(
 
 
 def _in_a_process(argv: Sequence[str]) -> None:
-    """Runs the same command where the compilers find their settings as they are loaded."""
+    """Run the same command in a process in which the compilers find their settings when loaded."""
     command = [sys.executable, "-m", "pgpo_jax", "plan", *argv]
     environment = os.environ | dict(ENVIRONMENT)
     with tempfile.TemporaryFile("w+", errors="replace") as log:
@@ -141,7 +141,7 @@ def _in_a_process(argv: Sequence[str]) -> None:
         log.seek(0)
         lines = log.read().splitlines()
     if done.returncode:
-        # The compilers say much; what went wrong is our line, or a traceback, at the end.
+        # The compilers write much output. The error is our line, or a traceback, at the end.
         ours = [i for i, line in enumerate(lines) if line.startswith(("pgpo: ", "Traceback"))]
         print("\n".join(lines[ours[-1] :] if ours else lines[-20:]), file=sys.stderr)
         sys.exit(done.returncode)

@@ -17,9 +17,9 @@ class ReportCommand:
     """Compares runs on one self-contained HTML page, and prints the table."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
-    """Run folders, finished or not; the first is what the others are compared with."""
+    """Run folders, finished or not. The others are compared with the first."""
     output: Path = Path("report.html")
-    """The page; replaced if it exists."""
+    """The page to write, which is replaced if it exists."""
     title: str = "Training runs compared"
 
 
@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths that tell them apart.
+    """The shortest ends of the paths that distinguish them.
 
     Raises:
         ValueError: if a folder is named twice.

@@ -29,37 +29,37 @@ class SampleCommand:
     model: str = "tiny"
     """Folder of a Hugging Face model (Llama, Mistral, Qwen2 or Qwen3), a Hub id, or `tiny`."""
     task: str = "synthetic:all"
-    """What `pgpo train --task` takes."""
+    """The task, as for `pgpo train --task`."""
     grader: GraderConfig = field(default_factory=GraderConfig)
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     prompt: str | None = None
-    """Your own question instead; it is not graded."""
+    """A question of your own instead, which is not graded."""
     system: str = ""
-    """System message that goes with --prompt."""
+    """System message for --prompt."""
     split: Literal["test", "train"] = "test"
-    """Of a task that has both; a single file is a split of its own."""
+    """The split, of a task with two splits. A single file has one split only."""
     questions: int = 1
-    """How many, from the first."""
+    """Number of questions, from the first."""
     samples: int = 4
     """Answers per question."""
     temperature: float = 1.0
-    """0 is greedy."""
+    """Sampling temperature; 0 is greedy."""
     top_p: float = 1.0
     top_k: int | None = None
-    """Tokens that are sampled from; all by default."""
+    """Number of most likely tokens to sample from; all by default."""
     thinking: bool = False
-    """Let the model think first, where the chat template offers that."""
+    """Let the model think first, if the chat template has this option."""
     max_prompt: int = 2048
-    """In tokens; a longer question is an error."""
+    """Limit of a question, in tokens. A longer question is an error."""
     max_response: int = 512
-    """In tokens."""
+    """Limit of an answer, in tokens."""
     max_num_seqs: int | None = None
-    """Answers decoded at a time: one that has ended leaves its place to one that waits. By default
-    all of a batch."""
+    """Number of answers decoded at a time. When one has ended, a waiting one takes its place. By
+    default all of a batch."""
     engine: EngineConfig = field(default_factory=EngineConfig)
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the computation and of the weights in memory."""
+    """Dtype of the computation and of the weights in memory."""
     mesh: MeshConfig = field(default_factory=MeshConfig)
 
 
@@ -78,7 +78,7 @@ def main(argv: Sequence[str]) -> None:
         questions = first_questions(task, command.split, command.questions)
     else:
         questions = [Question("prompt", "", command.system, command.prompt, "")]
-    # The answers to a question are spread over the devices, each of which reads it for itself.
+    # The answers to a question are spread over the devices. Each device reads the question itself.
     readers = command.mesh.row_shards
     rollout = RolloutConfig(
         questions=readers,
@@ -92,7 +92,7 @@ def main(argv: Sequence[str]) -> None:
     check_max_num_seqs(command.max_num_seqs, readers)
     engine = make_engine(command.engine, command.max_num_seqs)
     mesh = make_mesh(command.mesh)
-    # A server samples elsewhere.
+    # A server samples on its own devices.
     if command.engine.name != "vllm":
         refuse_too_large_to_sample(command.model, command.mesh, command.dtype, rollout)
     policy, params = load_policy(

@@ -4,5 +4,5 @@ from pgpo_jax.cli._train import run
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs `pgpo sft`: `pgpo train` with the preset `sft` to start from."""
+    """Run `pgpo sft`, which is `pgpo train` with the preset `sft`."""
     run(argv, "pgpo sft", "sft")

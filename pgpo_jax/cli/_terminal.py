@@ -1,4 +1,4 @@
-"""Text for a terminal: columns, colours, and lines of its width."""
+"""Formats text for a terminal: columns, colours and line width."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ Span = tuple[str, str]
 
 @dataclass(frozen=True)
 class Terminal:
-    """How wide the lines are, in cells, and whether they may have colours."""
+    """The width of the lines, in cells, and whether they may have colours."""
 
     width: int
     colour: bool
@@ -30,9 +30,9 @@ def this_terminal(colour: str, width: int | None) -> Terminal:
     """The terminal of this process.
 
     Args:
-        colour: `"always"`, `"never"`, or `"auto"`: if stdout is a terminal that shows colours, and
-            `NO_COLOR` is not set.
-        width: in cells; by default that of the terminal, or 80.
+        colour: `"always"`, `"never"`, or `"auto"`. The last uses colours if stdout is a terminal
+            that shows them and `NO_COLOR` is not set.
+        width: width in cells; by default that of the terminal, or 80.
     """
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     shown = colour == "always" or (colour == "auto" and sys.stdout.isatty() and not plain)
@@ -41,7 +41,7 @@ def this_terminal(colour: str, width: int | None) -> Terminal:
 
 
 def cells(text: str) -> int:
-    """The cells that a text takes on a line: two of a wide character, none of a combining one.
+    """The cells of a text on a line: two for a wide character, none for a combining one.
 
     >>> cells("ab"), cells("\\u6c34")
     (2, 2)
@@ -50,7 +50,7 @@ def cells(text: str) -> int:
 
 
 def align(rows: Sequence[Sequence[str]]) -> str:
-    """Columns of text: the first to the left, the others to the right, a rule under the head.
+    """Columns of text under a rule. The first is aligned left, the others right.
 
     >>> print(align([["run", "steps"], ["a", "40"]]))
     run  steps
@@ -70,7 +70,7 @@ def align(rows: Sequence[Sequence[str]]) -> str:
 
 
 def wrap(spans: Sequence[Span], width: int) -> list[list[Span]]:
-    """Breaks text at its line breaks and, after `width` cells, at a space if there is one.
+    """Break text at its line breaks and, after `width` cells, at a space if possible.
 
     >>> wrap([("one two", ""), (" three", "1")], 7)
     [[('one two', '')], [('three', '1')]]

@@ -1,4 +1,4 @@
-"""Kept texts for the terminal."""
+"""Shows kept texts on a terminal."""
 
 import math
 import textwrap
@@ -21,8 +21,8 @@ _TABLE_ROWS = 8
 _EXTREMES = 5
 _TOKEN_WIDTH = 24
 _BOLD, _DIM, _NEW = "1", "2", "32"
-# Black on light backgrounds, which can be read on dark and on light terminals; the strongest are
-# bold, too.
+# Black on light backgrounds, which is readable on dark and on light terminals. The strongest are
+# also bold.
 _MARKS = {1: "38;5;16;48;5;153", 2: "38;5;16;48;5;111", 3: "1;38;5;16;48;5;75"}
 _MARKS |= {-1: "38;5;16;48;5;223", -2: "38;5;16;48;5;215", -3: "1;38;5;16;48;5;208"}
 _COLUMNS = {
@@ -34,13 +34,13 @@ _COLUMNS = {
 
 
 class TextView:
-    """Kept texts as lines of a terminal."""
+    """Formats kept texts as lines of a terminal."""
 
     def __init__(self, terminal: Terminal):
         self._terminal = terminal
 
     def legend(self) -> Iterator[str]:
-        """What the marks of tokens mean."""
+        """The legend of the marks of tokens."""
         if not self._terminal.colour:
             yield from self._said(
                 [("{token|+1.00} is a token with a large |I|, and its I in nats", "")]
@@ -53,7 +53,7 @@ class TextView:
         )
 
     def response(self, kept: KeptText) -> Iterator[str]:
-        """A response of a step, with all that is known of it."""
+        """A response of a step with its grade and its numbers."""
         yield from self._rule(f"step {kept.step}, question {printable_line(kept.question.id)}")
         yield from self._said([(self.facts(kept.question), _DIM)])
         yield from self.question(kept.question)
@@ -123,7 +123,7 @@ class TextView:
         yield from align([head, *rows]).split("\n")
 
     def _legend_of(self, levels: Sequence[int]) -> Iterator[str]:
-        """As many entries on a line as it has room for."""
+        """Fill each line with as many entries as fit."""
         line: list[Span] = []
         for number in levels:
             entry = [(" token ", _MARKS[number]), (f" {level_name(number)}  ", "")]

@@ -18,25 +18,26 @@ _FOLDER = Path("runs/train")
 
 @dataclass(frozen=True)
 class TrainCommand:
-    """Post-trains a model on a task and writes a run folder: configuration, metrics, TensorBoard
-    events, checkpoints and report.html.
+    """Post-trains a model on a task and writes a run folder.
 
-    `--preset` names the configuration to start from; every other option changes a field of it.
-    Without it: `sft` for `pgpo sft`, which learns the responses that the data holds; else `tiny`
-    for the shipped model on synthetic questions, `tiny-file` for the shipped model on a file,
-    `paper-qwen3-8b` for any other model. `--resume` alone continues the run in
-    the folder as it was configured; only `--steps`, checkpoints, trackers, texts, selection and
-    the mesh may then change.
+    The folder holds configuration, metrics, TensorBoard events, checkpoints and report.html.
+
+    `--preset` names the configuration to start from. Every other option changes a field of it. The
+    default is `sft` for `pgpo sft`, which learns the responses in the data. For `pgpo train` it is
+    `tiny` for the shipped model on synthetic questions, `tiny-file` for the shipped model on a
+    file, and `paper-qwen3-8b` for any other model. `--resume` alone continues the run in the folder
+    with its configuration. Only `--steps`, checkpoints, trackers, texts, selection and the mesh may
+    then change.
     """
 
     config: Annotated[TrainConfig, tyro.conf.arg(name="")]
     preset: str | None = None
     """One of tiny, tiny-file, sft, paper-qwen3-8b."""
     information_preset: str | None = None
-    """`brake` (experimental): begin with the multiplier of `pgpo_jax.brake`, alpha = 30 and
+    """`brake` (experimental) starts from the multiplier of `pgpo_jax.brake`, with alpha = 30 and
     rho_max = 1, which only shortens steps. The flags `--information.*` change it further."""
     output: Path = _FOLDER
-    """The run folder; must not hold a run unless that is resumed."""
+    """The run folder. It must not hold a run unless `--resume` is given."""
     distributed: DistributedConfig = field(default_factory=DistributedConfig.from_environment)
     resume: bool = False
     """Continue the run in the folder from its newest checkpoint."""
@@ -48,13 +49,13 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run(argv: Sequence[str], name: str, preset: str | None = None) -> None:
-    """Trains as the flags say, and writes the report.
+    """Train with the settings of the flags and write the report.
 
     Args:
         argv: the flags.
-        name: of the command, for its help.
-        preset: to start from unless the flags name one or resume a run; `None`: the one that suits
-            model and task.
+        name: name of the command, for its help.
+        preset: preset to start from, unless the flags name one or resume a run. `None` means the
+            one for the model and the task.
     """
     source, config = starting_point(argv, _FOLDER, preset)
     command = with_local_paths(

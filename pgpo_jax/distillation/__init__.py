@@ -2,12 +2,20 @@
 
 from pgpo_jax.distillation._advantage import advantage_loss as advantage_loss
 from pgpo_jax.distillation._aggregate import aggregate as aggregate
+from pgpo_jax.distillation._contrast import (
+    Contrasted as Contrasted,
+    contrasted_advantages as contrasted_advantages,
+    hint_contrast as hint_contrast,
+)
 from pgpo_jax.distillation._cross_entropy_head import (
     cross_entropy_head_loss as cross_entropy_head_loss,
 )
 from pgpo_jax.distillation._divergence import divergence as divergence, on_support as on_support
 from pgpo_jax.distillation._head import sdpo_head_loss as sdpo_head_loss
-from pgpo_jax.distillation._head_entropies import head_entropies as head_entropies
+from pgpo_jax.distillation._head_entropies import (
+    head_entropies as head_entropies,
+    head_logprobs as head_logprobs,
+)
 from pgpo_jax.distillation._head_sharding import HeadSharding as HeadSharding
 from pgpo_jax.distillation._importance import (
     importance_ratio as importance_ratio,

@@ -1,4 +1,4 @@
-"""Student and teacher in a policy gradient: the log-ratio of a word is its constant advantage."""
+"""A policy gradient whose advantages are log-ratios of teacher and student, held constant."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from pgpo_jax.errors import PGPOValueError
 
 
 def check_advantage(support: str, floor: object = None) -> None:
-    """Refuse an advantage that is not defined, before any work is done."""
+    """Refuse an advantage that is not defined, before anything is computed."""
     if support == "topk_teacher_ce":
         raise PGPOValueError(
             "support='topk_teacher_ce' is a cross-entropy, which has no advantages; give "
@@ -43,14 +43,14 @@ def advantage_loss(
 
     $$\ell = -\sum_v r_v A_v,\qquad A_v = -w_v (\log p_v - \log q_v)$$
 
-    over the words v of a support. A is a constant, and r = p/p_old is 1 in value, so only its
-    gradient, that of log p_v, counts. No clip holds at r = 1. For `"sampled"` the support is the
-    sampled token y alone, and A = log q(y) - log p(y).
+    The sum is over the words v of a support. A is a constant. The ratio r = p/p_old is 1 in value,
+    and its gradient is that of log p_v. No clip is active at r = 1. For `"sampled"` the support is
+    the sampled token y alone, and A = log q(y) - log p(y).
 
-    On a support that is normalised (`"full"`, `"topk_tail"`, `"topk"`, `"topk_teacher"`) w is p.
-    There the gradient is that of KL(p||q), which is the value. On the raw ones it is not: w is p
-    renormalised for `"topk_raw"` and p itself for `"topk_union"`, and log p, log q are those of the
-    whole vocabulary.
+    On a normalised support (`"full"`, `"topk_tail"`, `"topk"`, `"topk_teacher"`) w is p. There the
+    value is KL(p||q) and the gradient is its gradient. On the raw supports this does not hold.
+    There w is p renormalised for `"topk_raw"` and p itself for `"topk_union"`, and log p and log q
+    are those of the whole vocabulary.
 
     Args:
         student_logits: logits of the student, any float dtype; arithmetic in float32 or wider.
@@ -58,8 +58,8 @@ def advantage_loss(
         support: `"sampled"`, or one of `on_support` but `"topk_teacher_ce"`.
         k: words kept by the top-k supports; at or above V they equal `"full"`.
         tokens: sampled tokens, needed by `"sampled"`.
-        temperature: divides both logits before anything else.
-        floor: least advantage of the sampled token, in nats; none if omitted.
+        temperature: divides both logits first.
+        floor: lower bound of the advantage of the sampled token, in nats; no bound if omitted.
         sharding: see `divergence`.
 
     Returns:
@@ -71,9 +71,10 @@ def advantage_loss(
     References:
         `"sampled"`: https://github.com/thinking-machines-lab/tinker-cookbook (9dfcc3a2,
         distillation/train_on_policy.py). `"topk_raw"` and `"topk_union"`:
-        https://github.com/thunlp/OPD (0a44395, core_algos.py), which is not the KL of renormalised
-        distributions that its paper prints, https://arxiv.org/abs/2604.13016: that is `divergence`
-        with `support="topk"` and `teacher_weight=1`. The floor: https://arxiv.org/abs/2603.11137.
+        https://github.com/thunlp/OPD (0a44395, core_algos.py). The paper of that code,
+        https://arxiv.org/abs/2604.13016, prints another loss, the KL of renormalised distributions.
+        That one is `divergence` with `support="topk"` and `teacher_weight=1`. The floor:
+        https://arxiv.org/abs/2603.11137.
 
     >>> import jax.numpy as jnp, pgpo_jax as pgpo
     >>> student, teacher = jnp.log(jnp.array([[0.5, 0.5], [0.9, 0.1]])).reshape(2, 1, 2)

@@ -23,22 +23,22 @@ def aggregate(
 ) -> Float[Array, ""]:
     r"""One loss from a loss per token.
 
-    `"sequence_mean"` is what SDPO optimises, in spite of its option's name:
+    `"sequence_mean"` is the reduction of SDPO, although its option has another name:
 
     $$L = \frac1N \sum_{i=1}^N m_i\, \frac{1}{|y_i|} \sum_t \ell_{it}$$
 
-    where N counts *all* sequences, those without a teacher signal (m_i = 0) included, so a batch
-    with few signals makes a small step. `"sequence_sum"` leaves out the 1/|y_i|. `"token_mean"`
-    divides the sum over all valid tokens by their number. What is masked out may hold anything,
-    NaN included.
+    N counts *all* sequences, including those without a teacher signal (m_i = 0). So a batch with
+    few signals makes a small step. `"sequence_sum"` leaves out the factor 1/|y_i|. `"token_mean"`
+    divides the sum over all valid tokens by their number. Masked values are ignored, NaN included.
 
     Args:
         per_token: loss at each token.
         response_mask: response tokens (nonzero: counts).
         sequence_mask: sequences with a teacher signal; all of them if omitted.
         reduction: `"sequence_mean"` (if omitted), `"token_mean"` or `"sequence_sum"`.
-        num_sequences: N, if it is not B: when masked rows were dropped before the forward pass, or
-            for a micro-batch of a larger batch (the micro-batches' losses then add up to its loss).
+        num_sequences: N, if it is not B. This is the case when masked rows were dropped before the
+            forward pass, or for a micro-batch of a larger batch. The losses of the micro-batches
+            then add up to the loss of the batch.
         num_tokens: the same for the denominator of `"token_mean"`.
         mode: another name of `reduction`; give one of the two.
 
@@ -83,6 +83,6 @@ def aggregate(
 def token_coefficients(
     mask: Mask, sequence_mask: SequenceMask | None, dtype: jnp.dtype, **denominators: Any
 ) -> Float[Array, "B T"]:
-    """What each token's loss is multiplied by in `aggregate`, which is linear in them."""
+    """The coefficient of each token's loss in `aggregate`, which is linear in the losses."""
     aggregated = partial(aggregate, response_mask=mask, sequence_mask=sequence_mask, **denominators)
     return jax.grad(aggregated)(jnp.zeros(mask.shape, dtype))

@@ -1,9 +1,9 @@
-"""A loss on logits, straight from hidden states, a chunk of tokens at a time.
+"""A loss on logits, computed from hidden states one chunk of tokens at a time.
 
-The vocabulary is what makes such a loss large: [B, T, V] in float32, several times over. Here one
-chunk of tokens at a time goes through the head, and because the loss is a sum over tokens, the
-gradient with respect to that chunk's logits is taken at once, while they exist. Neither pass is
-done twice and no array over tokens and vocabulary outlives its chunk.
+Such a loss is large because of the vocabulary: it needs several arrays [B, T, V] in float32. Here
+one chunk of tokens at a time goes through the head. The loss is a sum over tokens, so the gradient
+with respect to the logits of a chunk is computed while they exist. Neither pass is computed twice.
+No array over tokens and vocabulary is kept longer than its chunk.
 """
 
 import functools as ft
@@ -27,9 +27,9 @@ def head_logits(
     head: Float[Array, "D V"],
     sharding: HeadSharding | None = None,
 ) -> Float[Array, "rows length V"]:
-    """Logits accumulated in at least float32 whatever the inputs' dtype.
+    """Logits, accumulated in at least float32 for inputs of any dtype.
 
-    Inputs of which one is float32 are multiplied in float32 on every platform.
+    If one input is float32, the product is in float32 on every platform.
     """
     dtype = wider(hidden.dtype, head.dtype)
     logits = jnp.einsum(
@@ -48,10 +48,13 @@ def _head_gradients(
     head: Float[Array, "D V"],
     sharding: HeadSharding | None,
 ) -> tuple[Float[Array, "rows length D"], Float[Array, "D V"]]:
-    """The transpose of `head_logits`; accumulated, and the head's returned, in float32 or wider."""
+    """The transpose of `head_logits`, accumulated in float32 or wider.
+
+    The head's gradient keeps this dtype.
+    """
     dtype = wider(hidden.dtype, head.dtype)
     wide = at_least_float32(dtype)
-    # The products run in the dtype of the forward one: half-precision units stay in use.
+    # The products have the dtype of the forward product, so half-precision units are used.
     g = logit_gradient.astype(dtype)
     product = ft.partial(
         jnp.einsum, precision=product_precision(dtype), preferred_element_type=wide
@@ -73,16 +76,17 @@ def chunked_loss(
     """The sum over chunks of a loss on logits, and its statistics by chunk.
 
     Args:
-        on_logits: (logits of a chunk, what belongs to the chunk, heads) -> its part of the loss,
-            and a dictionary of numbers per token.
-        layout: how the tokens are cut.
-        dtype: of the loss.
-        sharding: of the products with the head; `None`: left to XLA.
+        on_logits: function of (logits of a chunk, arrays of the chunk, heads) that returns the
+            chunk's part of the loss and a dictionary of numbers per token.
+        layout: how the tokens are cut into chunks.
+        dtype: dtype of the loss.
+        sharding: how the products with the head are cut over a mesh; `None` leaves this to XLA.
 
     Returns:
-        (hidden, head, fixed, heads) -> (loss, statistics stacked by chunk). `fixed` is a dictionary
-        of arrays per token, cut as the hidden states are; `heads` is passed on whole. A gradient
-        flows to hidden states and head alone, and only from the loss.
+        A function of (hidden, head, fixed, heads) that returns the loss and the statistics, stacked
+        by chunk. `fixed` is a dictionary of arrays per token, cut like the hidden states. `heads`
+        is passed on whole. Only the loss has a gradient, and only to the hidden states and the
+        head.
     """
 
     @jax.custom_vjp

@@ -1,4 +1,4 @@
-"""Cutting [B, T] tokens into equal chunks for a scan, without moving them between devices."""
+"""Cuts [B, T] tokens into equal chunks for a scan, without moving them between devices."""
 
 import math
 from typing import NamedTuple
@@ -10,11 +10,11 @@ from pgpo_jax.errors import PGPOValueError
 
 
 class ChunkLayout(NamedTuple):
-    """`number` chunks of `rows * length` tokens each; the token dimension is padded to fit.
+    """`number` chunks of `rows * length` tokens each, with the token dimension padded to fit.
 
-    A chunk takes every `number`-th token of every row. So a batch that is sharded over rows stays
-    where it is and every device works on every chunk, which cutting the flattened tokens into
-    consecutive pieces would not give.
+    A chunk takes every `number`-th token of every row. So a batch that is sharded over rows is not
+    moved, and every device works on every chunk. Consecutive pieces of the flattened tokens would
+    not have these properties.
     """
 
     batch: int
@@ -41,7 +41,7 @@ class ChunkLayout(NamedTuple):
 
 
 def chunk_layout(batch: int, tokens: int, chunk_size: int) -> ChunkLayout:
-    """Chunks of about `chunk_size` tokens, all rows in each unless there are too many rows.
+    """Chunks of about `chunk_size` tokens. Each holds all rows unless there are too many rows.
 
     Raises:
         ValueError: chunk_size below 1.
@@ -52,5 +52,5 @@ def chunk_layout(batch: int, tokens: int, chunk_size: int) -> ChunkLayout:
     per_row = batch * tokens // rows
     length = max(1, min(per_row, chunk_size // rows))
     number = max(1, math.ceil(per_row / length))
-    # As even as the number allows: less padding.
+    # The chunks are as even as their number allows, which needs less padding.
     return ChunkLayout(batch, tokens, rows, max(1, math.ceil(per_row / number)), number)

@@ -1,4 +1,4 @@
-"""The cross-entropy of given tokens straight from hidden states, a chunk of tokens at a time."""
+"""The cross-entropy of given tokens, computed from hidden states one chunk of tokens at a time."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, ScalarLike
@@ -28,22 +28,22 @@ def cross_entropy_head_loss(
     chunk_size: int = 512,
     sharding: HeadSharding | None = None,
 ) -> PolicyLoss:
-    """-log p(token), reduced over the responses, without the logits of all tokens at once.
+    """-log p(token), reduced over the responses. The logits of all tokens are never held at once.
 
     Args:
         hidden: final hidden states at the positions that predict `tokens`.
         head: output projection, `logits = hidden @ head`.
-        tokens: the tokens to be learnt.
-        response_mask: tokens that count (nonzero). Off the mask anything may stand.
+        tokens: the tokens to learn.
+        response_mask: tokens that count (nonzero). Values off the mask are ignored.
         sequence_mask: sequences that count; all of them if omitted.
-        reduction: see `aggregate`, as are `num_sequences` and `num_tokens`.
-        num_sequences: true N of the batch that this is a part of.
-        num_tokens: true token count, for `reduction="token_mean"`.
+        reduction: the reduction of `aggregate`.
+        num_sequences: N of the whole batch, if this is a micro-batch of it.
+        num_tokens: tokens of the whole batch, for `reduction="token_mean"`.
         chunk_size: tokens per chunk.
-        sharding: of the products with the head, on a mesh.
+        sharding: how the products with the head are cut over a mesh.
 
     Returns:
-        A `PolicyLoss`, of the given tokens.
+        A `PolicyLoss` of the given tokens.
 
     Raises:
         ValueError: an undefined reduction, a chunk without a token, or a vocabulary that does not

@@ -1,4 +1,4 @@
-"""Per-token divergence of student and teacher, over the supports that the family uses."""
+"""Divergence of student and teacher per token, on the supports that published methods use."""
 
 from typing import Literal, get_args
 
@@ -30,15 +30,15 @@ Support = Literal[
     "topk_teacher_ce",
     "sampled",
 ]
-# Of the words that these supports leave out nothing is said: their sums may be negative.
+# These supports say nothing about the words that they leave out, so their sums may be negative.
 RAW = ("topk_raw", "topk_union")
 
-# The least tail probability: below it a float32 tail is pure rounding.
+# Smallest tail probability. A smaller float32 tail is rounding error only.
 _LEAST_TAIL = 1e-7
 
 
 def check_temperature(temperature: float | int) -> None:
-    """Refuse a temperature that logits cannot be divided by."""
+    """Refuse a temperature that is not positive and finite."""
     if not 0 < temperature < float("inf"):
         raise PGPOValueError(f"temperature must be a finite number > 0, got {temperature!r}.")
 
@@ -51,7 +51,7 @@ def check_divergence(
     temperature: float | int,
     entry_clip: float | int | None = None,
 ) -> None:
-    """Refuse a divergence that is not defined, before any work is done."""
+    """Refuse a divergence that is not defined, before anything is computed."""
     check_choice("support", support, get_args(Support))
     if not 0 <= teacher_weight <= 1:
         raise PGPOValueError(f"teacher_weight must be in [0, 1], got {teacher_weight!r}.")
@@ -82,12 +82,12 @@ def check_divergence(
 def tempered(
     logits: Float[Array, "*batch V"], temperature: float | int
 ) -> Float[Array, "*batch V"]:
-    """Logits over temperature, in at least float32."""
+    """Logits divided by the temperature, in at least float32."""
     return logits.astype(at_least_float32(logits.dtype)) / temperature
 
 
 def _with_tail(log_p: Float[Array, "*batch k"]) -> Float[Array, "*batch k+1"]:
-    """Append the log of the probability that is left over."""
+    """Append the log of the remaining probability."""
     left = 1 - jnp.sum(jnp.exp(log_p), axis=-1, keepdims=True)
     tail = jnp.log(jnp.maximum(left, -jnp.expm1(jnp.asarray(-_LEAST_TAIL, log_p.dtype))))
     return jnp.concatenate([log_p, tail], axis=-1)
@@ -105,18 +105,21 @@ def on_support(
     Args:
         student_logits: logits of the student, any float dtype.
         teacher_logits: logits of the teacher at the same tokens.
-        support: `"full"` vocabulary; `"topk_tail"`: the student's k most likely words, then one
-            column with the rest; `"topk"`: those words, renormalised; `"topk_teacher"`: the
-            teacher's k most likely words, renormalised; `"topk_teacher_ce"`: the same words, of
-            which the teacher alone is renormalised; `"topk_raw"`: the student's words, neither
-            renormalised nor completed; `"topk_union"`: those and the teacher's, in the same way.
+        support: the words that are compared.
+            `"full"`: the whole vocabulary.
+            `"topk_tail"`: the student's k most likely words, then one column with the rest.
+            `"topk"`: the student's k most likely words, renormalised.
+            `"topk_teacher"`: the teacher's k most likely words, renormalised.
+            `"topk_teacher_ce"`: the same words, with the teacher alone renormalised.
+            `"topk_raw"`: the student's k most likely words, not renormalised.
+            `"topk_union"`: those and the teacher's, not renormalised.
         k: words kept by the top-k supports; at or above V they equal `"full"`.
         sharding: how the logits are cut over a mesh.
 
     Returns:
-        Two arrays in nats, in float32 or wider; C is V, k + 1, k or 2 k. The lowest of equally
-        likely words is kept. In the union a word that both have counts once: its second place has
-        probability 0 on both sides.
+        Two arrays in nats, in float32 or wider; C is V, k + 1, k or 2 k. Of equally likely words
+        the one with the lowest index is kept. In the union a shared word counts once: its second
+        place has probability 0 in both arrays.
 
     Raises:
         ValueError: unknown support, or k below 1.
@@ -144,7 +147,7 @@ def on_support(
         indices = jnp.concatenate([indices, of_teacher], axis=-1)
 
     def gathered(logits: Float[Array, "*batch V"]) -> Float[Array, "*batch k"]:
-        # Gather before normalising: no second array over the vocabulary.
+        # Gathering before normalising avoids a second array over the vocabulary.
         chosen = jnp.take_along_axis(logits, indices, axis=-1)
         return chosen.astype(at_least_float32(logits.dtype)) - log_normalizer(logits)
 
@@ -174,34 +177,39 @@ def divergence(
 
     $$(1-w)\,\mathrm{KL}(p \| m) + w\,\mathrm{KL}(q \| m),\qquad m = (1-w)\,p + w\,q$$
 
-    for 0 < w < 1. The ends are defined apart: w=0 is KL(q||p), the teacher first, and w=1 is
-    KL(p||q) (the family itself vanishes there, so it jumps). No gradient reaches the teacher.
+    This holds for 0 < w < 1. At the ends w=0 is KL(q||p), with the teacher first, and w=1 is
+    KL(p||q). The formula itself vanishes at both ends, so the value jumps there. The teacher has no
+    gradient.
 
     Args:
         student_logits: logits of the student, any float dtype; arithmetic in float32 or wider.
         teacher_logits: logits of the teacher at the same tokens.
         teacher_weight: w, a Python number in [0, 1].
-        support: `"full"` vocabulary; `"topk_tail"`: the student's k most likely words plus one
-            bucket for the rest (SDPO's default); `"topk"`: those words, renormalised;
-            `"topk_teacher"`: the teacher's k most likely words, renormalised;
-            `"topk_teacher_ce"`: -sum q log p over those words, with q renormalised and p not (a
-            cross-entropy, w=0 only); `"sampled"`: the surrogate sg(log p - log q) log p at the
-            sampled token, whose gradient estimates that of KL(p||q) and whose value is no
-            divergence (w=1 only); `"topk_raw"`: the sum over the student's k most likely words
-            without renormalising, `"topk_union"`: over those and the teacher's.
+        support: the words that are compared.
+            `"full"`: the whole vocabulary.
+            `"topk_tail"`: the student's k most likely words plus one bucket for the rest (SDPO's
+            default).
+            `"topk"`: the student's k most likely words, renormalised.
+            `"topk_teacher"`: the teacher's k most likely words, renormalised.
+            `"topk_teacher_ce"`: the cross-entropy -sum q log p over those words, with q
+            renormalised and p not (w=0 only).
+            `"sampled"`: the surrogate sg(log p - log q) log p at the sampled token (w=1 only). Its
+            gradient estimates that of KL(p||q); its value is no divergence.
+            `"topk_raw"`: the sum over the student's k most likely words, not renormalised.
+            `"topk_union"`: the same sum over those and the teacher's.
         k: words kept by the top-k supports; at or above V they equal `"full"`.
         tokens: sampled tokens, needed by `"sampled"`.
-        temperature: divides both logits before anything else.
-        entry_clip: each word's share of the sum, for w=0 that is q log(q/p), is cut from above at
-            this, in nats (OPSD's point-wise clip); no cut if omitted. The sum of what is left may
-            be negative, and its gradient may lead away from the teacher.
-        sharding: how the logits are cut over a mesh; otherwise the top-k supports expect the
-            vocabulary over axes called `tensor`, `model` or `tp`.
+        temperature: divides both logits first.
+        entry_clip: upper bound of each word's term of the sum, in nats (OPSD's point-wise clip); no
+            bound if omitted. For w=0 the term is q log(q/p). The clipped sum may be negative, and
+            its gradient may lead away from the teacher.
+        sharding: how the logits are cut over a mesh. If omitted, the top-k supports expect the
+            vocabulary on axes called `tensor`, `model` or `tp`.
 
     Returns:
-        Divergence per token; not negative, except for `"sampled"`, `"topk_raw"` and `"topk_union"`,
-        and with `entry_clip`. The gradient of the raw sums moves probability out of their words,
-        too: the p of a word that is left out costs nothing.
+        Divergence per token. It is not negative, except for `"sampled"`, `"topk_raw"`,
+        `"topk_union"` and with `entry_clip`. The gradient of the raw sums also moves probability
+        out of their words, because the probability of other words costs nothing.
 
     Raises:
         ValueError: an undefined combination.
@@ -231,6 +239,6 @@ def divergence(
     if support == "topk_teacher_ce":
         return -jnp.sum(jnp.exp(log_q) * finite(log_p), axis=-1)
     if support in RAW and entry_clip is None:
-        # Nothing is cut, nor is the value at 0.
+        # Nothing is clipped here, and neither is the value at 0.
         entry_clip = float("inf")
     return mixture_divergence(log_p, log_q, teacher_weight, entry_clip)

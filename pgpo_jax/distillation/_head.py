@@ -1,4 +1,4 @@
-"""SDPO's loss and PGPO's signal straight from hidden states."""
+"""SDPO's loss and PGPO's signal, computed from hidden states."""
 
 from jaxtyping import Array, Float, Int, ScalarLike
 
@@ -45,64 +45,66 @@ def sdpo_head_loss(
 ) -> HeadLoss:
     r"""Loss, information signal and token statistics in one pass over the vocabulary.
 
-    Equal to `aggregate(weights * divergence(h @ W, ...), ...)` and the estimator of
-    `pgpo_jax.information` on the same logits: the functions called on a chunk are those. The
-    gradient with respect to `student_hidden` and `student_head` is exact; there is none to the
-    teacher, the reference, or through any output but `loss`. First derivatives, reverse mode only.
+    The result equals `aggregate(weights * divergence(h @ W, ...), ...)` and the estimator of
+    `pgpo_jax.information` on the same logits, because each chunk calls these functions. The
+    gradient with respect to `student_hidden` and `student_head` is exact. Only `loss` has a
+    gradient; the teacher and the reference have none. First derivatives in reverse mode are
+    supported, no others.
 
     On a mesh `sharding` cuts the products with the heads over the vocabulary, so that no device
-    holds a whole head. Without it the top-k supports expect the vocabulary over axes called
-    `tensor`, `model` or `tp` and the tokens over all others; each shard of the vocabulary then
-    sends its k candidates only. Other layouts give the same numbers and move more between devices.
+    holds a whole head. Without it the top-k supports expect the vocabulary on axes called `tensor`,
+    `model` or `tp` and the tokens on all others. Each shard of the vocabulary then sends its k
+    candidates only. Other layouts give the same numbers but move more data between devices.
 
     Args:
         student_hidden: final hidden states at the positions that predict `tokens`.
-        teacher_hidden: the same of the teacher, on its own prompt. With `trust_region_rate` these
-            are the live student's, on the teacher's prompt.
+        teacher_hidden: hidden states of the teacher on its own prompt. With `trust_region_rate`
+            these are hidden states of the live student on the teacher's prompt.
         student_head: output projection, `logits = hidden @ head`.
-        teacher_head: the teacher's.
+        teacher_head: output projection of the teacher.
         tokens: sampled response tokens.
-        response_mask: response tokens (nonzero: counts). Off the mask anything may stand.
+        response_mask: response tokens (nonzero: counts). Values off the mask are ignored.
         sequence_mask: sequences with a teacher signal; all of them if omitted.
-        teacher_weight: see `divergence`, as are `support`, `k` and `temperature`.
-        support: of the divergence.
+        teacher_weight: weight w of `divergence`.
+        support: support of the divergence.
         k: words kept by the top-k supports.
-        temperature: divides all logits before anything else.
-        reduction: see `aggregate`, as are `num_sequences` and `num_tokens`.
-        num_sequences: true N of the batch that this is a part of.
-        num_tokens: true token count, for `reduction="token_mean"`.
-        estimator: of I, one of `pgpo_jax.information.SIGNALS`.
-        signal_reduction: of the per-token signal, see `pgpo_jax.information.entropy_gain`.
-        signal_mask: sequences that enter the information; those of `sequence_mask` if omitted.
-        success: whether each sequence was graded right (nonzero: it was); `estimator="outcome"`
+        temperature: divides all logits first.
+        reduction: the reduction of `aggregate`.
+        num_sequences: N of the whole batch, if this is a micro-batch of it.
+        num_tokens: tokens of the whole batch, for `reduction="token_mean"`.
+        estimator: estimator of I, one of `pgpo_jax.information.SIGNALS`.
+        signal_reduction: reduction of the signal, see `pgpo_jax.information.entropy_gain`.
+        signal_mask: sequences that count for the information; those of `sequence_mask` if omitted.
+        success: whether each sequence was graded right (nonzero: right). `estimator="outcome"`
             needs it.
-        modulation: `"token"` or `"sequence"` weighs the divergences by `modulation_weights`, the
-            latter at the price of one more product with each head and no gradient of them.
-        alpha: of that modulation, as are `rho_max` and `rho_min`.
-        rho_max: largest weight.
-        rho_min: smallest weight.
-        reference_hidden: hidden states of the initial model on the teacher's prompt; with
-            `reference_head` and `trust_region_rate` the teacher is `trust_region_logits` of both.
-        reference_head: the initial model's output projection.
-        trust_region_rate: share of the live student in that mixture.
+        modulation: `"token"` or `"sequence"` weights the divergences by `modulation_weights`.
+            `"sequence"` costs one more product with each head, without gradients.
+        alpha: sensitivity of the modulation, per nat.
+        rho_max: largest weight, >= 1.
+        rho_min: smallest weight, in [0, 1].
+        reference_hidden: hidden states of the initial model on the teacher's prompt. With
+            `reference_head` and `trust_region_rate` the teacher is `trust_region_logits` of both
+            models.
+        reference_head: output projection of the initial model.
+        trust_region_rate: share of the live student in that mixture, in [0, 1].
         importance: weight per token, for example from `rollout_correction`; no gradient.
-        sampler_logprobs: log-probabilities of `tokens` that the sampler recorded, nats; together
-            with `rollout_clip`.
+        sampler_logprobs: log-probabilities of `tokens` that the sampler recorded, in nats. They are
+            given together with `rollout_clip`.
         rollout_clip: cap of the importance ratio to `sampler_logprobs`.
         entry_clip: see `divergence`.
-        rollout_level: `"token"`: each token has its own ratio; `"sequence"`: that of
-            `sequence_ratio`, at the price of one more product with each head.
-        chunk_size: tokens per chunk; peak memory is a few times `chunk_size * V * 4` bytes, over
+        rollout_level: `"token"`: each token has its own ratio. `"sequence"`: all tokens have that
+            of `sequence_ratio`, which costs one more product with each head.
+        chunk_size: tokens per chunk. Peak memory is a few times `chunk_size * V * 4` bytes, over
             all devices.
-        sharding: of the products with the heads, on a mesh.
+        sharding: how the products with the heads are cut over a mesh.
 
     Returns:
         A `HeadLoss`.
 
     Raises:
-        ValueError: an undefined divergence, reduction or modulation, an unknown estimator, a chunk
-            without a token, half of a pair of arguments that belong together, or a vocabulary
-            that does not divide over the mesh.
+        ValueError: an undefined divergence, reduction or modulation; an unknown estimator; a chunk
+            without a token; one of two arguments that belong together; or a vocabulary that does
+            not divide over the mesh.
 
     >>> import jax, jax.numpy as jnp, pgpo_jax as pgpo
     >>> a, b, w = (jax.random.normal(jax.random.key(i), s) for i, s in

@@ -1,4 +1,4 @@
-"""The output head's products on a mesh: the vocabulary cut over the axes that also cut the rows."""
+"""The output head's products on a mesh, with the vocabulary cut over axes that also cut rows."""
 
 import math
 from typing import NamedTuple
@@ -13,9 +13,9 @@ from pgpo_jax.errors import PGPOValueError
 class HeadSharding(NamedTuple):
     """How rows and vocabulary of the output head are cut over a mesh.
 
-    Axes may occur in both: between two products with the head a device holds its rows of the
-    hidden states, and during them its words of every such row. Then no device holds a whole head
-    or the gradient of one, and what moves are hidden states, which are smaller by far.
+    An axis may cut both rows and vocabulary. Between two products with the head a device holds its
+    rows of the hidden states. During a product it holds its words of every row. So no device holds
+    a whole head or the gradient of one. Only hidden states are moved, which are much smaller.
 
     Attributes:
         mesh: the mesh.
@@ -43,7 +43,7 @@ class HeadSharding(NamedTuple):
         """Refuses a vocabulary that cannot be cut.
 
         Args:
-            words: V.
+            words: number of words, V.
 
         Raises:
             ValueError: V does not divide over `vocabulary`.
@@ -56,25 +56,25 @@ class HeadSharding(NamedTuple):
             )
 
     def head(self, head: Float[Array, "D V"]) -> Float[Array, "D V"]:
-        """A head, or the gradient of one."""
+        """Sharding of a head or of its gradient."""
         return self._pin(head, PartitionSpec(None, self.vocabulary))
 
     def gathered(self, hidden: Float[Array, "rows length D"]) -> Float[Array, "rows length D"]:
-        """Hidden states as the product with the head takes them."""
+        """Sharding of hidden states during the product with the head."""
         return self._pin(hidden, PartitionSpec(*self._over(hidden, self.shared_rows)))
 
     def scattered(self, hidden: Float[Array, "rows length D"]) -> Float[Array, "rows length D"]:
-        """Hidden states, or their gradient, as the model holds them."""
+        """Sharding of hidden states, or of their gradient, in the model."""
         return self._pin(hidden, PartitionSpec(*self._over(hidden, self.rows)))
 
     def logits(self, logits: Float[Array, "rows length V"]) -> Float[Array, "rows length V"]:
-        """Logits of a chunk."""
+        """Sharding of the logits of a chunk."""
         return self._pin(
             logits, PartitionSpec(*self._over(logits, self.shared_rows), self.vocabulary)
         )
 
     def _over(self, x: Array, axes: tuple[str, ...]) -> tuple[tuple[str, ...] | None, ...]:
-        """The axes on the first of rows and tokens that they divide."""
+        """Puts the axes on rows or tokens: on the first of them that they divide."""
         fits = [size % self._parts(axes) == 0 for size in x.shape[:2]]
         return (axes if fits[0] else None, axes if fits[1] and not fits[0] else None)
 

@@ -1,4 +1,4 @@
-"""Importance weights per token: truncated, and constants for the gradient."""
+"""Importance weights per token, truncated and without a gradient."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 from pgpo_jax._multiplier import check_number
 from pgpo_jax._reduce import Mask
 
-# Beyond this the ratio is numerically nothing or far above any clip.
+# Beyond this log-ratio the ratio is numerically 0 or far above any clip.
 _LOG_RATIO_LIMIT = 20.0
 
 
@@ -24,12 +24,12 @@ def importance_ratio(
 ) -> Float[Array, "*batch"]:
     """Truncated ratio of the current policy to the one that drew the tokens.
 
-    min(exp(log p(y) - log p_sampler(y)), clip): capped, not floored, and without gradient. With one
-    optimizer step per batch the two policies agree and it is 1.
+    The ratio is min(exp(log p(y) - log p_sampler(y)), clip). It has an upper bound only, and no
+    gradient. With one optimizer step per batch the two policies agree and it is 1.
 
     Args:
         logprobs: log-probabilities of the sampled tokens now, nats.
-        sampler_logprobs: the same when the tokens were drawn.
+        sampler_logprobs: their log-probabilities when they were drawn, nats.
         clip: largest weight.
 
     Returns:
@@ -55,8 +55,8 @@ def sequence_ratio(
 
     Args:
         logprobs: log-probabilities of the sampled tokens now, nats.
-        sampler_logprobs: the same when the tokens were drawn.
-        mask: tokens of the loss (nonzero: counts). Off the mask anything may stand.
+        sampler_logprobs: their log-probabilities when they were drawn, nats.
+        mask: tokens of the loss (nonzero: counts). Values off the mask are ignored.
         clip: largest ratio of a token.
 
     Returns:
@@ -90,13 +90,13 @@ def rollout_correction(
 ) -> Float[Array, "B T"]:
     """Truncated ratio of the trainer's policy to the sampler's, zero on padding.
 
-    It corrects for a sampler whose numerics differ from the trainer's (another kernel, a cache in
-    bfloat16). Both sides must use the same temperature and no top-p or top-k filter.
+    It corrects for a sampler whose numerics differ from the trainer's, for example by another
+    kernel or a cache in bfloat16. Both must use the same temperature and no top-p or top-k filter.
 
     Args:
-        old_logprobs: log-probabilities of the sampled tokens at the beginning of the batch, nats:
-            those of the trainer's own forward pass.
-        sampler_logprobs: the sampler's.
+        old_logprobs: log-probabilities of the sampled tokens at the beginning of the batch, in
+            nats, from the trainer's own forward pass.
+        sampler_logprobs: log-probabilities of the same tokens from the sampler, in nats.
         response_mask: response tokens (nonzero: counts).
         threshold: largest weight.
 

@@ -1,4 +1,4 @@
-"""Information as a weight of the loss, token by token or sequence by sequence."""
+"""Weights of the loss by the information of each token or of each sequence."""
 
 import jax
 import jax.numpy as jnp
@@ -24,21 +24,21 @@ def modulation_weights(
     rho_max: ScalarLike = 2.0,
     rho_min: ScalarLike = 0.0,
 ) -> Float[Array, "B T"]:
-    r"""Weights rho(I) for a loss per token, in place of one multiplier for the whole step.
+    r"""Weights rho(I) for a loss per token, instead of one multiplier for the whole step.
 
-    At level `"token"` each token has the weight of its own information, rho(I_t); at level
-    `"sequence"` all tokens of a sequence share rho(I_i) with I_i the mean over its response
-    tokens. (Both are named as future work by the paper.) Unlike the multiplier of the step, weights
-    move the gradient's direction, not its length alone; and Adam divides a common factor of them
-    out again, so with Adam it is their differences that matter.
+    At level `"token"` each token has the weight of its own information, rho(I_t). At level
+    `"sequence"` all tokens of a sequence have the weight rho(I_i), where I_i is the mean over its
+    response tokens. The paper names both as future work. Weights change the direction of the
+    gradient; the multiplier of the step changes its length only. Adam divides out a common factor
+    of the weights, so with Adam only their differences matter.
 
     Args:
         gain: information of each token in nats, for example `HeadLoss.gain`, any float dtype.
-        response_mask: response tokens (nonzero: counts). Off the mask anything may stand.
+        response_mask: response tokens (nonzero: counts). Values off the mask are ignored.
         level: `"token"`, `"sequence"`, or `"none"` for weights of one.
-        alpha: see `pgpo_jax.multiplier`, as are `rho_max` and `rho_min`.
-        rho_max: largest weight.
-        rho_min: smallest weight.
+        alpha: sensitivity per nat, see `pgpo_jax.multiplier`.
+        rho_max: largest weight, >= 1.
+        rho_min: smallest weight, in [0, 1].
 
     Returns:
         A weight per token, float32 (float64 for float64 gains), 0 off the mask; no gradient.

@@ -1,4 +1,4 @@
-"""The k most likely words, without gathering logits that are cut over a mesh."""
+"""Finds the k most likely words without gathering logits that are cut over a mesh."""
 
 import functools as ft
 import math
@@ -11,13 +11,13 @@ from jaxtyping import Array, Float, Int
 
 from pgpo_jax.distillation._head_sharding import HeadSharding
 
-# Mesh axes by which the vocabulary is cut: ours, and the names that other libraries use. All
-# other axes cut rows. Another name costs communication; the result is the same.
+# Mesh axes that cut the vocabulary, by our name and by those of other libraries. All other axes cut
+# rows. With another name the result is the same but needs more communication.
 _VOCABULARY_AXES = ("tensor", "model", "tp")
 
 
 class _Cut(NamedTuple):
-    """Over which axes of which mesh rows and vocabulary are cut."""
+    """The mesh, and its axes that cut rows and vocabulary."""
 
     mesh: Mesh | AbstractMesh
     rows: tuple[str, ...]
@@ -27,11 +27,11 @@ class _Cut(NamedTuple):
 def most_likely(
     logits: Float[Array, "*batch V"], k: int, sharding: HeadSharding | None = None
 ) -> Int[Array, "*batch k"]:
-    """Indices of the k largest logits of each row, the lowest among equals; no gradient."""
+    """Indices of the k largest logits of each row; no gradient. Ties go to the lowest index."""
     return _most_likely(jax.lax.stop_gradient(logits), k, sharding)
 
 
-# Only a traced array knows its mesh in the form that can be lowered for any devices.
+# Only a traced array has its mesh in a form that can be lowered for any devices.
 @ft.partial(jax.jit, static_argnums=(1, 2), inline=True)
 def _most_likely(
     logits: Float[Array, "*batch V"], k: int, sharding: HeadSharding | None
@@ -44,9 +44,9 @@ def _most_likely(
 
 
 def _cut(logits: Float[Array, "*batch V"], sharding: HeadSharding | None) -> _Cut | None:
-    """How the logits lie, as far as is known: their type names the mesh, not the cut axes."""
+    """The layout of the logits as far as it is known: their type names no axes that cut them."""
     mesh = jax.typeof(logits).sharding.mesh
-    # Inside another `shard_map` an array is already a device's own part, and explicit axes carry
+    # Inside another `shard_map` an array is already the part of one device. Explicit axes follow
     # JAX's own rules.
     if mesh.size < 2 or any(kind != AxisType.Auto for kind in mesh.axis_types):
         return None
@@ -65,8 +65,8 @@ def _cut(logits: Float[Array, "*batch V"], sharding: HeadSharding | None) -> _Cu
 def _over_shards(rows: Float[Array, "N V"], k: int, cut: _Cut) -> Int[Array, "N k"]:
     """Top-k of each shard of the vocabulary, then of all shards' candidates.
 
-    XLA would gather the rows of all devices for a plain top-k. Candidates stand in the order of
-    their indices where they are equal, so that the lowest is chosen in both steps.
+    For a plain top-k XLA would gather the rows of all devices. Equal candidates are in the order of
+    their indices, so that both steps choose the lowest.
     """
 
     def local(x: Float[Array, "n v"]) -> Int[Array, "n k"]:
@@ -86,6 +86,7 @@ def _over_shards(rows: Float[Array, "N V"], k: int, cut: _Cut) -> Int[Array, "N 
         mesh=cut.mesh,
         in_specs=PartitionSpec(cut.rows or None, cut.vocabulary or None),
         out_specs=PartitionSpec(cut.rows or None, None),
-        # The result is the same on all shards of the vocabulary, which a gather does not prove.
+        # The result is the same on all shards of the vocabulary, but JAX cannot infer this from a
+        # gather.
         check_vma=False,
     )(rows)

@@ -1,4 +1,4 @@
-"""How far the most likely words of student and teacher are the same."""
+"""The overlap of the most likely words of student and teacher."""
 
 from typing import NamedTuple
 
@@ -13,12 +13,12 @@ from pgpo_jax.errors import PGPOValueError
 
 
 class Overlap(NamedTuple):
-    """Of each token.
+    """Overlap of student and teacher at each token.
 
     Attributes:
         ratio: share of the student's k most likely words that are among the teacher's, in [0, 1].
-        advantage: sum of p (log q - log p) over the words in common, with p and q renormalised on
-            them, nats; never above 0, and 0 if there is none.
+        advantage: sum of p (log q - log p) over the common words, in nats, with p and q
+            renormalised on them. It is at most 0, and 0 without common words.
 
     Added in version 0.2.0.
     """
@@ -35,12 +35,12 @@ def overlap(
 ) -> Overlap:
     """The overlap of the k most likely words of student and teacher, at each token; no gradient.
 
-    In a distillation that works the ratio rises, and the advantage comes to 0 from below.
+    In a successful distillation the ratio rises, and the advantage rises toward 0.
 
     Args:
-        student_logits: any float dtype; arithmetic in float32 or wider.
-        teacher_logits: of the same tokens.
-        k: words of each side, at least 1; at most V count.
+        student_logits: logits of the student, any float dtype; arithmetic in float32 or wider.
+        teacher_logits: logits of the teacher at the same tokens.
+        k: words of each model, at least 1. A k above V means V.
         sharding: see `divergence`.
 
     Returns:

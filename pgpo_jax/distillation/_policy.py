@@ -1,4 +1,4 @@
-"""The clipped policy loss that SDPO is compared with (GRPO as the SDPO authors run it)."""
+"""The clipped policy loss of GRPO, as the SDPO authors run it for comparison."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 from pgpo_jax._multiplier import check_number
 
-# Beyond this a ratio is numerically nothing or far outside any clip.
+# Beyond this log-ratio the ratio is numerically 0 or far outside any clip.
 _LOG_RATIO_LIMIT = 20.0
 
 
@@ -30,17 +30,17 @@ def policy_loss(
 
     $$\ell = \max\{-A r,\; -A\,\mathrm{clip}(r, 1-c_l, 1+c_h)\},\qquad r = p(y)/p_\mathrm{old}(y)$$
 
-    and, where A < 0, at most -A times `dual_clip`: a sampled token that has become likely cannot
-    blow the loss up. Where a clip holds there is no gradient. At r = 1, that is at the first
-    optimizer step of a batch, nothing is clipped and the gradient is -A times that of log p(y).
+    Where A < 0 the loss is at most -A times `dual_clip`. This bounds the loss of a sampled token
+    that has become likely. A clipped token has no gradient. At r = 1, the first optimizer step of a
+    batch, nothing is clipped. There the gradient is -A times that of log p(y).
 
     Args:
-        logprobs: log p of the sampled tokens, nats; the gradient flows through these.
-        old_logprobs: the same at the beginning of the batch.
-        advantages: A of each token.
-        clip_low: the ratio is cut at 1 minus this,
-        clip_high: and at 1 plus this.
-        dual_clip: largest ratio that counts against a negative advantage; `inf` for none.
+        logprobs: log p of the sampled tokens, nats. The gradient flows through these.
+        old_logprobs: log p of the same tokens at the beginning of the batch, nats.
+        advantages: advantage A of each token.
+        clip_low: the ratio is clipped below at 1 minus this.
+        clip_high: the ratio is clipped above at 1 plus this.
+        dual_clip: largest ratio that counts for a negative advantage; `inf` for no bound.
 
     Returns:
         The loss per token, to be minimised.

@@ -1,4 +1,4 @@
-"""The policy loss straight from hidden states, a chunk of tokens at a time."""
+"""The policy loss, computed from hidden states one chunk of tokens at a time."""
 
 import jax
 import jax.numpy as jnp
@@ -46,23 +46,25 @@ def policy_head_loss(
         hidden: final hidden states at the positions that predict `tokens`.
         head: output projection, `logits = hidden @ head`.
         tokens: sampled response tokens.
-        advantages: one for each sequence; GRPO's is its score less the mean of its group.
-        response_mask: response tokens (nonzero: counts). Off the mask anything may stand.
+        advantages: advantage of each sequence. In GRPO it is the score minus the mean score of the
+            group.
+        response_mask: response tokens (nonzero: counts). Values off the mask are ignored.
         sequence_mask: sequences that count; all of them if omitted.
-        old_logprobs: log-probabilities at the beginning of the batch; if omitted this is its first
-            optimizer step, where they are the current ones.
-        clip_low: see `policy_loss`, as are `clip_high` and `dual_clip`.
-        clip_high: of the ratio to `old_logprobs`.
-        dual_clip: of that ratio where the advantage is negative.
-        sampler_logprobs: the sampler's; the loss is then weighed by `rollout_correction`, the ratio
-            of the policy that the batch began with to the sampler's. No correction if omitted.
+        old_logprobs: log-probabilities at the beginning of the batch, in nats. If omitted they are
+            the current ones, as at the first optimizer step of a batch.
+        clip_low: lower clip of the ratio, see `policy_loss`.
+        clip_high: upper clip of the ratio to `old_logprobs`.
+        dual_clip: bound of that ratio where the advantage is negative.
+        sampler_logprobs: log-probabilities that the sampler recorded, in nats. The loss is then
+            weighted by `rollout_correction`, the ratio of the policy at the beginning of the batch
+            to the sampler. No correction if omitted.
         rollout_clip: cap of that correction.
-        temperature: divides the logits before anything else.
-        reduction: see `aggregate`, as are `num_sequences` and `num_tokens`.
-        num_sequences: true N of the batch that this is a part of.
-        num_tokens: true token count, for `reduction="token_mean"`.
+        temperature: divides the logits first.
+        reduction: the reduction of `aggregate`.
+        num_sequences: N of the whole batch, if this is a micro-batch of it.
+        num_tokens: tokens of the whole batch, for `reduction="token_mean"`.
         chunk_size: tokens per chunk.
-        sharding: of the products with the head, on a mesh.
+        sharding: how the products with the head are cut over a mesh.
 
     Returns:
         A `PolicyLoss`.
@@ -99,7 +101,8 @@ def policy_head_loss(
         )
         weights = chunk["coefficients"]
         if sampler_logprobs is not None:
-            # Of the policy that the batch began with: the loss has the ratio of the current to it.
+            # The correction is that of the policy at the beginning of the batch. The loss has the
+            # ratio of the current policy to that one.
             weights = weights * importance_ratio(old, chunk["sampler"], rollout_clip)
         return jnp.sum(weights * per_token), student_statistics(logits, logprobs)
 

@@ -1,4 +1,4 @@
-"""Advantages whose size a teacher sets, and whose sign the reward (RLSD)."""
+"""Advantages with the sign of the reward and a size set by the teacher (RLSD)."""
 
 from typing import Literal, get_args
 
@@ -29,15 +29,15 @@ def rescaled_advantages(
 
     $$\hat A = A\,(1 - \lambda + \lambda\, c)$$
 
-    and `"eq16"` has min(w A, c A) in the place of c A. The paper prints both, and they differ: for
-    A < 0 the minimum takes the larger size, so the cut at 1+e is lost. As printed, Eq. 16 is that
-    of mix = 1.
+    The variant `"eq16"` has min(w A, c A) instead of c A. The paper prints both, and they differ.
+    For A < 0 the minimum takes the larger absolute value, so the clip at 1+e has no effect. Eq. 16
+    as printed has mix = 1.
 
     Args:
-        advantages: A of each token.
-        log_ratio: D of each token, nats.
-        mix: lambda, the teacher's share, in [0, 1].
-        clip: e, in [0, 1).
+        advantages: advantage A of each token.
+        log_ratio: log-ratio D of each token, nats.
+        mix: share of the teacher, lambda, in [0, 1].
+        clip: clip e, in [0, 1).
         variant: `"algorithm1"` or `"eq16"`.
 
     Returns:
@@ -72,12 +72,12 @@ def rescaled_advantages(
 def rescaled_loss(*, clip: float | int = 0.2, variant: str = "algorithm1") -> TokenLoss:
     """`policy_loss` with `rescaled_advantages`, for `taught_head_loss`.
 
-    The step is the first of its batch: the policy that the ratio of the loss refers to is the
-    current one, so that no clip of it holds.
+    This is the loss of the first step of a batch. The ratio is then that of the current policy to
+    itself, so no clip is active.
 
     Args:
-        clip: e of `rescaled_advantages`.
-        variant: of it.
+        clip: clip e of `rescaled_advantages`.
+        variant: variant of `rescaled_advantages`.
 
     Returns:
         A loss that reads `advantages` and `mix` of each token.

@@ -1,4 +1,4 @@
-"""Responses that learn by a policy gradient, others from the teacher, in one pass (SRPO)."""
+"""One loss: some responses learn by a policy gradient, others from the teacher (SRPO)."""
 
 from collections.abc import Callable
 
@@ -15,13 +15,13 @@ from pgpo_jax.distillation._taught_head import TokenLoss
 def entropy_weights(
     teacher_logits: Float[Array, "*batch V"], beta: float | int = 1.0
 ) -> Float[Array, "*batch"]:
-    """exp(-beta H(q)): less of what the teacher is unsure of.
+    """exp(-beta H(q)): a smaller weight where the teacher is uncertain.
 
-    SRPO divides them by their mean over all tokens that are distilled.
+    SRPO divides these weights by their mean over all distilled tokens.
 
     Args:
-        teacher_logits: over the temperature.
-        beta: per nat; 0: all are 1.
+        teacher_logits: logits of the teacher, divided by the temperature.
+        beta: beta, per nat. With 0 all weights are 1.
 
     Returns:
         A weight in (0, 1] per token; no gradient.
@@ -43,17 +43,17 @@ def rebellious_weights(
     margin: float | int = 0.2,
     most: float | int = 2.0,
 ) -> Float[Array, "*batch"]:
-    r"""More for the words of a right response that the teacher did not expect (DRIFT).
+    r"""A larger weight for words of a right response that the teacher did not expect (DRIFT).
 
     With d = log p(y) - log q(y) the weight is
 
     $$1 + s\,(\mathrm{clip}(e^{\max(d - m, 0)}, 1, M) - 1)$$
 
     Args:
-        log_ratio: log q(y) - log p(y) of each token, nats; that is -d.
-        share: s, in [0, 1].
-        margin: m, nats.
-        most: M, at least 1.
+        log_ratio: log q(y) - log p(y) of each token in nats, which is -d.
+        share: strength s, in [0, 1].
+        margin: margin m, nats.
+        most: largest weight M, at least 1.
 
     Returns:
         A weight in [1, M] per token; no gradient.
@@ -63,7 +63,7 @@ def rebellious_weights(
 
     References:
         DRIFT, https://arxiv.org/abs/2606.30345, pseudo-code of github.com/LianjiaTech/drift at
-        d45aa0d. Its factor for a local fall of both entropies is not published; it is 1 here.
+        d45aa0d. Its factor for a local decrease of both entropies is not published; it is 1 here.
 
     >>> import jax.numpy as jnp, pgpo_jax as pgpo
     >>> d = jnp.array([1.0, -0.2, -0.5, -9.0])
@@ -84,17 +84,18 @@ def routed_loss(
     beta: float | int = 1.0,
     bonus: Callable[[Array, Array], Array] | None = None,
 ) -> TokenLoss:
-    """A weighted divergence where a token is distilled, a policy loss where it is reinforced.
+    """A weighted divergence for distilled tokens and a policy loss for reinforced ones.
 
     Args:
         distance: the divergence of each token, as a `TokenLoss`.
-        beta: of `entropy_weights`.
-        bonus: (log q(y) - log p(y), `rebellious` of each token) -> what its policy loss is further
-            multiplied by, as `rebellious_weights`.
+        beta: beta of `entropy_weights`, per nat.
+        bonus: function of log q(y) - log p(y) and `rebellious` of each token. It returns a further
+            factor of the token's policy loss, such as `rebellious_weights`.
 
     Returns:
-        A loss that reads of each token `distil` (what its weighted divergence is multiplied by),
-        `reinforce` (the same of its policy loss) and `advantages`; with a bonus `rebellious`, too.
+        A loss that reads three numbers of each token. `distil` multiplies its weighted divergence,
+        `reinforce` multiplies its policy loss, and `advantages` is its advantage. With a bonus it
+        also reads `rebellious`.
 
     References:
         SRPO, https://arxiv.org/abs/2604.02288 (v1); DRIFT, https://arxiv.org/abs/2606.30345.

@@ -1,4 +1,4 @@
-"""Bounded weights of tokens and sequences by signals other than the information."""
+"""Bounded weights of tokens and sequences, from signals other than the information."""
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +11,14 @@ from pgpo_jax._precision import at_least_float32
 def position_weights(
     fraction: Float[Array, "*batch"], *, least: float | int = 0.25
 ) -> Float[Array, "*batch"]:
-    r"""Less of the beginning of a response (PW-OPSD).
+    r"""A smaller weight at the beginning of a response (PW-OPSD).
 
     $$w = l + (1 - l)\, \sigma((f - 0.3) / 0.1)$$
 
     Args:
-        fraction: f, the share of the response before the middle of the token: (t - .5) / length
-            with t counted from 1.
-        least: l, in [0, 1]; the authors' is .25.
+        fraction: share f of the response before the middle of the token: (t - .5) / length, with t
+            counted from 1.
+        least: smallest weight l, in [0, 1]. The authors use .25.
 
     Returns:
         A weight in [least, 1] per token, at least float32; no gradient.
@@ -44,14 +44,14 @@ def position_weights(
 def certainty_weights(
     teacher_entropy: Float[Array, "*batch"], *, least: float | int = 0.25
 ) -> Float[Array, "*batch"]:
-    r"""Less of what the teacher is unsure of, and never nothing.
+    r"""A smaller weight where the teacher is uncertain, with a lower bound.
 
     $$w = l + (1 - l)\, e^{-H(q)}$$
 
     Args:
-        teacher_entropy: H(q) of each token, nats.
-        least: l, in [0, 1]; with 0 this is `entropy_weights` of an entropy, SRPO's without its
-            mean.
+        teacher_entropy: entropy H(q) of each token, nats.
+        least: smallest weight l, in [0, 1]. With 0 this is `entropy_weights` as a function of the
+            entropy, that is SRPO's weight without its mean.
 
     Returns:
         A weight in [least, 1] per token, at least float32; no gradient.
@@ -60,8 +60,8 @@ def certainty_weights(
         ValueError: `least` outside [0, 1].
 
     References:
-        After EGRSD, https://arxiv.org/abs/2605.13255, whose gate falls with H(q) to a floor above
-        0; its formula was not at hand, and this one is ours.
+        The idea is that of EGRSD, https://arxiv.org/abs/2605.13255, whose gate falls with H(q) to a
+        lower bound above 0. We did not have its formula; this one is ours.
 
     >>> import jax.numpy as jnp, pgpo_jax as pgpo
     >>> pgpo.distillation.certainty_weights(jnp.array([0.0, jnp.log(2), jnp.inf])).tolist()
@@ -76,18 +76,18 @@ def certainty_weights(
 
 
 def pass_rate_weights(rates: Float[Array, " N"], *, most: float | int = 2.0) -> Float[Array, " N"]:
-    r"""More of questions that are answered right about half of the time (SC-SDPO).
+    r"""A larger weight for questions that are answered right about half of the time (SC-SDPO).
 
     $$w_i = \min\Big(M,\ \frac{\sqrt{p_i (1 - p_i)}}{\frac1N \sum_j \sqrt{p_j (1 - p_j)}}\Big)$$
 
     Args:
-        rates: p, the share of right responses, of every question of the batch (or, which has the
-            same mean, of the question of every response).
-        most: M, at least 1; the source has no such bound.
+        rates: share p of right responses of every question of the batch. It may also be given for
+            every response, which has the same mean.
+        most: largest weight M, at least 1. The source has no such bound.
 
     Returns:
-        A weight in [0, most] each, at least float32; all are 0 if every rate is 0 or 1. No
-        gradient.
+        A weight in [0, most] each, at least float32; no gradient. All are 0 if every rate is 0 or
+        1.
 
     Raises:
         ValueError: `most` below 1, or not finite.
@@ -110,7 +110,7 @@ def pass_rate_weights(rates: Float[Array, " N"], *, most: float | int = 2.0) -> 
 
 
 def _fixed(values: Array) -> Array:
-    """Without a gradient, in at least float32."""
+    """The array without a gradient, in at least float32."""
     return jax.lax.stop_gradient(values).astype(at_least_float32(values.dtype))
 
 

@@ -1,7 +1,7 @@
-"""A loss on the logits of student and teacher, straight from hidden states, by chunks of tokens.
+"""A loss on the logits of student and teacher, computed from hidden states by chunks of tokens.
 
-The loss is linear in the per-token losses, with weights that are known beforehand (where they need
-a whole sequence: after one more pass without a gradient).
+The loss is linear in the losses per token, with weights that are known beforehand. Weights that
+need a whole sequence take one more pass, without a gradient.
 """
 
 from collections.abc import Mapping
@@ -31,10 +31,10 @@ from pgpo_jax.information._outcome import outcome_sign
 
 @runtime_checkable
 class TokenLoss(Protocol):
-    """(student logits, teacher logits, numbers of the chunk's tokens) -> a loss per token.
+    """A loss per token from student logits, teacher logits and numbers of the chunk's tokens.
 
-    The logits are over the temperature; a gradient flows to the student's alone. Among the numbers
-    are `tokens`, and what `per_token` of `taught_head_loss` names.
+    The logits are divided by the temperature. A gradient flows to the student's only. The numbers
+    are `tokens` and those of `per_token` of `taught_head_loss`.
 
     Added in version 0.2.0.
     """
@@ -48,9 +48,9 @@ class TokenLoss(Protocol):
 
 @runtime_checkable
 class TokenWeight(Protocol):
-    """(numbers of the chunk's tokens, the teacher's entropy at each, nats) -> a weight per token.
+    """A weight per token from numbers of the chunk's tokens and the teacher's entropies in nats.
 
-    Among the numbers is what `per_token` of `taught_head_loss` names.
+    The numbers are those of `per_token` of `taught_head_loss`.
     """
 
     def __call__(
@@ -61,22 +61,23 @@ class TokenWeight(Protocol):
 
 
 class HeadLoss(NamedTuple):
-    """What one pass over the vocabulary yields. Only `loss` carries a gradient.
+    """Results of one pass over the vocabulary. Only `loss` has a gradient.
 
     Attributes:
-        loss: to be minimised.
-        information: I_k, nats.
-        information_sum: `information` before its division; add it up over micro-batches,
-        information_count: and divide by the sum of this (0 if nothing counts).
-        divergence: per-token loss before importance weights, nats: for SDPO the divergence; 0 off
-            the response, as all that follow.
-        student_logprobs: of the sampled tokens at the temperature, nats.
+        loss: loss to minimise.
+        information: information I_k of the batch, nats.
+        information_sum: numerator of `information`, to be added over micro-batches.
+        information_count: denominator of `information`, to be added too; 0 if nothing counts.
+        divergence: loss per token before importance weights, nats. For SDPO it is the divergence.
+            It is 0 off the response, like all further fields.
+        student_logprobs: log-probability of the sampled tokens at the temperature, nats.
         teacher_logprobs: the teacher's.
-        student_entropy: of the next-token distribution, nats.
+        student_entropy: entropy of the student's next-token distribution, nats.
         teacher_entropy: the teacher's.
-        gain: what the information is the mean of, nats.
-        overlap_ratio: see `Overlap`, as is the next; `None` unless `overlap_k` is given.
-        overlap_advantage: of the words in common, nats.
+        gain: signal per token, whose mean is the information, nats.
+        overlap_ratio: ratio of `Overlap`; `None` unless `overlap_k` is given.
+        overlap_advantage: advantage of `Overlap`, nats; `None` unless `overlap_k` is given.
+        numbers: numbers per token that an objective keeps for its metrics; `None`: none.
     """
 
     loss: Float[Array, ""]
@@ -91,6 +92,7 @@ class HeadLoss(NamedTuple):
     gain: Float[Array, "B T"]
     overlap_ratio: Float[Array, "B T"] | None = None
     overlap_advantage: Float[Array, "B T"] | None = None
+    numbers: dict[str, Float[Array, "B T"]] | None = None
 
 
 def taught_head_loss(
@@ -130,48 +132,49 @@ def taught_head_loss(
 ) -> HeadLoss:
     """Any loss per token of student and teacher, the information and the token statistics.
 
-    What `sdpo_head_loss` does with a divergence, with `token_loss` in its place: that function
-    sees the logits of one chunk of tokens at a time, and its gradient is taken while they exist.
+    This is `sdpo_head_loss` with `token_loss` instead of a divergence. `token_loss` gets the logits
+    of one chunk of tokens at a time, and its gradient is computed while they exist.
 
     Args:
         token_loss: the loss of each token of a chunk; see `TokenLoss`.
-        student_hidden: see `sdpo_head_loss`, as all that is not listed here.
-        teacher_hidden: of the teacher, on its own prompt.
+        student_hidden: hidden states of the student, see `sdpo_head_loss`.
+        teacher_hidden: hidden states of the teacher, on its own prompt.
         student_head: output projection.
         teacher_head: the teacher's.
         tokens: sampled response tokens.
-        response_mask: tokens of the loss, of its weights and of the information.
-        sequence_mask: sequences that enter the loss; all of them if omitted.
-        per_token: further numbers of each token for `token_loss` and `token_weight`; 0 is put off
-            the mask, and nothing is differentiated.
-        temperature: divides all logits before anything else.
-        reduction: see `aggregate`, as are `num_sequences` and `num_tokens`.
-        num_sequences: true N of the batch that this is a part of.
-        num_tokens: true token count, for `reduction="token_mean"`.
-        estimator: of I.
-        signal_reduction: of the per-token signal.
-        signal_mask: sequences that enter the information.
+        response_mask: tokens that count for the loss, its weights and the information.
+        sequence_mask: sequences that count for the loss; all of them if omitted.
+        per_token: further numbers of each token for `token_loss` and `token_weight`. They are set
+            to 0 off the mask and are not differentiated.
+        temperature: divides all logits first.
+        reduction: the reduction of `aggregate`.
+        num_sequences: N of the whole batch, if this is a micro-batch of it.
+        num_tokens: tokens of the whole batch, for `reduction="token_mean"`.
+        estimator: estimator of I.
+        signal_reduction: reduction of the signal per token.
+        signal_mask: sequences that count for the information.
         success: whether each sequence was graded right.
-        modulation: weighs the losses by `modulation_weights`.
-        alpha: of that modulation, as are `rho_max` and `rho_min`.
-        rho_max: largest weight.
-        rho_min: smallest weight.
+        modulation: level at which `modulation_weights` weight the losses.
+        alpha: sensitivity of that modulation, per nat.
+        rho_max: largest weight, >= 1.
+        rho_min: smallest weight, in [0, 1].
         reference_hidden: hidden states of the initial model on the teacher's prompt.
-        reference_head: the initial model's output projection.
-        trust_region_rate: share of the live student in the mixture of both.
+        reference_head: output projection of the initial model.
+        trust_region_rate: share of the live student in the mixture of both, in [0, 1].
         importance: weight per token; no gradient.
-        token_weight: a further weight, made where the teacher's logits are; see `TokenWeight`. It
-            has no gradient and no part in the denominators and in the information.
+        token_weight: a further weight that is computed from the teacher's entropy; see
+            `TokenWeight`. It has no gradient and does not enter the denominators or the
+            information.
         sampler_logprobs: log-probabilities that the sampler recorded, nats.
         rollout_clip: cap of the importance ratio to them.
-        rollout_level: `"token"`: each token has its own ratio; `"sequence"`: that of
-            `sequence_ratio`, at the price of one more product with each head.
-        overlap_k: measure the `overlap` of so many most likely words, too.
+        rollout_level: `"token"`: each token has its own ratio. `"sequence"`: all tokens have that
+            of `sequence_ratio`, which costs one more product with each head.
+        overlap_k: number of most likely words whose `overlap` is also measured.
         chunk_size: tokens per chunk.
-        sharding: of the products with the heads, on a mesh.
+        sharding: how the products with the heads are cut over a mesh.
 
     Returns:
-        A `HeadLoss`, whose `divergence` is what `token_loss` gave.
+        A `HeadLoss`, whose `divergence` holds the values of `token_loss`.
 
     Raises:
         ValueError: see `sdpo_head_loss`; an unknown `rollout_level`.
@@ -221,7 +224,7 @@ def taught_head_loss(
     dtype = at_least_float32(wider(student_hidden.dtype, student_head.dtype))
 
     def masked(hidden: Array) -> Array:
-        # Padding may hold NaN (attention over nothing), which a zero weight would not stop.
+        # Padding may hold NaN, from attention over no keys. A zero weight would not remove it.
         return jnp.where(response[..., None], hidden, jnp.zeros([], hidden.dtype))
 
     coefficients = token_coefficients(
@@ -314,4 +317,4 @@ def taught_head_loss(
         sequence_mask if signal_mask is None else signal_mask,
         signal_reduction,
     )
-    return HeadLoss(loss, mean_of(total, count), total, count, **statistics)
+    return HeadLoss(loss, mean_of(total, count), total, count, numbers=None, **statistics)

@@ -1,4 +1,4 @@
-"""Teachers made from logits: the trust region around the initial model."""
+"""Teachers computed from logits: the trust region around the initial model."""
 
 import jax
 from jaxtyping import Array, Float
@@ -20,8 +20,9 @@ def trust_region_logits(
 ) -> Float[Array, "*batch V"]:
     """Teacher logits between a frozen reference and the live student.
 
-    (1 - rate) * reference + rate * student on the raw logits, that is the geometric mixture of the
-    two policies, both evaluated on the teacher's prompt, before any temperature. No gradient flows.
+    The result is (1 - rate) * reference + rate * student on the raw logits, before any temperature.
+    This is the geometric mixture of the two policies. Both are evaluated on the teacher's prompt.
+    No gradient flows.
 
     Args:
         reference_logits: logits of the initial model.
@@ -42,6 +43,6 @@ def trust_region_logits(
     dtype = at_least_float32(reference_logits.dtype)
     reference, student = reference_logits.astype(dtype), student_logits.astype(dtype)
     if rate in (0, 1):
-        # 0 * -inf would make a NaN of a forbidden word.
+        # 0 * -inf would be NaN at a forbidden word.
         return jax.lax.stop_gradient(student if rate == 1 else reference)
     return jax.lax.stop_gradient((1 - rate) * reference + rate * student)

@@ -1,4 +1,4 @@
-"""What the losses of one model share: given tokens, one head, a chunk of tokens at a time."""
+"""Code that losses of one model share: given tokens, one head, one chunk of tokens at a time."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -19,13 +19,13 @@ OnLogits = Callable[[Array, dict[str, Array]], tuple[Array, dict[str, Array]]]
 
 
 class PolicyLoss(NamedTuple):
-    """What one pass over the vocabulary yields. Only `loss` carries a gradient.
+    """Results of one pass over the vocabulary. Only `loss` has a gradient.
 
     Attributes:
-        loss: to be minimised.
-        student_logprobs: of the given tokens at the temperature, nats; 0 off the response, as is
-            the next.
-        student_entropy: of the next-token distribution, nats.
+        loss: loss to minimise.
+        student_logprobs: log-probability of the given tokens at the temperature, nats; 0 off the
+            response.
+        student_entropy: entropy of the next-token distribution, nats; 0 off the response.
     """
 
     loss: Float[Array, ""]
@@ -34,13 +34,13 @@ class PolicyLoss(NamedTuple):
 
 
 class GivenTokens(NamedTuple):
-    """The tokens of responses, and what predicts them.
+    """The tokens of responses and the hidden states that predict them.
 
     Attributes:
         hidden: final hidden states at the positions that predict `tokens`.
         head: output projection.
-        tokens: of the responses.
-        response_mask: tokens that count (nonzero). Off the mask anything may stand.
+        tokens: tokens of the responses.
+        response_mask: tokens that count (nonzero). Values off the mask are ignored.
         sequence_mask: sequences that count; `None`: all of them.
     """
 
@@ -52,7 +52,7 @@ class GivenTokens(NamedTuple):
 
 
 class Reduced(NamedTuple):
-    """From losses of tokens to one; see `aggregate`."""
+    """Reduces losses of tokens to one number; see `aggregate`."""
 
     reduction: str
     num_sequences: ScalarLike | None
@@ -70,18 +70,18 @@ def token_loss(
     """The sum of a loss over chunks of tokens, and its statistics.
 
     Args:
-        on_logits: (logits of a chunk, what belongs to it) -> its part of the loss, and numbers per
-            token. To a chunk belong `tokens`, `coefficients` (what a token counts in the
-            reduction), and what `per_token` names.
-        batch: the tokens, and what predicts them.
-        reduced: to one loss.
-        per_token: further numbers of each token; 0 is put off the mask.
+        on_logits: function of the logits and the arrays of a chunk. It returns the chunk's part of
+            the loss and numbers per token. The arrays are `tokens`, `coefficients` (the weight of
+            each token in the reduction) and those of `per_token`.
+        batch: the tokens and the hidden states that predict them.
+        reduced: reduction to one loss.
+        per_token: further numbers of each token; they are set to 0 off the mask.
         chunk_size: tokens per chunk.
-        sharding: of the products with the head, on a mesh.
+        sharding: how the products with the head are cut over a mesh.
 
     Returns:
-        The loss, and the statistics, 0 off the mask and without a gradient: those of
-        `student_statistics`.
+        The loss and the statistics of `student_statistics`. The statistics are 0 off the mask and
+        have no gradient.
 
     Raises:
         ValueError: an undefined reduction, a chunk without a token, or a vocabulary that does not
@@ -94,7 +94,7 @@ def token_loss(
     response = response_mask.astype(bool)
     layout = chunk_layout(response.shape[0], response.shape[1], chunk_size)
     dtype = at_least_float32(wider(hidden.dtype, head.dtype))
-    # Padding may hold NaN, which a zero weight would not stop.
+    # Padding may hold NaN, which a zero weight would not remove.
     hidden = jnp.where(response[..., None], hidden, jnp.zeros([], hidden.dtype))
     fixed: dict[str, Any] = {
         "tokens": jnp.where(response, tokens, 0),
@@ -120,11 +120,11 @@ def token_loss(
 def student_statistics(
     logits: Float[Array, "*chunk V"], logprobs: Float[Array, "*chunk"]
 ) -> dict[str, Float[Array, "*chunk"]]:
-    """What a `PolicyLoss` tells of each token beside the loss, without a gradient.
+    """Statistics of each token for a `PolicyLoss`, without a gradient.
 
     Args:
-        logits: of the student, divided by the temperature.
-        logprobs: of its tokens, nats.
+        logits: logits of the student, divided by the temperature.
+        logprobs: log-probabilities of its tokens, nats.
 
     Returns:
         Log-probability and entropy of each token, nats.

@@ -1,4 +1,4 @@
-"""The tokens of a batch that have the largest of some number."""
+"""The tokens of a batch with the largest values of some number."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -10,16 +10,16 @@ from pgpo_jax.errors import PGPOValueError
 def share_threshold(
     values: Float[Array, "B T"], mask: Mask, share: float | int
 ) -> Float[Array, ""]:
-    """The number that the largest `share` of all valid tokens reach, and no other does.
+    """The threshold that only the largest `share` of all valid tokens reach.
 
-    It lies halfway between the last of these values and the first of the others, so that another
-    order of the sums that made them does not move a token across. Equal values fall on one side
-    together: more than the share may then reach the threshold.
+    It lies halfway between the smallest of these values and the largest of the others. So another
+    order of summation does not move a token across it. Equal values are on the same side, so more
+    than the share may reach the threshold.
 
     Args:
         values: a number per token of the whole batch.
-        mask: tokens that count (nonzero). Off the mask anything may stand.
-        share: of the valid tokens, in (0, 1]; rounded to whole tokens, at least one.
+        mask: tokens that count (nonzero). Values off the mask are ignored.
+        share: share of the valid tokens, in (0, 1], rounded to whole tokens, at least one.
 
     Returns:
         The threshold; -inf if all tokens reach it.
@@ -38,7 +38,7 @@ def share_threshold(
         raise PGPOValueError(f"share must be above 0 and at most 1, got {share!r}.")
     valid = mask.astype(bool)
     falling = -jnp.sort(-jnp.where(valid, values, -jnp.inf).ravel())
-    # One more, so that there is a first of the others.
+    # One more value, so that the largest of the others is included.
     falling = jnp.concatenate([falling, jnp.full(1, -jnp.inf, falling.dtype)])
     count = valid.sum(dtype=jnp.int32).astype(falling.dtype)
     kept = jnp.maximum(jnp.floor(count * jnp.asarray(share, falling.dtype) + 0.5), 1.0)

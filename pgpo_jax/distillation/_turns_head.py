@@ -1,4 +1,4 @@
-"""Policy losses and a cross-entropy side by side, of one model, by chunks of tokens (RLTF)."""
+"""Policy losses and a cross-entropy of one model in one pass, by chunks of tokens (RLTF)."""
 
 import jax
 import jax.numpy as jnp
@@ -28,16 +28,16 @@ def turns_token_loss(
     *,
     min_logprob: float | int | None = None,
 ) -> Float[Array, "*batch"]:
-    r"""-A r of tokens that were sampled, and -w log p of those that were written.
+    r"""-A r for sampled tokens, and -w log p for given ones.
 
     The ratio r to the policy before the step is 1 in value and has a gradient.
 
     Args:
-        logprobs: log p(y) of each token, nats; the gradient flows through these.
-        advantages: A of each token.
-        supervised: w of each token; 0 where it was sampled.
-        floored: 1 where a token is left out whose log-probability is below `min_logprob`.
-        min_logprob: nats; `None`: no token is left out.
+        logprobs: log p(y) of each token, nats. The gradient flows through these.
+        advantages: advantage A of each token.
+        supervised: weight w of each token; 0 for sampled tokens.
+        floored: 1 for tokens that are left out if their log-probability is below `min_logprob`.
+        min_logprob: smallest log-probability, nats; `None` leaves out no token.
 
     Returns:
         The loss of each token.
@@ -82,34 +82,34 @@ def turns_head_loss(
     chunk_size: int = 512,
     sharding: HeadSharding | None = None,
 ) -> PolicyLoss:
-    """`turns_token_loss`, reduced over the responses, without the logits of all tokens at once.
+    """`turns_token_loss` reduced over the responses, one chunk of tokens at a time.
 
     Args:
         hidden: final hidden states at the positions that predict `tokens`.
         head: output projection, `logits = hidden @ head`.
-        tokens: of the responses.
-        advantages: of each response.
+        tokens: tokens of the responses.
+        advantages: advantage of each response.
         supervised: weight of the cross-entropy of each response.
-        floored: 1 for the responses that `min_logprob` holds for.
-        response_mask: tokens that count (nonzero). Off the mask anything may stand.
+        floored: 1 for the responses to which `min_logprob` applies.
+        response_mask: tokens that count (nonzero). Values off the mask are ignored.
         sequence_mask: sequences that count; all of them if omitted.
-        min_logprob: of `turns_token_loss`.
+        min_logprob: smallest log-probability of `turns_token_loss`, nats.
         sampler_logprobs: log-probabilities that the sampler recorded, nats.
-        sampled: 1 for the responses that are weighted by their cut ratio to them.
-        rollout_clip: the cut; `None`: no weights.
+        sampled: 1 for the responses that are weighted by their clipped ratio to `sampler_logprobs`.
+        rollout_clip: clip of that ratio; `None`: no weights.
         temperature: divides all logits.
-        reduction: see `aggregate`, as are `num_sequences` and `num_tokens`.
-        num_sequences: true N of the batch that this is a part of.
-        num_tokens: true token count.
+        reduction: the reduction of `aggregate`.
+        num_sequences: N of the whole batch, if this is a micro-batch of it.
+        num_tokens: tokens of the whole batch.
         chunk_size: tokens per chunk.
-        sharding: of the products with the head, on a mesh.
+        sharding: how the products with the head are cut over a mesh.
 
     Returns:
         A `PolicyLoss`.
 
     Raises:
         ValueError: a temperature that is not positive, an undefined reduction, or a `rollout_clip`
-            without what it is the clip of.
+            without `sampler_logprobs` and `sampled`.
 
     >>> import jax.numpy as jnp, pgpo_jax as pgpo
     >>> hidden, head, one = jnp.zeros((1, 3, 4)), jnp.eye(4, 5), jnp.ones(1)

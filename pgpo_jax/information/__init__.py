@@ -1,4 +1,4 @@
-"""Estimators of how much the feedback tells about the next token, in nats."""
+"""Estimators of the information in the feedback about the next token, in nats."""
 
 from pgpo_jax._reduce import REDUCTIONS as REDUCTIONS, mean_over as mean_over
 from pgpo_jax.information._belief_shift import (
@@ -7,6 +7,10 @@ from pgpo_jax.information._belief_shift import (
 )
 from pgpo_jax.information._contrast import outcome_contrast as outcome_contrast
 from pgpo_jax.information._entropy import entropy_gain as entropy_gain, entropy_gain_per_token
+from pgpo_jax.information._group_shift import (
+    group_belief_shift as group_belief_shift,
+    largest_share_of_groups as largest_share_of_groups,
+)
 from pgpo_jax.information._js import js_gain as js_gain, js_gain_per_token
 from pgpo_jax.information._kl import kl_gain as kl_gain, kl_gain_per_token
 from pgpo_jax.information._outcome import outcome_gain as outcome_gain
@@ -21,8 +25,9 @@ ESTIMATORS = {
     "js": js_gain_per_token,
     "pointwise": pointwise_gain_per_token,
 }
-"""Name -> function of (student_logits, teacher_logits, tokens) that gives nats per token."""
+"""Estimators by name: functions of (student_logits, teacher_logits, tokens) that return nats per
+token."""
 SIGNALS = (*ESTIMATORS, "outcome")
-"""What the fused head chooses from: `ESTIMATORS`, and the pointwise gain signed by the grader."""
+"""Estimators of the fused head: `ESTIMATORS` and the pointwise gain signed by the grade."""
 CHOICES = (*SIGNALS, "outcome_contrast")
-"""What configs choose from: `SIGNALS`, and the contrast of the classes, of whole batches only."""
+"""Estimators of a config: `SIGNALS` and the contrast of right and wrong, for whole batches only."""

@@ -1,4 +1,4 @@
-"""How far a context moves the belief in an answer: a score by which questions are selected."""
+"""How far a context moves the belief in an answer, a score to select questions by."""
 
 import math
 
@@ -12,23 +12,24 @@ from pgpo_jax.information._js import js_gain_per_token
 def belief_shift(
     without: Float[Array, "*batch answers"], within: Float[Array, "*batch answers"]
 ) -> Float[Array, "*batch"]:
-    r"""The shift of a model's belief in the answers to a question when it is shown a context.
+    r"""How far a context shifts a model's belief in the answers to a question.
 
     $$B = \mathrm{JS}(p(a \mid x),\, p(a \mid x, c))$$
 
-    It is the information between the answer and a fair coin that tells whether the context was
-    shown. `js_gain` is the same of tokens. A large shift need not be toward the right answer.
+    B is the mutual information of the answer and a fair coin that decides whether the context is
+    shown. `js_gain` is the same quantity for tokens. A large shift need not be toward the right
+    answer.
 
     Args:
-        without: log-probabilities of the answers without the context, or scores: logits.
+        without: log-probabilities or logits of the answers without the context.
         within: the same with the context.
 
     Returns:
-        B of each question, nats, in [0, log 2].
+        B of each question in nats, in [0, log 2].
 
     References:
-        InFlow, arXiv 2609.36695, which distils the fifth of the questions with the largest B. We
-        know it from a reader's note; the paper's own code was not found.
+        InFlow, arXiv 2609.36695. It distils the fifth of the questions with the largest B. We know
+        it from a reader's note; we did not find the paper's code.
 
     >>> import jax.numpy as jnp, pgpo_jax as pgpo
     >>> sure = jnp.log(jnp.array([0.98, 0.01, 0.01]))
@@ -44,11 +45,11 @@ def belief_shift(
 def largest_share(
     scores: Float[Array, " questions"], share: float | int = 0.2
 ) -> Bool[Array, " questions"]:
-    """The questions with the largest scores, ties by their order.
+    """Choose the questions with the largest scores; ties go to the earlier question.
 
     Args:
-        scores: of each question; NaN is never chosen.
-        share: of the questions, in (0, 1]; rounded up to whole ones.
+        scores: score of each question; NaN is never chosen.
+        share: share of the questions to choose, in (0, 1], rounded up to whole questions.
 
     Returns:
         Whether each question is chosen.

@@ -1,4 +1,4 @@
-"""Does the teacher raise what was right more than what was wrong? Blind to its mere distance."""
+"""Whether the teacher raises right answers more than wrong ones, however far it is away."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -16,18 +16,18 @@ def outcome_contrast(
     *,
     reduction: str = "sequence_mean",
 ) -> Float[Array, ""]:
-    r"""Mean pointwise gain of what was graded right, minus that of what was graded wrong, in nats.
+    r"""Mean pointwise gain of the right responses minus that of the wrong ones, in nats.
 
     $$I = \mathbb{E}_{i \text{ right}}\big[\log q_{it}(y) - \log p_{it}(y)\big]
         - \mathbb{E}_{i \text{ wrong}}\big[\log q_{it}(y) - \log p_{it}(y)\big]$$
 
-    `outcome_gain` with each class divided by its own count. On the student's own samples the mean
-    of log q - log p is -KL(p || q), however little the teacher has learnt. What both classes have
-    of it cancels here, however many there are of each: the signal does not move when every gain is
-    shifted by the same number (with `"sequence_sum"` only if both are equally long). It does move
-    if the teacher is further away on one of the classes.
+    This is `outcome_gain` with each class divided by its own count. On the student's own samples
+    the mean of log q - log p is -KL(p || q), however little the teacher has learnt. The part that
+    both classes share cancels here, whatever the counts. So the signal does not change when every
+    gain is shifted by the same number (with `"sequence_sum"` only if both classes are equally
+    long). It does change if the teacher is further away on one of the classes.
 
-    Take it of a whole batch: the difference of two means is not the mean over micro-batches.
+    Compute it on the whole batch: its mean over micro-batches is not the same number.
 
     Args:
         student_logprobs: log p of the sampled tokens, nats.
@@ -39,8 +39,8 @@ def outcome_contrast(
             within each class.
 
     Returns:
-        The signal in nats, float32 (float64 for float64 log-probabilities). It is 0, the step
-        then keeps its length, if nothing counts in one of the classes: the other one alone tells
+        The signal in nats, float32 (float64 for float64 log-probabilities). It is 0, so that the
+        step keeps its length, if one of the classes is empty. The other class alone separates
         distance from agreement no better than `outcome_gain` does.
 
     Raises:

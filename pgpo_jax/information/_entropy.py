@@ -1,4 +1,4 @@
-"""Eq. 8 of the paper: how much feedback lowers the entropy of the next token."""
+"""Eq. 8 of the paper: the entropy of the next token that the feedback removes."""
 
 from jaxtyping import Array, Float, Int
 
@@ -11,7 +11,7 @@ def entropy_gain_per_token(
     teacher_logits: Float[Array, "*batch V"],
     tokens: Int[Array, "*batch"] | None = None,
 ) -> Float[Array, "*batch"]:
-    """H(p) - H(q) for each row, in nats; negative where the teacher is the less certain one."""
+    """H(p) - H(q) for each row, in nats; negative where the teacher is less certain."""
     del tokens
     return entropy(log_probs(student_logits)) - entropy(log_probs(teacher_logits))
 
@@ -29,16 +29,17 @@ def entropy_gain(
     $$I = \frac{1}{|B|}\sum_{i \in B}
         \big[H(y_i \mid x_i, y_{<t}) - H(y_i \mid x_i, f_i, y_{<t})\big]$$
 
-    Averaged over feedback this is a conditional mutual information if the student is the teacher's
-    marginal; for one particular feedback it may be negative.
+    If the student is the teacher's marginal, the average over feedback is a conditional mutual
+    information. For one particular feedback the signal may be negative.
 
     Args:
         student_logits: next-token logits without feedback, any float dtype.
         teacher_logits: logits at the same response tokens, with feedback.
         mask: response tokens (nonzero: counts).
         sequence_mask: sequences with a teacher signal; all of them if omitted.
-        reduction: `"sequence_mean"` (token mean in a sequence, then the mean over sequences that
-            have a token), `"token_mean"`, or `"sequence_sum"` (token sums, their mean over those).
+        reduction: `"sequence_mean"` is the mean over sequences of their token means. `"token_mean"`
+            is the mean over all tokens. `"sequence_sum"` is the mean over sequences of their token
+            sums. Sequences without a valid token do not count.
 
     Returns:
         The signal in nats, float32 (float64 for float64 logits); 0 if nothing counts.

@@ -15,7 +15,7 @@ def js_gain_per_token(
     """JS(p, q) for each row, in nats; between 0 and log 2."""
     del tokens
     value = mixture_divergence(log_probs(student_logits), log_probs(teacher_logits), 0.5)
-    # Where the two share no word the sum of many terms may round to beyond the bound.
+    # If the two share no word, rounding may carry the sum beyond the bound.
     return jnp.minimum(value, jnp.log(jnp.asarray(2, value.dtype)))
 
 
@@ -32,8 +32,8 @@ def js_gain(
     $$I = \mathbb{E}_t \tfrac12 \mathrm{KL}(p_t \| m_t) + \tfrac12 \mathrm{KL}(q_t \| m_t),\quad
       m_t = \tfrac12 (p_t + q_t)$$
 
-    It is the mutual information between the token and a fair coin that chooses which of the two
-    models draws it, so it lies in [0, log 2] whatever the logits: a signal that cannot run away.
+    It is the mutual information of the token and a fair coin that chooses which model draws it. So
+    the signal is bounded: it lies in [0, log 2] for any logits.
 
     Args:
         student_logits: next-token logits without feedback, any float dtype.

@@ -28,9 +28,10 @@ def kl_gain(
 
     $$I = \mathbb{E}_t \sum_y q_t(y) \log\frac{q_t(y)}{p_t(y)}$$
 
-    Averaged over feedback it is the conditional mutual information I(y; f | x) when the student is
-    the teacher's marginal, and that plus KL(marginal || student) otherwise. Never negative, for any
-    feedback. A word that is impossible for the student counts as the smallest normal probability.
+    If the student is the teacher's marginal, the average over feedback is the conditional mutual
+    information I(y; f | x). Otherwise KL(marginal || student) is added to it. The signal is never
+    negative, for any feedback. A word that is impossible for the student has the smallest normal
+    probability here.
 
     Args:
         student_logits: next-token logits without feedback, any float dtype.

@@ -1,4 +1,4 @@
-"""A signal that sees whether the teacher agrees with the grader, not only how sure it is."""
+"""A signal of whether the teacher agrees with the grader, not only of how certain it is."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -21,16 +21,16 @@ def outcome_gain(
     *,
     reduction: str = "sequence_mean",
 ) -> Float[Array, ""]:
-    r"""How far the teacher raises what was right and lowers what was wrong, in nats.
+    r"""How far the teacher raises right responses and lowers wrong ones, in nats.
 
     $$I = \mathbb{E}\big[s_i\,(\log q_{it}(y) - \log p_{it}(y))\big],\qquad
       s_i = +1 \text{ if sequence } i \text{ was graded right, else } -1$$
 
-    The gain of `pointwise_gain` with the grader's sign: positive where teacher and grader agree,
-    negative where the teacher was misled. It does not see *why* the teacher lowers a probability:
-    under the student's own samples the mean of log q - log p is -KL(p || q) whatever the teacher
-    has learnt, so among failures any teacher that differs from the student scores above zero, and
-    among successes below. With as many of either this cancels.
+    This is `pointwise_gain` with the grader's sign. It is positive where teacher and grader agree,
+    and negative where the teacher is misled. It does not see *why* the teacher lowers a
+    probability. Under the student's own samples the mean of log q - log p is -KL(p || q), whatever
+    the teacher has learnt. So any teacher that differs from the student scores above zero on wrong
+    responses and below zero on right ones. This cancels if both are equally many.
 
     Args:
         student_logprobs: log p of the sampled tokens, nats.

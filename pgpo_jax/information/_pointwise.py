@@ -1,4 +1,4 @@
-"""Pointwise information of the sampled tokens: two log-probabilities per token suffice."""
+"""Pointwise information of the sampled tokens, from two log-probabilities per token."""
 
 from jaxtyping import Array, Float, Int
 
@@ -37,9 +37,9 @@ def pointwise_gain(
 ) -> Float[Array, ""]:
     r"""Mean of log q(y) - log p(y) over the sampled tokens y, in nats.
 
-    Under y ~ q its expectation is KL(teacher || student); under the student's own samples it is
-    -KL(student || teacher), so on-policy rollouts give a *non-positive* signal on average. It is
-    here as the cheap estimator (no vocabulary needed) and for ablations.
+    Under y ~ q its expectation is KL(teacher || student). Under the student's own samples it is
+    -KL(student || teacher), so on-policy rollouts give a *non-positive* signal on average. It
+    serves as a cheap estimator, without a pass over the vocabulary, and for ablations.
 
     Args:
         student_logprobs: log p of the sampled tokens, nats.

@@ -1,1 +1,1 @@
-"""Bridges to other libraries; each module needs its own extra and is imported by name."""
+"""Integrations with other libraries. Each module needs its own extra and is imported by name."""

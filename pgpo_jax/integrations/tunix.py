@@ -1,9 +1,10 @@
-"""Tunix (https://github.com/google/tunix, read at 0.1.7): our transform in its trainers, its Qwen3
-in our step.
+"""Integration with Tunix: our transform in its trainers, its Qwen3 in our step.
 
-Needs the extra `tunix`. Tunix's *sampler* is not taken: it accepts text only, so prompts would be
-tokenised anew, and it returns responses without their end token and that token's log-probability,
-which the loss needs. `to_pgpo` gives our sampler the weights instead.
+Tunix is https://github.com/google/tunix; we read version 0.1.7.
+
+This module needs the extra `tunix`. Tunix's *sampler* is not used, for two reasons. It accepts text
+only, so prompts would be tokenised again. It also returns responses without their end token and its
+log-probability, which the loss needs. `to_pgpo` gives the weights to our sampler instead.
 """
 
 from __future__ import annotations
@@ -26,34 +27,34 @@ from pgpo_jax.models import Qwen3, Qwen3Config
 from pgpo_jax.models._decoder import attention_mask, positions
 
 ROPE_THETA = 1_000_000
-"""What `apply_rope` of Tunix's Qwen3 turns by, whatever its config says."""
+"""The base of `apply_rope` in Tunix's Qwen3, whatever its config says."""
 
 
 def with_information(
     trainer: type[Any] = peft_trainer.PeftTrainer,
     information: Callable[[Any], ScalarLike] = itemgetter("information"),
 ) -> type[Any]:
-    """A Tunix trainer whose optimizer is told the information of each batch.
+    """A Tunix trainer that passes the information of each batch to its optimizer.
 
-    Tunix calls `optimizer.update(model, grads)` and nothing else; the class returned here also
-    passes `information=`, which it takes from the auxiliary output of the loss. Use it with an
-    optimizer made by `pgpo_jax.pgpo`, and with a loss that has auxiliary output:
+    Tunix calls `optimizer.update(model, grads)` only. The class returned here also passes
+    `information=`, taken from the auxiliary output of the loss. Use it with an optimizer made by
+    `pgpo_jax.pgpo` and with a loss that has auxiliary output:
 
         Trainer = with_information()
         trainer = Trainer(model, pgpo.pgpo(optax.adamw(1e-5)), config)
         trainer.with_loss_fn(loss, has_aux=True)    # loss(model, ...) -> loss, {"information": I}
 
-    Information and multiplier are logged beside Tunix's own metrics.
+    The information and the multiplier are logged with Tunix's own metrics.
 
     Args:
         trainer: `PeftTrainer` or a subclass that keeps its training step, for example the
             trainer of Tunix's reinforcement learning.
-        information: takes the signal, in nats, from the auxiliary output.
+        information: a function that returns the signal, in nats, from the auxiliary output.
 
     Returns:
-        A subclass of `trainer`. Constructing it raises `ValueError` for a config with gradient
-        accumulation: `optax.MultiSteps` would let the signal of the last part scale them all. At
-        the first step it raises `ValueError` for a loss without auxiliary output.
+        A subclass of `trainer`. Its constructor raises `ValueError` for a config with gradient
+        accumulation: `optax.MultiSteps` would scale the whole step by the signal of the last part.
+        The first step raises `ValueError` for a loss without auxiliary output.
 
     Raises:
         TypeError: a class that is not a `PeftTrainer`, or has a training step of its own.
@@ -105,9 +106,9 @@ def with_information(
 class TunixQwen3(nnx.Module):
     """Tunix's Qwen3 behind the two methods that the objectives `SDPO` and `GRPO` call.
 
-    `graphdef, params = nnx.split(TunixQwen3(model), nnx.Param)` takes the place of our own model
-    in `training.make_train_step`; the parameters stay Tunix's, so they can be written back into
-    `model` with `nnx.update`.
+    `graphdef, params = nnx.split(TunixQwen3(model), nnx.Param)` replaces our own model in
+    `training.make_train_step`. The parameters stay Tunix's, so `nnx.update` can write them back
+    into `model`.
 
     Args:
         model: a dense Qwen3 of Tunix.
@@ -126,14 +127,14 @@ class TunixQwen3(nnx.Module):
         """Hidden states after the final norm.
 
         Args:
-            tokens: ids; anything valid at padding.
+            tokens: token ids; any valid id at padding.
             mask: 1 or True at real tokens; padding may stand on either side.
 
         Returns:
-            What `head` multiplies.
+            The hidden states that `head` multiplies.
         """
         mask = jnp.asarray(mask).astype(jnp.bool_)
-        # The logits it also returns are used by nobody, and XLA leaves them out.
+        # The logits that it also returns are not used, so XLA removes them.
         self.model(
             jnp.asarray(tokens),
             positions(mask),
@@ -157,7 +158,7 @@ def to_pgpo(model: Any, **kw: Any) -> Qwen3:
         kw: further arguments of `Qwen3`, such as `dtype`.
 
     Returns:
-        A model of its own: the weights are copied.
+        A new model with a copy of the weights.
 
     Raises:
         ValueError: as `TunixQwen3`.
@@ -177,7 +178,7 @@ def to_pgpo(model: Any, **kw: Any) -> Qwen3:
         tie_word_embeddings=theirs.use_tied_embedding,
     )
     kw = {"dtype": theirs.dtype, "param_dtype": theirs.param_dtype} | kw
-    # Only the structure is wanted: no weight is drawn.
+    # Only the structure is needed, so no weights are initialised.
     ours = nnx.eval_shape(lambda: Qwen3(config, rngs=nnx.Rngs(0), **kw))
     graphdef, abstract = nnx.split(ours, nnx.Param)
     found = {
@@ -195,7 +196,7 @@ def to_pgpo(model: Any, **kw: Any) -> Qwen3:
 
 
 def check_model(model: Any) -> None:
-    """Refuses what would compute something else than its config says.
+    """Refuse a model that would not compute what its config says.
 
     Args:
         model: a model of Tunix.
@@ -208,8 +209,8 @@ def check_model(model: Any) -> None:
         raise PGPOTypeError(f"model must be a Qwen3 of Tunix, got {type(model).__name__}.")
     if model.config.rope_theta != ROPE_THETA:
         raise PGPOValueError(
-            f"rope_theta must be {ROPE_THETA}, got {model.config.rope_theta}: Tunix's Qwen3 does "
-            "not read it and turns by 1000000, so the model would not be the one of the weights. "
+            f"rope_theta must be {ROPE_THETA}, got {model.config.rope_theta}: Tunix's Qwen3 "
+            "ignores it and uses 1000000, which does not fit these weights. "
             "Load them with pgpo_jax.models.load_pretrained."
         )
     if model.config.num_experts is not None:

@@ -1,4 +1,4 @@
-"""The layers' gradient added to a running sum as it is made, one layer at a time."""
+"""Adds the gradient of the layers to a running sum, one layer at a time."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ from pgpo_jax.models._layers import LayerWeights
 @ft.partial(jax.tree_util.register_dataclass, data_fields=["value", "total"], meta_fields=[])
 @dataclasses.dataclass(frozen=True)
 class Accumulated:
-    """A weight of all layers, and the sum of its gradients so far.
+    """A stacked weight of all layers with the sum of its gradients so far.
 
-    The gradient with respect to `total` is that sum with the gradient with respect to `value`
-    added to it, written into the same memory. So there is one array of gradients where a sum over
-    micro-batches would need two. It holds for weights that a loss reads in one differentiated pass
-    only: each further pass would add the sum once more.
+    The gradient with respect to `total` is that sum plus the gradient with respect to `value`,
+    written into the same memory. So one array of gradients is enough, where a sum over
+    micro-batches needs two. A loss must read the weights in one differentiated pass only, because
+    each further pass would add the sum again.
     """
 
     value: Float[Array, "layers ..."]
     total: Float[Array, "layers ..."]
 
     def __getitem__(self, index: Any) -> Accumulated:
-        """A layer's part of it; `...` is the whole."""
+        """The part of one layer; `...` gives the whole."""
         return jax.tree.map(lambda part: part[index], self)
 
 
-# The differentiated passes through the layers of a loss that is being traced.
+# Counts the differentiated passes through the layers while a loss is traced.
 _PASSES: ContextVar[list[int] | None] = ContextVar("passes", default=None)
 
 
 @contextmanager
 def one_pass_only() -> Iterator[None]:
-    """Refuses a loss that differentiates through the layers more than once, as it is traced.
+    """Refuse a loss that differentiates through the layers more than once; checked during tracing.
 
     Raises:
-        RuntimeError: at the end, if it did.
+        RuntimeError: the loss did so. Raised at the end of the block.
     """
     token = _PASSES.set([])
     try:
@@ -57,7 +57,7 @@ def one_pass_only() -> Iterator[None]:
         _PASSES.reset(token)
     if len(passes) > 1:
         raise PGPORuntimeError(
-            "an objective whose one_pass is True must differentiate through the student's layers "
+            "an objective with one_pass True must differentiate through the student's layers "
             f"once, this one did {len(passes)} times: let its one_pass return False"
         )
 
@@ -66,12 +66,12 @@ def with_totals(params: Any, totals: Any) -> Any:
     """The model's parameters, for a loss that is differentiated with respect to `totals`.
 
     Args:
-        params: of the model, `nnx.split(model, nnx.Param)[1]`.
+        params: parameters of the model, `nnx.split(model, nnx.Param)[1]`.
         totals: sums of gradients, float32, of the same structure.
 
     Returns:
-        Parameters for `nnx.merge`. The gradient of a loss with respect to `totals` is `totals`
-        and the gradient with respect to `params`, if each layer is passed once.
+        Parameters for `nnx.merge`. If each layer is passed once, the gradient of a loss with
+        respect to `totals` is `totals` plus the gradient with respect to `params`.
     """
 
     def adding(path: tuple[Any, ...], value: nnx.Variable, total: nnx.Variable) -> nnx.Variable:
@@ -104,12 +104,12 @@ _adding.defvjp(_forward, _backward)
 def through_layers(
     layer: Callable[[Array, LayerWeights], Array], x: Array, weights: LayerWeights
 ) -> Array:
-    """One layer after the other, nothing but their inputs stored for the backward pass.
+    """Apply one layer after the other; only their inputs are stored for the backward pass.
 
     Args:
-        layer: (stream, one layer's weights) -> stream.
-        x: the stream before the first layer.
-        weights: of all layers, each `Accumulated`.
+        layer: function of the stream and one layer's weights that returns the stream.
+        x: the residual stream before the first layer.
+        weights: weights of all layers, each `Accumulated`.
 
     Returns:
         The stream after the last layer; its gradient is that of `Accumulated`.

@@ -1,4 +1,4 @@
-"""Where keys and values lie while responses are decoded: prompts, and each row's own."""
+"""Storage of keys and values while responses are decoded, for prompts and for rows."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from jaxtyping import Array, Bool, Float, Int
 
 from pgpo_jax.models._sharding import constrain, target_platform
 
-# Keys are kept transposed: both products of attention then read their cache along rows.
+# Keys are stored transposed, so that both products of attention read their cache along rows.
 KEY_AXES = ("batch", "kv_heads", "head_dim", "length")
 VALUE_AXES = ("batch", "kv_heads", "length", "head_dim")
 
-# Numbers along a side of a tile, on TPU and GPU.
+# Length of the side of a tile, on TPU and GPU.
 _TILE = 128
 
 
 class Prompt(NamedTuple):
-    """What decoding needs of the prompts: kept once per prompt, shared by its samples."""
+    """Keys and values of the prompts: stored once per prompt and shared by its samples."""
 
     keys: tuple[Float[Array, "B K H P"], ...]
     values: tuple[Float[Array, "B K P H"], ...]
@@ -30,7 +30,7 @@ class Prompt(NamedTuple):
     length: Int[Array, " B"]
 
     def taken(self, index: Int[Array, " R"], mesh: Mesh | None) -> Prompt:
-        """The prompts at `index`, with repetitions: one of its own for each of R rows."""
+        """The prompts at `index`, repeated so that each of R rows has its own."""
         return Prompt(
             tuple(constrain(x[index], KEY_AXES, mesh) for x in self.keys),
             tuple(constrain(x[index], VALUE_AXES, mesh) for x in self.values),
@@ -40,10 +40,10 @@ class Prompt(NamedTuple):
 
 
 class Cache(NamedTuple):
-    """Each row's own keys and values, one pair of arrays per layer, never copied by a step.
+    """Keys and values of each row, one pair of arrays per layer. A step never copies them.
 
-    The first F of the L slots hold the row's prompt, the others what was generated. F is 0 where
-    prompts are kept apart, to be shared.
+    The first F of the L slots hold the row's prompt, and the others hold generated tokens. F is 0
+    where prompts are stored apart, to be shared.
     """
 
     keys: tuple[Float[Array, "R K H L"], ...]
@@ -52,28 +52,30 @@ class Cache(NamedTuple):
 
     @property
     def slots(self) -> int:
-        """For how many generated tokens there is room."""
+        """Number of generated tokens that fit."""
         return self.values[0].shape[2] - self.prefix.shape[1]
 
     def filled(self, tokens: Int[Array, ""]) -> Bool[Array, "R L"]:
-        """Which slots may be read when so many tokens have been written."""
+        """The slots that may be read after so many tokens have been written."""
         written = jnp.arange(self.slots, dtype=jnp.int32) < tokens
         written = jnp.broadcast_to(written, (self.prefix.shape[0], self.slots))
         return jnp.concatenate([self.prefix, written], axis=1)
 
     def even_slots(self, slots: int, mesh: Mesh | None) -> int:
-        """`slots`, or on an accelerator the next number of them that fills whole tiles.
+        """`slots`, rounded up to whole tiles on an accelerator.
 
-        XLA for TPU gives an argument whose length is no multiple of a tile another layout than
-        the loop over it, and copies every cache before and after. Tensor cores want it even, too.
+        If a length is no multiple of a tile, XLA for TPU gives the argument another layout than the
+        loop over it. It then copies every cache before and after the loop. Tensor cores also need
+        an even length.
         """
         if target_platform(mesh) == "cpu":
             return slots
         return slots + -(self.prefix.shape[1] + slots) % _TILE
 
     def grown(self, slots: int, mesh: Mesh | None) -> Cache:
-        """The same contents with room for `slots` tokens; the old arrays are given up one by one,
-        so that there are never two whole caches."""
+        """The same contents with room for `slots` tokens.
+
+        The old arrays are freed one by one, so that two whole caches never exist at once."""
         more = slots - self.slots
         return self._replace(
             keys=tuple(_given_up(x, _wider(x, more, 3, KEY_AXES, mesh)) for x in self.keys),
@@ -81,14 +83,14 @@ class Cache(NamedTuple):
         )
 
     def unrolled(self, slot: int, mesh: Mesh | None) -> Cache:
-        """A ring whose oldest slot is `slot`, with that slot as the first one."""
+        """A ring buffer rotated so that its oldest slot, `slot`, is the first one."""
         return self._replace(
             keys=tuple(_given_up(x, _rolled(x, slot, 3, KEY_AXES, mesh)) for x in self.keys),
             values=tuple(_given_up(x, _rolled(x, slot, 2, VALUE_AXES, mesh)) for x in self.values),
         )
 
     def written(self, new: NewToken, slot: Int[Array, ""], mesh: Mesh | None) -> Cache:
-        """The same with one more token per row, in the slot of that number."""
+        """The cache with one more token per row, in the given slot."""
         place = slot + self.prefix.shape[1]
 
         def write(x: Array, token: Array, axis: int, names: tuple[str, ...]) -> Array:
@@ -114,23 +116,23 @@ class Cache(NamedTuple):
 
 
 class NewToken(NamedTuple):
-    """Keys and values of the token that was fed, per layer."""
+    """Keys and values of the token that was fed to the model, per layer."""
 
     keys: tuple[Float[Array, "R K H"], ...]
     values: tuple[Float[Array, "R K H"], ...]
 
 
 def start_cache(prompt: Prompt, samples: int) -> tuple[Prompt, Cache]:
-    """Where the prompts are kept while their samples are decoded.
+    """Decides where the prompts are stored while their samples are decoded.
 
     Args:
-        prompt: what `prefill` returns.
-        samples: G, rows per prompt.
+        prompt: prompts as `prefill` returns them.
+        samples: rows per prompt, G.
 
     Returns:
-        Prompts to be shared by their rows and a cache without slots; or, where each prompt has one
-        row only, prompts without tokens and a cache that begins with them, so that attention is
-        one pair of products instead of two.
+        Prompts that their rows share, and a cache without slots. If each prompt has one row only,
+        the prompts are without tokens and the cache begins with them. Attention is then one pair of
+        products instead of two.
     """
     rows = prompt.mask.shape[0]
     nothing = prompt._replace(
@@ -150,7 +152,7 @@ def start_cache(prompt: Prompt, samples: int) -> tuple[Prompt, Cache]:
 @ft.partial(jax.jit, static_argnums=(1, 2, 3, 4))
 def _wider(x: Array, more: int, axis: int, names: tuple[str, ...], mesh: Mesh | None) -> Array:
     pad = [(0, more if i == axis else 0) for i in range(x.ndim)]
-    # Laid out here, since an empty cache has no layout that could be kept.
+    # The layout is set here, because an empty cache has none to keep.
     return constrain(jnp.pad(x, pad), names, mesh)
 
 
@@ -160,20 +162,20 @@ def _rolled(x: Array, slot: Any, axis: int, names: tuple[str, ...], mesh: Mesh |
 
 
 def _given_up(old: Array, new: Array) -> Array:
-    # Donating would do no more, and warns of an array that does not fit into its place.
+    # Donation would save no more, and it warns of an array whose memory cannot be reused.
     if not isinstance(old, Tracer):
         old.delete()
     return new
 
 
 def cache_dtype(dtype: Any, mesh: Mesh | None) -> Any:
-    """The dtype in which keys and values are kept.
+    """The dtype in which keys and values are stored.
 
-    XLA for CPU multiplies in float32 only and would widen a 16-bit cache at every step.
+    XLA for CPU multiplies in float32 only, so it would convert a 16-bit cache at every step.
 
     Args:
-        dtype: in which the model computes.
-        mesh: of the model, or None.
+        dtype: dtype in which the model computes.
+        mesh: mesh of the model, or None.
 
     Returns:
         The same, or float32 on a CPU.

@@ -1,4 +1,4 @@
-"""Chats by the folder's own template, in which text stays text."""
+"""Renders chats by a folder's own template; special tokens in a message stay plain text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from pgpo_jax.errors import PGPOTypeError, PGPOValueError
 from pgpo_jax.models._tokenizer import encodable, encode
 
-# Stands for content number N while the template is rendered; no template writes it by itself.
+# A stand-in for content number N while the template is rendered. No template writes it itself.
 _STAND_IN = "PGPOcontent{}END"
 _END_OF_THINKING = "</think>"
 _THINKING = {"<think>", _END_OF_THINKING}
@@ -21,15 +21,15 @@ class _Turn(NamedTuple):
 
 
 def render_chat(tokenizer: Any, system: str | None, user: str) -> list[int]:
-    """Token ids of a question up to where the answer begins: `render_messages`, without thinking.
+    """Token ids of a question up to where the answer begins, without thinking.
 
     Args:
         tokenizer: from `load_tokenizer`.
-        system: the system message; None or "" for none.
-        user: the user's message.
+        system: system message; None or "" for none.
+        user: message of the user.
 
     Returns:
-        Ids, ending with the generation prompt; thinking is switched off where a template asks.
+        Ids, ending with the generation prompt. Thinking is off if the template has that choice.
 
     Raises:
         ValueError: see `render_messages`.
@@ -43,23 +43,26 @@ def render_messages(
 ) -> list[int]:
     """Token ids of a chat up to where the next answer begins, by the folder's own template.
 
-    The contents are inert: special tokens spelt out in them ("<|im_start|>", say) are encoded as
-    the characters they are, so text can open no turn. The template is rendered around stand-ins
-    and only its own special tokens are taken as such; everything between two of them, template
-    and content alike, is encoded in one piece, which gives the ids of `apply_chat_template` for
-    contents without special tokens. An added token that the template writes counts as special even
-    if the folder does not call it so (`<tool_call>` of Qwen3, the turns of DeepSeek); but in an
-    assistant's turn `<think>` and `</think>` stay the tokens that the model wrote. Any other added
-    token is one token in contents, too. Lone surrogates become U+FFFD.
+    Special tokens in the contents have no effect. A content with "<|im_start|>" is encoded as these
+    characters, so it cannot open a turn. The template is rendered around stand-ins, and only the
+    special tokens of the template itself are encoded as such. The text between two of them,
+    template and content alike, is encoded in one piece. For contents without special tokens this
+    gives the ids of `apply_chat_template`.
 
-    The template is rendered once more with the contents themselves. It may cut blanks off their
-    ends, and the thinking ("... </think>") off an assistant's; any other difference is an error.
+    An added token that the template writes counts as special even if the folder does not mark it
+    so, such as `<tool_call>` of Qwen3 and the turns of DeepSeek. In an assistant's turn, `<think>`
+    and `</think>` stay the tokens that the model wrote. Any other added token is one token in
+    contents, too. Lone surrogates become U+FFFD.
+
+    The template is then rendered once more with the contents themselves. It may strip white space
+    from their ends, and the thinking ("... </think>") from an assistant's. Any other difference is
+    an error.
 
     Args:
         tokenizer: from `load_tokenizer`.
         messages: the turns, at least one: objects with `role` and `content` (such as
             `pgpo_jax.tasks.Message`), or mappings with these keys. Both are strings.
-        thinking: what the template is told as `enable_thinking`. A template that does not ask
+        thinking: value of `enable_thinking` for the template. A template without this option
             renders the same for both.
 
     Returns:
@@ -67,8 +70,8 @@ def render_messages(
 
     Raises:
         TypeError: a message without a role and a content that are strings.
-        ValueError: no message or no chat template; a chat that the template refuses; a message
-            that it leaves out, or whose content changes more of the text than itself.
+        ValueError: there is no message or no chat template, or the template refuses the chat. Or it
+            leaves a message out, or writes other text because of a content.
 
     Added in version 0.2.0.
     """
@@ -102,13 +105,13 @@ def render_messages(
         for number, turn in enumerate(turns):
             if contents([*stand_ins[:number], turn, *stand_ins[number + 1 :]]) is None:
                 raise PGPOValueError(
-                    f"The chat template does not write the content of this {turn.role} message as "
-                    "it is, or writes something else around it because of what it says: "
+                    f"The chat template changes the content of this {turn.role} message, or writes "
+                    "something else around it because of its content: "
                     f"{_shortened(turn.content)!r}."
                 )
         raise PGPOValueError(
-            "The chat template writes something else around the contents of this chat because of "
-            f"what several of them say: {[_shortened(turn.content) for turn in turns]}."
+            "The chat template writes something else around the messages of this chat because of "
+            f"several contents: {[_shortened(turn.content) for turn in turns]}."
         )
     controls = _controls(tokenizer, literals)
     parts = [
@@ -119,7 +122,7 @@ def render_messages(
 
 
 def _controls(tokenizer: Any, literals: Sequence[str]) -> set[str]:
-    """The added tokens that the template writes and the folder does not call special."""
+    """The added tokens that the template writes and that the folder does not mark as special."""
     source = tokenizer.chat_template
     texts = [*literals, *(source.values() if isinstance(source, dict) else [source])]
     ordinary = (t.content for t in tokenizer.added_tokens_decoder.values() if not t.special)
@@ -127,8 +130,9 @@ def _controls(tokenizer: Any, literals: Sequence[str]) -> set[str]:
 
 
 def _inert(content: str, controls: Collection[str]) -> list[str]:
-    """A content in parts, none of which holds one of these tokens: each is cut behind its first
-    character, and every part is encoded by itself."""
+    """A content in parts, none of which holds one of these tokens.
+
+    Each token is split after its first character, and every part is encoded on its own."""
     tokens = sorted((x for x in controls if len(x) > 1), key=len, reverse=True)
     if not tokens:
         return [content]
@@ -163,7 +167,7 @@ def _by_template(tokenizer: Any, turns: Sequence[_Turn], thinking: bool) -> str:
             add_generation_prompt=True,
             enable_thinking=thinking,
         )
-    # A template is a program of the folder's: it may raise what it likes.
+    # A template is a program of the folder and may raise any error.
     except Exception as error:
         raise PGPOValueError(
             f"The chat template refuses a chat of {', '.join(turn.role for turn in turns)}: {error}"
@@ -171,7 +175,7 @@ def _by_template(tokenizer: Any, turns: Sequence[_Turn], thinking: bool) -> str:
 
 
 def _as_rendered(literals: Sequence[str], turns: Sequence[_Turn], text: str) -> list[str] | None:
-    """What became of each content in a text of literal, content, literal ...; None if it is not."""
+    """The contents in a text of literal, content, literal ...; None for any other text."""
     if not text.startswith(literals[0]):
         return None
     found, place = [], len(literals[0])
@@ -187,7 +191,7 @@ def _as_rendered(literals: Sequence[str], turns: Sequence[_Turn], text: str) -> 
 
 
 def _forms(turn: _Turn) -> Iterator[str]:
-    """What a template may make of a content: the whole, without blanks, without the thinking."""
+    """The forms that a template may give a content: whole, stripped, or without the thinking."""
     for content in (turn.content, turn.content.rpartition(_END_OF_THINKING)[2]):
         yield content
         yield content.strip()
@@ -205,9 +209,9 @@ def _shortened(content: str) -> str:
 def _encode_pieces(
     tokenizer: Any, literals: Sequence[str], contents: Sequence[Sequence[str]]
 ) -> list[int]:
-    """Ids of literal, content, literal ...: special tokens count in literals only.
+    """Ids of literal, content, literal ... Special tokens are recognised in literals only.
 
-    A content is given in parts, between which no token reaches.
+    A content is given in parts; no token spans two of them.
     """
     special = {
         token.content: (id, token)
@@ -219,7 +223,7 @@ def _encode_pieces(
     pending, cut_left = "", False
 
     def flush(cut_right: bool) -> None:
-        # Such a token takes the blanks beside it.
+        # Such a token absorbs the white space beside it.
         text = pending.lstrip() if cut_left else pending
         ids.extend(encode(tokenizer, text.rstrip() if cut_right else text))
 

@@ -17,7 +17,7 @@ from pgpo_jax.paths import local_path
 
 @dataclasses.dataclass(frozen=True)
 class DecoderConfig:
-    """Shape and constants of a decoder, under the names of Hugging Face's config.json.
+    """Shape and constants of a decoder, with the names of Hugging Face's config.json.
 
     The defaults are those of Qwen3. `Qwen3Config` is another name of this class.
 
@@ -31,17 +31,17 @@ class DecoderConfig:
         head_dim: width of one head; even, and independent of `hidden_size`.
         rope_theta: base of the rotary frequencies.
         rms_norm_eps: added to the mean square before the root.
-        tie_word_embeddings: the output head is the embedding, transposed.
-        max_position_embeddings: longest sequence the model is meant for, in tokens. Recorded, not
-            enforced.
+        tie_word_embeddings: whether the output head is the transposed embedding.
+        max_position_embeddings: longest sequence that the model is made for, in tokens. It is
+            recorded, not enforced.
         initializer_range: standard deviation of the random weights.
         bos_token_id: recorded for the files.
         eos_token_id: one id or several that end a response; recorded for the files.
         pad_token_id: recorded for the files.
         model_type: the family: qwen3, qwen2, llama or mistral. It decides whether queries and keys
-            are normed (`qk_norm`) and have biases (`qkv_bias`), and which class of Hugging Face
-            loads the files.
-        rope_scaling: how the rotary positions are stretched; None: not at all.
+            are normed (`qk_norm`), whether the projections have biases (`qkv_bias`), and which
+            class of Hugging Face loads the files.
+        rope_scaling: scaling of the rotary positions; None for no scaling.
 
     Raises:
         TypeError: a size is not an int.
@@ -119,12 +119,12 @@ class DecoderConfig:
 
     @property
     def qk_norm(self) -> bool:
-        """Queries and keys are normed per head."""
+        """Whether queries and keys are normed per head."""
         return family_of(self.model_type).qk_norm
 
     @property
     def qkv_bias(self) -> bool:
-        """The projections to queries, keys and values have biases."""
+        """Whether the projections to queries, keys and values have biases."""
         return family_of(self.model_type).qkv_bias
 
     @classmethod
@@ -132,20 +132,19 @@ class DecoderConfig:
         """Reads a decoded config.json: transformers 4 (`rope_theta`) or 5 (`rope_parameters`).
 
         Args:
-            values: the decoded JSON object. Keys of no consequence here are ignored.
+            values: the decoded JSON object. Keys that do not matter here are ignored.
 
         Returns:
             The configuration.
 
         Raises:
             ValueError: another family, a mixture of experts, sliding windows, biases of a family
-                that has none, another activation, an unknown RoPE scaling, or a size that is
-                absent.
+                without biases, another activation, an unknown RoPE scaling, or a missing size.
         """
         family = check_family(values)
         names = {field.name for field in dataclasses.fields(cls)}
         known = {key: value for key, value in values.items() if key in names and value is not None}
-        # Defaults that transformers leaves out of a file it writes would differ from ours.
+        # transformers leaves its defaults out of the files that it writes. They differ from ours.
         required = {
             field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING
         } - {"num_key_value_heads"}
@@ -216,13 +215,13 @@ class DecoderConfig:
 
 
 Qwen3Config = DecoderConfig
-"""The name of the shape from when the decoder was Qwen3 alone."""
+"""The former name of `DecoderConfig`, from when Qwen3 was the only family."""
 
 
 def _even_share(width: Any, heads: Any) -> Any:
-    """The width of a head where a family divides the width among the heads."""
+    """The width of a head in families that divide the model's width among the heads."""
     if not (isinstance(width, int) and isinstance(heads, int) and heads > 0):
-        return 1  # Refused by name when the config is made.
+        return 1  # The constructor of the config refuses it by name.
     if width % heads:
         raise PGPOValueError(
             "config.json: without head_dim, hidden_size must be a multiple of "

@@ -1,4 +1,4 @@
-"""Continuous batching: what the host decides between stretches of decoding."""
+"""Continuous batching: the decisions of the host between stretches of decoding."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from pgpo_jax.models._generate import Buffers, Settings, fewer_of, more_slots
 from pgpo_jax.models._row_steps import count_row_steps
 from pgpo_jax.models._sharding import axis_parts
 
-# Responses are begun once one lane in this many is free. A stretch costs about a step besides its
-# own steps, and a lane that waits costs its part of each.
+# New responses are begun once one lane in this many is free. Each stretch costs about one step in
+# addition to its own. A lane that waits costs its part of each step.
 _REFILL = 16
 
 
 class Waiting:
-    """The responses that no lane has begun, each in the part of the mesh that has its prompt.
+    """The responses that no lane has begun, in the part of the mesh that holds their prompt.
 
-    All first samples come before all second ones, so that no question is left to the end.
+    All first samples come before all second ones, so that no question waits until the end.
 
     Args:
-        prompts: B.
-        samples: G; response b * G + g continues prompt b.
-        parts: into which the mesh cuts prompts and lanes.
+        prompts: number of prompts, B.
+        samples: samples per prompt, G. Response b * G + g continues prompt b.
+        parts: number of parts into which the mesh cuts prompts and lanes.
     """
 
     def __init__(self, prompts: int, samples: int, parts: int):
@@ -40,11 +40,11 @@ class Waiting:
 
     @property
     def counts(self) -> Int[np.ndarray, " parts"]:
-        """Responses that wait in each part."""
+        """Number of responses that wait in each part."""
         return (self._rows.shape[1] - self._begun).astype(np.int32)
 
     def take(self, free: Bool[np.ndarray, " L"]) -> Int[np.ndarray, " L"]:
-        """What each free lane begins; -1 for the others, and where nothing waits."""
+        """The response that each free lane begins; -1 for other lanes and where nothing waits."""
         begun = np.full(free.shape, -1, np.int32)
         for part, lanes in enumerate(np.split(np.arange(len(free)), len(self._rows))):
             able = lanes[free[lanes]][: self.counts[part]]
@@ -64,23 +64,24 @@ def generate_in_lanes(
     temperature: Float[Array, ""],
     top_p: Float[Array, ""],
 ) -> Buffers:
-    """Decodes `lanes` responses at a time: one that ends leaves its lane to one that waits.
+    """Decode `lanes` responses at a time. When one ends, its lane begins a waiting one.
 
     Args:
         model: the model.
-        settings: the static settings.
-        lanes: fewer than the R = B * G responses; a multiple of the parts of the mesh.
+        settings: the static settings of decoding.
+        lanes: number of lanes, fewer than the R = B * G responses and a multiple of the parts of
+            the mesh.
         tokens: prompts, padded on either side.
         mask: True at real tokens.
-        keys: one per response.
+        keys: one key per response.
         temperature: divides the logits.
-        top_p: mass of the nucleus.
+        top_p: probability mass of the nucleus.
 
     Returns:
-        What `generate` returns.
+        The same as `generate`.
 
     Raises:
-        ValueError: inside another program, or lanes that do not divide over the mesh.
+        ValueError: a call inside another program, or lanes that do not divide over the mesh.
     """
     if any(isinstance(x, Tracer) for x in (tokens, mask, keys, temperature, top_p)):
         raise PGPOValueError(
@@ -111,7 +112,7 @@ def generate_in_lanes(
         enough = max(1, min(len(done) // _REFILL, int(left.sum())))
         fewer = 0 if left.any() else fewer_of(len(done), parts)
         until = _lanes.Until(left, np.int32(enough), np.int32(fewer // parts))
-        # Always from the host, so that it is laid out alike each time.
+        # It always comes from the host, so that its layout is the same each time.
         state, report = _lanes.decode(*fixed, read, state._replace(slot=np.int32(slot)), until)
         done, *numbers = jax.device_get(report)
         oldest, slot, steps = (int(number) for number in numbers)
@@ -131,7 +132,7 @@ def generate_in_lanes(
 def _with_more_slots(
     state: _lanes.LaneState, slot: int, slots: int, settings: Settings, mesh: Mesh | None
 ) -> tuple[_lanes.LaneState, int]:
-    """The same with a longer ring, and its slots; those so far are the first ones, oldest first."""
+    """The lanes with a longer ring, and its slots; the former ones come first, oldest first."""
     cache = state.cache
     assert cache is not None
     more = cache.even_slots(more_slots(slots, settings.steps), mesh)

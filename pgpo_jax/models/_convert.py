@@ -1,4 +1,4 @@
-"""Makes a Hugging Face folder of a GGUF file."""
+"""Converts a GGUF file to a Hugging Face folder."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from pgpo_jax.models.gguf import gguf_tokenizer, read_gguf
 def convert_gguf(
     file: str | os.PathLike[str], folder: str | os.PathLike[str], *, dtype: str = "float32"
 ) -> DecoderConfig:
-    """Writes a GGUF file's model, tokenizer and chat template as a Hugging Face folder.
+    """Write the model, tokenizer and chat template of a GGUF file as a Hugging Face folder.
 
-    The weights are dequantised. What quantisation has rounded away does not come back: in a wider
-    dtype they are the same numbers, and float32 holds them exactly.
+    The weights are dequantised. This does not undo the rounding of quantisation. float32 holds the
+    dequantised numbers exactly.
 
     Args:
         file: the GGUF file.
-        folder: must be new or empty. It appears whole or not at all.
-        dtype: of the stored weights: float32, bfloat16 or float16.
+        folder: a folder that is new or empty. It is written completely or not at all.
+        dtype: dtype of the stored weights: float32, bfloat16 or float16.
 
     Returns:
         The shape of the model.
 
     Raises:
-        FileExistsError: the folder holds something.
+        FileExistsError: the folder is not empty.
         FileNotFoundError, ImportError, ValueError: as `load_pretrained`, and a tokenizer that is
             not byte-level BPE of a known kind.
 
@@ -41,7 +41,7 @@ def convert_gguf(
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise PGPOFileExistsError(f"{folder} exists and is not an empty folder")
-    # First, since it is refused more often than the weights.
+    # The tokenizer comes first, because it is refused more often than the weights.
     tokenizer = gguf_tokenizer(read_gguf(file))
     model = load_pretrained(file)
     folder.parent.mkdir(parents=True, exist_ok=True)

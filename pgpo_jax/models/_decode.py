@@ -29,7 +29,7 @@ _BLOCKED = -0.7 * float(jnp.finfo(jnp.float32).max)
 def prefill(
     model: Qwen3, tokens: Int[Array, "B P"], mask: Bool[Array, "B P"]
 ) -> tuple[Float[Array, "B D"], Prompt]:
-    """Runs the prompts through the model.
+    """Run the prompts through the model.
 
     Args:
         model: the model.
@@ -53,7 +53,8 @@ def prefill(
     x = jnp.take_along_axis(x, last[:, None, None], axis=1)[:, 0]
     hidden = rms_norm(x, model.final_norm[...], model.config.rms_norm_eps)
     length = jnp.sum(mask, axis=1, dtype=jnp.int32)
-    # Cut by layer here: a slice inside the decoding loop would be a copy at every step.
+    # The arrays are cut by layer here. A slice inside the decoding loop would copy them at every
+    # step.
     return hidden, Prompt(tuple(keys), tuple(values), mask, length)
 
 
@@ -65,24 +66,24 @@ def decode_step(
     tokens: Int[Array, " R"],
     rows: Rows,
 ) -> tuple[Float[Array, "R D"], NewToken]:
-    """Feeds one token per row.
+    """Feed one token per row to the model.
 
     Args:
         model: the model.
-        weights: see `step_weights`.
-        prompt: what the rows continue.
-        cache: the tokens fed before.
-        tokens: the token to feed.
-        rows: which prompt each continues, and which slots of the cache are its own.
+        weights: weights of a step, see `step_weights`.
+        prompt: the prompts that the rows continue.
+        cache: keys and values of the tokens that were fed before.
+        tokens: the token of each row to feed.
+        rows: the prompt that each row continues, and its own slots of the cache.
 
     Returns:
-        The final hidden states, and what is to be written into the cache.
+        The final hidden states, and the keys and values to write into the cache.
     """
     config = model.config
     position = rows.position(prompt, tokens.shape[0])
     rope = Rotary(*(table[0, position] for table in weights.rope))
     x = weights.embed(model, tokens[:, None])
-    # Added to the scores: choosing between two values for each would cost more.
+    # The mask is added to the scores. Selecting one of two values for each score would cost more.
     filled = jnp.where(rows.readable(cache), 0.0, _BLOCKED)[:, None, None]
     theirs = jnp.where(prompt.mask, 0.0, _BLOCKED)[:, None, None]
     keys, values = [], []
@@ -110,8 +111,10 @@ def _attend(
     new: tuple[Float[Array, "R K H"], Float[Array, "R K H"]],
     place: Rows,
 ) -> Float[Array, "R N H"]:
-    """Attention over the prompt, read once for all its samples, the row's own tokens so far, and
-    the one that was just fed: one softmax whose parts are never put together."""
+    """Attention over the prompt, the row's own tokens and the token that was just fed.
+
+    It is one softmax, whose three parts are never concatenated. The prompt is read once for all its
+    samples."""
     prompt_keys, prompt_values, prompt_bias = prompt
     own_keys, own_values, own_bias = own
     count, heads, width, length = prompt_keys.shape

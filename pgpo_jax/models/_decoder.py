@@ -1,6 +1,6 @@
-"""The decoder of Llama, Mistral, Qwen2 and Qwen3: grouped queries, RoPE, SwiGLU; layers scanned.
+"""The decoder of Llama, Mistral, Qwen2 and Qwen3: grouped queries, RoPE, SwiGLU, scanned layers.
 
-What the families differ in, such as the norm of queries and keys, are fields of the config.
+Differences of the families, such as the norm of queries and keys, are fields of the config.
 """
 
 from __future__ import annotations
@@ -35,12 +35,13 @@ from pgpo_jax.models._layers import (
 )
 from pgpo_jax.models._sharding import check_mesh, constrain, target_platform
 
-# Tensor cores take rows by eight: others are copied before and after every product.
+# Tensor cores take rows in multiples of eight. Other numbers of rows are copied around every
+# product.
 _EVEN_LENGTH = 8
 
 
 class Layers(nnx.Module):
-    """All blocks, each weight stacked on a leading layer axis. Kernels are [layer, in, out]."""
+    """The weights of all blocks, stacked on a leading layer axis. Kernels are [layer, in, out]."""
 
     def __init__(self, config: DecoderConfig, param_dtype: Any, rngs: nnx.Rngs):
         depth, width = config.num_hidden_layers, config.hidden_size
@@ -76,7 +77,7 @@ class Layers(nnx.Module):
         self.v_bias = bias(keys, "kv_heads") if config.qkv_bias else None
 
     def weights(self) -> LayerWeights:
-        """The stacked arrays by name; None where the family has no such weight."""
+        """The stacked arrays by name; None for weights that the family does not have."""
 
         def held(name: str) -> Any:
             weight = getattr(self, name)
@@ -86,33 +87,33 @@ class Layers(nnx.Module):
 
 
 class Decoder(nnx.Module):
-    """A language model as a thin holder of weights around pure functions.
+    """A language model: it holds the weights and calls pure functions.
 
     `Qwen3` is another name of this class.
 
-    `graphdef, params = nnx.split(model, nnx.Param)` gives the parameters as a tree of arrays (one
-    leaf per weight, layers stacked), and `nnx.merge(graphdef, params)` the model back, inside jit
-    too. Padding may stand on either side or anywhere: positions count the real tokens only, and a
-    key that is padding is never attended to. Outputs at padding are finite and meaningless.
+    `graphdef, params = nnx.split(model, nnx.Param)` gives the parameters as a tree of arrays, with
+    one leaf per weight and stacked layers. `nnx.merge(graphdef, params)` gives the model back,
+    inside jit too. Padding may be anywhere. Positions count the real tokens only, and no query
+    attends to padding. Outputs at padding are finite and meaningless.
 
     Args:
-        config: the shape.
+        config: the shape of the model.
         rngs: source of the random weights (`nnx.Rngs(0)`).
-        dtype: dtype of activations and products; norms, rotary angles and softmax are float32.
-            The products of attention and logits are float32 on every platform if this is. All
-            others have JAX's default precision, which is bfloat16 on a TPU and may be TF32 on an
-            NVIDIA GPU, also for float32: `jax.default_matmul_precision("highest")` changes that.
-        param_dtype: dtype of the stored weights, cast to `dtype` as each layer is used.
-        remat: recompute each layer in the backward pass: False, True (nothing saved), or the name
-            of a policy in `jax.checkpoint_policies`.
-        attention: "xla", on any machine; "chunked", the same with the scores of 256 queries in
-            memory at a time; or "cudnn": flash attention on NVIDIA GPUs, which needs a 16-bit
+        dtype: dtype of activations and products. Norms, rotary angles and softmax are float32. If
+            it is float32, the products of attention and the logits are float32 on every platform.
+            All other products have JAX's default precision. For float32 that is bfloat16 on a TPU
+            and may be TF32 on an NVIDIA GPU; `jax.default_matmul_precision("highest")` changes it.
+        param_dtype: dtype of the stored weights. Each layer casts them to `dtype` when it is used.
+        remat: whether to recompute each layer in the backward pass: False, True (nothing is saved),
+            or the name of a policy in `jax.checkpoint_policies`.
+        attention: "xla" runs on any machine. "chunked" is the same with the scores of 256 queries
+            in memory at a time. "cudnn" is flash attention on NVIDIA GPUs and needs a 16-bit
             `dtype`. In all three the softmax is float32.
-        mesh: activations are pinned to it by `SHARDING_RULES`; None for one device.
+        mesh: mesh on which `SHARDING_RULES` place the activations; None for one device.
 
     Raises:
-        ValueError: a mesh the model cannot be cut over, an unknown remat policy or attention, or
-            attention "cudnn" with a wider `dtype`.
+        ValueError: a mesh that the model cannot be cut over, an unknown remat policy or attention,
+            or attention "cudnn" with a wider `dtype`.
 
     >>> config = DecoderConfig(vocab_size=32, hidden_size=16, intermediate_size=32,
     ...     num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=8)
@@ -176,14 +177,14 @@ class Decoder(nnx.Module):
         """The output head in the compute dtype: the embedding transposed when tied.
 
         Args:
-            vocabulary: the logical axis of its columns: "vocab", or "loss_vocab" for a loss whose
-                products are cut as `pgpo_jax.distillation.HeadSharding` says.
+            vocabulary: the logical axis of its columns: "vocab", or "loss_vocab" for a loss with
+                the products of `pgpo_jax.distillation.HeadSharding`.
 
         Returns:
-            The matrix that turns final hidden states into logits.
+            The matrix that maps final hidden states to logits.
         """
         weights = self.embedding[...].T if self.lm_head is None else self.lm_head[...]
-        # Pinned twice: XLA would move the cast behind the transfer, and send twice the bytes.
+        # It is pinned twice. Otherwise XLA would cast after the transfer and send twice the bytes.
         weights = constrain(weights.astype(self.dtype), ("embed", "vocab"), self.mesh)
         return constrain(weights, (None, vocabulary), self.mesh)
 
@@ -193,11 +194,11 @@ class Decoder(nnx.Module):
         """Hidden states after the final norm, in the compute dtype.
 
         Args:
-            tokens: ids; anything valid at padding.
+            tokens: token ids; any valid id at padding.
             mask: 1 or True at real tokens; padding may stand on either side.
 
         Returns:
-            What `head` multiplies, so that a loss can take the vocabulary in chunks.
+            The states that `head` multiplies, so that a loss can take the vocabulary in chunks.
         """
         length = tokens.shape[1]
         missing = 0 if target_platform(self.mesh) == "cpu" else -length % _EVEN_LENGTH
@@ -218,7 +219,7 @@ class Decoder(nnx.Module):
         return rms_norm(x, self.final_norm[...], self.config.rms_norm_eps)
 
     def _packed_states(self, tokens: Array, mask: Array) -> Array:
-        """The same with each row's real tokens in front while it goes through the layers."""
+        """The same, with the real tokens of each row moved to its front inside the layers."""
         order = jnp.argsort(~mask, axis=1, stable=True)
         tokens, packed = (jnp.take_along_axis(x, order, axis=1) for x in (tokens, mask))
         number = jnp.maximum(jnp.sum(mask, axis=1, dtype=jnp.int32), 1)
@@ -233,17 +234,19 @@ class Decoder(nnx.Module):
         tokens: Int[Array | np.ndarray, "R T"],
         mask: Shaped[Array | np.ndarray, "R T"],
     ) -> Float[Array, "R T+1 D"]:
-        """Hidden states from each row's last prompt token on, every prompt read only once.
+        """Hidden states from each row's last prompt token on, with every prompt read only once.
 
-        What `hidden_states` gives for `prompts[owner]` followed by `tokens`, at a fraction of the
-        work where many rows continue one prompt; the gradient is summed over them.
+        The result is that of `hidden_states` for `prompts[owner]` followed by `tokens`. It needs
+        much less work if many rows continue one prompt. The gradient of a prompt is summed over its
+        rows.
 
         Args:
             prompts: the different prompts; padding may stand on either side.
-            prompt_mask: 1 or True at real tokens; at least one in each prompt that is owned.
-            owner: which prompt each row continues.
-            tokens: the continuations; anything valid at padding.
-            mask: 1 or True at their real tokens.
+            prompt_mask: 1 or True at real tokens. Each prompt that a row continues has at least
+                one.
+            owner: index of the prompt that each row continues.
+            tokens: token ids of the continuations; any valid id at padding.
+            mask: 1 or True at the real tokens of the continuations.
 
         Returns:
             The state at the last real token of the row's prompt, then those of its own tokens.
@@ -270,7 +273,7 @@ class Decoder(nnx.Module):
         return rms_norm(x, self.final_norm[...], self.config.rms_norm_eps)
 
     def _through_layers(self, layer: Callable[[Any, LayerWeights], Any], x: Any) -> Any:
-        """Scans one layer after the other, each recomputed in the backward pass if `remat`."""
+        """Scan over the layers; each is recomputed in the backward pass if `remat`."""
 
         weights = self.layers.weights()
         if isinstance(weights.input_norm, Accumulated):
@@ -285,7 +288,7 @@ class Decoder(nnx.Module):
                 if isinstance(self.remat, str)
                 else None
             )
-            # A scan already keeps XLA from merging the recomputation with the forward pass.
+            # A scan already prevents XLA from merging the recomputation with the forward pass.
             body = jax.checkpoint(body, policy=policy, prevent_cse=False)
         return jax.lax.scan(body, x, weights)[0]
 
@@ -302,9 +305,9 @@ class Decoder(nnx.Module):
         Args:
             x: residual stream.
             weights: one layer's weights, in any dtype.
-            rope: cosines and sines of the positions.
-            allowed: which keys each query may see; those of `before` come first.
-            before: keys (rotated) and values of the tokens that the sequences continue, if any.
+            rope: cosines and sines of the rotary angles.
+            allowed: True where the query may see the key; the keys of `before` come first.
+            before: rotated keys and values of the tokens that the sequences continue, if any.
 
         Returns:
             The residual stream, and the layer's keys and values (rotated), for a cache.
@@ -348,11 +351,11 @@ class Decoder(nnx.Module):
 
 
 Qwen3 = Decoder
-"""The name of the model from when the decoder was Qwen3 alone."""
+"""The former name of `Decoder`, from when Qwen3 was the only family."""
 
 
 def positions(mask: Bool[Array, "B T"]) -> Int[Array, "B T"]:
-    """Positions that count real tokens from 0, whatever side the padding is on.
+    """Positions that count real tokens from 0, with padding on either side.
 
     Args:
         mask: True at real tokens.
@@ -364,7 +367,7 @@ def positions(mask: Bool[Array, "B T"]) -> Int[Array, "B T"]:
 
 
 def attention_mask(mask: Bool[Array, "B T"]) -> Bool[Array, "B 1 T T"]:
-    """Causal, and only real keys. A padded query with nothing to see averages evenly: no NaN.
+    """A causal mask over real keys. A padded query without any key averages evenly, without NaN.
 
     Args:
         mask: True at real tokens.

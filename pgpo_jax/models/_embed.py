@@ -1,4 +1,4 @@
-"""Looking up tokens in an embedding that is cut over a mesh, without gathering the table."""
+"""Looks up tokens in an embedding that is cut over a mesh, without gathering the table."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def look_up(
 ) -> Float[Array, "B T D"]:
     """The tokens' rows of a table, cut over the batch.
 
-    Where the table's width is cut over "fsdp", each device looks up the tokens of all devices in
-    its own columns and sends them to where their rows are. So no device holds the whole table or
-    the whole gradient of one, and what moves is as large as the result. XLA alone would gather the
-    table, for every micro-batch anew.
+    If the table's width is cut over "fsdp", each device looks up the tokens of all devices in its
+    own columns. It then sends the results to the devices that hold these rows. So no device holds
+    the whole table or its whole gradient, and the data moved is as large as the result. XLA alone
+    would gather the table for every micro-batch.
 
     Args:
-        table: the embedding in the compute dtype, laid out by its axes ("vocab", "embed").
+        table: the embedding in the compute dtype, with the axes ("vocab", "embed").
         tokens: ids in [0, V).
-        mesh: of the table; None for one device.
+        mesh: mesh of the table; None for one device.
 
     Returns:
         The rows.
@@ -44,7 +44,7 @@ def look_up(
             place = every - jax.lax.axis_index("tensor") * table.shape[0]
             here = (place >= 0) & (place < table.shape[0])
             rows = jnp.where(here[..., None], table[jnp.where(here, place, 0)], 0)
-            # One device has each token's row, the others have zeros: the sum is exact.
+            # One device has each token's row and the others have zeros, so the sum is exact.
             rows = jax.lax.psum(rows, "tensor")
         else:
             rows = table[every]

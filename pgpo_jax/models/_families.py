@@ -1,4 +1,4 @@
-"""What distinguishes the families of one decoder, by the `model_type` of config.json."""
+"""Differences of the model families of one decoder, by the `model_type` of config.json."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ class Family(NamedTuple):
 
     Attributes:
         architecture: Hugging Face's class.
-        qk_norm: queries and keys are normed per head.
-        qkv_bias: the projections to queries, keys and values have biases.
-        fixed: key of config.json -> the only value that is implemented.
-        absent: key of `fixed` -> what transformers takes where the file lacks the key. It is named
-            where that differs from the value that is implemented.
-        head_dim: width of a head where the file does not say it; None: `hidden_size` divided by
-            `num_attention_heads`.
-        rope_theta: rotary base where the file does not say it; None: the file must say it.
+        qk_norm: whether queries and keys are normed per head.
+        qkv_bias: whether the projections to queries, keys and values have biases.
+        fixed: the only value that is implemented, by key of config.json.
+        absent: the default of transformers for a missing key of `fixed`, where it differs from the
+            value that is implemented.
+        head_dim: default width of a head; None for `hidden_size` divided by `num_attention_heads`.
+        rope_theta: default rotary base; None if the file must give it.
     """
 
     architecture: str
@@ -48,7 +47,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             qkv_bias=True,
             fixed={"hidden_act": "silu", "use_sliding_window": False},
         ),
-        # Files of Llama 2 do not say the base.
+        # Files of Llama 2 do not give the base.
         "llama": Family(
             "LlamaForCausalLM",
             qk_norm=False,
@@ -77,16 +76,16 @@ _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 
 def family_of(model_type: Any) -> Family:
-    """The family with a name.
+    """The family of a model type.
 
     Args:
-        model_type: as in config.json.
+        model_type: the model type of config.json.
 
     Returns:
         The family.
 
     Raises:
-        ValueError: it is not implemented.
+        ValueError: the model type is not implemented.
     """
     family = FAMILIES.get(model_type) if isinstance(model_type, str) else None
     if family is None:
@@ -96,7 +95,7 @@ def family_of(model_type: Any) -> Family:
 
 
 def check_family(values: Mapping[str, Any]) -> Family:
-    """Refuses a config.json that asks for what the decoder does not compute.
+    """Refuse a config.json of a model that the decoder does not compute.
 
     Args:
         values: the decoded JSON object.
@@ -105,7 +104,8 @@ def check_family(values: Mapping[str, Any]) -> Family:
         The family of its `model_type`.
 
     Raises:
-        ValueError: naming the key, what is implemented and the value.
+        ValueError: the model is not implemented. The message names the key, the implemented value
+            and the value found.
     """
     experts = [key for key in _EXPERTS if values.get(key)]
     if experts:

@@ -1,4 +1,4 @@
-"""The feed-forward part of a block, and the order of its backward pass."""
+"""The feed-forward part of a block, with a fixed order in its backward pass."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def feed_forward(
     Args:
         x: residual stream.
         weights: one layer's weights in the compute dtype.
-        config: gives `rms_norm_eps`.
+        config: config with `rms_norm_eps`.
 
     Returns:
-        The feed-forward's addition to the residual stream.
+        The output of the feed-forward part, to be added to the residual stream.
     """
     normed = rms_norm(x, weights.post_norm, config.rms_norm_eps)
     gate, up, down = weights.gate_proj, weights.up_proj, weights.down_proj
     if all(weight is None or isinstance(weight, jax.Array) for weight in weights):
         return swiglu(normed.reshape(-1, x.shape[-1]), gate, up, down).reshape(x.shape)
-    # With an adapted kernel anywhere the others are frozen. A barrier would hold on to their
-    # gradients, which nobody asks for.
+    # If one kernel has an adapter, the others are frozen. A barrier would keep their gradients,
+    # which are not needed.
     return jax.nn.silu(normed @ gate) * (normed @ up) @ down
 
 
@@ -40,15 +40,15 @@ def swiglu(
     up: Float[Array, "D F"],
     down: Float[Array, "F D"],
 ) -> Float[Array, "M D"]:
-    """(silu(x gate) * (x up)) down, with a backward pass that needs little memory at a time.
+    """(silu(x gate) * (x up)) down, with a backward pass that needs little memory.
 
-    The arrays of width F are the largest of a layer. Compilers make all six of the backward pass at
-    once. Here the order is fixed, so that no more than three are held.
+    The arrays of width F are the largest of a layer. Compilers hold all six of the backward pass at
+    once. Here the order is fixed, so that at most three are held.
 
     Args:
-        x: rows.
+        x: input rows.
         gate: kernel of the gate.
-        up: kernel of what is gated.
+        up: kernel of the gated values.
         down: kernel back to the width of the rows.
 
     Returns:
@@ -68,7 +68,7 @@ def _backward(kept: Any, cotangent: Array) -> tuple[Array, Array, Array, Array]:
     to_down = _to_kernel(jax.nn.silu(inner) * outer, cotangent)
     inner, outer, cotangent, to_down = after((inner, outer, cotangent, to_down))
     to_gated = _to_rows(cotangent, down)
-    # From here on `to_silu` stands for `outer`.
+    # From here on `to_silu` replaces `outer`.
     to_silu, to_gated = after((to_gated * outer, to_gated))
     to_outer = to_gated * jax.nn.silu(inner)
     to_x, to_up = _to_rows(to_outer, up), _to_kernel(x, to_outer)
@@ -78,7 +78,8 @@ def _backward(kept: Any, cotangent: Array) -> tuple[Array, Array, Array, Array]:
 
 
 def _to_rows(cotangent: Array, kernel: Array) -> Array:
-    # No transposed kernel, which a mesh would gather beside the kernel itself.
+    # The kernel is not transposed here. A mesh would gather the transposed kernel in addition to
+    # the kernel.
     return jax.lax.dot_general(cotangent, kernel, (((1,), (1,)), ((), ())))
 
 

@@ -1,4 +1,4 @@
-"""The programs behind `sample`: a prefill, stretches of decoding, and dropping rows that ended."""
+"""The programs behind `sample`: prefill, stretches of decoding, and removal of rows that ended."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from pgpo_jax.models._rows import Aligned
 from pgpo_jax.models._sharding import axis_parts, constrain
 from pgpo_jax.models._step_weights import StepWeights, step_weights
 
-# The cache starts with this many slots, or an eighth of what is asked for, and doubles: attention
-# reads at most twice what is filled (after the first stretch), for at most four compiled loops.
+# The cache starts with this many slots, or an eighth of those needed, and doubles. So after the
+# first stretch attention reads at most twice the filled slots. At most four loops are compiled.
 _FIRST_SLOTS = 64
-# Once no more than one row in this many goes on, only those are decoded further.
+# Once at most one row in this many goes on, only those rows are decoded further.
 _DROP = 4
-# With fewer rows than this a step is spent on reading the weights, which dropping does not change.
+# With fewer rows than this a step mostly reads the weights, so removing rows saves nothing.
 _FEWEST_ROWS = 8
-# All random bits of a call are drawn at once where they are no more words than these. The cipher
-# is a loop of its own, which costs a step as much as a layer where there are few rows.
+# All random bits of a call are drawn at once if they are at most this many words. The cipher is a
+# loop of its own. With few rows it costs as much as a layer at each step.
 _MOST_WORDS = 2**20
 
 
 class Settings(NamedTuple):
-    """What the compiled programs depend on besides shapes."""
+    """Static settings of the compiled programs, in addition to shapes."""
 
     steps: int
     samples: int
@@ -45,7 +45,7 @@ class Settings(NamedTuple):
 
 
 class Buffers(NamedTuple):
-    """What has been sampled so far, a row per response."""
+    """The tokens sampled so far, one row per response."""
 
     tokens: Int[Array, "R N"]
     logprobs: Float[Array, "R N"]
@@ -53,7 +53,7 @@ class Buffers(NamedTuple):
 
 
 class State(NamedTuple):
-    """Everything that a stretch of decoding changes or reads, for the rows that it decodes."""
+    """State of a stretch of decoding, for the rows that it decodes."""
 
     step: Int[Array, ""]
     token: Int[Array, " R"]
@@ -75,22 +75,22 @@ def generate(
     temperature: Float[Array, ""],
     top_p: Float[Array, ""],
 ) -> Buffers:
-    """Decodes until every row has ended or has its N tokens.
+    """Decode until every row has ended or has its N tokens.
 
-    The host looks on between stretches only: when the cache is full, and when few enough rows go
-    on to leave the others behind. Inside another program it cannot, and all rows stay.
+    The host acts between stretches only: when the cache is full, and when few enough rows go on to
+    remove the others. Inside another program it cannot act, and all rows stay.
 
     Args:
         model: the model.
-        settings: the static settings.
+        settings: the static settings of decoding.
         tokens: prompts, padded on either side.
         mask: True at real tokens.
-        keys: one per row.
+        keys: one key per row.
         temperature: divides the logits.
-        top_p: mass of the nucleus.
+        top_p: probability mass of the nucleus.
 
     Returns:
-        Tokens, log-probabilities and mask, every row at its place.
+        Tokens, log-probabilities and mask, with the rows in their original order.
     """
     graphdef, params = nnx.split(model, nnx.Param)
     fixed = (graphdef, settings, params, temperature, top_p)
@@ -119,21 +119,22 @@ def generate(
 
 
 def more_slots(slots: int, steps: int) -> int:
-    """The next size of a cache that has `slots` of them, at most what `steps` tokens need."""
+    """The next size of a cache of `slots` slots, at most the size that `steps` tokens need."""
     return min(max(2 * slots, _FIRST_SLOTS, -(-steps // 8)), steps - 1)
 
 
 def _fewer_rows(model: Qwen3, state: State) -> int:
-    """To how many rows `drop` would go, or 0 where that would not pay."""
+    """The number of rows that `drop` would keep, or 0 if dropping saves nothing."""
     rows, slots = state.token.shape[0], state.cache.values[0].shape[2]
     prompts, length = state.prompt.mask.shape
     fewer = fewer_of(rows, axis_parts("batch", model.mesh))
-    # Rows of one prompt share its keys; afterwards each has a copy. Worth it if a step reads less.
+    # Rows of one prompt share its keys. After dropping, each has a copy. This helps only if a step
+    # then reads less.
     return fewer if fewer * (length + slots) < prompts * length + rows * slots else 0
 
 
 def fewer_of(rows: int, parts: int) -> int:
-    """How many rows stay when the ended ones are left behind, or 0: too few for each part."""
+    """The number of rows to keep when ended ones are removed; 0 to remove none."""
     fewer = rows // _DROP
     return 0 if fewer < _FEWEST_ROWS or fewer % parts else fewer
 
@@ -142,7 +143,7 @@ def fewer_of(rows: int, parts: int) -> int:
 def begin(
     graphdef, settings, params, temperature, top_p, tokens, mask, keys
 ) -> tuple[State, StepWeights]:
-    """Runs the prompts and takes the first token of each row; and what every step then reads."""
+    """Run the prompts and draw the first token of each row; also return the weights of a step."""
     model = nnx.merge(graphdef, params)
     rows = tokens.shape[0] * settings.samples
 
@@ -171,9 +172,9 @@ def begin(
 
 @ft.partial(jax.jit, static_argnums=(0, 1), donate_argnums=6)
 def decode(graphdef, settings, params, temperature, top_p, weights, state, fewer) -> State:
-    """Steps until the cache is full, or no more than `fewer` rows go on (0: until all ended)."""
+    """Decode until the cache is full or at most `fewer` rows go on (0: until all ended)."""
     model = nnx.merge(graphdef, params)
-    # The last token is chosen, but never fed.
+    # The last token is chosen but never fed to the model.
     slots = min(state.cache.slots, settings.steps - 1)
 
     def goes_on(state: State) -> Array:
@@ -185,9 +186,9 @@ def decode(graphdef, settings, params, temperature, top_p, weights, state, fewer
         rows = Aligned(fed)
         hidden, new = decode_step(model, weights, state.prompt, state.cache, state.token, rows)
         state = _emit(model, settings, temperature, top_p, weights, state, hidden)
-        # No token is negative, so the slot is the next one. But that the write waits for the
-        # chosen tokens, and so for the step's last read, lets XLA write in place: where it cannot
-        # tell, it copies every cache at every step.
+        # No token is negative, so the slot is the next one. The sum makes the write wait for the
+        # chosen tokens, and so for the last read of the step. Only then does XLA write in place.
+        # Otherwise it copies every cache at every step.
         slot = fed + jnp.minimum(jnp.min(state.token), 0)
         return state._replace(cache=state.cache.written(new, slot, model.mesh))
 
@@ -197,7 +198,7 @@ def decode(graphdef, settings, params, temperature, top_p, weights, state, fewer
 def _emit(
     model, settings, temperature, top_p, weights: StepWeights, state: State, hidden: Array
 ) -> State:
-    """Chooses the next token of each row from its hidden state and writes it down."""
+    """Choose the next token of each row from its hidden state and record it."""
     if state.bits is None:
         bits = random_bits(state.keys, state.step, model.config.vocab_size)
     else:
@@ -227,19 +228,19 @@ def choose(
     hidden: Float[Array, "R D"],
     bits: UInt32[Array, "R W"],
 ) -> tuple[Int[Array, " R"], Float[Array, " R"]]:
-    """The next token of each row, and its log-probability before the filters.
+    """The next token of each row and its log-probability before the filters.
 
     Args:
         model: the model.
-        settings: the static settings.
+        settings: the static settings of decoding.
         temperature: divides the logits.
-        top_p: mass of the nucleus.
-        weights: see `step_weights`.
+        top_p: probability mass of the nucleus.
+        weights: weights of a step, see `step_weights`.
         hidden: the final hidden state of the row's last token.
-        bits: see `random_bits`; greedy sampling reads none.
+        bits: bits of `random_bits`; greedy sampling reads none.
 
     Returns:
-        Token ids, and nats.
+        Token ids, and log-probabilities in nats.
     """
     logits = constrain(weights.logits(hidden), ("batch", "vocab"), model.mesh)
     if not settings.greedy:
@@ -248,14 +249,14 @@ def choose(
     if settings.greedy:
         token = jnp.argmax(logprobs, axis=-1)
     else:
-        # What is recorded stays the whole distribution's.
+        # The recorded log-probability is that of the whole distribution.
         kept = logprobs if settings.top_k is None else likeliest(logprobs, settings.top_k)
         token = draw(nucleus(kept, top_p) if settings.filtered else kept, bits)
     return token, jnp.take_along_axis(logprobs, token[:, None], axis=1)[:, 0]
 
 
 def ends(settings: Settings, token: Int[Array, " R"]) -> Bool[Array, " R"]:
-    """Which tokens end a response."""
+    """True at the tokens that end a response."""
     return jnp.any(token[:, None] == jnp.asarray(settings.eos, jnp.int32), axis=1)
 
 
@@ -264,12 +265,12 @@ def random_bits(
 ) -> UInt32[Array, "R W"]:
     """The random bits of a step, from each row's own key.
 
-    They are few: noise for every token would cost more than the rest of the choice.
+    A row needs few of them. Noise for every token would cost more than the rest of the choice.
 
     Args:
-        keys: one per row.
-        step: the place of the token in its response, the same for all rows or one per row.
-        vocabulary: V.
+        keys: one key per row.
+        step: the position of the token in its response, one for all rows or one per row.
+        vocabulary: number of words, V.
 
     Returns:
         W = `bits_of_a_draw(V)` words per row.
@@ -284,7 +285,7 @@ def random_bits(
 
 
 def _bits_ahead(model: Qwen3, settings: Settings, keys: Key[Array, " R"]) -> Array | None:
-    """The `random_bits` of every step of one device, or None: too many, or none are read."""
+    """The `random_bits` of all steps of one device; None if they are too many or not needed."""
     words = len(keys) * settings.steps * bits_of_a_draw(model.config.vocab_size)
     one_device = model.mesh is None or model.mesh.size == 1
     if settings.greedy or words > _MOST_WORDS or not one_device:
@@ -296,7 +297,7 @@ def _bits_ahead(model: Qwen3, settings: Settings, keys: Key[Array, " R"]) -> Arr
 
 @ft.partial(jax.jit, static_argnums=0)
 def store(mesh: Any, whole: Buffers | None, state: State) -> Buffers:
-    """`whole` with the rows of the state at their places; None while all rows are in the state."""
+    """`whole` with the rows of the state at their places; None while the state has all rows."""
 
     def put(x: Array, rows: Array) -> Array:
         return constrain(x.at[state.origin].set(rows), ("batch", "length"), mesh)
@@ -308,7 +309,7 @@ def store(mesh: Any, whole: Buffers | None, state: State) -> Buffers:
 
 @ft.partial(jax.jit, static_argnums=(0, 1))
 def drop(rows: int, mesh: Any, whole: Buffers | None, state: State) -> tuple[Buffers, State]:
-    """Stores all rows, and keeps `rows` of them: those that go on, filled up with ended ones."""
+    """Store all rows, and keep `rows` of them: those that go on, filled up with ended ones."""
     keep = jnp.argsort(state.done, stable=True)[:rows]
     samples = state.done.shape[0] // state.prompt.mask.shape[0]
     kept = state._replace(

@@ -1,4 +1,4 @@
-"""The programs of continuous batching: lanes of a batch that take one response after another."""
+"""The programs of continuous batching: each lane of a batch decodes one response after another."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from pgpo_jax.models._rows import Lanes, moved
 from pgpo_jax.models._sharding import axis_parts, constrain
 from pgpo_jax.models._step_weights import StepWeights, step_weights
 
-# Steps after which a stretch of decoding ends at the latest.
+# Largest number of steps in a stretch of decoding.
 _STRETCH = 256
 
 
 class Read(NamedTuple):
-    """What all steps read: R responses to B prompts.
+    """The arrays that all steps read, for R responses to B prompts.
 
     Attributes:
-        weights: as a step reads them.
-        prompt: keys and values of the prompts, once.
+        weights: weights of a step.
+        prompt: keys and values of the prompts, stored once.
         hidden: the final hidden state of each prompt, from which the first tokens are drawn.
-        keys: one per response.
+        keys: one key per response.
     """
 
     weights: StepWeights
@@ -39,20 +39,20 @@ class Read(NamedTuple):
 
 
 class LaneState(NamedTuple):
-    """What decoding changes, of L lanes.
+    """The state that decoding changes, for L lanes.
 
     Attributes:
-        step: steps of this stretch.
-        slot: of the cache, which all lanes write next; the host sets it before a stretch.
-        token: chosen last, and not fed yet.
+        step: number of steps of this stretch.
+        slot: slot of the cache that all lanes write next. The host sets it before a stretch.
+        token: token that was chosen last and not fed to the model yet.
         done: lanes whose response has ended.
-        fed: tokens of its response that each lane was fed.
-        row: the response that each lane writes, by its number in the batch.
-        seat: where the lane's queries stand beside its prompt; see `Lanes`.
-        lane: in each seat.
-        keys: of the random numbers.
-        tape: what was chosen at each step of this stretch.
-        cache: a ring; None where it takes no part.
+        fed: number of tokens of its response that each lane was fed.
+        row: number in the batch of the response that each lane writes.
+        seat: seat of each lane at its prompt; see `Lanes`.
+        lane: lane in each seat.
+        keys: key of the random numbers of each lane.
+        tape: tokens that were chosen at each step of this stretch.
+        cache: keys and values in a ring buffer; None where they are not needed.
     """
 
     step: Int[Array, ""]
@@ -69,13 +69,13 @@ class LaneState(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What the host is told after a stretch; every process has all of it.
+    """The state that the host reads after a stretch; every process has all of it.
 
     Attributes:
         done: lanes whose response has ended.
-        oldest: the most tokens that a lane which goes on was fed.
-        slot: that all lanes write next.
-        steps: of the stretch.
+        oldest: largest number of tokens that a lane which goes on was fed.
+        slot: slot that all lanes write next.
+        steps: number of steps of the stretch.
     """
 
     done: Bool[Array, " L"]
@@ -85,12 +85,13 @@ class Report(NamedTuple):
 
 
 class Until(NamedTuple):
-    """When a stretch ends, beside a full cache or tape.
+    """Conditions that end a stretch, in addition to a full cache or tape.
 
     Attributes:
-        waiting: responses of each part of the mesh that no lane has begun.
-        enough: lanes that could begin one.
-        fewer: lanes of a part that still go on; 0: until all ended.
+        waiting: number of responses of each part of the mesh that no lane has begun.
+        enough: number of lanes that could begin a response; this many end a stretch.
+        fewer: a stretch ends once each part has at most so many lanes that go on; 0: until all
+            ended.
     """
 
     waiting: Int[Any, " parts"]
@@ -102,7 +103,7 @@ class Until(NamedTuple):
 def begin(
     graphdef, settings, lanes: int, params, tokens, mask, keys
 ) -> tuple[Read, Buffers, LaneState]:
-    """Runs the prompts; room for all responses, and lanes that have none yet."""
+    """Run the prompts; allocate all responses and lanes without a response."""
     model = nnx.merge(graphdef, params)
     hidden, prompt = prefill(model, tokens, mask)
     read = Read(step_weights(model, lanes, tokens.shape[1] + settings.steps), prompt, hidden, keys)
@@ -138,9 +139,9 @@ def begin(
 def admit(
     graphdef, settings, params, temperature, top_p, read: Read, whole: Buffers, state, rows
 ) -> tuple[Buffers, LaneState]:
-    """Lets lanes begin the responses `rows`, -1 where a lane begins none: their first tokens.
+    """Begin the responses `rows` in the lanes with their first tokens; -1 begins none.
 
-    The cache takes no part: a lane reads no slot that it was not itself fed into.
+    The cache is not needed, because a lane reads only slots that it has written itself.
     """
     model = nnx.merge(graphdef, params)
     begins = rows >= 0
@@ -152,7 +153,7 @@ def admit(
     bits = random_bits(keys, step, model.config.vocab_size)
     token, logprob = choose(model, settings, temperature, top_p, read.weights, hidden, bits)
     token = token.astype(jnp.int32)
-    # Rows that are not there are left out.
+    # Rows out of range are dropped.
     place = (jnp.where(begins, row, whole.mask.shape[0]), step)
     first = Buffers(token, logprob, begins)
     state = state._replace(
@@ -171,7 +172,7 @@ def admit(
 def decode(
     graphdef, settings, params, temperature, top_p, read: Read, state: LaneState, until: Until
 ) -> tuple[LaneState, Report]:
-    """Steps until something has to be done that the host decides."""
+    """Decode until the host has to decide something."""
     model = nnx.merge(graphdef, params)
     mesh, parts = model.mesh, axis_parts("batch", model.mesh)
     assert state.cache is not None
@@ -195,7 +196,7 @@ def decode(
         token = jnp.where(live, token.astype(jnp.int32), settings.pad)
         column = Buffers(token, jnp.where(live, logprob, 0.0), live)
         fed = state.fed + live.astype(jnp.int32)
-        # As in `decode` of `_generate`, this is what lets XLA write in place.
+        # As in `decode` of `_generate`, this allows XLA to write in place.
         slot = state.slot + jnp.minimum(jnp.min(token), 0)
 
         def put(tape: Array, column: Array) -> Array:
@@ -205,7 +206,7 @@ def decode(
             step=state.step + 1,
             slot=(state.slot + 1) % slots,
             token=token,
-            # A token is chosen before any is fed, so a response of N tokens was fed N - 1.
+            # A token is chosen before the first is fed, so a response of N tokens was fed N - 1.
             done=state.done | ends(settings, token) | (fed + 1 >= settings.steps),
             fed=fed,
             tape=Buffers(*map(put, state.tape, column)),
@@ -222,9 +223,9 @@ def decode(
 
 @ft.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
 def store(mesh: Mesh | None, pad: int, whole: Buffers, state: LaneState) -> tuple[Any, LaneState]:
-    """Puts what stands on the tape into the responses, and clears the tape."""
+    """Copy the tape into the responses and clear it."""
     tape = state.tape
-    # The tape has the last tokens that were chosen, of an ended lane those before its end.
+    # The tape holds the last chosen tokens; for an ended lane, those before its end.
     first = state.fed + 1 - jnp.sum(tape.mask, axis=1, dtype=jnp.int32)
     place = (
         jnp.where(tape.mask, state.row[:, None], whole.mask.shape[0]),
@@ -238,9 +239,9 @@ def store(mesh: Mesh | None, pad: int, whole: Buffers, state: LaneState) -> tupl
 def drop(
     fewer: int, samples: int, mesh: Mesh | None, prompt: Prompt, state: LaneState
 ) -> tuple[Prompt, LaneState]:
-    """Keeps `fewer` lanes: those that go on, filled up with ended ones.
+    """Keep `fewer` lanes: those that go on, filled up with ended ones.
 
-    Where they are fewer than the prompts, each keeps a copy of its own, since a step then reads
+    If they are fewer than the prompts, each lane has its own copy of a prompt. A step then reads
     less.
     """
     parts = axis_parts("batch", mesh)
@@ -279,7 +280,7 @@ def _blank(shape: tuple[int, ...], pad: int) -> Buffers:
 
 
 def _put(mesh: Mesh | None, whole: Buffers, place: tuple[Array, Array], new: Buffers) -> Buffers:
-    """`whole` with what is new, and without what has no row there."""
+    """`whole` with the new values at their places; places out of range are dropped."""
     return Buffers(
         *(
             constrain(old.at[place].set(x, mode="drop"), ("batch", "length"), mesh)
@@ -289,7 +290,7 @@ def _put(mesh: Mesh | None, whole: Buffers, place: tuple[Array, Array], new: Buf
 
 
 def _laid_out(state: LaneState, mesh: Mesh | None) -> LaneState:
-    """The same, cut over the mesh in one way, so that a program is compiled once."""
+    """The same state with one fixed sharding, so that a program is compiled once."""
     if mesh is None:
         return state
 

@@ -1,4 +1,4 @@
-"""The pieces of a decoder block as pure functions, shared by training, prefill and decoding."""
+"""The parts of a decoder block as pure functions, shared by training, prefill and decoding."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from pgpo_jax.models._config import DecoderConfig
 
 
 class LayerWeights(NamedTuple):
-    """One layer's weights, or all layers' with a leading layer axis. Kernels are [in, out]; an
-    `AdaptedKernel` or, while decoding, a `HalvedKernel` may stand for one. Weights that a family
-    does not have are None.
+    """The weights of one layer, or of all layers with a leading layer axis.
+
+    Kernels are [in, out]. A kernel may be an `AdaptedKernel` or, while decoding, a `HalvedKernel`.
+    Weights that a family does not have are None.
 
     Added in version 0.2.0.
     """
@@ -40,30 +41,30 @@ class LayerWeights(NamedTuple):
     v_bias: Array | None = None
 
     def astype(self, dtype: Any) -> LayerWeights:
-        """Every weight cast to `dtype`."""
+        """The weights cast to `dtype`."""
         return self.mapped(lambda weight: weight.astype(dtype))
 
     def by_layer(self, depth: int) -> tuple[LayerWeights, ...]:
-        """The stacked weights of `depth` layers, cut apart."""
+        """The weights of each of `depth` stacked layers."""
         return tuple(self.mapped(op.itemgetter(layer)) for layer in range(depth))
 
     def mapped(self, change: Callable[[Any], Any]) -> LayerWeights:
-        """Every weight that there is, changed."""
+        """Apply a function to every weight that is not None."""
         parts: list[Any] = [None if weight is None else change(weight) for weight in self]
         return LayerWeights(*parts)
 
 
 def bound_to_layer(weights: LayerWeights) -> LayerWeights:
-    """The same weights, so that their cast stays inside the loop over the layers.
+    """The same weights, in a form that keeps their cast inside the loop over the layers.
 
-    XLA for TPU casts the weights of all layers ahead of the loop, and holds the copies as long as
-    it needs any. It cannot do so with a product whose factor it learns in the loop.
+    XLA for TPU casts the weights of all layers before the loop and holds all copies until the last
+    use. It cannot do so if the weights are multiplied by a factor that is computed in the loop.
 
     Args:
         weights: one layer's weights.
 
     Returns:
-        Each of them times one; not a number where the layer's first weight is not.
+        Each weight times one. All are NaN if the layer's first weight is NaN.
     """
     first = jax.lax.stop_gradient(weights.input_norm[0])
     one = jnp.where(first == first, jnp.ones_like(first), first)
@@ -75,13 +76,13 @@ def bound_to_layer(weights: LayerWeights) -> LayerWeights:
 
 
 def layer_fields(config: DecoderConfig) -> tuple[str, ...]:
-    """Which weights a layer of this shape has.
+    """The names of the weights that a layer of this shape has.
 
     Args:
         config: the shape.
 
     Returns:
-        Fields of `LayerWeights`; the others are None.
+        Fields of `LayerWeights`. All other fields are None.
     """
     absent = set() if config.qk_norm else {"q_norm", "k_norm"}
     absent |= set() if config.qkv_bias else {"q_bias", "k_bias", "v_bias"}
@@ -96,11 +97,11 @@ class Rotary(NamedTuple):
 
 
 def rotary(positions: Int[Array, "B T"], config: DecoderConfig) -> Rotary:
-    """Rotary angles: position times theta^(-2i/head_dim) (RoPE, arXiv:2104.09864), or scaled.
+    """Rotary angles: position times theta^(-2i/head_dim) (RoPE, arXiv:2104.09864), scaled if asked.
 
     Args:
         positions: position of each token.
-        config: gives `head_dim`, `rope_theta` and `rope_scaling`.
+        config: config with `head_dim`, `rope_theta` and `rope_scaling`.
 
     Returns:
         Cosines and sines for half a head.
@@ -115,7 +116,7 @@ def rotary(positions: Int[Array, "B T"], config: DecoderConfig) -> Rotary:
 
 
 def rotate(x: Float[Array, "B T heads H"], rope: Rotary) -> Float[Array, "B T heads H"]:
-    """Turns each pair (i, i + H/2) by its angle, in float32 (Hugging Face's "half" layout).
+    """Rotate each pair (i, i + H/2) by its angle, in float32 (Hugging Face's "half" layout).
 
     Args:
         x: queries or keys.
@@ -151,7 +152,7 @@ def rms_norm(
 def project_qkv(
     x: Float[Array, "B T D"], weights: LayerWeights, rope: Rotary, config: DecoderConfig
 ) -> tuple[Float[Array, "B T N H"], Float[Array, "B T K H"], Float[Array, "B T K H"]]:
-    """Queries, keys and values of a layer: with biases, normed per head, then rotated.
+    """Queries, keys and values of a layer, with biases and norms if it has them, then rotated.
 
     Args:
         x: residual stream.
@@ -175,14 +176,14 @@ def project_qkv(
 
 
 def check_attention(implementation: str, dtype: Any) -> None:
-    """Refuses a way to attend that there is not, or that cannot compute in this dtype.
+    """Refuse an unknown attention, or one that cannot compute in this dtype.
 
     Args:
-        implementation: see `attend`.
-        dtype: of queries, keys and values.
+        implementation: implementation of `attend`.
+        dtype: dtype of queries, keys and values.
 
     Raises:
-        ValueError: naming the rule and the value.
+        ValueError: the attention is refused. The message names the rule and the value.
 
     Added in version 0.2.0.
     """
@@ -206,24 +207,25 @@ def attend(
 ) -> Float[Array, "B T N H"]:
     """softmax(q k^T / sqrt(H)) v with grouped queries, over the allowed keys.
 
-    The softmax and all sums are float32. The two products, unless `implementation` is "cudnn":
+    The softmax and all sums are float32. Unless `implementation` is "cudnn", the precision of the
+    two products is:
 
     | inputs | CPU | NVIDIA GPU | TPU |
     |---|---|---|---|
     | float32 | float32 | float32 | float32 |
     | 16-bit | float32 | JAX's default (may be TF32) | JAX's default (bfloat16) |
 
-    The default leaves bfloat16 queries, keys and values as they are, and rounds what a softmax or
-    a gradient makes of them: the weights of the values, and cotangents.
+    The default does not round bfloat16 queries, keys and values. It rounds the results of the
+    softmax and of gradients: the weights of the values, and cotangents.
 
     Args:
         q: queries.
         k: keys; each serves N/K queries.
         v: values.
-        allowed: True where the query may see the key; or for "cudnn" how many tokens each row
-            begins with, causal.
-        implementation: "xla"; "chunked", the same some queries at a time; or "cudnn", whose
-            products take 16-bit inputs as they are.
+        allowed: True where the query may see the key. For "cudnn", the number of real tokens that
+            each row begins with; the mask is then causal.
+        implementation: "xla"; "chunked", the same for some queries at a time; or "cudnn", whose
+            products take 16-bit inputs directly.
 
     Returns:
         One value per query head, in the dtype of `q`.
@@ -235,10 +237,10 @@ def attend(
         even = to_even_lengths(q, k, v, allowed)
         heads = jax.nn.dot_product_attention(*even[:3], mask=even[3], implementation="cudnn")
         return heads[:, : q.shape[1]]
-    # Mixed products are not an option: the gradient of jax.nn's 16-bit path promotes
-    # implicitly, which strict dtype promotion forbids.
+    # Mixed products cannot be used here. The gradient of jax.nn's 16-bit path promotes implicitly,
+    # which strict dtype promotion forbids.
     q, k, v = (x.astype(jnp.float32) for x in (q, k, v))
-    # jax.nn's function takes no precision of its own. Its gradient inherits this one.
+    # The function of jax.nn has no argument for the precision. Its gradient inherits this one.
     exact = product_precision(dtype) is not None
     with jax.default_matmul_precision("highest") if exact else contextlib.nullcontext():
         if implementation == "chunked":
@@ -248,10 +250,10 @@ def attend(
 
 
 class FirstTokens(NamedTuple):
-    """A causal mask over rows that begin with their real tokens.
+    """A causal mask for rows that begin with their real tokens.
 
     Attributes:
-        number: of real tokens, at least one.
+        number: number of real tokens of each row, at least one.
     """
 
     number: Int[Array, " B"]
@@ -264,17 +266,17 @@ def causal_attention(
     tokens: FirstTokens,
     implementation: Literal["xla", "cudnn"],
 ) -> Float[Array, "B T N H"]:
-    """Attention without an array of [T, T]: flash attention skips what a query may not see.
+    """Flash attention: no array of [T, T], and masked keys are skipped.
 
     Args:
         q: queries.
         k: keys; each serves N/K queries.
         v: values.
-        tokens: how many tokens each row begins with.
-        implementation: of `jax.nn.dot_product_attention`.
+        tokens: number of real tokens that each row begins with.
+        implementation: implementation of `jax.nn.dot_product_attention`.
 
     Returns:
-        One value per query head; meaningless behind a row's tokens.
+        One value per query head. It is meaningless after a row's real tokens.
     """
     return jax.nn.dot_product_attention(
         q,
@@ -293,8 +295,10 @@ def to_even_lengths(
     v: Float[Array, "B S K H"],
     allowed: Bool[Array, "B 1 T S"],
 ) -> tuple[Array, Array, Array, Array]:
-    """Pads odd lengths by one query or key that takes no part: cuDNN's backward pass wants even
-    ones beside a mask, and a prompt and a response of even lengths make 2 n - 1 positions.
+    """Pad odd lengths by one query or key that has no effect.
+
+    The backward pass of cuDNN needs even lengths with a mask. A prompt and a response of even
+    lengths have an odd number of positions, 2 n - 1.
 
     Args:
         q: queries.
@@ -303,7 +307,7 @@ def to_even_lengths(
         allowed: True where the query may see the key.
 
     Returns:
-        The four, with even T and S.
+        The four arrays with even T and S.
     """
 
     def even(x: Array, *axes: int) -> Array:
@@ -319,16 +323,16 @@ def attend_in_chunks(
     allowed: Bool[Array, "B 1 T S"],
     chunk: int = 256,
 ) -> Float[Array, "B T N H"]:
-    """Attention of `chunk` queries at a time, computed again in the backward pass.
+    """Attention of `chunk` queries at a time, recomputed in the backward pass.
 
-    No array is larger than [B, N, chunk, S], where all scores at once would be [B, N, T, S].
+    No array is larger than [B, N, chunk, S]. All scores at once would be [B, N, T, S].
 
     Args:
         q: queries, float32.
         k: keys.
         v: values.
         allowed: True where the query may see the key.
-        chunk: queries at a time.
+        chunk: number of queries at a time.
 
     Returns:
         One value per query head.
@@ -354,13 +358,13 @@ def attend_in_chunks(
 def attention_output(
     heads: Float[Array, "B T N H"], weights: LayerWeights
 ) -> Float[Array, "B T D"]:
-    """Joins the heads and projects them back to the residual stream.
+    """Join the heads and project them back to the residual stream.
 
     Args:
-        heads: what each head attended to.
+        heads: output of each head.
         weights: one layer's weights in the compute dtype.
 
     Returns:
-        The attention's addition to the residual stream.
+        The output of the attention, to be added to the residual stream.
     """
     return heads.reshape(*heads.shape[:2], -1) @ weights.o_proj

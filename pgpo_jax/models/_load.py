@@ -1,4 +1,4 @@
-"""Reads a Hugging Face folder straight into the shards of a mesh."""
+"""Reads a Hugging Face folder directly into the shards of a mesh."""
 
 from __future__ import annotations
 
@@ -41,17 +41,19 @@ def load_pretrained(
     remat: bool | str = False,
     attention: str = "xla",
 ) -> Decoder:
-    """Loads a model from config.json and *.safetensors (one file, or shards with an index).
+    """Load a model from config.json and *.safetensors (one file, or shards with an index).
 
-    Each device receives only its own part, read from the file at that moment: beside what its
-    devices hold, a host needs memory for one device's part of one weight. Stored tensors may be
-    float32, bfloat16 or float16. Those of a GGUF file are dequantised.
+    Each device receives only its own part, which is read from the file when needed. So a host needs
+    memory for one device's part of one weight only, in addition to the memory of its devices.
+    Stored tensors may be float32, bfloat16 or float16. Those of a GGUF file are dequantised.
 
     Args:
-        folder: a Hugging Face folder, a Hub id ("Qwen/Qwen3-0.6B") to fetch, or a `.gguf` file.
-        mesh: where to place the weights, by `SHARDING_RULES`; None for the default device.
-        dtype: dtype of the computation; None is `param_dtype`.
-        param_dtype: dtype of the weights in memory, whatever the file holds; float32 for training.
+        folder: a Hugging Face folder, a Hub id to fetch such as "Qwen/Qwen3-0.6B", or a `.gguf`
+            file.
+        mesh: mesh on which `SHARDING_RULES` place the weights; None for the default device.
+        dtype: dtype of the computation; None for `param_dtype`.
+        param_dtype: dtype of the weights in memory, whatever the file holds. Use float32 for
+            training.
         remat: see `Decoder`.
         attention: see `Decoder`.
 
@@ -59,12 +61,12 @@ def load_pretrained(
         The model.
 
     Raises:
-        FileNotFoundError: no such folder or file; or a Hub id that could not be fetched.
+        FileNotFoundError: the folder or file does not exist, or the Hub id could not be fetched.
         ImportError: a GGUF file without the extra `gguf`.
-        ValueError: another architecture; missing, unexpected, repeated, misshapen, wrongly typed or
-            truncated tensors (named, with the nearest matches); a tensor with NaN or infinity; an
-            index that points out of the folder; a mesh that the model cannot be cut over; a torn
-            GGUF file or a quantisation that is not known.
+        ValueError: the architecture is not implemented, or the model cannot be cut over the mesh.
+            Tensors are missing, unexpected, repeated, truncated, or of the wrong shape or dtype;
+            the message names them and the nearest matches. A tensor has NaN or infinity. An index
+            points outside the folder. A GGUF file is truncated or has an unknown quantisation.
     """
     if is_gguf(folder):
         stored = read_gguf(folder)
@@ -114,7 +116,7 @@ def find_folder(folder: str | os.PathLike[str]) -> Path:
         A folder that exists.
 
     Raises:
-        FileNotFoundError: neither a folder here nor a repository that could be fetched.
+        FileNotFoundError: it is no folder here and no repository that could be fetched.
     """
     path = local_path(folder, "a model")
     if path.is_dir():
@@ -131,7 +133,7 @@ def find_folder(folder: str | os.PathLike[str]) -> Path:
         fetched = huggingface_hub.snapshot_download(
             name, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt"]
         )
-    # Being offline shows as any of these; what was tried matters more than which.
+    # Being offline can raise any of these errors. The message says what was tried.
     except (OSError, HfHubHTTPError, HFValidationError) as error:
         raise PGPOFileNotFoundError(
             f"No folder {name!r} here, and fetching the repository {name!r} from the Hugging Face "
@@ -142,10 +144,10 @@ def find_folder(folder: str | os.PathLike[str]) -> Path:
 
 
 def absolute_model(name: str) -> str:
-    """The same model by a name that does not depend on the current folder.
+    """The model's name in a form that does not depend on the current folder.
 
     Args:
-        name: a folder, which gets an absolute path, or a Hub id, which stays.
+        name: a folder, which becomes an absolute path, or a Hub id, which does not change.
 
     Raises:
         ValueError: as `local_path`.
@@ -159,7 +161,7 @@ def absolute_model(name: str) -> str:
 
 
 class _Files:
-    """The safetensors files of one folder, opened lazily, read by slices; or one open GGUF file."""
+    """The safetensors files of one folder, opened lazily and read by slices, or one GGUF file."""
 
     def __init__(self, folder: Path, opened: GGUFWeights | None = None):
         self.folder = folder
@@ -210,10 +212,10 @@ class _Files:
     def check(
         self, wanted: dict[tuple[str, ...], tuple[Source, tuple[int, ...]]], config: DecoderConfig
     ) -> None:
-        """Every tensor present, none left over, shapes and dtypes right: or all faults at once."""
+        """Check the names, shapes and dtypes of all tensors, and report all faults at once."""
         shapes = {n: source.shape(ours) for source, ours in wanted.values() for n in source.names}
         missing = [name for name in shapes if name not in self._where]
-        # A tied model's file may repeat the embedding as head, which must then be the same.
+        # The file of a tied model may repeat the embedding as the head. Both must then be the same.
         spare = {"lm_head.weight"} if config.tie_word_embeddings else set()
         unexpected = [name for name in self._where if name not in shapes and name not in spare]
         faults = []
@@ -267,7 +269,8 @@ class _Files:
         first = part(names[0])
         if not source.stacked:
             return finite(np.ascontiguousarray(first, dtype), names[0])
-        # Filled layer by layer: a list of the layers and their stack would be twice the weight.
+        # It is filled layer by layer. A list of the layers and their stack would need twice the
+        # memory.
         whole = np.empty((len(names), *first.shape), dtype)
         for layer, name in enumerate(names):
             whole[layer] = first if layer == 0 else part(name)
@@ -276,7 +279,7 @@ class _Files:
 
 
 def _stretches(rows: int) -> Iterator[tuple[int, int]]:
-    """Rows that are compared at a time: whole tables need not be in memory."""
+    """Rows are compared in blocks, so that whole tables need not be in memory."""
     for start in range(0, rows, _COMPARED_ROWS):
         yield start, min(start + _COMPARED_ROWS, rows)
 
@@ -291,7 +294,8 @@ def _read_index(path: Path) -> dict[str, str]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PGPOValueError(f"{path} is not an index of safetensors: {error!r}.") from error
     for name, file in listed.items():
-        # Lexically: in the Hub's cache the files themselves are links to elsewhere.
+        # The path is checked lexically, because files in the Hub's cache are links to other
+        # folders.
         parts = PurePosixPath(file.replace("\\", "/"))
         if parts.is_absolute() or PureWindowsPath(file).drive or ".." in parts.parts:
             raise PGPOValueError(f"{path}: {name} points outside the folder, to {file!r}.")
@@ -303,6 +307,6 @@ def _read_index(path: Path) -> dict[str, str]:
 
 
 def _some(items: list[str], separator: str = ", ", limit: int = 12) -> str:
-    """The first items, and how many more there are."""
+    """The first items and the number of the others."""
     more = f"{separator}and {len(items) - limit} more" if len(items) > limit else ""
     return separator.join(items[:limit]) + more

@@ -1,8 +1,8 @@
-"""Low-rank adapters (LoRA, arXiv:2106.09685) as another kind of weight in an unchanged model.
+"""Low-rank adapters (LoRA, arXiv:2106.09685) as kernels of an unchanged model.
 
-The parameters of a model are a tree; here some of its kernels become a frozen kernel W together
-with what is added to it. The layers see `x @ kernel` either way, and a scan over the layers cuts
-both alike, so nothing else in the model knows.
+The parameters of a model are a tree. Here some of its kernels become a frozen kernel W with an
+addition. The layers compute `x @ kernel` in both cases, and a scan over the layers cuts both alike.
+So the rest of the model does not change.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", 
 
 
 class AdaptedKernel(abc.ABC):
-    """A kernel and an addition to it that are never summed while the model runs.
+    """A kernel and an addition to it, which are not summed while the model runs.
 
-    A bfloat16 kernel lies on the grid of bfloat16: added to it, a small change would be rounded
-    away. Multiplied on its own it keeps its precision, whatever the dtype.
+    If a small change were added to a bfloat16 kernel, it would be rounded away. A separate product
+    keeps its precision in any dtype.
     """
 
     base: Float[Array, "*layers in out"]
 
     @abc.abstractmethod
     def addition(self) -> Float[Array, "*layers in out"]:
-        """What is added to the base, multiplied out, in float32."""
+        """The addition as a full matrix in float32."""
 
     @abc.abstractmethod
     def __rmatmul__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
@@ -45,18 +45,18 @@ class AdaptedKernel(abc.ABC):
 
     @abc.abstractmethod
     def constrained(self, axes: tuple[str | None, ...], mesh: Mesh | None) -> AdaptedKernel:
-        """One layer's parts pinned to the mesh, by the logical axes of input and output."""
+        """One layer's parts, placed on the mesh by the logical axes of input and output."""
 
     def merged(self) -> Float[Array, "*layers in out"]:
-        """The sum as one kernel, float32."""
+        """The sum of both as one float32 kernel."""
         return self.base.astype(jnp.float32) + self.addition()
 
     def astype(self, dtype: Any) -> AdaptedKernel:
-        """All parts cast."""
+        """The same with all parts cast."""
         return jax.tree.map(lambda part: part.astype(dtype), self)
 
     def __getitem__(self, index: Any) -> AdaptedKernel:
-        """A layer's part of it; `...` is the whole."""
+        """The part of one layer; `...` gives the whole."""
         return jax.tree.map(lambda part: part[index], self)
 
 
@@ -66,7 +66,7 @@ _pytree = ft.partial(jax.tree_util.register_dataclass, meta_fields=[])
 @ft.partial(_pytree, data_fields=["base", "a", "b"])
 @dataclasses.dataclass(frozen=True)
 class LowRank(AdaptedKernel):
-    """W + A B with thin A and B; the scale is in B."""
+    """W + A B with low-rank factors A and B; B includes the scale."""
 
     base: Float[Array, "*layers in out"]
     a: Float[Array, "*layers in rank"]
@@ -89,7 +89,7 @@ class LowRank(AdaptedKernel):
 @ft.partial(_pytree, data_fields=["base", "delta"])
 @dataclasses.dataclass(frozen=True)
 class Shifted(AdaptedKernel):
-    """W + D with D as large as W: an average of low-rank additions has no low rank."""
+    """W + D with D as large as W, because an average of low-rank additions is not of low rank."""
 
     base: Float[Array, "*layers in out"]
     delta: Float[Array, "*layers in out"]
@@ -112,20 +112,21 @@ def init_lora(
     key: Key[Array, ""],
     mesh: Mesh | None = None,
 ) -> dict[str, dict[str, nnx.LoRAParam]]:
-    """Thin factors for the kernels of a model: A normal with variance 1 / in, B zero.
+    """Low-rank factors for the kernels of a model: A is normal with variance 1 / in, B is zero.
 
     Args:
-        params: the model's parameters, `nnx.split(model, nnx.Param)[1]`.
-        rank: columns of A and rows of B.
-        targets: which kernels of the layers, of `LORA_TARGETS`.
-        key: for A.
-        mesh: where to place the factors: A along the input's axis, B along the output's.
+        params: parameters of the model, `nnx.split(model, nnx.Param)[1]`.
+        rank: number of columns of A and rows of B.
+        targets: the kernels of the layers, of `LORA_TARGETS`.
+        key: key for the random numbers of A.
+        mesh: mesh for the factors: A is cut along the axis of the input, B along that of the
+            output.
 
     Returns:
         `{target: {"a": [layers, in, rank], "b": [layers, rank, out]}}`, float32.
 
     Raises:
-        ValueError: rank below 1 or above a kernel's sides, or an unknown or absent target.
+        ValueError: a rank below 1 or above a side of a kernel, or an unknown or absent target.
 
     >>> from pgpo_jax.models import Qwen3, Qwen3Config
     >>> config = Qwen3Config(vocab_size=32, hidden_size=16, intermediate_size=32,
@@ -175,12 +176,12 @@ def with_lora(params: Any, factors: Any, scale: float) -> Any:
     """The model's parameters with `scale * A B` added to the kernels that have factors.
 
     Args:
-        params: of the frozen model.
-        factors: from `init_lora`, or what training made of them.
-        scale: usually alpha / rank.
+        params: parameters of the frozen model.
+        factors: factors from `init_lora` or from training.
+        scale: scale of A B, usually alpha / rank.
 
     Returns:
-        Parameters for `nnx.merge`, in which those kernels are `LowRank`.
+        Parameters for `nnx.merge`, in which these kernels are `LowRank`.
     """
     base = params["layers"]
     kernels = {
@@ -194,11 +195,11 @@ def with_deltas(params: Any, deltas: Any) -> Any:
     """The model's parameters with a full matrix added to some kernels.
 
     Args:
-        params: of the frozen model.
+        params: parameters of the frozen model.
         deltas: `{target: [layers, in, out]}`.
 
     Returns:
-        Parameters for `nnx.merge`, in which those kernels are `Shifted`.
+        Parameters for `nnx.merge`, in which these kernels are `Shifted`.
     """
     base = params["layers"]
     kernels = {
@@ -208,7 +209,7 @@ def with_deltas(params: Any, deltas: Any) -> Any:
 
 
 def zero_deltas(params: Any, factors: Any) -> dict[str, nnx.Param]:
-    """A delta of zero for each kernel that has factors: float32, laid out as the kernel is."""
+    """A float32 delta of zero for each kernel with factors, with the sharding of the kernel."""
     return {
         name: params["layers"][name].replace(
             jnp.zeros_like(params["layers"][name].get_value(), jnp.float32)
@@ -218,17 +219,17 @@ def zero_deltas(params: Any, factors: Any) -> dict[str, nnx.Param]:
 
 
 def averaged_deltas(deltas: Any, factors: Any, scale: float, rate: float | int | Array) -> Any:
-    """A step of the moving average of what the factors add: (1 - rate) D + rate * scale A B.
+    """One step of the moving average of the factors' addition: (1 - rate) D + rate * scale A B.
 
-    The average is taken of the products, never of the factors: the average of W + scale A B over
-    the steps is then exactly W + D. One layer's product is in memory at a time.
+    The average is that of the products, not of the factors. So the average of W + scale A B over
+    the steps is exactly W + D. One layer's product is in memory at a time.
 
     Args:
         deltas: the average so far.
-        factors: the factors now.
-        scale: see `with_lora`.
-        rate: share of the new, in [0, 1]. With 0 the average stays as it is, to the bit, even if
-            the factors are not finite.
+        factors: the current factors.
+        scale: scale of A B, see `with_lora`.
+        rate: weight of the current factors, in [0, 1]. With 0 the average does not change by a bit,
+            even if the factors are not finite.
 
     Returns:
         The average, as `deltas`.
@@ -256,7 +257,7 @@ def averaged_deltas(deltas: Any, factors: Any, scale: float, rate: float | int |
 
 
 def merged(params: Any) -> Any:
-    """Ordinary parameters: every adapted kernel summed, in float32; other weights as they are."""
+    """Ordinary parameters: adapted kernels are summed in float32, other weights do not change."""
     return jax.tree.map(
         lambda leaf: (
             leaf.replace(leaf.get_value().merged())
@@ -271,14 +272,14 @@ def merged(params: Any) -> Any:
 def _product(
     a: Float[Array, "*layers in rank"], b: Float[Array, "*layers rank out"]
 ) -> Float[Array, "*layers in out"]:
-    """A B in full float32: accelerators would round the factors to TF32 or bfloat16 first."""
-    # The name tells it from the layers' products in a compiled program.
+    """A B in full float32; by default accelerators round the factors to TF32 or bfloat16 first."""
+    # The name distinguishes it from the layers' products in a compiled program.
     with jax.named_scope("low_rank_product"):
         return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
 
 
 def _replaced(params: Any, kernels: Mapping[str, AdaptedKernel]) -> Any:
-    """The tree with some of the layers' kernels replaced; the tree given is left as it is."""
+    """A new tree with some of the layers' kernels replaced."""
     changed = jax.tree.map(lambda leaf: leaf, params)
     for name, kernel in kernels.items():
         changed["layers"][name] = changed["layers"][name].replace(kernel)

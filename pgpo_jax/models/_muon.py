@@ -8,12 +8,12 @@ import optax
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.models._lora import LORA_TARGETS
 
-# The two last axes of a kernel. Axes before them, such as that of the layers, are a batch.
+# The last two axes of a kernel. Axes before them, such as that of the layers, are a batch.
 _IN_OUT = optax.contrib.MuonDimensionNumbers(reduction_axis=-2, output_axis=-1)
 
 
 def muon_dimension_numbers(params: Any) -> Any:
-    """Tells `optax.contrib.muon` which weights are matrices: the kernels, one for each layer.
+    """Dimension numbers for `optax.contrib.muon`, which mark the kernels of the layers as matrices.
 
     Our kernels are stacked, `[layers, in, out]`. Without dimension numbers, optax orthogonalises
     the leaves with two axes and updates all others by Adam. In our models the leaves with two axes
@@ -64,7 +64,7 @@ def muon_dimension_numbers(params: Any) -> Any:
 
 
 def kernel_paths(params: Any) -> set[str]:
-    """Where the kernels of our models and LoRA's factors of them are, as `keystr` writes paths."""
+    """A pattern of the paths of kernels and their LoRA factors, as `keystr` writes paths."""
     return {
         jax.tree_util.keystr(path)
         for path, leaf in jax.tree_util.tree_leaves_with_path(params)

@@ -1,4 +1,4 @@
-"""Which Hugging Face tensor holds which of our weights."""
+"""The Hugging Face tensor names of our weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flax import nnx
 from pgpo_jax.models._config import DecoderConfig
 from pgpo_jax.models._layers import layer_fields
 
-# Our name -> Hugging Face's, and whether the matrix is stored transposed ([out, in]).
+# By our name: the name of Hugging Face, and whether the matrix is stored as [out, in].
 _TOP: dict[tuple[str, ...], tuple[str, bool]] = {
     ("embedding",): ("model.embed_tokens.weight", False),
     ("final_norm",): ("model.norm.weight", False),
@@ -34,27 +34,26 @@ _LAYER = {
 
 
 class Source(NamedTuple):
-    """The Hugging Face tensors of one of our weights: one, or one per layer to be stacked."""
+    """The Hugging Face tensors of one weight: one, or one per layer to be stacked."""
 
     names: tuple[str, ...]
     stacked: bool
     transposed: bool
 
     def shape(self, ours: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape each Hugging Face tensor must have, given ours."""
+        """The shape of each Hugging Face tensor for a weight of this shape."""
         one = ours[1:] if self.stacked else ours
         return one[::-1] if self.transposed else one
 
 
 def sources(config: DecoderConfig) -> dict[tuple[str, ...], Source]:
-    """The whole correspondence for a model.
+    """The Hugging Face tensors of every weight of a model.
 
     Args:
-        config: gives the number of layers, which weights they have, and whether there is a
-            separate head.
+        config: config with the number of layers, their weights, and whether the head is separate.
 
     Returns:
-        Path in the parameter tree -> where its numbers are kept.
+        The tensors of each weight, by its path in the parameter tree.
     """
     table: dict[tuple[str, ...], Source] = {
         path: Source((name,), False, transposed)
@@ -75,6 +74,6 @@ def by_path(params: Any) -> dict[tuple[str, ...], Any]:
         params: `nnx.split(model, nnx.Param)[1]`, or a tree of its structure.
 
     Returns:
-        Path -> variable.
+        The variables by path.
     """
     return {tuple(map(str, path)): leaf for path, leaf in nnx.to_flat_state(params)}

@@ -1,4 +1,4 @@
-"""The tree of a model's parameters: shapes and dtypes, and where each of them lives."""
+"""The tree of a model's parameters: their shapes, dtypes and shardings."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pgpo_jax.models._sharding import check_mesh, partition_spec
 
 
 def abstract_params(config: DecoderConfig, param_dtype: Any = jnp.float32) -> Any:
-    """The parameters' tree of shapes and dtypes, without a byte allocated.
+    """The tree of the parameters' shapes and dtypes; no memory is allocated.
 
     Args:
-        config: the shape.
+        config: shape of the model.
         param_dtype: dtype of the weights.
 
     Returns:
@@ -29,17 +29,17 @@ def abstract_params(config: DecoderConfig, param_dtype: Any = jnp.float32) -> An
 
 
 def shardings(config_or_params: Any, mesh: Mesh) -> Any:
-    """Where each parameter lives: a tree of `NamedSharding` of the parameters' own structure.
+    """The sharding of each parameter: a tree of `NamedSharding` with the parameters' structure.
 
     Args:
         config_or_params: a config, or `nnx.split(model, nnx.Param)[1]` (arrays or abstract).
         mesh: the mesh.
 
     Returns:
-        The tree, fit for `jax.device_put` and for the shardings of `jax.jit`.
+        The tree, for `jax.device_put` and for the shardings of `jax.jit`.
 
     Raises:
-        ValueError: the mesh does not fit the model (only checked when a config is given).
+        ValueError: the mesh does not fit the model. This is checked only if a config is given.
     """
     if isinstance(config_or_params, DecoderConfig):
         check_mesh(config_or_params, mesh)

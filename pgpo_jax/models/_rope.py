@@ -1,4 +1,4 @@
-"""Rotary positions: how they are stretched, and how config.json writes it."""
+"""Scaling of rotary positions, and its form in config.json."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ _LLAMA3 = "llama3"
 
 @dataclasses.dataclass(frozen=True)
 class RopeScaling:
-    """Llama 3's stretching of the rotary positions, under the names of config.json.
+    """Llama 3's scaling of the rotary positions, with the names of config.json.
 
-    A pair of numbers that turns once in many tokens is slowed down by `factor`. One that turns
-    once in few tokens is left alone. Between the two the change is gradual.
+    Frequencies with a long wavelength are divided by `factor`. Those with a short wavelength do not
+    change. Between the two the change is gradual.
 
     Source: The Llama 3 Herd of Models (arXiv:2407.21783); the formula is that of Meta's code and of
     Hugging Face's `rope_type` "llama3".
 
     Args:
-        factor: by which the slow frequencies are divided; at least 1.
-        low_freq_factor: wavelengths above `original_max_position_embeddings / low_freq_factor`,
-            in tokens, are stretched by the whole factor.
-        high_freq_factor: wavelengths below `original_max_position_embeddings / high_freq_factor`
-            are left alone; above `low_freq_factor`.
-        original_max_position_embeddings: the length of the first training, in tokens.
+        factor: divisor of the low frequencies, at least 1.
+        low_freq_factor: wavelengths above `original_max_position_embeddings / low_freq_factor`, in
+            tokens, are scaled by the whole factor.
+        high_freq_factor: wavelengths below `original_max_position_embeddings / high_freq_factor`,
+            in tokens, do not change. It is above `low_freq_factor`.
+        original_max_position_embeddings: the context length of the original training, in tokens.
 
     Raises:
-        TypeError: not numbers.
-        ValueError: out of these ranges.
+        TypeError: a field is not a number.
+        ValueError: a field is out of its range.
 
     >>> RopeScaling(factor=8.0).original_max_position_embeddings
     8192
@@ -67,17 +67,17 @@ class RopeScaling:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """As config.json holds it."""
+        """The fields as config.json holds them."""
         return {"rope_type": _LLAMA3, **dataclasses.asdict(self)}
 
     def scaled(self, frequencies: Float[Array, " half"]) -> Float[Array, " half"]:
-        """The frequencies of the stretched positions.
+        """The scaled frequencies.
 
         Args:
-            frequencies: radians per token, without scaling.
+            frequencies: frequencies without scaling, in radians per token.
 
         Returns:
-            Radians per token.
+            Scaled frequencies, in radians per token.
         """
         turns = self.original_max_position_embeddings * frequencies / (2 * math.pi)
         kept = (turns - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor)
@@ -89,15 +89,16 @@ def read_rope(values: Mapping[str, Any], default: float | None) -> tuple[float, 
     """Base and scaling from a config.json of transformers 4 or 5.
 
     Args:
-        values: the decoded JSON object. transformers 4 writes `rope_theta` and `rope_scaling`, 5
-            writes `rope_parameters`.
-        default: the base where neither is given; None: one must be given.
+        values: the decoded JSON object. transformers 4 writes `rope_theta` and `rope_scaling`;
+            transformers 5 writes `rope_parameters`.
+        default: the base if neither is given; None if one must be given.
 
     Returns:
         `rope_theta` and the scaling, None without one.
 
     Raises:
-        ValueError: another kind of scaling, a base that is absent or no number, or two that differ.
+        ValueError: another kind of scaling, a base that is missing or no number, or two bases that
+            differ.
     """
     theta = values.get("rope_theta")
     scalings = {}
@@ -154,6 +155,6 @@ def _scaling(key: str, block: Mapping[str, Any]) -> RopeScaling | None:
 
 
 def _widened(name: str, value: Any) -> Any:
-    """A factor that JSON holds as an int, as a float; all else as it is."""
+    """Converts a JSON integer to a float; any other value does not change."""
     whole = isinstance(value, int) and not isinstance(value, bool)
     return float(value) if whole and name.endswith("factor") else value

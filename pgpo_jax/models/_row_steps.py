@@ -1,4 +1,4 @@
-"""Counts decoding work: a row-step is one row fed one token, whether its response goes on."""
+"""Counts decoding work in row-steps: one row fed one token, even if its response has ended."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 @dataclasses.dataclass
 class RowSteps:
-    """What was counted.
+    """A count of row-steps.
 
     Attributes:
-        total: rows of the batch times steps, summed over the stretches of decoding.
+        total: number of rows of the batch times steps, summed over the stretches of decoding.
 
     Added in version 0.2.0.
     """
@@ -26,10 +26,10 @@ _COUNTS: contextvars.ContextVar[RowSteps | None] = contextvars.ContextVar("row_s
 
 @contextlib.contextmanager
 def counted_row_steps() -> Iterator[RowSteps]:
-    """Counts the row-steps of every `sample` inside, except those inside `jax.jit`.
+    """Count the row-steps of every `sample` inside the block, except inside `jax.jit`.
 
     Yields:
-        The count, which grows.
+        The count, which increases while the block runs.
 
     >>> with counted_row_steps() as work:
     ...     pass  # sample(...)
@@ -47,11 +47,11 @@ def counted_row_steps() -> Iterator[RowSteps]:
 
 
 def count_row_steps(rows: int, steps: int) -> None:
-    """Adds a stretch to the count that is open, if one is.
+    """Add a stretch to the open count, if there is one.
 
     Args:
-        rows: of the batch that was decoded.
-        steps: tokens that each was fed.
+        rows: rows of the batch that was decoded.
+        steps: number of tokens that each row was fed.
     """
     count = _COUNTS.get()
     if count is not None:

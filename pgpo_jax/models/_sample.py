@@ -1,4 +1,4 @@
-"""Sampling: what is asked for, checked, and what comes back."""
+"""Sampling: checks the arguments and returns the responses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pgpo_jax.models._generate import Settings, generate
 
 
 class Samples(NamedTuple):
-    """Responses of `sample`; row b * samples_per_prompt + g answers prompt b."""
+    """Responses of `sample`. Row b * samples_per_prompt + g answers prompt b."""
 
     tokens: Int[Array, "R N"]
     """Token ids; `pad_id` after the end."""
@@ -44,44 +44,45 @@ def sample(
     samples_per_prompt: int = 1,
     max_num_seqs: int | None = None,
 ) -> Samples:
-    """Samples responses: softmax(logits / temperature), cut to `top_k` tokens, then to `top_p`.
+    """Sample responses from softmax(logits / temperature), cut to `top_k`, then to `top_p`.
 
-    The prompts go through the model once, and their keys and values are kept once, however many
-    samples each gets. The random numbers of a row depend on its own key only (`key` folded with
-    the row's number), so a row's response does not depend on what else is in the batch. Other
-    values of `temperature` and `top_p` do not recompile, except that greedy, full and nucleus
-    sampling are three programs. Each value of `top_k` is a program of its own.
+    Each prompt goes through the model once, and its keys and values are stored once, for any number
+    of samples. The random numbers of a row depend on its own key only, which is `key` folded with
+    the row's number. So a row's response does not depend on the rest of the batch. Other values of
+    `temperature` and `top_p` do not recompile, but greedy, full and nucleus sampling are three
+    programs. Each value of `top_k` has its own program.
 
-    The filters act in the order of Hugging Face's `generate`. First only the `top_k` likeliest
-    tokens are kept, and with them every token exactly as likely as the last of them; their
-    probabilities are renormalised. Then the nucleus is taken: the smallest set of the likeliest
-    tokens whose probability reaches `top_p` (arXiv:1904.09751); tokens exactly as likely as its
-    last member belong to it. The recorded log-probabilities are those before either filter.
+    The filters act in the order of Hugging Face's `generate`. First the `top_k` most likely tokens
+    are kept and renormalised, with every token exactly as likely as the last of them. Then the
+    nucleus is kept: the smallest set of most likely tokens whose probability reaches `top_p`
+    (arXiv:1904.09751). Tokens exactly as likely as its last member belong to it. The recorded
+    log-probabilities are those before both filters.
 
     Args:
         model: the model.
         prompt_tokens: prompts, padded on either side.
-        prompt_mask: 1 or True at real tokens; every row has one.
-        key: one key, or one per row of the result, which is then used as it is.
-        max_new_tokens: N, tokens.
-        temperature: divides the logits; 0 takes the likeliest token, and `logprobs` are then those
-            of temperature 1.
-        top_p: in (0, 1]; 1 keeps all tokens.
-        top_k: at least 1; None, or the size of the vocabulary and above, keeps all tokens.
-        eos_id: the id, or ids, that end a response.
-        pad_id: fills `tokens` after the end.
-        samples_per_prompt: G, responses per prompt.
-        max_num_seqs: responses that are decoded at a time (continuous batching, by vLLM's name):
-            one that has ended leaves its place to one that waits. None: all. The tokens are the
-            same up to rounding, whatever the number. It cannot be used inside `jax.jit`.
+        prompt_mask: 1 or True at real tokens. Every row has at least one.
+        key: one key, or one key per row of the result, which is then used directly.
+        max_new_tokens: largest number of tokens of a response, N.
+        temperature: divides the logits. With 0 the most likely token is taken, and `logprobs` are
+            those of temperature 1.
+        top_p: probability mass of the nucleus, in (0, 1]. 1 keeps all tokens.
+        top_k: number of most likely tokens to keep, at least 1. None, or at least the size of the
+            vocabulary, keeps all.
+        eos_id: the id or ids that end a response.
+        pad_id: id in `tokens` after the end.
+        samples_per_prompt: number of responses per prompt, G.
+        max_num_seqs: number of responses that are decoded at a time (continuous batching; the name
+            is vLLM's). When one has ended, a waiting one takes its place. None: all at a time. The
+            tokens are the same for any number, up to rounding. It cannot be used inside `jax.jit`.
 
     Returns:
         Tokens, log-probabilities and mask.
 
     Raises:
-        TypeError: a count or an id that is not an int; a key that is no typed key.
-        ValueError: a setting out of its range, a prompt without tokens, an id outside the
-            vocabulary, shapes or keys that do not match, rows that do not divide over the mesh.
+        TypeError: a count or an id is not an int, or a key is not a typed key.
+        ValueError: a setting is out of its range, a prompt has no tokens, or an id is outside the
+            vocabulary. Or shapes or keys do not match, or rows do not divide over the mesh.
 
     >>> from flax import nnx
     >>> from pgpo_jax.models import Decoder, DecoderConfig
@@ -122,7 +123,7 @@ def sample(
             f"{samples_per_prompt} samples; got shape {key.shape}."
         )
     greedy = not isinstance(temperature, Tracer) and float(temperature) == 0.0
-    # Where it changes nothing there is no other program for it.
+    # A value that changes nothing needs no other program.
     limited = top_k is not None and top_k < vocabulary and not greedy
     settings = Settings(
         steps=int(max_new_tokens),
@@ -140,7 +141,7 @@ def sample(
         jnp.asarray(temperature, jnp.float32),
         jnp.asarray(top_p, jnp.float32),
     )
-    # A response of one token leaves no place to wait for.
+    # Responses of one token all end at once, so none would wait.
     if max_num_seqs is None or max_num_seqs >= rows or settings.steps == 1:
         return Samples(*generate(model, settings, *arguments))
     return Samples(*generate_in_lanes(model, settings, int(max_num_seqs), *arguments))
@@ -148,14 +149,14 @@ def sample(
 
 @jax.jit
 def row_keys(key: Key[Array, ""], rows: UInt32[Array | np.ndarray, " R"]) -> Key[Array, " R"]:
-    """The keys of some rows, by their numbers in the whole batch.
+    """The keys of some rows, by the rows' numbers in the whole batch.
 
     Args:
-        key: of the whole batch.
-        rows: the numbers.
+        key: key of the whole batch.
+        rows: numbers of the rows.
 
     Returns:
-        What `sample` takes for `key` where these rows are sampled apart from the others.
+        The argument `key` of `sample` for these rows alone.
     """
     return jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
 

@@ -1,4 +1,4 @@
-"""Writes a model as a Hugging Face folder, without harm to what was there if it fails."""
+"""Writes a model as a Hugging Face folder. If it fails, the former contents are not changed."""
 
 from __future__ import annotations
 
@@ -32,22 +32,24 @@ def save_pretrained(
     dtype: Any = None,
     max_shard_bytes: int = 5 * 2**30,
 ) -> None:
-    """Writes config.json and safetensors that Hugging Face's Qwen3ForCausalLM loads.
+    """Write config.json and safetensors files that Hugging Face's class of the family loads.
 
-    Everything is written under another name first and only then put in place, so a disk that fills
-    up leaves an earlier model in the folder whole.
+    All files are written under other names first and then renamed. So a full disk does not damage
+    an earlier model in the folder.
 
     Args:
         model: the model.
-        folder: created when absent; other files in it (a tokenizer, say) are left alone.
-        dtype: dtype of the stored weights: float32, bfloat16 or float16; None keeps the model's.
-        max_shard_bytes: start another file when one would grow beyond this; also what a host needs
-            in memory at a time.
+        folder: the folder, created if it does not exist. Other files in it, such as a tokenizer,
+            are not changed.
+        dtype: dtype of the stored weights: float32, bfloat16 or float16; None for the model's own.
+        max_shard_bytes: largest size of a file, in bytes. A host also needs this much memory at a
+            time.
 
     Raises:
-        ValueError: another dtype, one that cannot hold a weight, `max_shard_bytes` below 1, weights
-            on devices of other hosts, or kernels with additions that are not `merged`.
-        OSError: the disk refuses; nothing in the folder has changed.
+        ValueError: the dtype is another one or cannot hold a weight, or `max_shard_bytes` is below
+            1. Or weights are on devices of other hosts, or kernels have additions that are not
+            `merged`.
+        OSError: writing failed; nothing in the folder has changed.
     """
     flat = by_path(nnx.split(model, nnx.Param)[1])
     stored = np.dtype(flat["embedding",].dtype if dtype is None else dtype)
@@ -106,13 +108,13 @@ def save_pretrained(
         text = json.dumps(model.config.to_dict(stored.name), indent=2)
         (work / "config.json").write_text(text + "\n", encoding="utf-8")
         for path in work.iterdir():
-            # safetensors makes its files readable by their owner alone.
+            # safetensors makes its files readable by their owner only.
             shutil.copymode(work / "config.json", path)
             _flush(path)
         fresh = {path.name for path in work.iterdir()}
         for name in sorted(fresh):
             os.replace(work / name, folder / name)
-        # Files of an earlier layout would be read instead of, or beside, the new ones.
+        # Files of an earlier layout could be read instead of the new ones, or with them.
         for old in list(folder.iterdir()):
             if _OURS.fullmatch(old.name) and old.name not in fresh:
                 old.unlink()
@@ -121,7 +123,7 @@ def save_pretrained(
 
 
 def _narrowed(array: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
-    """The array in `dtype`, refused where a finite weight would become infinite."""
+    """The array in `dtype`; refused if a finite weight would become infinite."""
     with np.errstate(over="ignore"):
         stored = array.astype(dtype)
     lost = np.isfinite(array) & ~np.isfinite(stored)

@@ -1,4 +1,4 @@
-"""Shapes of published models: the numbers of their config.json, so nothing is fetched."""
+"""Shapes of published models, copied from their config.json so that nothing is fetched."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ QWEN3_SHAPES: dict[str, DecoderConfig] = {
     "Qwen3-1.7B": _shape(2048, 6144, 28, 16, tied=True),
     "Qwen3-8B": _shape(4096, 12_288, 36, 32, tied=False),
 }
-"""By the name under which Qwen publishes them (https://huggingface.co/Qwen)."""
+"""Shapes by the name under which Qwen publishes them (https://huggingface.co/Qwen)."""
 
 PUBLISHED_SHAPES: dict[str, DecoderConfig] = QWEN3_SHAPES | {
     "SmolLM2-135M": DecoderConfig(
@@ -66,7 +66,7 @@ PUBLISHED_SHAPES: dict[str, DecoderConfig] = QWEN3_SHAPES | {
         rope_scaling=RopeScaling(factor=32.0),
     ),
 }
-"""By the names under which they are published (https://huggingface.co).
+"""Shapes by the name under which they are published (https://huggingface.co).
 
 Added in version 0.2.0.
 """

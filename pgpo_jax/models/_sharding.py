@@ -1,4 +1,4 @@
-"""One rule table from logical axis names to the mesh, for weights and activations alike."""
+"""One table that maps logical axis names to mesh axes, for weights and activations."""
 
 from __future__ import annotations
 
@@ -24,29 +24,32 @@ SHARDING_RULES: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
         "kv_heads": ("tensor",),
         "mlp": ("tensor",),
         "vocab": ("tensor",),
-        # Inputs of the kernels whose outputs are the width. Cut there, a kernel is gathered as it
-        # lies; cut along the width, XLA for GPU would keep a transposed copy of all layers'.
+        # The input axes of kernels that map to the width. A kernel that is cut there is gathered as
+        # it is stored. If it were cut along the width, XLA for GPU would hold a transposed copy of
+        # all layers.
         "heads_in": ("tensor", "fsdp"),
         "mlp_in": ("tensor", "fsdp"),
-        # Of the loss's products with the head: no device holds a whole head or its gradient.
+        # For the products of the loss with the head, so that no device holds a whole head or its
+        # gradient.
         "loss_vocab": ("tensor", "fsdp"),
-        # Never cut: the scanned layer axis, a head's own width, positions, activations' width.
+        # Never cut: the scanned layer axis, the width of a head, positions, and the width of
+        # activations.
         "layers": (),
         "head_dim": (),
         "length": (),
         "width": (),
     }
 )
-"""Logical axis -> mesh axes. Weights are cut over "tensor" along heads, feed-forward and
-vocabulary, and over "fsdp" along their first axis; the embedding, which is looked up, along the
-width. Activations are cut over "data" and "fsdp" along the batch."""
+"""The mesh axes of each logical axis. Weights are cut over "tensor" along heads, feed-forward and
+vocabulary. They are cut over "fsdp" along their first axis, but the embedding along the width.
+Activations are cut over "data" and "fsdp" along the batch."""
 
-# What a logical axis is once its weight is gathered over "fsdp".
+# The logical axis of a weight after it is gathered over "fsdp".
 GATHERED: MappingProxyType[str | None, str | None] = MappingProxyType(
     {"embed": None, "heads_in": "heads", "mlp_in": "mlp"}
 )
 
-# Mesh axis -> what of a model it must divide.
+# The sizes of a model that each mesh axis must divide.
 CUT_FIELDS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
     {
         "tensor": (
@@ -63,19 +66,19 @@ CUT_FIELDS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
 def make_mesh(
     data: int = 1, fsdp: int = 1, tensor: int = 1, *, devices: Sequence[Any] | None = None
 ) -> Mesh:
-    """A mesh with the axes of the rule table, left to GSPMD (automatic axes).
+    """A mesh with the axes of the table, all automatic (GSPMD).
 
     Args:
-        data: copies of the model.
-        fsdp: shards of the weights along the width, which are also shards of the batch.
-        tensor: shards of heads, feed-forward and vocabulary.
+        data: number of copies of the model.
+        fsdp: number of shards of the weights along the width. They are also shards of the batch.
+        tensor: number of shards of heads, feed-forward and vocabulary.
         devices: the devices to use; all of them by default.
 
     Returns:
         The mesh.
 
     Raises:
-        ValueError: a size is below 1, or the product is not the number of devices.
+        ValueError: a size is below 1, or their product is not the number of devices.
 
     >>> make_mesh(data=1, devices=jax.devices()[:1]).axis_names
     ('data', 'fsdp', 'tensor')
@@ -93,21 +96,21 @@ def make_mesh(
     try:
         return jax.make_mesh(shape, MESH_AXES, kinds, devices=found)
     except NotImplementedError:
-        # The sizes are no products of the sides of a TPU's torus: some sides are shared.
+        # The sizes are no products of the sides of a TPU's torus, so some sides are shared.
         placed = mesh_utils.create_device_mesh(shape, found, allow_split_physical_axes=True)
         return Mesh(placed, MESH_AXES, axis_types=kinds)
 
 
 def abstract_mesh(data: int = 1, fsdp: int = 1, tensor: int = 1) -> AbstractMesh:
-    """The mesh of `make_mesh` without devices, for shapes and shardings.
+    """The same mesh as `make_mesh`, without devices, for shapes and shardings.
 
     Args:
-        data: as of `make_mesh`, as are the others.
-        fsdp: shards of the weights along the width.
-        tensor: shards of heads, feed-forward and vocabulary.
+        data: number of copies of the model.
+        fsdp: number of shards of the weights along the width.
+        tensor: number of shards of heads, feed-forward and vocabulary.
 
     Returns:
-        The mesh. Its axes are automatic whatever JAX's default is, which has changed.
+        The mesh. Its axes are automatic in all versions of JAX, whose default has changed.
 
     >>> abstract_mesh(fsdp=8).size
     8
@@ -118,7 +121,7 @@ def abstract_mesh(data: int = 1, fsdp: int = 1, tensor: int = 1) -> AbstractMesh
 
 
 def partition_spec(axes: Sequence[str | None], mesh: Mesh | AbstractMesh) -> PartitionSpec:
-    """Maps logical axis names to the mesh axes that `mesh` really has.
+    """Map logical axis names to the axes that the mesh has.
 
     Args:
         axes: one logical name (a key of `SHARDING_RULES`) or None per dimension.
@@ -143,14 +146,14 @@ def partition_spec(axes: Sequence[str | None], mesh: Mesh | AbstractMesh) -> Par
 
 
 def check_mesh(config: DecoderConfig, mesh: Mesh | AbstractMesh) -> None:
-    """Refuses a mesh that the model cannot be cut over.
+    """Refuse a mesh that the model cannot be cut over.
 
     Args:
         config: the model's shape.
         mesh: the mesh.
 
     Raises:
-        ValueError: unknown axis names, explicit axes, or an axis that does not divide heads,
+        ValueError: the mesh has unknown or explicit axes, or an axis that does not divide heads,
             feed-forward, vocabulary or width.
     """
     unknown = set(mesh.axis_names) - set(MESH_AXES)
@@ -183,7 +186,7 @@ def check_mesh(config: DecoderConfig, mesh: Mesh | AbstractMesh) -> None:
 
 
 def _nearest(parts: int, size: int) -> str:
-    """The numbers next to `parts` that divide `size`, for a message."""
+    """The numbers closest to `parts` that divide `size`, for a message."""
     divisors = [n for n in range(1, size + 1) if size % n == 0]
     below = [n for n in divisors if n < parts][-1:]
     near = below + [n for n in divisors if n > parts][:1]
@@ -191,23 +194,23 @@ def _nearest(parts: int, size: int) -> str:
 
 
 def target_platform(mesh: Mesh | None) -> str:
-    """The platform that a program is compiled for, which need not be this machine's.
+    """The platform that a program is compiled for, which may differ from this machine's.
 
     Args:
-        mesh: whose devices run the program, or None for JAX's default device.
+        mesh: mesh with the devices of the program, or None for JAX's default device.
 
     Returns:
-        "cpu", "gpu" or "tpu", as devices call themselves.
+        "cpu", "gpu" or "tpu", the name that the devices report.
     """
     if mesh is not None:
         return mesh.devices.flat[0].platform
-    # jax makes its options known at run time only.
+    # jax defines its options at run time only.
     chosen = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
     return jax.default_backend() if chosen is None else getattr(chosen, "platform", chosen)
 
 
 def axis_parts(name: str | None, mesh: Mesh | AbstractMesh | None) -> int:
-    """Into how many parts the mesh cuts a logical axis; 1 without a mesh.
+    """The number of parts into which the mesh cuts a logical axis; 1 without a mesh.
 
     Args:
         name: a key of `SHARDING_RULES`, or None.
@@ -224,16 +227,16 @@ def axis_parts(name: str | None, mesh: Mesh | AbstractMesh | None) -> int:
 def constrain(
     x: jax.Array, axes: Sequence[str | None], mesh: Mesh | None, *, rows: str = "batch"
 ) -> jax.Array:
-    """Pins an activation to the mesh; without a mesh, nothing.
+    """Pin an activation to the mesh; without a mesh, do nothing.
 
     Args:
         x: any array.
         axes: one logical name or None per dimension.
         mesh: the mesh, or None.
-        rows: what the batch axis counts, for the message.
+        rows: the meaning of the batch axis, for the message.
 
     Returns:
-        `x`, constrained.
+        `x` with the sharding constraint.
 
     Raises:
         ValueError: the batch does not divide over the mesh.

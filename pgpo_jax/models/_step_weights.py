@@ -1,4 +1,4 @@
-"""The weights as a decoding step reads them: whole over "fsdp", cut by layer and cast, once."""
+"""The weights of a decoding step: gathered over "fsdp", cut by layer and cast, once."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from pgpo_jax.models._sharding import GATHERED, axis_parts, constrain, target_pl
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class HalvedKernel:
-    """A kernel cut across its inputs, for the product with a single row.
+    """A kernel that is split along its inputs, for the product with a single row.
 
-    XLA for CPU computes `row @ kernel` on one thread, and a batch of two such products on two:
-    the step, which is spent on reading kernels, then reads with both.
+    XLA for CPU computes `row @ kernel` on one thread, and a batch of two such products on two
+    threads. A step mostly reads kernels, so two threads make it faster.
     """
 
     halves: Float[Array, "2 half out"]
@@ -41,10 +41,10 @@ class HalvedKernel:
 
 
 class StepWeights(NamedTuple):
-    """What a step reads, every weight once.
+    """The weights that a step reads, each of them once.
 
-    On a mesh no weight is cut over "fsdp": a loop that gathered weights would do so for every
-    token, since the compilers for TPU and GPU leave such a gather inside the loop.
+    On a mesh no weight is cut over "fsdp". Otherwise the loop would gather the weights for every
+    token, because the compilers for TPU and GPU leave such a gather inside the loop.
 
     Added in version 0.2.0.
     """
@@ -53,7 +53,7 @@ class StepWeights(NamedTuple):
     layers: tuple[LayerWeights, ...]
     head: Float[Array, "D V"] | HalvedKernel
     rope: Rotary
-    """The angles of every position there can be: [1, positions, H / 2]."""
+    """The rotary angles of all positions: [1, positions, H / 2]."""
 
     def embed(self, model: Decoder, tokens: Int[Array, "R 1"]) -> Float[Array, "R 1 D"]:
         """The tokens' rows of the embedding, in the compute dtype."""
@@ -73,12 +73,12 @@ class StepWeights(NamedTuple):
 
 
 def step_weights(model: Decoder, rows: int, length: int) -> StepWeights:
-    """Cut, cast and, on a mesh, gathered over "fsdp", once for all steps.
+    """Cut and cast the weights and, on a mesh, gather them over "fsdp", once for all steps.
 
     Args:
         model: the model.
-        rows: how many are decoded at once.
-        length: positions, prompt included.
+        rows: number of rows that are decoded at once.
+        length: number of positions, prompt included.
 
     Returns:
         The weights, in the compute dtype.
@@ -110,7 +110,7 @@ def _whole_layer(layer: LayerWeights, layers: Layers, mesh: Mesh | None) -> Laye
 
 
 def _whole(weight: Any, axes: Sequence[str | None], mesh: Mesh | None) -> Any:
-    """A weight of one layer, gathered over "fsdp" and cut as before over the other axes."""
+    """A weight of one layer, gathered over "fsdp" and cut over the other axes as before."""
     axes = tuple(GATHERED.get(name, name) for name in axes)
     if isinstance(weight, AdaptedKernel):
         return weight.constrained(axes, mesh)
@@ -118,7 +118,7 @@ def _whole(weight: Any, axes: Sequence[str | None], mesh: Mesh | None) -> Any:
 
 
 def _halved(weight: Any) -> Any:
-    # Gains are no kernels, and those of LoRA stay as they are.
+    # Gains are no kernels, and kernels with LoRA are not split.
     if not isinstance(weight, jax.Array) or weight.ndim != 2 or weight.shape[0] % 2:
         return weight
     return HalvedKernel(weight.reshape(2, -1, weight.shape[1]))

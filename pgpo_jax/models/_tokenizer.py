@@ -12,7 +12,7 @@ from pgpo_jax.models.gguf import gguf_tokenizer, is_gguf, read_gguf
 
 
 def load_tokenizer(folder: str | os.PathLike[str]) -> Any:
-    """Loads the tokenizer of a model folder. Code in the folder is never run; torch is not needed.
+    """Load the tokenizer of a model folder. Code in the folder is never run.
 
     Args:
         folder: a Hugging Face folder, a Hub id to fetch, or a `.gguf` file.
@@ -24,7 +24,7 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> Any:
         FileNotFoundError: no such folder, or no tokenizer in it.
         ValueError: its files cannot be read.
     """
-    # It would tell, at import, that there is no PyTorch, which nothing here needs.
+    # At import it warns that PyTorch is missing, which nothing here needs.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     if is_gguf(folder):
         return gguf_tokenizer(read_gguf(folder))
@@ -42,7 +42,7 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(
             path, trust_remote_code=False, local_files_only=True
         )
-        # Some settings are looked at in use only.
+        # Some settings are checked in use only.
         if tokenizer.is_fast:
             decode(tokenizer, encode(tokenizer, "a b"))
     # The Rust side raises bare Exception on a malformed tokenizer.json.
@@ -56,11 +56,11 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> Any:
 
 
 def encode(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of plain text: nothing added, no special token recognised.
+    """Token ids of plain text; no token is added and no special token is recognised.
 
     Args:
         tokenizer: from `load_tokenizer`.
-        text: any string; lone surrogates become U+FFFD.
+        text: any string. Lone surrogates become U+FFFD.
 
     Returns:
         Ids.
@@ -71,17 +71,17 @@ def encode(tokenizer: Any, text: str) -> list[int]:
 def decode(tokenizer: Any, ids: Sequence[int], *, ends: Collection[int] = ()) -> str:
     """Text of a response, without the special tokens that end or pad it.
 
-    Every other token is text, even if it is special: `<answer>` and `<think>` are special tokens
-    of some models, and whoever grades the response must see them.
+    Every other token is text, even if it is special. `<answer>` and `<think>` are special tokens of
+    some models, and a grader must see them.
 
     Args:
         tokenizer: from `load_tokenizer`.
         ids: token ids.
-        ends: tokens that end a response, beside the tokenizer's own. An end that is no special
-            token is text.
+        ends: tokens that end a response, in addition to the tokenizer's own. An end token that is
+            not special is text.
 
     Returns:
-        The text, blanks as they are.
+        The text with its white space.
     """
     special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
     silent = {tokenizer.eos_token_id, tokenizer.pad_token_id} | (special & set(ends))
@@ -90,5 +90,5 @@ def decode(tokenizer: Any, ids: Sequence[int], *, ends: Collection[int] = ()) ->
 
 
 def encodable(text: str) -> str:
-    """The same text with U+FFFD for every lone surrogate, which no tokenizer can encode."""
+    """The same text with U+FFFD for every lone surrogate, because no tokenizer can encode one."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -1,4 +1,4 @@
-"""Run folders, read; and self-contained HTML pages: tables, curves, texts, configuration."""
+"""Reads run folders and writes self-contained HTML pages with tables, curves and texts."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     )
     from pgpo_jax.reports._svg import Figure as Figure, inline_svg as inline_svg, series as series
 
-# These need matplotlib. It is imported when the first of them is asked for, so that a command
-# that only reads a run starts at once.
+# These need matplotlib, which is imported on their first use. So a command that only reads a run
+# starts at once.
 _WITH_FIGURES = {
     "Curve": "_curves",
     "Figure": "_svg",

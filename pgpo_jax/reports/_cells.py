@@ -8,7 +8,7 @@ from pgpo_jax.reports._interval import Interval
 from pgpo_jax.reports._safe import safe
 
 Cell = str | int | float | Interval | None
-"""What a table holds: text to the left, numbers to the right, `None` as a dash."""
+"""The values of a table: text is aligned left, numbers right, and `None` is a dash."""
 
 
 def table_html(
@@ -48,7 +48,7 @@ def table_html(
         for row in rows
     )
     title = f'<p class="caption">{safe(caption)}</p>\n' if caption else ""
-    # As a list, nothing hides to the right.
+    # A list hides nothing beyond the right edge.
     kind = ' class="rows"' if stacks and len(columns) > 3 else ""
     return (
         f'{title}<div class="wide"><table{kind}><thead><tr>{head}</tr></thead>\n'

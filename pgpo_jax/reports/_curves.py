@@ -15,10 +15,10 @@ class Curve:
     """One line of a figure; values that are not finite are gaps.
 
     Attributes:
-        label: in the legend.
-        x, y: same length.
-        low, high: the band around it, if any.
-        colour: number of its colour; by default its place in the figure.
+        label: name in the legend.
+        x, y: values at `x`.
+        low, high: lower end of the band around the line, if any.
+        colour: number of its colour; by default its position in the figure.
         dash: number of its line style; by default solid until the colours repeat.
     """
 
@@ -38,7 +38,7 @@ class Curve:
             raise PGPOValueError("a Curve needs both ends of a band or none, got one")
 
     def style(self, place: int) -> tuple[int, str]:
-        """Its colour number and `stroke-dasharray`, if it is curve `place` of a figure."""
+        """The colour number and `stroke-dasharray` of the curve at position `place` of a figure."""
         colour = place if self.colour is None else self.colour
         dash = colour // SERIES if self.dash is None else self.dash
         return colour % SERIES, DASHES[dash % len(DASHES)]
@@ -54,16 +54,16 @@ def line_figure(
     log_x: bool = False,
     log_y: bool = False,
 ) -> Figure:
-    """Curves with bands on one pair of axes; the legend is the page's.
+    """Draw curves with bands on one pair of axes; the page shows the legend.
 
     Args:
-        curves: drawn in their order.
+        curves: curves in the order in which they are drawn.
         x_label: name and unit of the horizontal axis.
         y_label: name and unit of the vertical axis.
         y_range: limits that do not follow the data; the axis reaches 2 % beyond them.
         reference: height of a thin horizontal line.
-        log_x: a logarithmic horizontal axis.
-        log_y: a logarithmic vertical axis.
+        log_x: whether the horizontal axis is logarithmic.
+        log_y: whether the vertical axis is logarithmic.
     """
     with report_style():
         figure = Figure()

@@ -14,7 +14,7 @@ class Group(NamedTuple):
 
     Attributes:
         name: the kind, or the domain of questions without a kind.
-        questions: how many.
+        questions: number of questions.
         before, after: share of right answers.
         difference: after - before, paired by question.
     """
@@ -29,10 +29,10 @@ class Group(NamedTuple):
 def by_kind(questions: Mapping[str, Question], before: Scores, after: Scores) -> list[Group]:
     """Accuracy by kind of question at two evaluations, of the questions that both scored.
 
-    A question without a kind counts to its domain.
+    A question without a kind counts for its domain.
 
     Args:
-        questions: by id.
+        questions: questions by id.
         before, after: score by question id.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What is marked in a kept text: tokens by their information, and what only the teacher was told.
+"""Marks in a kept text: tokens by their information, and text that only the teacher was shown.
 
 The page and the terminal mark the same things.
 """
@@ -8,7 +8,7 @@ import math
 from pgpo_jax.reports._kept_row import KeptText
 
 LEVELS = (0.1, 0.3, 1.0)
-"""Absolute information, in nats, from which on a token has the marking 1, 2 or 3.
+"""Smallest absolute information, in nats, of a token with the marking 1, 2 or 3.
 
 They are the same for all steps and runs, so that colours can be compared.
 """
@@ -43,7 +43,7 @@ def level_name(number: int) -> str:
 
 
 def most_informative(kept: KeptText, count: int) -> list[int]:
-    """The places of the tokens with the largest absolute information, the largest first.
+    """The positions of the tokens with the largest absolute information, the largest first.
 
     Those below `LEAST` or without a number are left out.
     """
@@ -53,10 +53,9 @@ def most_informative(kept: KeptText, count: int) -> list[int]:
 
 
 def teacher_parts(kept: KeptText) -> list[tuple[str, bool]]:
-    """What the teacher was shown, in parts, each with whether the student was not shown it.
+    """The teacher's message in parts, each with a flag for text that the student was not shown.
 
-    Where the teacher's message does not hold the student's word for word, it is one part, and
-    counts as new.
+    If the message does not contain the student's word for word, it is one new part.
     """
     shown, asked = kept.teacher_prompt or "", kept.question.prompt
     before, same, after = shown.partition(asked) if asked else (shown, "", "")

@@ -15,7 +15,7 @@ class Interval(NamedTuple):
     high: float | int
 
     def text(self, digits: int = 3) -> str:
-        """As written in a table.
+        """The text in a table.
 
         >>> Interval(0.5, 0.25, 0.75).text(2)
         '0.50 [0.25, 0.75]'
@@ -28,13 +28,13 @@ def mean_interval(
 ) -> Interval:
     """The mean of independent scores with its 95 % interval.
 
-    Normal, from the spread between the scores, cut to `[low, high]`. Where all scores are equal
-    there is no spread to go by, and an end of the interval is the share of other scores that n
-    draws would have missed with probability 0.025.
+    The interval is normal, with the standard deviation of the scores, and is clipped to
+    `[low, high]`. If all scores are equal, the standard deviation is 0. The ends then follow from
+    the share of other scores that n draws miss with probability 0.025.
 
     Args:
         values: one score per question, in `[low, high]`.
-        low: the smallest score that there can be.
+        low: smallest possible score.
         high: the largest.
 
     Raises:
@@ -61,9 +61,9 @@ def difference_interval(
 ) -> Interval:
     """The mean of `after - before` over the questions that both have, with its 95 % interval.
 
-    Paired: what makes one question harder than another cancels. It says nothing of how the
-    difference would vary with the seed of the training. Where all differences are equal, the ends
-    are as in `mean_interval`. Scores are in [0, 1].
+    The difference is paired, so the difficulty of the questions cancels. The interval does not
+    include the variation between seeds of the training. If all differences are equal, the ends are
+    as in `mean_interval`. Scores are in [0, 1].
 
     Raises:
         ValueError: if they have no question in common.

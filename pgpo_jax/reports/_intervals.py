@@ -14,13 +14,14 @@ def interval_figure(
     reference: float | int | None = 0.0,
     margin: float | int | None = None,
 ) -> Figure:
-    """One interval per line, the first on top, with its name to the left.
+    """Draw one interval per line, the first at the top, with its name to the left.
 
     Args:
-        rows: name and interval; the page should give the numbers as well.
+        rows: name and interval of each line. The page should show the numbers as well.
         x_label: with units.
         reference: place of a vertical line; `None` for none.
-        margin: half width of a shaded region about `reference`: what does not matter.
+        margin: half width of a shaded region around `reference`, for differences that do not
+            matter.
 
     Raises:
         ValueError: if there are no rows, or a margin without a reference.

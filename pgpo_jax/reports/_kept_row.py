@@ -1,4 +1,4 @@
-"""What one line of `texts.jsonl` or `questions.jsonl` holds."""
+"""The contents of one line of `texts.jsonl` or `questions.jsonl`."""
 
 import math
 from collections.abc import Mapping
@@ -15,18 +15,18 @@ _SPLITS = ("train", "test")
 
 @dataclass(frozen=True)
 class KeptText:
-    """A response that a run kept, with all that is known of it.
+    """A response that a run kept, with its grade and its numbers.
 
     Attributes:
-        step: the step that sampled it; of an evaluation, the step before it.
+        step: the step that sampled it, or the step before an evaluation.
         split: `"train"`, or `"test"` for an answer of an evaluation.
-        question: what was asked.
-        response: what the student answered.
-        grade: of the response.
+        question: the question.
+        response: the response of the student.
+        grade: the grade of the response.
         teacher_prompt: the last user message that the teacher was shown; `None` if there is none.
         tokens: the text of each response token; empty for an answer of an evaluation.
-        numbers: nats per token by the names of `TOKEN_NUMBERS`, each as long as `tokens`; those
-            that the run did not measure are missing, and what was not finite is NaN.
+        numbers: nats per token by the names of `TOKEN_NUMBERS`, each as long as `tokens`. Numbers
+            that the run did not measure are missing. Values that are not finite are NaN.
 
     Added in version 0.2.0.
     """
@@ -49,7 +49,7 @@ def parse_text(line: str, where: str) -> KeptText:
         where: file and line, for errors.
 
     Raises:
-        ValueError: naming the place and the field, if it is not what a run writes.
+        ValueError: the line is not one that a run writes. The message names place and field.
     """
     row = _Fields(parse_json(line, where), where)
     grade = _Fields(row.get("grade", dict), f"{where}, grade")
@@ -83,12 +83,12 @@ def parse_text(line: str, where: str) -> KeptText:
 
 
 def parse_question(line: str, where: str) -> Question:
-    """A line of `questions.jsonl`; arguments and errors as of `parse_text`."""
+    """A line of `questions.jsonl`, with the arguments and errors of `parse_text`."""
     return _question(parse_json(line, where), where)
 
 
 class _Fields:
-    """The fields of an object, each of a type that is asked for."""
+    """The fields of an object, each with its required type."""
 
     def __init__(self, values: Any, where: str):
         if not isinstance(values, dict):
@@ -100,7 +100,7 @@ class _Fields:
         value = self.values.get(name, default)
         if value is ...:
             raise PGPOValueError(f"{self._where}: {name} is missing")
-        # To Python, `true` is an int.
+        # In Python, `True` is an int.
         if not isinstance(value, types) or isinstance(value, bool):
             expected = " or ".join(JSON_NAMES[kind] for kind in types)
             raise PGPOValueError(f"{self._where}: {name} must be {expected}, got {value!r:.60}")
@@ -137,7 +137,7 @@ def _numbers(values: list[Any], name: str, count: int, where: str) -> tuple[floa
 
 
 def _finite(value: Any) -> float:
-    """The number, or NaN for what is not finite: null, NaN, Infinity, or over the float range."""
+    """The number; NaN for null, NaN, Infinity and numbers beyond the range of a float."""
     finite = number(value)
     return finite if math.isfinite(finite) else math.nan
 

@@ -10,7 +10,7 @@ from pgpo_jax.paths import local_path
 from pgpo_jax.reports._kept_row import KeptText, parse_question, parse_text
 from pgpo_jax.tasks import Question
 
-# How a run begins each line; a line that begins otherwise is parsed as a whole.
+# The beginning of each line that a run writes. A line with another beginning is parsed whole.
 _HEAD = re.compile(rb'\{"step": (\d{1,18}), "split": "(train|test)",')
 
 
@@ -20,10 +20,10 @@ class _Line(NamedTuple):
 
 
 class KeptTexts:
-    """The kept texts of a run; holds the places of its lines, and reads only those asked for.
+    """The kept texts of a run. It stores the offsets of the lines and reads lines on request.
 
     Args:
-        path: `texts.jsonl`; a file that is not there holds nothing.
+        path: the file `texts.jsonl`. A missing file means no texts.
 
     Raises:
         ValueError: naming file and line, if a line has no step and split.
@@ -113,7 +113,7 @@ def read_questions(folder: str | Path) -> dict[str, Question]:
 
 
 def _complete_lines(file: BinaryIO) -> Iterator[tuple[_Line, bytes]]:
-    """All lines but empty ones, and one that a crash or a running writer left incomplete."""
+    """All lines except empty ones and an incomplete last one."""
     offset = 0
     for number, data in enumerate(file, 1):
         if data.endswith(b"\n") and data.strip():

@@ -12,19 +12,19 @@ from pgpo_jax.reports._style import STYLE
 from pgpo_jax.reports._svg import Figure, inline_svg
 from pgpo_jax.reports._text_cards import answers_card, text_card, token_legend
 
-# The browser itself then refuses scripts and anything from elsewhere, whatever text got in.
+# With this policy the browser refuses scripts and external resources in any text.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 class Page:
-    """One HTML file that needs nothing else: no network, no script, light and dark, printable.
+    """One self-contained HTML file: no network, no script, light and dark scheme, printable.
 
-    All text is escaped, so that a model's answer may stand in it. The same calls give the same
-    bytes. Sections appear in the order of the calls; figures in a row share a grid.
+    All text is escaped, so a model's answer may be part of it. The same calls give the same bytes.
+    Sections appear in the order of the calls. Consecutive figures share a grid.
 
     Args:
-        title: at the top and in the browser's tab.
-        lead: a sentence under it.
+        title: title at the top and in the browser's tab.
+        lead: sentence under the title.
 
     >>> page = Page("Two runs")
     >>> page.text("The model said <script>alert(1)</script>.")
@@ -38,11 +38,11 @@ class Page:
         self._figures = 0
 
     def heading(self, text: str) -> None:
-        """Begins a section."""
+        """Begin a section."""
         self._add("heading", f"<h2>{safe(text)}</h2>")
 
     def text(self, text: str) -> None:
-        """Paragraphs, parted by blank lines."""
+        """Add paragraphs, which are separated by blank lines."""
         paragraphs = [part.strip() for part in text.split("\n\n") if part.strip()]
         self._add("text", "\n".join(f"<p>{safe(part)}</p>" for part in paragraphs))
 
@@ -54,13 +54,13 @@ class Page:
         caption: str = "",
         digits: int = 3,
     ) -> None:
-        """Rows under column names; an `Interval` shows its ends.
+        """Add a table; an `Interval` is shown with its ends.
 
         Args:
-            columns: names, with units.
+            columns: names of the columns, with units.
             rows: one cell per column.
             caption: above the table.
-            digits: after the point, for numbers that are not integers.
+            digits: digits after the point, for numbers that are not integers.
 
         Raises:
             ValueError: if a row has another length than `columns`.
@@ -75,12 +75,12 @@ class Page:
         caption: str = "",
         legend: Sequence[tuple[str, int, str]] = (),
     ) -> None:
-        """Any figure of matplotlib, best made under `report_style`.
+        """Add a figure of matplotlib, which should be made under `report_style`.
 
         Args:
             figure: drawn as inline SVG.
             title: above it.
-            caption: what it shows, in plain words.
+            caption: description of the figure, in plain words.
             legend: label, colour number and `stroke-dasharray` of each line.
         """
         self._figures += 1
@@ -109,7 +109,7 @@ class Page:
         log_x: bool = False,
         log_y: bool = False,
     ) -> None:
-        """Lines with bands and a legend; see `line_figure`."""
+        """Add lines with bands and a legend; see `line_figure`."""
         drawn = line_figure(
             curves,
             x_label=x_label,
@@ -123,27 +123,27 @@ class Page:
         self.figure(drawn, title=title, caption=caption, legend=legend)
 
     def kept_text(self, kept: KeptText) -> None:
-        """A response that a run kept: tokens marked by information, the teacher's prompt beside."""
+        """Add a kept response: tokens marked by information, next to the teacher's prompt."""
         self._add("text", text_card(kept))
 
     def answers(self, before: KeptText, after: KeptText) -> None:
-        """The answers of two evaluations to one question, side by side."""
+        """Add the answers of two evaluations to one question, side by side."""
         self._add("text", answers_card(before, after))
 
     def token_legend(self) -> None:
-        """What the markings of tokens mean."""
+        """Add the legend of the markings of tokens."""
         self._add("text", token_legend())
 
     @contextmanager
     def fold(self, title: str, *, open: bool = False) -> Iterator[None]:
-        """Puts what is added inside the `with` behind a line that unfolds it."""
+        """Fold the additions inside the `with` under a line that unfolds them."""
         state = " open" if open else ""
         self._add("text", f"<details{state}><summary>{safe(title)}</summary>")
         yield
         self._add("text", "</details>")
 
     def facts(self, facts: Mapping[str, object], *, fold: str = "") -> None:
-        """Names and values, such as a configuration; `fold` is the line it unfolds from."""
+        """Add names and values, such as a configuration; `fold` is the line that unfolds them."""
         items = "\n".join(
             f"<dt>{safe(name)}</dt><dd>{safe(str(value))}</dd>" for name, value in facts.items()
         )
@@ -153,7 +153,7 @@ class Page:
         self._add("facts", body)
 
     def command(self, command: str) -> None:
-        """The line that made this."""
+        """Add the command that made this page."""
         self._add("command", f"<pre><code>{safe(command)}</code></pre>")
 
     def html(self) -> str:
@@ -177,7 +177,7 @@ class Page:
         )
 
     def write(self, path: str | Path) -> Path:
-        """Writes the page, whole or not at all, making folders as needed."""
+        """Write the page atomically and create folders as needed."""
         path = local_path(path, "a page")
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")

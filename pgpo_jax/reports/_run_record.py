@@ -9,18 +9,18 @@ from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
 from pgpo_jax.paths import local_path
 from pgpo_jax.reports._interval import Interval, mean_interval
 
-# Runs measure in float32; a chart of larger numbers would overflow.
+# Runs measure in float32. A chart of larger numbers would overflow.
 _LARGEST = 3.5e38
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a run folder holds, as plain values.
+    """The contents of a run folder, as plain values.
 
     Attributes:
-        name: in legends and tables.
-        folder: where it lies.
-        config: nested, as in `config.json`.
+        name: name in legends and tables.
+        folder: path of the run folder.
+        config: configuration, nested as in `config.json`.
         steps: one row of metrics per step.
         evaluations: one row per evaluation.
         scores: share of right answers by question, by step.
@@ -36,7 +36,7 @@ class RunRecord:
     timings: list[dict[str, Any]]
 
     def series(self, metric: str, rows: str = "steps") -> tuple[list[int], list[float]]:
-        """Steps and values of one metric; what was not finite, or no float32 number, is NaN.
+        """Steps and values of one metric; values that are not finite in float32 are NaN.
 
         A metric that the run does not have gives empty lists.
         """
@@ -44,12 +44,12 @@ class RunRecord:
         return [row["step"] for row in kept], [_measured(row[metric]) for row in kept]
 
     def mean(self, metric: str) -> float | None:
-        """Mean over the steps, or `None` if there is nothing finite."""
+        """Mean over the steps, or `None` without a finite value."""
         finite = [value for value in self.series(metric)[1] if math.isfinite(value)]
         return math.fsum(finite) / len(finite) if finite else None
 
     def seconds_per_step(self) -> float | None:
-        """Median, so that the steps that compiled do not count."""
+        """Median time of a step, so that steps with a compilation do not count."""
         values = sorted(v for v in self.series("time/step", "timings")[1] if math.isfinite(v))
         if not values:
             return None

@@ -22,13 +22,13 @@ def write_run_report(
     title: str = "Training runs compared",
     command: str | None = None,
 ) -> Path:
-    """Compares run folders on one self-contained page.
+    """Compare run folders on one self-contained page.
 
     Args:
-        runs: folder by the name it gets on the page; the first is what others are compared with.
+        runs: folder by the name on the page. The others are compared with the first.
         output: the HTML file.
         title: of the page.
-        command: shown at its end; by default how this process was called.
+        command: command at the end of the page; by default that of this process.
 
     Returns:
         The path written.
@@ -56,7 +56,7 @@ def write_run_report(
 
 
 def versions() -> dict[str, str]:
-    """Versions of the installed packages that decide a run's numbers."""
+    """Versions of the installed packages that affect a run's numbers."""
     found = {"python": ".".join(map(str, sys.version_info[:3]))}
     for name in _PACKAGES:
         try:

@@ -10,8 +10,8 @@ from pgpo_jax.reports._run_record import RunRecord
 def summary(records: Sequence[RunRecord]) -> tuple[list[str], list[list[Cell]]]:
     """Columns and rows of the table of results, for the page and the terminal.
 
-    Seconds are given of a single run only: runs that were not made in turns had different loads
-    beside them, and their seconds say nothing about the methods.
+    Seconds are given for a single run only. Runs that were not made in turns had different loads on
+    the machine, so their seconds do not compare the methods.
     """
     columns = [
         "run",
@@ -45,8 +45,8 @@ def summary(records: Sequence[RunRecord]) -> tuple[list[str], list[list[Cell]]]:
 def paired(record: RunRecord, other: RunRecord) -> Interval | None:
     """Last evaluation of `record` against the last of `other`, or its own first.
 
-    It is of the evaluations that the table shows: where the scores by question of one are missing,
-    as after a crash, there is no difference.
+    It uses the evaluations that the table shows. If the scores by question of one are missing, as
+    after a crash, there is no difference.
     """
     if not record.evaluations or not other.evaluations:
         return None

@@ -1,4 +1,4 @@
-"""Sections of a report on what was asked and answered; a run that keeps no texts has none."""
+"""Sections of a report on questions and answers; a run without kept texts has none."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -54,7 +54,7 @@ def add_answers(page: Page, records: Sequence[RunRecord]) -> None:
 
 @contextmanager
 def _of_run(page: Page, record: RunRecord, records: Sequence[RunRecord]) -> Iterator[None]:
-    """What is about one run of several is folded under its name."""
+    """The contents about one run of several are folded under its name."""
     if len(records) == 1:
         yield
         return

@@ -13,7 +13,7 @@ SERIES = 8
 """Distinct colours; further series repeat them with another dash."""
 DASHES = ("", "5 2.5", "1.5 2", "7 2 1.5 2")
 
-# Colours that nothing else uses stand for CSS variables, so that one figure serves the light and
+# Colours that nothing else uses represent CSS variables, so that one figure serves the light and
 # the dark scheme.
 INK, _GRID = "#0a0b0c", "#0a0b0d"
 _SERIES_HEX = [f"#0b0c{i:02x}" for i in range(SERIES)]
@@ -65,12 +65,12 @@ def report_style() -> Iterator[None]:
 
 
 def inline_svg(figure: Figure, *, name: str, label: str) -> str:
-    """A figure as SVG to be put into a page: same bytes for the same figure.
+    """A figure as inline SVG; the same figure gives the same bytes.
 
     Args:
         figure: made under `report_style` with colours from `series`.
         name: prefix of its ids, since ids must be unique in a page.
-        label: what it shows, for those who cannot see it (already escaped).
+        label: description of the figure for readers who cannot see it, already escaped.
     """
     buffer = io.StringIO()
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
@@ -81,7 +81,7 @@ def inline_svg(figure: Figure, *, name: str, label: str) -> str:
     text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = text.replace("url(#", f"url(#{name}-").replace('href="#', f'href="#{name}-')
-    # Width and height in points would keep it from filling its column; the view box is enough.
+    # With width and height in points it would not fill its column. The view box is enough.
     view = re.search(r'viewBox="[^"]*"', text)
     if view is None:
         raise PGPORuntimeError("matplotlib wrote an SVG without a viewBox")

@@ -23,7 +23,7 @@ _TOKEN_WIDTH = 40
 
 
 def text_card(kept: KeptText) -> str:
-    """A kept response beside what the teacher was shown."""
+    """A kept response next to the teacher's prompt."""
     left = _turns(kept.question) + f"<h4>Response</h4>\n{_response(kept)}\n" + _feedback(kept)
     right = f"<h4>What the teacher was shown</h4>\n{_teacher(kept)}\n{_token_table(kept)}"
     return _card(f"Step {kept.step}, {_name(kept.question)}", _verdict(kept), left, right)
@@ -42,7 +42,7 @@ def answers_card(before: KeptText, after: KeptText) -> str:
 
 
 def token_legend() -> str:
-    """What the markings of tokens mean."""
+    """The legend of the markings of tokens."""
     numbers = [*range(-len(LEVELS), 0), *range(1, len(LEVELS) + 1)]
     items = "".join(
         f'<li><span class="{_token_class(n)}">token</span> {safe(level_name(n))}</li>'
@@ -119,7 +119,7 @@ def _response(kept: KeptText) -> str:
 
 
 def _pre(body: str, left: int, unit: str) -> str:
-    # A line break after <pre> is dropped by browsers; this one is, so that no other is.
+    # Browsers drop a line break after <pre>. This extra one is dropped, so that no other is.
     shown = f'<pre class="said">\n{body}</pre>'
     if left <= 0:
         return shown

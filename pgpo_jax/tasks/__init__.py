@@ -1,4 +1,4 @@
-"""Questions, prompts and grading. Model text is only ever handled as text."""
+"""Questions, prompts and grading. Text of a model is never interpreted as anything else."""
 
 from pgpo_jax._files import is_object_spec as is_object_spec, load_object as load_object
 from pgpo_jax.tasks._absolute import (

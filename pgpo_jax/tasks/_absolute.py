@@ -1,4 +1,4 @@
-"""Names of tasks and graders that hold from any folder."""
+"""Names of tasks and graders that are valid in any current folder."""
 
 from pgpo_jax._files import is_object_spec
 from pgpo_jax.paths import local_path
@@ -7,11 +7,11 @@ from pgpo_jax.tasks.sources import is_data_set
 
 
 def absolute_task(spec: str) -> str:
-    """The same task by a name that does not depend on the current folder.
+    """The name of a task in a form that does not depend on the current folder.
 
     Args:
-        spec: as of `load_task`. A file and FILE.py:NAME get an absolute path; a synthetic source
-            and a data set of the Hub keep their names.
+        spec: a name for `load_task`. A file and FILE.py:NAME get an absolute path. A synthetic
+            source and a data set of the Hub keep their names.
 
     Raises:
         ValueError: as `local_path`.
@@ -32,7 +32,7 @@ def absolute_task(spec: str) -> str:
 
 
 def absolute_object(spec: str) -> str:
-    """`FILE.py:NAME` with an absolute path; any other name as it is.
+    """`FILE.py:NAME` with an absolute path; any other name does not change.
 
     >>> absolute_object("sdpo")
     'sdpo'
@@ -46,9 +46,9 @@ def absolute_object(spec: str) -> str:
 
 
 def absolute_grader(spec: str) -> str:
-    """A grader, or several with weights, each `FILE.py:NAME` with an absolute path.
+    """The name of a grader, or of several with weights, with absolute paths of files.
 
-    A path that would not be read back, since it has a comma or an equals sign, is left as it is.
+    A path with a comma or an equals sign does not change, because it could not be read back.
 
     >>> absolute_grader("exact=0.8,letter=0.2")
     'exact=0.8,letter=0.2'
@@ -65,7 +65,7 @@ def absolute_grader(spec: str) -> str:
 
 
 def spec_without_place(spec: str) -> str:
-    """A task, objective or grader without the folders of its files: what it is, wherever it lies.
+    """The name of a task, objective or grader without the folders of its files.
 
     >>> spec_without_place("exact=0.8,/a/rewards.py:brevity=0.2")
     'exact=0.8,:brevity=0.2'

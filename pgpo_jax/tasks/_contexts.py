@@ -1,4 +1,4 @@
-r"""What a teacher is shown of the data of a question, in whose words."""
+r"""The columns of a question that a teacher is shown, with the wording of each method."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ _EXPLAIN = (
 
 @dataclass(frozen=True)
 class Context:
-    """A column of the data, and the words around it.
+    """A column of the data and the text around it.
 
     Attributes:
-        column: the field of `Question` that is shown.
-        published: (question, text of the column) -> the last user message, as in the method's own
-            runs.
+        column: field of `Question` that is shown.
+        published: function of the question and the text of the column. It returns the last user
+            message, as in the method's own runs.
 
     >>> question = Question("q1", "sums", "", "1 + 1?", "2", solution="One more: 2.")
     >>> CONTEXTS["opsd"].prompt(question, "sdpo").splitlines()[:4]
@@ -37,7 +37,7 @@ class Context:
     published: Callable[[Question, str], str]
 
     def text(self, question: Question) -> str | None:
-        """What the column holds; `None` if that is nothing or blank."""
+        """The text of the column; `None` if it is missing or blank."""
         text = getattr(question, self.column)
         return text if text and text.strip() else None
 
@@ -46,7 +46,8 @@ class Context:
 
         Args:
             question: the question that the student answered.
-            template: `"published"`, or `"sdpo"`: in the words of `teacher_prompt`.
+            template: `"published"` for the method's own wording, or `"sdpo"` for that of
+                `teacher_prompt`.
 
         Returns:
             The message; `None` if the question has no such column.
@@ -73,7 +74,7 @@ def explanation_prompt(question: Question) -> str:
 
 
 def explained_chat(question: Question, explanation: str) -> tuple[Message, ...]:
-    """The chat of a teacher that explained the solution first, up to where it answers.
+    """The chat of a teacher that has explained the solution first, up to its answer.
 
     >>> question = Question("q1", "sums", "", "1 + 1?", "2", solution="One more: 2.")
     >>> [turn.role for turn in explained_chat(question, "Counting on gives 2.")]
@@ -88,7 +89,7 @@ def explained_chat(question: Question, explanation: str) -> tuple[Message, ...]:
 
 
 def _problem(question: Question) -> tuple[str, str]:
-    """The question without the sentence on the box, and that sentence on a line of its own."""
+    """The question without the sentence about the box, and that sentence on its own line."""
     problem = question.prompt.removesuffix(_BOXED)
     return problem, "" if problem == question.prompt else _BOXED[1:]
 
@@ -118,7 +119,7 @@ CONTEXTS: dict[str, Context] = {
     "sdft": Context("demonstration", _demonstration),
     "rlsd": Context("answer", _final_answer),
 }
-"""By the name of the objective that shows it.
+"""The context of each objective that shows one, by the objective's name.
 
 Added in version 0.2.0.
 """

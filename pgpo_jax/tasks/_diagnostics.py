@@ -1,4 +1,4 @@
-"""What responses tell besides their score: hesitation, and whether one of several is right."""
+"""Statistics of responses other than the score: hesitation and pass@k."""
 
 from collections.abc import Sequence
 from math import comb
@@ -17,18 +17,18 @@ HESITATION_WORDS = (
     "likely",
     "check",
 )
-"""Words that tell of doubt, as Kim et al. count them (arXiv 2603.24472, code at 5c51051).
+"""Words of doubt, as Kim et al. count them (arXiv 2603.24472, code at 5c51051).
 
 Added in version 0.2.0.
 """
 
 
 def hesitation_count(text: str) -> int:
-    """How often a response hesitates: occurrences of `HESITATION_WORDS`, in any case.
+    """The number of `HESITATION_WORDS` in a response, in upper or lower case.
 
-    They are parts of words as well, as in the authors' code: "checkpoint" has a "check". Less of
-    them means a surer style, which self-distillation brings about and which costs accuracy on other
-    questions.
+    Parts of words count too, as in the authors' code: "checkpoint" has a "check". Fewer of them
+    mean a more certain style. The authors find that self-distillation leads to this style and that
+    it costs accuracy on other questions.
 
     Args:
         text: a response.
@@ -46,16 +46,16 @@ def hesitation_count(text: str) -> int:
 
 
 def pass_at_k(right: Sequence[int], samples: int, k: int) -> float:
-    r"""The chance that one of k responses to a question is right, as a mean over questions.
+    r"""The probability that one of k responses to a question is right, averaged over questions.
 
-    Of n responses to a question c are right; the unbiased estimate is
+    If c of n responses to a question are right, the unbiased estimate is
 
     $$1 - \binom{n - c}{k} / \binom{n}{k}$$
 
     Args:
-        right: right responses to each question, of `samples`.
-        samples: n, responses to each question.
-        k: at most n.
+        right: number of right responses to each question, of `samples`.
+        samples: number n of responses to each question.
+        k: number k, at most n.
 
     Returns:
         A number in [0, 1].

@@ -1,4 +1,4 @@
-"""The context of a whole task: what was learnt from earlier tries, as a list of items (OPCD)."""
+"""The context of a whole task: a list of lessons from earlier attempts (OPCD)."""
 
 from collections.abc import Sequence
 
@@ -11,13 +11,13 @@ _NONE = "No previous experience."
 def experience_items(text: str) -> tuple[str, ...]:
     """The items of an experience list: the lines that begin with `- EXPERIENCE ITEM:`.
 
-    What else a model wrote around them is left out, as in OPCD's code.
+    Other text that a model wrote around them is left out, as in OPCD's code.
 
     Args:
-        text: of any length.
+        text: text of any length.
 
     Returns:
-        The lines as they are, without the white space after them.
+        The lines without trailing white space.
 
     >>> experience_items("I found:\\n- EXPERIENCE ITEM: Carry the one.\\n- and more\\n")
     ('- EXPERIENCE ITEM: Carry the one.',)
@@ -28,11 +28,11 @@ def experience_items(text: str) -> tuple[str, ...]:
 
 
 def experience_prompt(question: Question, items: Sequence[str]) -> str:
-    """The user message that shows an experience list to a teacher, white space as in OPCD's code.
+    """The user message that shows an experience list to a teacher, as in OPCD's code.
 
     Args:
         question: the question that the student answered.
-        items: of `experience_items`; without any the message says that there is none.
+        items: items of `experience_items`. Without items the message says that there are none.
 
     Returns:
         The message.

@@ -2,12 +2,12 @@ from typing import NamedTuple
 
 
 class Grade(NamedTuple):
-    """What a grader says of one response.
+    """The grade of one response.
 
     Attributes:
-        score: finite; 1.0 for a right answer and 0.0 for a wrong one, or anything between.
-        prediction: the text that was compared with the answer; may be empty.
-        feedback: words for the teacher prompt on what was wrong; empty if there are none.
+        score: a finite number: 1.0 for a right answer, 0.0 for a wrong one, or a value between.
+        prediction: the text that was compared with the answer. It may be empty.
+        feedback: text for the teacher prompt about the error; empty if there is none.
     """
 
     score: float
@@ -18,8 +18,8 @@ class Grade(NamedTuple):
 def extract_answer(response: str) -> str:
     """The text that a response offers as its answer.
 
-    It is what follows the last `<answer>` (the whole text if there is none), up to the first
-    `</answer>`, without surrounding white space: the rule of the SDPO reference code.
+    It is the text after the last `<answer>`, or the whole text without one, up to the first
+    `</answer>` and without surrounding white space. This is the rule of the SDPO reference code.
 
     >>> extract_answer("<answer>A</answer> no: <answer> C </answer>")
     'C'
@@ -28,14 +28,14 @@ def extract_answer(response: str) -> str:
 
 
 def grade(response: str, answer: str) -> Grade:
-    """Scores a response by exact match; the text is only ever compared, never interpreted.
+    """Grade a response by exact match. The text is compared, never interpreted.
 
     Args:
         response: the decoded response.
-        answer: the right answer, e.g. an option letter. Comparison is case-sensitive.
+        answer: the right answer, such as an option letter. The comparison is case-sensitive.
 
     Returns:
-        The `Grade`. There is neither a reward nor a penalty for the format.
+        The `Grade`. The format is neither rewarded nor penalised.
 
     >>> grade("<reasoning>6 * 7</reasoning><answer>C</answer>", "C").score
     1.0

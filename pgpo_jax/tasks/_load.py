@@ -7,7 +7,7 @@ from pgpo_jax.tasks._question import Question
 from pgpo_jax.tasks.sources import ColumnsConfig, is_source, read_questions
 from pgpo_jax.tasks.synthetic import SyntheticQuestions
 
-# Called with the domain after the colon, and with split and seed by name.
+# Functions of the domain after the colon, with split and seed as keywords.
 SOURCES: dict[str, Callable[..., Sequence[Question]]] = {
     "synthetic": ft.partial(SyntheticQuestions, form="letters"),
     "synthetic-open": ft.partial(SyntheticQuestions, form="open"),
@@ -15,7 +15,7 @@ SOURCES: dict[str, Callable[..., Sequence[Question]]] = {
 
 
 def is_synthetic(spec: str) -> bool:
-    """Whether a spec names a synthetic source, which is endless; else it is meant to be a path.
+    """Whether a spec names a synthetic source, which is endless. Otherwise it is a path or an id.
 
     >>> is_synthetic("synthetic:physics"), is_synthetic("synthetic-data/train.json")
     (True, False)
@@ -27,13 +27,13 @@ def is_synthetic(spec: str) -> bool:
 def load_questions(
     spec: str, *, split: str = "train", seed: int = 0, columns: ColumnsConfig | None = None
 ) -> Sequence[Question]:
-    """Questions by name.
+    """Load questions by name.
 
-    A row of a file or data set needs a question and an answer. Which columns hold what is found by
-    their usual names (`ColumnsConfig` lists them), or said by `columns`; whatever has no role goes
-    into `Question.columns`. Numbers as answers become text: 3 and 3.0 are "3", 2.50 is "2.5". A row
-    with tests (`tests`, `test_list` or `test`) may lack an answer, which is then empty. Files in
-    SciKnowEval's layout are recognised: see `load_sciknoweval`.
+    A row of a file or data set needs a question and an answer. Columns are found by their usual
+    names, which `ColumnsConfig` lists, or given by `columns`. All other columns go into
+    `Question.columns`. Answers that are numbers become text: 3 and 3.0 are "3", 2.50 is "2.5". A
+    row with tests (`tests`, `test_list` or `test`) may have no answer, which is then empty. Files
+    in SciKnowEval's layout are recognised; see `load_sciknoweval`.
 
     Args:
         spec: one of
@@ -45,19 +45,19 @@ def load_questions(
             - a data set of the Hugging Face Hub: `"org/name"`, or `"hf:org/name:CONFIGURATION"`.
 
             Parquet, folders and the Hub need the extra `data`.
-        split: `"train"` or `"test"`, of a source that has splits; a file, or a folder of a single
-            `Dataset`, is a split of its own. A data set without `"test"` gives its `"validation"`.
-        seed: the stream of a synthetic source.
-        columns: which columns hold what.
+        split: `"train"` or `"test"`, of a source with splits. A file, or a folder of a single
+            `Dataset`, has one split only. A data set without `"test"` gives its `"validation"`.
+        seed: number of the stream of a synthetic source.
+        columns: the names of the columns.
 
     Returns:
-        A sequence of questions; that of a synthetic source is endless.
+        A sequence of questions. That of a synthetic source is endless.
 
     Raises:
-        FileNotFoundError: if there is no such file, and no such data set can be fetched.
-        ValueError: if `spec` names an unknown source, domain or split; or if rows are malformed:
-            then the message lists all that is wrong, each with its line or row and its field.
-        ImportError: naming the extra `data`, if it is needed and not installed.
+        FileNotFoundError: there is no such file, and no such data set can be fetched.
+        ValueError: `spec` names an unknown source, domain or split, or rows are malformed. For
+            malformed rows the message lists every error with its line or row and its field.
+        ImportError: the extra `data` is needed and not installed. The message names it.
 
     >>> import os, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:

@@ -22,25 +22,25 @@ def load_task(
     grader: Callable[[Question, str], Grade] | None = None,
     seed: int = 0,
 ) -> Task:
-    """A task by name.
+    """Load a task by name.
 
     Args:
-        spec: a source of questions, see `load_questions`; or `FILE.py:NAME`, where NAME is a
-            class with the methods of `Task`, called without arguments, or an instance of one.
-        eval_spec: a source, all of which is held out; by default what belongs to `spec`, see
-            `FileTask`. A task of your own holds out its own split "test".
-        columns: which columns of files hold what.
-        grader: grades the responses; by default a task of your own does it itself, and others by
-            exact match, see `grade`.
-        seed: for which a task of your own is asked for its questions, to see that it has some.
+        spec: a source of questions, see `load_questions`, or `FILE.py:NAME`. NAME is a class with
+            the methods of `Task`, which is called without arguments, or an instance of one.
+        eval_spec: a source of held-out questions, of which all are used. By default it is the one
+            that belongs to `spec`, see `FileTask`. A task of your own holds out its split "test".
+        columns: the names of the columns of files.
+        grader: grader of the responses. By default a task of your own grades them itself, and other
+            tasks use exact match, see `grade`.
+        seed: seed with which the questions of a task of your own are checked.
 
     Returns:
         A `FileTask`, a `SyntheticTask`, or your own.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if `spec` or `eval_spec` is none of these, or your task is not a `Task` or has
-            no questions.
+        FileNotFoundError: there is no such file.
+        ValueError: `spec` or `eval_spec` is none of these, or your task is not a `Task` or has no
+            questions.
 
     >>> load_task("synthetic:physics").questions("train", 0)[0].domain
     'physics'
@@ -69,16 +69,16 @@ def load_task(
 
 
 def held_out_spec(spec: str, eval_spec: str | None = None) -> str | None:
-    """What the task of `load_task` holds out, by name; nothing is read.
+    """The name of the held-out source of a task of `load_task`; nothing is read.
 
     Args:
-        spec: as of `load_task`.
-        eval_spec: likewise.
+        spec: `spec` of `load_task`.
+        eval_spec: `eval_spec` of `load_task`.
 
     Returns:
-        `eval_spec`, or what belongs to `spec` by default, or `None` if that is known to be nothing.
-        For a data set of the Hub and for a task of your own it is `spec` itself: only reading
-        tells whether they have a split "test".
+        `eval_spec`, or the default source of `spec`, or `None` if there is none. For a data set of
+        the Hub and for a task of your own it is `spec` itself, because only reading shows whether
+        they have a split "test".
 
     >>> held_out_spec("synthetic:all"), held_out_spec("elsewhere/train.json")
     ('synthetic:all', 'elsewhere/test.json')
@@ -92,7 +92,7 @@ def held_out_spec(spec: str, eval_spec: str | None = None) -> str | None:
 
 @dataclass(frozen=True)
 class _GradedTask:
-    """A task with another grader than its own."""
+    """A task with a grader other than its own."""
 
     task: Task
     grader: Callable[[Question, str], Grade]
@@ -105,7 +105,7 @@ class _GradedTask:
 
 
 def _own_task(spec: str, seed: int) -> Task:
-    """What a file defines, once it is seen to be a task with questions."""
+    """The task that a file defines, after a check that it is a task with questions."""
     found = load_object(spec)
     if isinstance(found, type):
         _check_methods(spec, found)
@@ -137,7 +137,7 @@ def _check_questions(spec: str, questions: Any) -> None:
     if len(questions) == 0:
         raise PGPOValueError(f"{spec}: a task without questions: questions('train', seed) is empty")
     count = len(questions)
-    # A sequence that is made as it is asked for is not made twice.
+    # A lazy sequence is not created twice.
     whole = isinstance(questions, list | tuple)
     for position in range(count if whole else 1):
         if not isinstance(questions[position], Question):

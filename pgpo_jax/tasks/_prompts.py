@@ -9,18 +9,18 @@ _BLANKS = re.compile(r"\s*")
 
 
 def strip_thinking(text: str) -> str:
-    r"""Removes the thinking of a response, and the white space after it.
+    r"""Remove the thinking of a response and the white space after it.
 
-    A block reaches from `<think>` to its `</think>`; a block inside another one belongs to it. If
-    there are fewer ends than beginnings, the last end closes them all. A block without any end
-    reaches to the end of the text. An end without a beginning closes a block that the chat
-    template opened: everything before it is thinking.
+    A block extends from `<think>` to its `</think>`. A block inside another one belongs to it. If
+    there are fewer ends than beginnings, the last end closes all of them. A block without an end
+    extends to the end of the text. An end without a beginning closes a block that the chat template
+    opened, so everything before it is thinking.
 
     Args:
-        text: a response, of any length; the time is linear in it.
+        text: a response of any length. The time is linear in the length.
 
     Returns:
-        The rest.
+        The rest of the response.
 
     >>> strip_thinking("<think>hm</think>\n<answer>B</answer>")
     '<answer>B</answer>'
@@ -37,7 +37,7 @@ def strip_thinking(text: str) -> str:
             depth += 1
             continue
         if not depth:
-            # What was kept so far was thinking, too.
+            # The text kept so far was thinking, too.
             kept.clear()
         depth = max(depth - 1, 0)
         closed = tag.end()
@@ -58,19 +58,19 @@ def _after_blanks(text: str, place: int) -> int:
 def teacher_prompt(
     question: Question, *, solution: str | None = None, feedback: str | None = None
 ) -> str:
-    """The user message that turns the model into its own teacher.
+    """The user message with which the model becomes its own teacher.
 
-    Sections follow the question with nothing else between them, white space as in the runs of
-    the SDPO authors. Texts are concatenated, not substituted, so braces in them stay as they are.
+    The sections follow the question directly, with the white space of the SDPO authors' runs. Texts
+    are concatenated, not substituted, so braces in them do not change.
 
     Args:
         question: the question that the student answered.
         solution: a correct response of a peer, or `None`.
-        feedback: words on this sample's own attempt; counts only if not blank.
+        feedback: text about this sample's own attempt. Blank text does not count.
 
     Returns:
-        The message; the plain question if there is neither a solution nor feedback, and then
-        the sample carries no teacher signal.
+        The message. Without a solution and feedback it is the plain question, and the sample has no
+        teacher signal.
     """
     parts = [question.prompt]
     if solution is not None:

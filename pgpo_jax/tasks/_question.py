@@ -13,10 +13,10 @@ class Message:
 
     Attributes:
         role: `"system"`, `"user"` or `"assistant"`.
-        content: plain text; special tokens in it are encoded as the characters they are.
+        content: plain text. Special tokens in it are encoded as plain characters.
 
     Raises:
-        ValueError: another role.
+        ValueError: the role is another one.
 
     Added in version 0.2.0.
     """
@@ -31,20 +31,21 @@ class Message:
 
 @dataclass(frozen=True)
 class Question:
-    """One question as the student sees it: a chat that ends with a user message.
+    """One question: a chat that ends with a user message.
 
     Attributes:
-        id: unique within its source, stable across runs.
-        domain: the field that it belongs to, e.g. `"physics"`.
-        system: the system message; may be empty.
-        prompt: the last user message, options included.
-        answer: what a grader compares with: an option letter, a number, any string.
-        history: turns between the system message and `prompt`, oldest first.
-        kind: a finer division than `domain`, for reports; may be empty.
+        id: id that is unique within its source and stable across runs.
+        domain: field of the question, such as `"physics"`.
+        system: system message, which may be empty.
+        prompt: last user message, options included.
+        answer: the right answer for the grader: an option letter, a number or any string.
+        history: turns between the system message and `prompt`, the oldest first.
+        kind: subdivision of `domain` for reports, which may be empty.
         solution: a worked solution from the data, for objectives that show one to the teacher.
-        demonstration: an example response from the data, likewise.
-        feedback: words on the question from the data, likewise.
-        columns: all other columns of the row, for graders (the tests of a code question, say).
+        demonstration: an example response from the data, for the same use.
+        feedback: text about the question from the data, for the same use.
+        columns: all other columns of the row, for graders. An example are the tests of a code
+            question.
 
     >>> question = Question("q1", "arithmetic", "", "1 + 1?", "2")
     >>> [(m.role, m.content) for m in question.messages]
@@ -71,11 +72,11 @@ class Question:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """The whole chat, oldest turn first."""
+        """The whole chat, the oldest turn first."""
         return self.messages_with(self.prompt)
 
     def messages_with(self, prompt: str) -> tuple[Message, ...]:
-        """The chat with another last user message, which is how a teacher is prompted."""
+        """The chat with another last user message, as a teacher's prompt."""
         system = (Message("system", self.system),) if self.system else ()
         return (*system, *self.history, Message("user", prompt))
 
@@ -86,15 +87,16 @@ class Question:
         """A question from a whole chat.
 
         Args:
-            id: as of the class, as are `answer`, `domain` and further fields.
-            messages: at most one system message, first; the last one must be the user's.
-            answer: what a grader compares with.
-            domain: the field that it belongs to.
-            fields: `kind`, `solution`, `demonstration`, `feedback` or `columns`.
+            id: id of the question.
+            messages: turns of the chat. A system message may come first, and the last message must
+                be the user's.
+            answer: the right answer for the grader.
+            domain: field of the question.
+            fields: further fields: `kind`, `solution`, `demonstration`, `feedback` or `columns`.
 
         Raises:
-            ValueError: if the chat is empty, does not end with a user message, or has a system
-                message after the first turn.
+            ValueError: the chat is empty, does not end with a user message, or has a system message
+                after the first turn.
 
         >>> chat = [Message("system", "Be brief."), Message("user", "1 + 1?")]
         >>> Question.from_messages("q1", chat, "2").system

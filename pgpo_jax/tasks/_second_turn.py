@@ -1,4 +1,4 @@
-"""The chats of a second turn, in which a first answer and words on it are shown (RLTF)."""
+"""The chats of a second turn, which show a first answer and feedback on it (RLTF)."""
 
 from pgpo_jax.tasks._question import Message, Question
 
@@ -19,7 +19,7 @@ def second_turn(question: Question, answer: str, feedback: str) -> tuple[Message
     Args:
         question: the question.
         answer: the first answer.
-        feedback: words on it.
+        feedback: feedback on the first answer.
 
     >>> question = Question("q1", "sums", "", "1 + 1?", "2")
     >>> [turn.role for turn in second_turn(question, "3", "Too much.")]
@@ -32,7 +32,7 @@ def second_turn(question: Question, answer: str, feedback: str) -> tuple[Message
 
 
 def critique_request(question: Question, answer: str) -> tuple[Message, ...]:
-    """The chat that asks for words on an answer, behind which the feedback is learnt.
+    """The chat that asks for feedback on an answer; the model learns the feedback after it.
 
     Args:
         question: the question.

@@ -13,24 +13,25 @@ def select_solutions(
     threshold: float = 0.5,
     exclude_self: bool = True,
 ) -> tuple[Int[np.ndarray, " N"], Bool[np.ndarray, " N"]]:
-    """Chooses for each rollout the peer whose solution its teacher is shown.
+    """Choose for each rollout the peer whose solution its teacher is shown.
 
-    The candidates are the successful rollouts of the same group in batch order; the first one is
-    taken. With `exclude_self` a rollout never teaches itself, so a lone success learns nothing.
+    The candidates are the successful rollouts of the same group in batch order. The first one is
+    chosen. With `exclude_self` a rollout never teaches itself, so the only success of a group
+    learns nothing.
 
     Args:
         rewards: one score per rollout, shape [N].
-        groups: the group (question) of each rollout, shape [N]; equal questions that were drawn
-            twice have different groups.
-        threshold: a rollout is successful if its score is at least this.
-        exclude_self: whether a rollout is removed from its own candidates.
+        groups: the group (question) of each rollout, shape [N]. A question that was drawn twice has
+            two groups.
+        threshold: lowest score of a successful rollout.
+        exclude_self: whether to remove a rollout from its own candidates.
 
     Returns:
-        The index of the chosen peer, -1 if there is none, and the mask of those that have one;
-        both of shape [N].
+        The index of the chosen peer, or -1 if there is none, and the mask of rollouts with a peer.
+        Both have shape [N].
 
     Raises:
-        ValueError: if the shapes differ, or a reward or the threshold is not finite.
+        ValueError: the shapes differ, or a reward or the threshold is not finite.
 
     >>> index, mask = select_solutions([0, 1, 0], [0, 0, 1])
     >>> index.tolist(), mask.tolist()

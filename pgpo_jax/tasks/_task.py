@@ -7,9 +7,9 @@ from pgpo_jax.tasks._question import Question
 
 @runtime_checkable
 class Task(Protocol):
-    """What a model is trained on: questions, and how a response to one is graded.
+    """A task to train a model on: its questions, and the grading of responses.
 
-    Any class with these two methods is one; nothing needs to be inherited.
+    Any class with these two methods is a task. It need not inherit from this one.
 
     >>> class Sums:
     ...     def questions(self, split, seed):
@@ -29,10 +29,10 @@ class Task(Protocol):
 
         Args:
             split: `"train"` or `"test"`.
-            seed: may decide which questions there are, or their order.
+            seed: seed that may decide the questions or their order.
 
         Returns:
-            A sequence, empty if the task has no such split. A source without an end has the
+            A sequence, which is empty if the task has no such split. An endless source has the
             length `sys.maxsize`.
         """
         ...

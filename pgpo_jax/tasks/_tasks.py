@@ -16,18 +16,19 @@ _SPLITS = ("train", "test")
 class FileTask:
     """The questions of a file, folder or data set as a `Task`.
 
-    Held out (`questions("test", seed)`) is all of `eval_spec`. Without one it is what belongs to
-    the source: the file `test.jsonl` beside `train.jsonl` (likewise `.json` and `.parquet`), or the
-    split "test", else "validation", of a data set; and nothing if there is none of these.
+    The held-out questions, `questions("test", seed)`, are all of `eval_spec`. Without `eval_spec`
+    they come from the source. Next to a file `train.jsonl` it is the file `test.jsonl`, and the
+    same for `.json` and `.parquet`. In a data set it is the split "test", else "validation". If
+    there is none of these, nothing is held out.
 
     Args:
-        spec: see `load_questions`.
-        eval_spec: another such source, or a synthetic one.
-        columns: which columns hold what, in both.
+        spec: source of the questions, see `load_questions`.
+        eval_spec: source of the held-out questions, which may be synthetic.
+        columns: the names of the columns in both sources.
         grader: called with the question and the response.
 
     Raises:
-        ValueError: if `spec` is no file, folder or data set.
+        ValueError: `spec` is no file, folder or data set.
 
     >>> import os, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -46,7 +47,8 @@ class FileTask:
     eval_spec: str | None = field(default=None, kw_only=True)
     columns: ColumnsConfig = field(default_factory=ColumnsConfig, kw_only=True)
     grader: Callable[[Question, str], Grade] = field(default=exact, kw_only=True)
-    # What was read, by split: a file that changes during a run does not change the run.
+    # The questions by split, read once. So a file that changes during a run does not change the
+    # run.
     _read: dict[str, tuple[Question, ...]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -59,7 +61,7 @@ class FileTask:
     def questions(self, split: str, seed: int) -> Sequence[Question]:
         """The questions of a split in the order of the file, which is read once.
 
-        `seed` counts for a synthetic `eval_spec` only.
+        `seed` matters for a synthetic `eval_spec` only.
         """
         if _checked(split) == "test" and self.eval_spec and is_synthetic(self.eval_spec):
             return load_questions(self.eval_spec, split=split, seed=seed)
@@ -86,16 +88,16 @@ class FileTask:
 
 @dataclass(frozen=True)
 class SyntheticTask:
-    """Synthetic questions as a `Task`: endless, and the splits share neither question nor fact.
+    """Synthetic questions as an endless `Task` whose splits share neither question nor fact.
 
     Args:
         spec: `"synthetic:DOMAIN"` or `"synthetic-open:DOMAIN"`, see `load_questions`.
         grader: called with the question and the response.
-        eval_spec: another source, all of which is held out in place of the split "test".
-        columns: which columns of `eval_spec` hold what.
+        eval_spec: source of the held-out questions, instead of the split "test".
+        columns: the names of the columns of `eval_spec`.
 
     Raises:
-        ValueError: if `spec` is no synthetic source.
+        ValueError: `spec` is no synthetic source.
 
     >>> SyntheticTask("synthetic:physics").questions("test", 0)[0].domain
     'physics'
@@ -114,11 +116,11 @@ class SyntheticTask:
                 f"SyntheticTask.spec must be a synthetic source, got {self.spec!r}"
             )
         _check_eval_spec(self.eval_spec)
-        # An unknown domain is told here, not when training begins.
+        # An unknown domain is reported here, not when training begins.
         load_questions(self.spec)
 
     def questions(self, split: str, seed: int) -> Sequence[Question]:
-        """The endless questions of a split; those of `seed`."""
+        """The endless questions of a split for a seed."""
         if _checked(split) == "test" and self.eval_spec is not None:
             columns = None if is_synthetic(self.eval_spec) else self.columns
             return load_questions(self.eval_spec, split=split, seed=seed, columns=columns)

@@ -3,7 +3,7 @@
 # ruff: noqa: E402
 from pgpo_jax._extras import require_extra
 
-# Before the modules that need it, so that all missing packages are named at once.
+# This comes before the modules that need the extra, so that the error names all missing packages.
 require_extra("train")
 
 from pgpo_jax.training._step_report import StepReport as StepReport
@@ -25,6 +25,7 @@ from pgpo_jax.training.config import (
     OptimizerConfig as OptimizerConfig,
     PolicyConfig as PolicyConfig,
     ReopoldConfig as ReopoldConfig,
+    RlcsdConfig as RlcsdConfig,
     RltfConfig as RltfConfig,
     RolloutConfig as RolloutConfig,
     SelectionConfig as SelectionConfig,
@@ -71,6 +72,7 @@ from pgpo_jax.training.objectives import (
     OPD as OPD,
     OPSD as OPSD,
     REOPOLD as REOPOLD,
+    RLCSD as RLCSD,
     RLSD as RLSD,
     RLTF as RLTF,
     SDFT as SDFT,

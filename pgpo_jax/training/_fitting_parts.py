@@ -1,4 +1,4 @@
-"""What a trainer asks of its parts before any work: that they fit, and that weights are alive."""
+"""Checks of a trainer's parts before any work: that they fit and that the weights still exist."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from pgpo_jax.training.rollout._teacher_model import check_teacher_policy
 def checked_teacher(
     teacher: LoadedPolicy | None, objective: Objective, policy: Policy
 ) -> Policy | None:
-    """The other model that is the teacher, if it fits objective and student."""
+    """The other model that is the teacher, checked against the objective and the student."""
     settings = objective.teacher_settings
     wanted = settings is not None and settings.kind == "external"
     if wanted is (teacher is None):
@@ -31,7 +31,7 @@ def checked_teacher(
 
 
 def new_memory(objective: Objective) -> dict[str, Any] | None:
-    """What the objective remembers, if one process has all of it."""
+    """The memory of the objective, checked to be in one process."""
     memory = objective.new_memory()
     if memory is not None and jax.process_count() > 1:
         raise PGPOValueError(
@@ -42,7 +42,7 @@ def new_memory(objective: Objective) -> dict[str, Any] | None:
 
 
 def chosen_engine(engine: RolloutEngine | None, rollout: RolloutConfig) -> RolloutEngine:
-    """The engine that was given, which knows for itself how much it decodes at a time."""
+    """The given engine, which decides itself how much it decodes at a time."""
     if engine is None:
         return Sampler(rollout.max_num_seqs)
     own = engine == Sampler(rollout.max_num_seqs)
@@ -55,7 +55,7 @@ def chosen_engine(engine: RolloutEngine | None, rollout: RolloutConfig) -> Rollo
 
 
 def check_alive(weights: Any, what: str) -> None:
-    """Refuses arrays that training has taken the memory of."""
+    """Refuse arrays whose memory training has taken."""
     if any(isinstance(x, jax.Array) and x.is_deleted() for x in jax.tree.leaves(weights)):
         raise PGPORuntimeError(
             f"{what}, which took their memory: load the policy anew and make another Trainer"

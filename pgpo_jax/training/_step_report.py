@@ -5,13 +5,13 @@ from pgpo_jax.training.rollout._texts import rollout_texts
 
 
 class StepReport(NamedTuple):
-    """What one step says of itself: `metrics` repeat with the run, `timings` do not.
+    """The report of one step. A repeated run has the same `metrics`, but other `timings`.
 
     Attributes:
-        metrics: numbers that are the same whenever the run is repeated.
+        metrics: numbers that are the same when the run is repeated.
         timings: seconds, tokens per second, and the number of compiled step programs.
         rollout: the graded responses.
-        lesson: what the objective kept of them.
+        lesson: the batch that the objective made of them.
         chosen: the responses whose texts are kept.
         tokens: numbers per token of these responses, on the devices.
     """
@@ -24,5 +24,5 @@ class StepReport(NamedTuple):
     tokens: dict[str, Any]
 
     def texts(self) -> list[dict[str, Any]]:
-        """Some responses with all that is known of them; see docs/training.md."""
+        """Some responses with their grades and numbers; see docs/training.md."""
         return rollout_texts(self.rollout, self.lesson, self.chosen, self.tokens)

@@ -13,7 +13,7 @@ from pgpo_jax.training.update._state import TrainState
 
 
 class TrainResult(NamedTuple):
-    """The end of a run: its trainer and its final state; all numbers are in the run folder."""
+    """The trainer and the final state of a run. All numbers are in the run folder."""
 
     trainer: Trainer
     state: TrainState
@@ -23,7 +23,8 @@ def make_trainer(config: TrainConfig) -> Trainer:
     """The trainer of a configuration.
 
     Raises:
-        ValueError, FileNotFoundError: for a bad model, task, mesh or length, before any work.
+        ValueError, FileNotFoundError: the model, task, mesh or length is invalid. Raised before any
+            work.
 
     >>> from pgpo_jax.training import PRESETS
     >>> make_trainer(PRESETS["tiny"]).rollout_settings.samples
@@ -32,25 +33,25 @@ def make_trainer(config: TrainConfig) -> Trainer:
     Added in version 0.2.0.
     """
     refuse_too_large(config)
-    # A server that cannot be reached is better known before the model is loaded.
+    # A server that cannot be reached is reported before the model is loaded.
     engine = config.make_engine()
     return Trainer(*config.build(), **config.trainer_settings(engine))
 
 
 def train(config: TrainConfig, folder: str | Path, *, resume: bool = False) -> TrainResult:
-    """Runs a configuration: builds its parts and fits them.
+    """Run a configuration: build its parts and train.
 
-    The first SIGTERM, SIGINT, SIGHUP or SIGUSR1 lets the step in progress finish, saves the state
-    and ends the process with 128 + the signal's number; `resume` continues from there. A second
-    one ends it at once. With several processes (see `connect`) all call this with the same
-    arguments.
+    After the first SIGTERM, SIGINT, SIGHUP or SIGUSR1 the current step is finished and the state is
+    saved. The process then ends with 128 + the signal's number, and `resume` continues from there.
+    A second signal ends the process at once. With several processes (see `connect`) all call this
+    with the same arguments.
 
     Args:
-        config: what to run.
-        folder: the run folder; created if need be.
-        resume: continue the run in it, which may be one that has come to its end if `steps` are
-            more now. The metrics are then, digit for digit, those of a run that was never
-            interrupted; what its former end has been evaluated for stays.
+        config: the configuration.
+        folder: the run folder, which is created if it does not exist.
+        resume: continue the run in the folder. A finished run can be continued with more `steps`.
+            The metrics are then equal, digit for digit, to those of a run without interruption. The
+            evaluation at the former end is kept.
 
     Raises:
         FileExistsError, FileNotFoundError, RuntimeError, ValueError: if the folder does not fit
@@ -60,10 +61,10 @@ def train(config: TrainConfig, folder: str | Path, *, resume: bool = False) -> T
     >>> from pgpo_jax.training import PRESETS  # train(PRESETS["tiny"], "runs/tiny")
     """
     folder = local_path(folder, "a run folder")
-    # The run goes on from any folder.
+    # The run can be resumed from any folder.
     config = with_absolute_paths(config)
-    # The model and the questions are checked before the folder is claimed: an error in them
-    # must not leave a half-made run behind.
+    # The model and the questions are checked before the folder is created, so that an error in them
+    # leaves no incomplete run.
     trainer = make_trainer(config)
     settings = config.fit_settings()
 
@@ -75,11 +76,11 @@ def train(config: TrainConfig, folder: str | Path, *, resume: bool = False) -> T
 
 
 def read_config(folder: str | Path) -> TrainConfig:
-    """The configuration of a run folder, of an older version, too.
+    """Read the configuration of a run folder, including those of older versions.
 
     Raises:
-        FileNotFoundError: if there is no run in it.
-        ValueError: if `config.json` is not that of a run of the command line.
+        FileNotFoundError: the folder holds no run.
+        ValueError: `config.json` is not that of a run of the command line.
 
     Added in version 0.2.0.
     """
@@ -89,7 +90,7 @@ def read_config(folder: str | Path) -> TrainConfig:
     values = read_object(path)
     if values.get("made_by") == "Trainer":
         raise PGPOValueError(
-            f"the run in {folder} was made by a Trainer in Python, whose parts are in no file: "
-            "call Trainer.fit with resume=True to continue it, and export_model for its weights"
+            f"the run in {folder} was made by a Trainer in Python, so its parts are in no file. "
+            "Continue it with Trainer.fit and resume=True. Write its weights with export_model"
         )
     return from_json(TrainConfig(), values)

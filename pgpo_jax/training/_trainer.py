@@ -56,42 +56,43 @@ from pgpo_jax.training.update._state import (
     teacher_weights,
 )
 
-# 2 is that of LoRA's factors.
+# Number 2 is used by LoRA's factors.
 _ROLLOUT, _EVALUATION, _EXPLANATION, _SECOND_TURN = 0, 1, 3, 4
 
 _LOG = logging.getLogger(__name__)
 
 
 class Trainer:
-    """A model, a task, an objective and an optimizer, and the compiled step that joins them.
+    """Trains a model with a task, an objective and an optimizer in one compiled step.
 
-    Every number of step k follows from the parts and the state before it; keys and questions are
-    functions of (seed, k). What an objective remembers on the host, if it does, is `memory`.
+    Every number of step k is a function of the parts and the state before it. Keys and questions
+    are functions of (seed, k). `memory` is the state of the objective on the host, if it has one.
 
     Args:
-        policy: from `load_policy`; its weights are the initial ones. Training donates them.
-        task: questions and their grades.
-        objective: what a batch teaches: `SDPO()`, `GRPO()` or your own.
-        optimizer: any optax optimizer, with its learning rate. `pgpo_jax.pgpo(...)` around it
-            scales each step by the information.
-        teacher: another model, from `load_policy`, if the objective's teacher is of the kind
-            `external`. Training donates its weights, too, and leaves them as they are.
-        rollout: how the student answers.
-        evaluation: how it is evaluated on the task's `test` split.
-        lora: train low-rank factors instead, if its rank is not 0.
-        seed: of questions, responses and factors.
-        texts: which sampled texts are kept.
-        micro_batch: rows that go through the model at a time; `None`: all.
-        grader_timeout: seconds that the grading of one response may take.
-        engine: what samples the responses, in training and evaluation; by default our sampler with
-            `rollout.max_num_seqs`.
-        callbacks: called after steps, evaluations and checkpoints.
-        constant_metrics: numbers that are logged with each step where the step has none of the
-            name.
+        policy: policy from `load_policy` with the initial weights. Training donates them.
+        task: task with the questions and the grading.
+        objective: objective: `SDPO()`, `GRPO()` or your own.
+        optimizer: any optax optimizer, with its learning rate. With `pgpo_jax.pgpo(...)` around it
+            each step is scaled by the information.
+        teacher: another model from `load_policy`, if the objective's teacher has the kind
+            `external`. Training also donates its weights, but does not change them.
+        rollout: settings of the student's responses.
+        evaluation: settings of the evaluation on the task's `test` split.
+        lora: settings of low-rank factors, which are trained instead of the weights if the rank is
+            not 0.
+        seed: seed of questions, responses and factors.
+        texts: settings of the sampled texts that are kept.
+        micro_batch: number of rows that go through the model at a time; `None` means all.
+        grader_timeout: time limit for grading one response, in seconds.
+        engine: engine that samples the responses in training and evaluation. By default it is our
+            sampler with `rollout.max_num_seqs`.
+        callbacks: callbacks after steps, evaluations and checkpoints.
+        constant_metrics: further numbers to log with each step, unless the step has a number of
+            this name.
 
     Raises:
-        ValueError, TypeError: parts that do not fit together, before any work.
-        RuntimeError: if the weights of the policy were trained already.
+        ValueError, TypeError: the parts do not fit together. Raised before any work.
+        RuntimeError: the weights of the policy were trained already.
 
     >>> from pgpo_jax.training import Trainer  # examples/own_reward.py has a whole run
     """
@@ -180,7 +181,7 @@ class Trainer:
         self._key = jax.random.key(seed)
 
     def _warn(self) -> None:
-        """Tells what is allowed and may not be meant."""
+        """Warn about settings that are allowed but may be a mistake."""
         if not self.held_out:
             _LOG.warning(
                 "the task has no held-out questions, so the run is not evaluated: name their "
@@ -209,30 +210,30 @@ class Trainer:
         config: Mapping[str, Any] | None = None,
         today: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     ) -> TrainState:
-        """Trains from the start, or from the newest checkpoint, to the end.
+        """Train from the start, or from the newest checkpoint, to the end.
 
         Args:
-            folder: the run folder; created if need be.
-            steps: optimizer steps in all.
-            resume: continue the run in the folder. Its metrics are then, digit for digit, those
-                of a run that was never interrupted.
-            checkpoint_every: steps between checkpoints; the final state is always saved.
-            keep_checkpoints: how many of the newest remain; 0: none is written.
-            trackers: where numbers go besides the JSON lines: names, or trackers of your own; see
-                `make_trackers`.
-            max_skipped: the run ends after this many non-finite gradients in a row.
-            selection: which checkpoint is the best one, and when the run stops early.
-            config: what `config.json` holds; by default a description of the parts. A run is
-                resumed only with an equal one.
-            today: brings what an older `config.json` holds under today's names; by default what a
-                description of the parts lacks is as in the defaults.
+            folder: the run folder, which is created if it does not exist.
+            steps: total number of optimizer steps.
+            resume: continue the run in the folder. The metrics are then equal, digit for digit, to
+                those of a run without interruption.
+            checkpoint_every: number of steps between checkpoints. The final state is always saved.
+            keep_checkpoints: number of newest checkpoints to keep. With 0 none is written.
+            trackers: trackers of the numbers in addition to the JSON lines: names, or objects of
+                your own; see `make_trackers`.
+            max_skipped: number of non-finite gradients in a row after which the run ends.
+            selection: settings of the best checkpoint and of early stopping.
+            config: contents of `config.json`; by default a description of the parts. A run is
+                resumed only with equal contents.
+            today: function that converts an older `config.json` to the current names. By default
+                missing fields of a description get their default values.
 
         Returns:
             The final state.
 
         Raises:
-            FileExistsError, FileNotFoundError, RuntimeError, ValueError: if the folder does not
-                fit the request.
+            FileExistsError, FileNotFoundError, RuntimeError, ValueError: the folder does not fit
+                the request.
             FloatingPointError: after `max_skipped` non-finite gradients in a row.
         """
         folder = local_path(folder, "a run folder")
@@ -263,7 +264,7 @@ class Trainer:
         return fit(self, folder, settings, dict(described), resume=resume, today=today or filled)
 
     def step(self, state: TrainState) -> tuple[TrainState, StepReport]:
-        """Rollouts, grading, teacher prompts and one update. Donates `state`."""
+        """Rollouts, grading, teacher prompts and one update. It donates `state`."""
         start = time.perf_counter()
         batch, responses = self.respond(state)
         sampled = time.perf_counter()
@@ -290,7 +291,7 @@ class Trainer:
             "time/step": done - start,
             "throughput/rollout_tokens_per_second": answered / (sampled - start),
             "throughput/update_tokens_per_second": trained / (done - packed),
-            # A jitted function has it; its type does not tell.
+            # A jitted function has this method, but its type does not declare it.
             "compilations/step": float(self._step._cache_size()),  # pyright: ignore[reportFunctionMemberAccess]
         }
         return state, StepReport(
@@ -302,11 +303,11 @@ class Trainer:
         return student_weights(state.params, state.frozen, self.lora)
 
     def inputs(self) -> dict[str, Any]:
-        """What the numbers of a run follow from besides its settings, as plain values.
+        """The inputs of a run other than its settings, as plain values.
 
-        Digests of the initial weights, of the files of the model, of another model that is the
-        teacher, of texts that the objective reads, and of the questions. They are in the record of
-        each checkpoint; see docs/training.md.
+        They are digests of the initial weights, the files of the model, a teacher that is another
+        model, the texts that the objective reads, and the questions. Each checkpoint records them;
+        see docs/training.md.
         """
         state, policy = self.initial_state, self.policy
         weights = state.params if state.frozen is None else state.frozen
@@ -325,7 +326,7 @@ class Trainer:
         }
 
     def respond(self, state: TrainState) -> tuple[Batch, Responses]:
-        """The questions of the step after `state`, and what the student answers."""
+        """The questions of the step after `state` and the student's answers."""
         settings, number = self.rollout_settings, int(state.step)
         own = process_local_rows(settings.questions, self.mesh)
         batch = self.stream.batch(number).take(own)
@@ -349,7 +350,7 @@ class Trainer:
         return batch, responses
 
     def _written(self, batch: Batch) -> list[str] | None:
-        """The responses that the data holds, one to each question; `None` if they are sampled."""
+        """The responses in the data, one to each question; `None` if they are sampled."""
         texts = [self.objective.written(question) for question in batch.questions]
         found = [text for text in texts if text is not None]
         if not found:
@@ -388,9 +389,9 @@ class Trainer:
         return grade_all(self.task, questions, texts, timeout=self.grader_timeout)[0]
 
     def _answer(self, state: TrainState, prompts: list[list[int]], longest: int) -> Responses:
-        """What the student of a state answers to one prompt per response of the step after it."""
+        """The student's answers to one prompt per response of the next step."""
         settings = self.rollout_settings
-        # As many responses at a time as in the first turn, where a prompt has several.
+        # The number of responses at a time is that of the first turn, where a prompt has several.
         parts = None if settings.micro_batch is None else settings.micro_batch * settings.samples
         return self.policy.respond(
             self.student(state),
@@ -410,7 +411,7 @@ class Trainer:
     def _ask_teacher(
         self, state: TrainState, prompts: list[list[int]], max_tokens: int
     ) -> list[str]:
-        """What the teacher of a state answers to a prompt per question of the step after it."""
+        """The teacher's answers to one prompt per question of the next step."""
         settings, teacher = self.rollout_settings, self.objective.teacher_settings
         assert teacher is not None
         live = teacher.kind in ("live", "trust_region")
@@ -426,7 +427,7 @@ class Trainer:
             smallest_bucket=settings.smallest_bucket,
             largest_prompt=max(settings.max_prompt, teacher.max_prompt),
             at_once=settings.micro_batch,
-            # The sampler alone: another engine serves the student's weights.
+            # Only the sampler is used, because another engine serves the student's weights.
             engine=Sampler(settings.max_num_seqs),
         )
         return responses.texts

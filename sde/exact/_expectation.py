@@ -18,7 +18,7 @@ from sde.problems import Problem
 
 
 def make_process(problem, chain, equation, eta, batch_size, replace) -> Process:
-    """A process from names or objects, refused where it has no meaning."""
+    """A process from names or objects; combinations without a meaning are refused."""
     problem, chain = as_problem(problem), as_chain(chain)
     try:
         hash(problem)
@@ -84,7 +84,7 @@ def exact_value(
     """`exact_expectation` together with its discretisation error.
 
     Returns:
-        The value, and how much it changed from the last but one resolution.
+        The value, and its change from the last but one resolution.
     """
     eta = as_eta(eta)
     steps = count_steps(eta, horizon)
@@ -111,10 +111,11 @@ def exact_expectation(
 ) -> float:
     r"""$E\,g(\theta)$ at the horizon, for a chain or an equation, without Monte Carlo.
 
-    Engines, by what the process is: closed moments (affine in theta, polynomial g), spectral
-    backward recursion and generator exponential (one coordinate), powers times a grid (affine given
-    a second coordinate: the running mean on the quadratic, the sliding kink), Fourier (torus), and
-    an ODE solver where there is no noise.
+    The engine depends on the process. Closed moments cover processes that are affine in theta, with
+    a polynomial g. Spectral backward recursion and the exponential of the generator cover one
+    coordinate. Powers times a grid cover processes that are affine given a second coordinate, such
+    as the running mean on the quadratic and the sliding kink. A Fourier engine covers the torus.
+    Processes without noise use an ODE solver.
 
     Args:
         problem: a name of `PROBLEMS`, or a problem.
@@ -125,14 +126,14 @@ def exact_expectation(
         chain: the chain that an equation is meant to track; needed where it decides b or S.
         batch_size: |B|.
         replace: whether minibatches are drawn with replacement.
-        tolerance: the largest discretisation error that is accepted.
+        tolerance: largest discretisation error that is accepted.
 
     Returns:
         The expectation.
 
     Raises:
-        ValueError: unknown names; an eta that does not divide the horizon; a combination that no
-            engine covers; an answer whose discretisation error exceeds `tolerance`.
+        ValueError: a name is unknown, eta does not divide the horizon, no engine covers the
+            combination, or the discretisation error exceeds `tolerance`.
 
     >>> import sde
     >>> round(sde.exact_expectation("quadratic", "sgd", "mean", eta=1 / 8), 12)

@@ -1,4 +1,4 @@
-"""What an error of order 0 leaves behind, from two noise-free paths."""
+"""The limit of an error of order 0, from two noise-free paths."""
 
 import dataclasses
 import functools as ft
@@ -29,7 +29,7 @@ def ode_floor(
     batch_size: int = 1,
     replace: bool = True,
 ) -> float:
-    r"""The limit of $E g(X_T) - E g(\theta_K)$ as eta goes to zero: what order 0 leaves behind.
+    r"""The limit of $E g(X_T) - E g(\theta_K)$ as eta goes to zero.
 
     Both sides become deterministic, $g(x_T) - g(y_T)$ with $\dot x = b_{eq}(x)$ and
     $\dot y = b_{chain}(y)$: two ODE solves, in any dimension. A printed diffusion without its
@@ -74,7 +74,7 @@ _VANISHING = (
 
 
 def _keeps_noise(process: Process) -> bool:
-    """Whether the diffusion matrix, looked at about the start, outlives eta = 0."""
+    """Whether the diffusion matrix near the start does not vanish at eta = 0."""
     equation = process.equation
     assert equation is not None
     if equation.diffusion in _VANISHING:

@@ -26,8 +26,10 @@ _LEAST_DEVIATIONS = 6
 
 @dataclass(frozen=True)
 class Layout:
-    """The split of a state: `power` is the coordinate in which the process is affine, given the
-    coordinate `grid`; either may be `None`."""
+    """The split of a state into a coordinate `power` and a coordinate `grid`.
+
+    Given `grid`, the process is affine in `power`. Either may be `None`.
+    """
 
     size: int
     power: int | None
@@ -113,9 +115,9 @@ def _invariant_interval(process: Process, layout: Layout) -> tuple[float, float]
                 return lo, hi
             lo, hi = lo - 0.05 * (hi - lo), hi + 0.05 * (hi - lo)
     raise PGPOValueError(
-        f"the chain {process.name} with eta={process.eta!r} has no bounded interval around "
-        f"{start!r} that it cannot leave, which the spectral engine needs; a step that is too "
-        "large has none, so lower eta, or set the problem's `domain`, or use Monte Carlo"
+        f"the spectral engine needs a bounded interval around {start!r} that the chain "
+        f"{process.name} cannot leave; with eta={process.eta!r} there is none. Use a smaller eta, "
+        "set the problem's `domain`, or use Monte Carlo"
     )
 
 

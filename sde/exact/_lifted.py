@@ -1,9 +1,9 @@
 r"""The exact engine of states (x, y): powers of x times functions of y on a grid.
 
 If, given y, a process is affine in x, then $u(x, y) = \sum_{l\le p} v_l(y) x^l$ stays of that form
-under the backward equation, and only functions of one variable remain. With no y this is the closed
-moment system of the quadratic problem; with no x, the spectral backward recursion; with both, the
-Feynman-Kac recursion of the sliding kink and the running mean of the quadratic.
+under the backward equation, and only functions of one variable remain. Without y this is the closed
+moment system of the quadratic problem. Without x it is the spectral backward recursion. With both
+it is the Feynman-Kac recursion of the sliding kink and of the running mean on the quadratic.
 
 * chain, $x' = A_B(y)x + c_B(y)$, $y' = Y_B(y)$:
   $v_j \leftarrow E_B\sum_{l\ge j}\binom lj A_B^j c_B^{l-j}\; v_l(Y_B(y))$.

@@ -1,4 +1,4 @@
-"""What expectations are taken of."""
+"""The functions whose expectations are computed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Observable:
     """A function of theta, `[d]` -> scalar.
 
     Attributes:
-        name: how reports call it.
+        name: name in reports.
         function: theta -> scalar, traceable.
         degree: p where the function is theta[0] ** p, else `None`.
     """

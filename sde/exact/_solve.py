@@ -1,4 +1,4 @@
-"""Choosing the engine, refining until two resolutions agree, saying by how much they do."""
+"""Chooses the engine, refines until two resolutions agree, and reports their difference."""
 
 import functools as ft
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from sde.exact._observables import Observable
 from sde.exact._process import Process
 
 _AFFINE_SLACK = 1e-9
-# Where it is asked whether a process is affine, about its start: no period falls on all of them.
+# Offsets from the start at which a process is tested for being affine. No period has all of them.
 _POWER_PROBES = np.array([-3.141, -1.414, -0.577, -0.089, 0.0, 0.236, 0.693, 1.732, 2.718])
 _GRID_PROBES = np.array([-0.413, -0.107, 0.0, 0.291])
 
@@ -49,9 +49,9 @@ def exact_path(
 ) -> ExactPath:
     """Expectations for k = 0..steps, refined until two resolutions differ by `tolerance` or less.
 
-    Where the finest resolution does not get there, the error it did reach is reported; whoever
-    compares has to judge it (`weak_errors` does). `enough(values, errors, columns)`, if given,
-    decides instead of `tolerance` when to stop.
+    If the finest resolution does not reach it, the error that it reached is reported. The caller
+    has to judge it, as `weak_errors` does. `enough(values, errors, columns)`, if given, decides
+    when to stop instead of `tolerance`.
 
     Raises:
         ValueError: no exact engine covers the process or an observable.
@@ -129,8 +129,9 @@ def _choose(process: Process, observable: Observable) -> str | Layout:
             )
         return Layout(2, 0, 1)
     raise PGPOValueError(
-        f"no exact engine covers {process.name}, with {size} coordinates: it needs one coordinate, "
-        "two periodic ones, or two of which the first is affine given the second. Use Monte Carlo."
+        f"no exact engine covers {process.name}, with {size} coordinates. An engine needs one "
+        "coordinate, two periodic ones, or two with the first affine given the second. Use Monte "
+        "Carlo."
     )
 
 

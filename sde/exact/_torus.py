@@ -1,7 +1,7 @@
 r"""The exact engine of the torus: $u(x, y) = \sum_l x^l v_l(x, y)$ with periodic $v_l$.
 
-Powers of the first coordinate are lifted as in `_lifted`, because theta itself is not periodic: the
-displacement of a step is. The v_l live on an n x n grid of trigonometric polynomials.
+Powers of the first coordinate are lifted as in `_lifted`, because theta itself is not periodic;
+only the displacement of a step is. The v_l live on an n x n grid of trigonometric polynomials.
 
 * chain: $v_j(\theta) \leftarrow E_B\sum_{l\ge j}\binom lj D_B^{l-j} v_l(\theta + D_B)$ with D_B the
   displacement of the minibatch (its first coordinate in the power). A step is short, so that the
@@ -116,7 +116,7 @@ def _carry(
     n: int,
     steps: int,
 ) -> np.ndarray:
-    """`[K + 1, observables]`: the law `read` advanced step by step, and what it says of `values`.
+    """`[K + 1, observables]`: the law `read`, advanced step by step, applied to `values`.
 
     A loop outside the compiled step, so that one program serves every number of steps.
     """

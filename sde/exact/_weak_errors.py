@@ -26,7 +26,7 @@ _ROUNDING = 1e-11
 
 @dataclass(frozen=True)
 class WeakErrors:
-    """What an equation gets wrong about a chain, per step size and observable.
+    """The errors of an equation for a chain, per step size and observable.
 
     Attributes:
         etas: step sizes.
@@ -74,8 +74,8 @@ def weak_errors(
         `WeakErrors`.
 
     Raises:
-        ValueError: as `exact_expectation`; or a discretisation error above a twentieth of the
-            largest difference over k (and above 1e-11): the difference would be an artefact.
+        ValueError: as `exact_expectation`; or the discretisation error is above a twentieth of the
+            largest difference over k and above 1e-11. The difference would then be an artefact.
     """
     wanted = tuple(as_observable(o) for o in observables)
     etas = [as_eta(eta) for eta in etas]

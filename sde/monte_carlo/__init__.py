@@ -17,4 +17,3 @@ from sde.monte_carlo._expectation import (
     moment_sums as moment_sums,
 )
 from sde.monte_carlo._simulate import run_chain as run_chain, simulate as simulate
-from sde.monte_carlo._solve import SOLVERS as SOLVERS

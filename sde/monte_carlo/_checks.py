@@ -1,9 +1,10 @@
-"""What is refused before anything is simulated, and the drift that Stratonovich solvers need."""
+"""Checks before a simulation, and the drift that Stratonovich solvers need."""
 
 import functools as ft
 from collections.abc import Callable
 from typing import Any
 
+import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +13,7 @@ from jaxtyping import Array, Float
 from pgpo_jax.errors import PGPOValueError
 from sde._equations import Coefficients
 from sde._psd import check_psd
-from sde.monte_carlo._solve import SOLVERS
+from sde.monte_carlo._solvers import check_solver, is_additive, is_euler, solver_name
 
 _PATH = 16
 
@@ -37,39 +38,52 @@ def ito_to_stratonovich(
     return corrected
 
 
-def check_scheme(solver: str, substeps: int, richardson: bool) -> None:
+def check_scheme(solver: Any, substeps: Any, richardson: bool) -> None:
     """Refuses a scheme that does not exist.
 
     Raises:
-        ValueError: an unknown solver (those that exist are named); substeps that are not a whole
-            number >= 1; Richardson with a solver other than Euler (the others read more of the path
-            than its increments, and their leading error is not linear).
+        TypeError, ValueError: a solver that cannot integrate a drift with noise (see
+            `check_solver`); substeps that are not a whole number >= 1; Richardson with a solver
+            other than Euler (others read more of the path than its increments, or their leading
+            error is not linear).
     """
-    if solver not in SOLVERS:
-        raise PGPOValueError(f"solver must be one of {', '.join(SOLVERS)}; got {solver!r}")
+    check_solver(solver)
     if isinstance(substeps, bool) or not isinstance(substeps, int) or substeps < 1:
         raise PGPOValueError(f"substeps must be a whole number >= 1, got {substeps!r}")
-    if richardson and solver != "euler":
-        raise PGPOValueError(f"richardson extrapolates Euler; got solver={solver!r}")
+    if richardson and not is_euler(solver):
+        raise PGPOValueError(f"richardson extrapolates Euler; got solver={solver_name(solver)}")
+
+
+def extrapolates(richardson: bool | None, solver: diffrax.AbstractSolver) -> bool:
+    """Whether to extrapolate; `None` asks for it where it can be had, with Euler.
+
+    >>> extrapolates(None, diffrax.Euler()), extrapolates(None, diffrax.Heun())
+    (True, False)
+    """
+    return is_euler(solver) if richardson is None else richardson
 
 
 def check_coefficients(
-    build: Callable[[Any], Coefficients], eta: float, solver: str, horizon: float, what: str
+    build: Callable[[Any], Coefficients],
+    eta: float,
+    solver: diffrax.AbstractSolver,
+    horizon: float,
+    what: str,
 ) -> None:
-    """Looks at the diffusion matrix near the noise-free path, before any simulation.
+    """Check the diffusion matrix near the noise-free path, before any simulation.
 
     Raises:
-        ValueError: it is not a covariance matrix there, or it depends on the state and the solver
-            takes only additive noise.
+        ValueError: it is not a covariance matrix there, or it depends on the state although the
+            solver takes additive noise only.
     """
     matrices = np.asarray(_probe(build, float(eta), horizon / _PATH))
     check_psd(matrices, what)
     varies = np.max(np.abs(matrices - matrices[0])) > 1e-12 * np.max(np.abs(matrices))
-    if SOLVERS[solver].additive and varies:
-        fit = ", ".join(name for name, kind in SOLVERS.items() if not kind.additive)
+    if varies and is_additive(solver):
         raise PGPOValueError(
-            f"solver {solver!r} takes only noise that does not depend on the state, and the "
-            f"diffusion of {what} does; use one of {fit}"
+            f"solver {solver_name(solver)} takes only noise that does not depend on the state, and "
+            f"the diffusion of {what} does; use diffrax.Euler(), or another solver for any noise, "
+            "such as diffrax.GeneralShARK()"
         )
 
 

@@ -1,4 +1,4 @@
-r"""The control variates: what a path would do to first and second order about the noise-free path.
+r"""The control variates: a path to first and second order around the noise-free path.
 
 Along the deterministic iterate $\bar x_{k+1} = \bar x_k + \eta b(\bar x_k)$, the chain has
 $l_{k+1} = (1 + \eta Db(\bar x_k)) l_k + \eta (h(\bar x_k, \xi_k) - b(\bar x_k))$, driven by
@@ -9,9 +9,9 @@ coefficients.
 
 To second order the path also bends: $q_{k+1} = (1 + \eta Db) q_k + \frac\eta2 D^2b[l_k, l_k] +
 \eta (Dh - Db) l_k$ (for the equation, $dq = (Db\,q + \frac12 D^2b[l,l])dt + (D\sigma\,l)dW$). The
-means of q, of l q and of l l l follow from C and the third moment of the noise (zero for the
-equation), so these are controls too. What is left of an observable is what the path does to third
-order: $O(\eta^{3/2})$, where the observable itself fluctuates by $O(\eta^{1/2})$.
+means of q, l q and l l l follow from C and the third moment of the noise, which is zero for the
+equation. So these are controls too. What is left of an observable is the effect of the path to
+third order: $O(\eta^{3/2})$, where the observable itself fluctuates by $O(\eta^{1/2})$.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from sde.monte_carlo._ensemble import not_finite
 
 
 class Expansion(NamedTuple):
-    """What is carried beside an ensemble: two orders of each path, and their moments.
+    """The controls of an ensemble: two orders of each path, and their moments.
 
     Attributes:
         linear: l, one row per path.
@@ -64,9 +64,10 @@ def controls(expansion: Expansion, observed: int | None = None) -> Float[Array, 
 
     Args:
         expansion: of the paths.
-        observed: of how many coordinates, from the first; `None`: of all. An observable of theta
-            is a sum of these products of theta's own coordinates. Where they are more than 512,
-            the products of three are left out first, then those of l and q, then those of two.
+        observed: number of coordinates with controls, from the first; `None` means all. To this
+            order an observable of theta is a sum of products of theta's own coordinates. If there
+            are more than 512 products, those of three factors are left out first, then those of l
+            and q, then those of two.
     """
     d = expansion.linear.shape[1] if observed is None else observed
     linear, quadratic = expansion.linear[:, :d], expansion.quadratic[:, :d]
@@ -97,9 +98,9 @@ def second_order_term(
 class Estimate:
     """Expectations with standard errors; `gain` is the factor by which the variance fell.
 
-    The standard errors count what the regression on the controls costs, as if those were Gaussian;
-    cubes are not. Over 200 seeds |z| < 1.96 held in 92 to 98 of 100 from 1600 paths on (two
-    problems, three observables), in 75 to 95 with 100 paths.
+    The standard errors include the cost of the regression on the controls as if these were
+    Gaussian, which cubes are not. Over 200 seeds, two problems and three observables, |z| < 1.96
+    held in 92 to 98 of 100 cases from 1600 paths on, and in 75 to 95 with 100 paths.
     """
 
     values: Float[np.ndarray, " g"]
@@ -109,7 +110,7 @@ class Estimate:
 
 
 class Moments:
-    """Sums of products over chunks, from which regression on the controls needs nothing else."""
+    """Sums of products over chunks, which are enough for the regression on the controls."""
 
     def __init__(self, observables: int):
         self._observables = observables
@@ -121,13 +122,14 @@ class Moments:
         self._sums = products if self._sums is None else self._sums + products
 
     def estimate(self, label: str = "") -> Estimate:
-        """Means of the observables, regressed on the controls, whose means are known to be 0.
+        """Means of the observables after regression on the controls, whose means are 0.
 
         Args:
-            label: what was simulated and its eta, for messages.
+            label: name of the simulated process and its eta, for messages.
 
         Raises:
-            ValueError: no chunk, or too few paths for a standard error after the regression.
+            ValueError: there is no chunk, or there are too few paths for a standard error after the
+                regression.
             FloatingPointError: a path is not finite, or a control variate.
         """
         if self._sums is None:
@@ -138,7 +140,7 @@ class Moments:
         if not np.all(np.isfinite(self._sums)):
             raise PGPOFloatingPointError(
                 f"the control variates are not finite{f' ({label})' if label else ''}, and the "
-                "paths are: somewhere a step has no derivative, as Adam's has where a second "
+                "paths are: a step has no derivative at some point, like Adam's where a second "
                 "moment is 0. Use another start, or control_variate=False in Python"
             )
         n = self._sums[0, 0]

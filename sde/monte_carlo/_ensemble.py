@@ -1,4 +1,4 @@
-"""Chunks of an ensemble over devices: memory stays that of a few chunks however many the paths."""
+"""Chunks of an ensemble over devices: memory is that of a few chunks."""
 
 import functools as ft
 import math
@@ -15,7 +15,8 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree
 from pgpo_jax.errors import PGPOFloatingPointError, PGPOValueError
 
 CHUNK = 1 << 17
-"""Paths per chunk by default: XLA spreads one over its threads, and it takes MiB of memory.
+"""Default number of paths per chunk. XLA spreads a chunk over its threads, and it takes MiB of
+memory.
 
 Added in version 0.2.0.
 """
@@ -40,7 +41,7 @@ def not_finite(label: str) -> str:
 def check_paths(paths: int, chunk: int) -> None:
     """Raises ValueError unless paths and chunk are whole numbers in [1, 10**11].
 
-    A CPU core makes some millions of steps a second, so more would run for years.
+    A CPU core computes some millions of steps a second, so more paths would run for years.
     """
     for name, value in (("paths", paths), ("chunk", chunk)):
         whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
@@ -49,7 +50,7 @@ def check_paths(paths: int, chunk: int) -> None:
 
 
 def even_chunks(paths: int, chunk: int) -> int:
-    """The size of equal chunks, none above `chunk`, that waste as few paths as can be.
+    """The size of equal chunks, at most `chunk`, that wastes the fewest paths.
 
     >>> even_chunks(100_000, 16_384)
     14286

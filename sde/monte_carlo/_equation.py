@@ -1,12 +1,12 @@
-"""Ensembles of an equation, alone or with the linearised fluctuation beside it."""
+"""Ensembles of an equation, alone or together with the linearised fluctuation."""
 
 import functools as ft
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+import diffrax
 import jax
 import jax.numpy as jnp
-import lineax as lx
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from sde._equations import Coefficients
@@ -17,9 +17,11 @@ from sde.monte_carlo._control_variate import (
     controls,
     second_order_term,
 )
-from sde.monte_carlo._solve import SOLVERS, SummedBrownianPath, brownian_path, scan, solve
+from sde.monte_carlo._solve import SummedBrownianPath, brownian_path, scan, solve
+from sde.monte_carlo._solvers import is_additive, is_euler, is_stratonovich
 
 Backend = Literal["diffrax", "scan"]
+_EULER = diffrax.Euler()
 
 
 @ft.lru_cache(maxsize=64)
@@ -28,21 +30,21 @@ def equation_program(
     *,
     stride: int = 1,
     paths: int,
-    solver: str = "euler",
+    solver: diffrax.AbstractSolver = _EULER,
     scan_steps: int | None = None,
     control: bool = False,
     observed: int | None = None,
 ) -> Callable[..., tuple[Array, Array]]:
     """A function (key, eta, h, steps) -> final states [paths, m] and their controls [paths, q].
 
-    There, eta is the step size in the coefficients, h the length of a unit of time and `steps` how
-    many units to integrate over; all may be traced.
+    In it eta is the step size in the coefficients, h the length of a unit of time, and `steps` the
+    number of units to integrate over. All may be traced.
 
     Args:
         build: eta to the (Itô) coefficients.
         stride: 1, or 2 to step twice as far on the very same Brownian path.
         paths: how many.
-        solver: a key of `SOLVERS`.
+        solver: one that `check_solver` takes.
         scan_steps: None for diffrax; for the plain `lax.scan` (Euler only), the number of steps,
             which it must know beforehand.
         control: whether to carry the control variates.
@@ -57,7 +59,6 @@ def equation_program(
 
     Added in version 0.2.0.
     """
-    stratonovich = SOLVERS[solver].stratonovich
 
     def run(
         key: PRNGKeyArray,
@@ -67,33 +68,35 @@ def equation_program(
     ) -> tuple[Array, Array]:
         coefficients = build(eta)
         ito_drift, root = coefficients.drift, coefficients.diffusion
-        drift = ito_to_stratonovich(coefficients) if stratonovich else ito_drift
+        drift = ito_drift
+        if is_additive(solver):
+            # Such a solver asks for a noise that is not even a function of the state.
+            root = _constant(root(jnp.asarray(coefficients.x0)))
+        elif is_stratonovich(solver):
+            drift = ito_to_stratonovich(coefficients)
         scale = jnp.sqrt(h)
         m = coefficients.dim
         follow = control and m <= MOST_COORDINATES
 
-        def operator(y: Float[Array, "paths m"]) -> lx.AbstractLinearOperator:
-            sigma = scale * jax.vmap(root)(y)
-            if m == 1:
-                return lx.DiagonalLinearOperator(sigma[:, :, 0])
-            # Not a ShapeDtypeStruct: the structure must name the mesh the ensemble lives on.
-            shape = jax.eval_shape(lambda: y)
-            return lx.FunctionLinearOperator(lambda dw: jnp.einsum("nij,nj->ni", sigma, dw), shape)
+        def noise(y: Float[Array, "paths m"]) -> Float[Array, "paths m m"]:
+            return scale * jax.vmap(root)(y)
 
         def field(y: Float[Array, "paths m"]) -> Float[Array, "paths m"]:
             return h * jax.vmap(drift)(y)
 
-        def operator_with_control(y: dict[str, Any]) -> lx.AbstractLinearOperator:
-            kick, at_centre = operator(y["x"]), scale * root(y["centre"])
-            slope = scale * jax.jacfwd(root)(y["centre"])
-            still = jax.tree.map(jnp.zeros_like, y)
+        def noise_with_control(y: dict[str, Any]) -> dict[str, Any]:
+            matrices = {"x": noise(y["x"]), "linear": scale * root(y["centre"])}
+            if not is_additive(solver):
+                slope = scale * jax.jacfwd(root)(y["centre"])
+                bent = jnp.einsum("ijk,pk->pij", slope, y["known"].linear)
+                matrices["quadratic"] = bent
+            return matrices
 
-            def kicked(dw: Float[Array, "paths m"]) -> dict[str, Any]:
-                quadratic = jnp.einsum("ijk,pk,pj->pi", slope, y["known"].linear, dw)
-                known = still["known"]._replace(linear=dw @ at_centre.T, quadratic=quadratic)
-                return still | {"x": kick.mv(dw), "known": known}
-
-            return lx.FunctionLinearOperator(kicked, jax.eval_shape(lambda: y["x"]))
+        def kick_with_control(matrices: dict[str, Any], dw: Float[Array, "paths m"]) -> Any:
+            moved = Expansion.start(paths, m)._replace(linear=dw @ matrices["linear"].T)
+            if "quadratic" in matrices:
+                moved = moved._replace(quadratic=_kick(matrices["quadratic"], dw))
+            return {"x": _kick(matrices["x"], dw), "centre": jnp.zeros(m), "known": moved}
 
         def field_with_control(y: dict[str, Any]) -> dict[str, Any]:
             centre, known = y["centre"], y["known"]
@@ -124,18 +127,28 @@ def equation_program(
         fine = brownian_path(paths, m, key, solver)
         brownian = fine if stride == 1 else SummedBrownianPath(fine=fine)
         y0: PyTree[Array] = ensemble
-        fields: Any = (field, operator)
+        drift_of, noise_of, kick = cast(Any, (field, noise, _kick))
         if follow:
-            fields = (field_with_control, operator_with_control)
+            drift_of, noise_of, kick = field_with_control, noise_with_control, kick_with_control
             y0 = {"x": ensemble, "centre": x0, "known": Expansion.start(paths, m)}
         if scan_steps is None:
-            out = solve(fields[0], fields[1], y0, brownian, steps, stride, solver)
+            out = solve(drift_of, noise_of, kick, y0, brownian, steps, stride, solver)
         else:
-            out = scan(fields[0], fields[1], y0, brownian, scan_steps, stride)
+            out = scan(drift_of, noise_of, kick, y0, brownian, scan_steps, stride)
         if not follow:
             return out, jnp.zeros((paths, 0))
         # The moments are those of Euler's iterates; the mean of l is zero for any solver.
         known = out["known"]
-        return out["x"], controls(known, observed) if solver == "euler" else known.linear
+        return out["x"], controls(known, observed) if is_euler(solver) else known.linear
 
     return run
+
+
+def _kick(
+    matrices: Float[Array, "paths m m"], dw: Float[Array, "paths m"]
+) -> Float[Array, "paths m"]:
+    return jnp.einsum("nij,nj->ni", matrices, dw)
+
+
+def _constant(value: Array) -> Callable[[Array], Array]:
+    return lambda _: value

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import diffrax
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
@@ -14,11 +15,14 @@ from sde._equations import Equation, as_eta
 from sde._lookup import as_chain, as_problem, count_steps
 from sde.exact._observables import Observable, as_observable
 from sde.monte_carlo._chain import chain_program
+from sde.monte_carlo._checks import extrapolates
 from sde.monte_carlo._control_variate import Estimate, Moments, products
 from sde.monte_carlo._ensemble import CHUNK, even_chunks, over_chunks
 from sde.monte_carlo._equation import equation_program
 from sde.monte_carlo._simulate import prepare
 from sde.problems import Problem
+
+_EULER = diffrax.Euler()
 
 Observables = Sequence[str | Callable[..., Any] | Observable]
 """Names in `sde.exact.OBSERVABLES`, functions of theta, or `Observable`s.
@@ -84,8 +88,8 @@ def estimate_equation(
     paths: int,
     key: PRNGKeyArray,
     substeps: int = 4,
-    richardson: bool = True,
-    solver: str = "euler",
+    richardson: bool | None = None,
+    solver: diffrax.AbstractSolver = _EULER,
     batch_size: int = 1,
     replace: bool = True,
     control_variate: bool = True,
@@ -102,12 +106,14 @@ def estimate_equation(
     Args:
         observables: names, or functions of theta.
         paths: how many are simulated; rounded up to whole chunks.
+        richardson: extrapolate over `substeps` and twice that; `None`: where the solver is Euler.
 
     Raises:
-        ValueError: as `simulate`; and Richardson with a solver other than Euler.
+        TypeError, ValueError: as `simulate`; and Richardson with a solver other than Euler.
     """
     size = even_chunks(paths, chunk)
     functions = tuple(as_observable(g) for g in observables)
+    richardson = extrapolates(richardson, solver)
     with jax.enable_x64(True):
         build, steps = prepare(
             problem,

@@ -4,6 +4,7 @@ import functools as ft
 from collections.abc import Callable
 from typing import Any
 
+import diffrax
 import jax
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray, ScalarLike
@@ -18,7 +19,10 @@ from sde.monte_carlo._chain import chain_program
 from sde.monte_carlo._checks import check_coefficients, check_scheme
 from sde.monte_carlo._ensemble import CHUNK, even_chunks, gather
 from sde.monte_carlo._equation import Backend, equation_program
+from sde.monte_carlo._solvers import is_euler, solver_name
 from sde.problems import Problem
+
+_EULER = diffrax.Euler()
 
 
 @ft.lru_cache(maxsize=128)
@@ -49,11 +53,11 @@ def prepare(
     horizon: float,
     batch_size: int,
     replace: bool,
-    solver: str,
+    solver: diffrax.AbstractSolver,
     substeps: int = 1,
     richardson: bool = False,
 ) -> tuple[Callable[[Any], Coefficients], int]:
-    """Everything that can be refused before a simulation; the coefficients and K = horizon/eta."""
+    """Check everything before a simulation; return the coefficients and K = horizon/eta."""
     problem, equation, chain = as_problem(problem), as_equation(equation), as_chain(chain)
     eta = as_eta(eta)
     steps = count_steps(eta, horizon)
@@ -77,7 +81,7 @@ def simulate(
     paths: int,
     key: PRNGKeyArray,
     substeps: int = 1,
-    solver: str = "euler",
+    solver: diffrax.AbstractSolver = _EULER,
     batch_size: int = 1,
     replace: bool = True,
     backend: Backend = "diffrax",
@@ -89,14 +93,15 @@ def simulate(
     devices, in float64. The numbers depend on the key, paths and chunk, not on the devices.
 
     **Euler with one substep is SGD with Gaussian noise.** At dt = eta its weak error against the
-    chain measures the scheme, not the equation: such samples verify nothing. Use `substeps`, and
-    extrapolate over it (`sde.estimate_equation` does).
+    chain measures the scheme, not the equation, so such samples verify nothing. Use `substeps` and
+    extrapolate over it, as `sde.estimate_equation` does.
 
-    Solvers: "euler" (Itô). The others converge to the Stratonovich reading, so they are handed the
-    drift $b - \frac12\sum_j(D\sigma_j)\sigma_j$, by autodiff: "euler_heun", "heun", "midpoint",
-    "ralston" (weak order 1), "spark", "general_shark", "slow_rk" (higher order for commutative
-    noise, which minibatch noise in d >= 2 is in general not). "sra1", "shark", "sea" take only
-    noise that does not depend on the state and are refused otherwise.
+    The solver is any of diffrax's that declares how it reads the noise. `diffrax.Euler()` is Itô's.
+    Those that converge to the Stratonovich reading are handed the drift
+    $b - \frac12\sum_j(D\sigma_j)\sigma_j$, by autodiff: `EulerHeun`, `Heun`, `Midpoint`, `Ralston`,
+    `ReversibleHeun`, `StratonovichMilstein` (weak order 1), `SPaRK`, `GeneralShARK`, `SlowRK`
+    (higher order for commutative noise, which minibatch noise in d >= 2 is in general not). `SRA1`,
+    `ShARK`, `SEA` take only noise that does not depend on the state and are refused otherwise.
 
     Args:
         problem: a problem or its name.
@@ -107,7 +112,7 @@ def simulate(
         paths: how many samples.
         key: a PRNG key.
         substeps: solver steps per chain step, dt = eta/substeps.
-        solver: see above.
+        solver: see above; an instance, such as `diffrax.Heun()`.
         batch_size: |B|.
         replace: whether minibatches are drawn with replacement.
         backend: "diffrax", or "scan": the same Euler steps on the same increments.
@@ -119,7 +124,8 @@ def simulate(
     Raises:
         ValueError: an unknown name, an eta that does not divide the horizon, paths or substeps
             below 1, a diffusion matrix that is not positive semi-definite, a solver that cannot
-            take the noise; all before any simulation starts.
+            take the noise or does not declare how it reads it; all before any simulation starts.
+        TypeError: a solver that is none of diffrax.
         FloatingPointError: a path did not stay finite.
 
     >>> x = simulate("quadratic", "eq7", chain="sgd", eta=1 / 8, paths=1000, substeps=4,
@@ -140,10 +146,10 @@ def simulate(
             solver=solver,
             substeps=substeps,
         )
-        if backend not in ("diffrax", "scan") or (backend == "scan" and solver != "euler"):
+        if backend not in ("diffrax", "scan") or (backend == "scan" and not is_euler(solver)):
             raise PGPOValueError(
                 f"backend must be 'diffrax', or 'scan' with the Euler solver; got {backend!r} "
-                f"with {solver!r}"
+                f"with {solver_name(solver)}"
             )
         total = steps * substeps
         scan_steps = total if backend == "scan" else None

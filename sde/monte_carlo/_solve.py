@@ -1,60 +1,47 @@
 """One diffrax solve of a whole ensemble, and the same Euler steps by a plain `lax.scan`.
 
-Time is counted in steps: with s = t/h the equation dX = b dt + sigma dW becomes
-dX = h b ds + sqrt(h) sigma dW(s), so step times are integers, exact in floating point, and two
-programs that step alike see the very same Brownian increments.
+Time is counted in steps. With s = t/h the equation dX = b dt + sigma dW becomes dX = h b ds +
+sqrt(h) sigma dW(s). So step times are integers, exact in floating point. Two programs with equal
+steps see the same Brownian increments.
 """
 
 import math
 from collections.abc import Callable
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import lineax as lx
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from pgpo_jax.errors import PGPOValueError
-
-
-class SolverKind(NamedTuple):
-    """What the laboratory must know about a diffrax solver.
-
-    `stratonovich`: it converges to the Stratonovich reading of the noise, so its drift must be
-    corrected. `levy_area`: it asks for space-time Levy area. `additive`: it takes only noise that
-    does not depend on the state. `commutative`: its weak order is lost when the columns of sigma
-    do not commute.
-    """
-
-    build: Callable[[], diffrax.AbstractSolver]
-    stratonovich: bool
-    levy_area: bool = False
-    additive: bool = False
-    commutative: bool = False
-
-
-SOLVERS = MappingProxyType(
-    {
-        "euler": SolverKind(diffrax.Euler, stratonovich=False),
-        "euler_heun": SolverKind(diffrax.EulerHeun, stratonovich=True),
-        "heun": SolverKind(diffrax.Heun, stratonovich=True),
-        "midpoint": SolverKind(diffrax.Midpoint, stratonovich=True),
-        "ralston": SolverKind(diffrax.Ralston, stratonovich=True),
-        "spark": SolverKind(diffrax.SPaRK, stratonovich=True, levy_area=True),
-        "general_shark": SolverKind(diffrax.GeneralShARK, stratonovich=True, levy_area=True),
-        "slow_rk": SolverKind(diffrax.SlowRK, stratonovich=True, levy_area=True, commutative=True),
-        "sra1": SolverKind(diffrax.SRA1, stratonovich=False, levy_area=True, additive=True),
-        "shark": SolverKind(diffrax.ShARK, stratonovich=True, levy_area=True, additive=True),
-        "sea": SolverKind(diffrax.SEA, stratonovich=True, levy_area=True, additive=True),
-    }
-)
-"""diffrax's solvers by name, with the kind of noise that each one takes."""
+from sde.monte_carlo._solvers import levy_area
 
 Field = Callable[[PyTree[Array]], PyTree[Array]]
-Operator = Callable[[PyTree[Array]], lx.AbstractLinearOperator]
+Kick = Callable[[PyTree[Array], Float[Array, "paths m"]], PyTree[Array]]
+
+
+class EnsembleNoise(diffrax.ControlTerm):
+    """The noise of an ensemble: `vector_field` gives matrices, `kick` takes increments by them.
+
+    Matrices are arrays, since some solvers (`diffrax.ReversibleHeun`) keep and add them; `kick`
+    must be linear in both.
+    """
+
+    kick: Kick = eqx.field(static=True)
+
+    def __init__(
+        self, vector_field: Callable[..., Any], control: diffrax.AbstractPath, kick: Kick
+    ) -> None:
+        super().__init__(vector_field, control)
+        self.kick = kick
+
+    def prod(self, vf: PyTree[Array], control: PyTree[Array]) -> PyTree[Array]:
+        return self.kick(vf, control)
+
+    def vf_prod(self, t: Any, y: Any, args: Any, control: Any, **kwargs: Any) -> PyTree[Array]:
+        return self.kick(self.vf(t, y, args, **kwargs), control)
 
 
 class SummedBrownianPath(diffrax.AbstractBrownianPath):
@@ -94,31 +81,33 @@ class WholeSteps(diffrax.AbstractStepSizeController):
 
 def solve(
     drift: Field,
-    operator: Operator,
+    noise: Field,
+    kick: Kick,
     y0: PyTree[Array],
     brownian: diffrax.AbstractBrownianPath,
     steps: int | Int[Array, ""],
     stride: int,
-    solver: str,
+    solver: diffrax.AbstractSolver,
 ) -> PyTree[Array]:
-    """Integrates `dY = drift(Y) ds + operator(Y) dW` over `steps` units of s by one `diffeqsolve`.
+    """Integrates `dY = drift(Y) ds + kick(noise(Y), dW)` over `steps` units of s in one solve.
 
     Args:
         drift: the whole state to its derivative.
-        operator: the state to the lineax operator that takes increments [paths, d] to its change.
+        noise: the state to the matrices of its noise, a pytree of arrays.
+        kick: these and increments [paths, d] to the change of the state; linear in both.
         y0: the ensemble, a pytree.
         brownian: increments of shape [paths, d].
         steps: length of the integration in units of s, a multiple of `stride`.
         stride: units of s per solver step.
-        solver: a key of `SOLVERS`.
+        solver: one that `check_solver` takes.
     """
     terms = diffrax.MultiTerm(
         diffrax.ODETerm(lambda _, y, __: drift(y)),
-        diffrax.ControlTerm(lambda _, y, __: operator(y), brownian),
+        EnsembleNoise(lambda _, y, __: noise(y), brownian, kick),
     )
     solution = diffrax.diffeqsolve(
         terms,
-        SOLVERS[solver].build(),
+        solver,
         jnp.zeros(()),
         jnp.asarray(steps, dtype=float),
         None,
@@ -135,7 +124,8 @@ def solve(
 
 def scan(
     drift: Field,
-    operator: Operator,
+    noise: Field,
+    kick: Kick,
     y0: PyTree[Array],
     brownian: diffrax.AbstractBrownianPath,
     steps: int,
@@ -144,15 +134,15 @@ def scan(
     """The Euler steps of `solve` on the same increments, as a plain `jax.lax.scan`."""
 
     def step(y: PyTree[Array], s: Float[Array, ""]) -> tuple[PyTree[Array], None]:
-        kick = operator(y).mv(brownian.evaluate(s, s + stride))
-        return jax.tree.map(lambda a, b, c: a + stride * b + c, y, drift(y), kick), None
+        moved = kick(noise(y), brownian.evaluate(s, s + stride))
+        return jax.tree.map(lambda a, b, c: a + stride * b + c, y, drift(y), moved), None
 
     return jax.lax.scan(step, y0, jnp.arange(0, steps, stride, dtype=float))[0]
 
 
 def brownian_path(
-    paths: int, dim: int, key: PRNGKeyArray, solver: str = "euler"
+    paths: int, dim: int, key: PRNGKeyArray, solver: diffrax.AbstractSolver | None = None
 ) -> diffrax.UnsafeBrownianPath:
-    """Increments of shape [paths, dim], with the Levy area the solver asks for."""
-    levy = diffrax.SpaceTimeLevyArea if SOLVERS[solver].levy_area else diffrax.BrownianIncrement
+    """Increments of shape [paths, dim], with the Levy area that the solver asks for."""
+    levy = diffrax.BrownianIncrement if solver is None else levy_area(solver)
     return diffrax.UnsafeBrownianPath(shape=(paths, dim), key=key, levy_area=levy)

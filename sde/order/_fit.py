@@ -1,4 +1,4 @@
-"""Fits of a weak error against the step size: what the error is made of, and how fast it falls."""
+"""Fits of a weak error against the step size: its terms, and its slope."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ from scipy import stats
 
 from pgpo_jax.errors import PGPOValueError
 
-# A rung whose error is within three standard errors of zero has no logarithm worth fitting.
+# The logarithm of an error within three standard errors of zero is not fitted.
 RESOLVED = 3.0
 _MISFIT = 0.01
 
@@ -126,7 +126,7 @@ def fit_polynomial(
             p_value = float(stats.chi2.sf(chi2, dof))
             if p_value >= _MISFIT:
                 break
-        # A misfit that degree 3 cannot mend widens the intervals instead of being ignored.
+        # If degree 3 does not fit either, the intervals are widened.
         inflation = max(1.0, np.sqrt(chi2 / dof)) if p_value < _MISFIT else 1.0
         widths = 1.96 * sigma * inflation
         return PolynomialFit(

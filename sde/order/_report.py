@@ -1,14 +1,23 @@
-"""What a measurement of the order found, in a form that can be printed, plotted and stored."""
+"""The result of a measurement of the order, which can be printed, plotted and stored."""
 
 import dataclasses
 import json
 import math
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
-from sde.order._verdict import Finding
+from sde._equations import EQUATIONS
+from sde._named_chains import CHAINS
+from sde.order._method import Method
+from sde.order._verdict import Finding, classify_order, confirmed_by, overall_verdict
+from sde.problems import PROBLEMS
+
+if TYPE_CHECKING:
+    from sde.order._comparison import Comparison
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +48,7 @@ class OrderReport:
         decisive: the observable that decides.
         paths: Monte Carlo paths per rung (0 when exact).
         seconds: wall time.
+        settings: of the comparison and of the method, by name.
     """
 
     problem: str
@@ -114,6 +124,57 @@ class OrderReport:
             f"{self.equation} for {self.chain} on {self.problem} ({self.method}): {self.verdict}; "
             f"slopes {slopes}; Var/eta ratio {self.variance_ratio:.4f}; {self.reason}"
         )
+
+
+def report_order(asked: "Comparison", method: Method, tolerance: float) -> OrderReport:
+    """Measures, classifies, and says what the verdict rests on; see `Comparison.order`."""
+    start = time.perf_counter()
+    with jax.enable_x64(True):
+        method.check(asked)
+        found = method.measure(asked)
+    evidence = found.evidence
+    findings = {e.observable: classify_order(e, tolerance=tolerance) for e in evidence}
+    largest_errors = {
+        e.observable: float(np.max(np.abs(e.errors if e.sup_errors is None else e.sup_errors)))
+        for e in evidence
+    }
+    verdict, reason = overall_verdict(findings, largest_errors)
+    caveat = method.blind(verdict, asked.equation.order) or confirmed_by(findings, verdict)
+    if caveat is not None:
+        verdict, reason = "undecided", caveat
+    return OrderReport(
+        problem=_name_of(PROBLEMS, asked.problem, type(asked.problem).__name__),
+        chain=_name_of(CHAINS, asked.chain, repr(asked.chain)),
+        equation=_name_of(EQUATIONS, asked.equation, asked.equation.name),
+        method=method.name,
+        etas=np.asarray(asked.steps),
+        errors={e.observable: e.errors for e in evidence},
+        standard_errors={e.observable: e.standard_errors for e in evidence},
+        sup_errors=None
+        if any(e.sup_errors is None for e in evidence)
+        else {e.observable: np.asarray(e.sup_errors) for e in evidence},
+        gains=found.gains,
+        resolutions={e.observable: e.resolutions for e in evidence},
+        floors={e.observable: e.floor for e in evidence},
+        variance_ratio=found.variance_ratio[0],
+        variance_ratio_error=found.variance_ratio[1],
+        verdict=verdict,
+        reason=reason,
+        findings=findings,
+        decisive=decisive_observable(findings, verdict),
+        paths=found.paths,
+        seconds=time.perf_counter() - start,
+        settings={
+            "horizon": asked.horizon,
+            "batch_size": asked.batch_size,
+            "replace": asked.replace,
+            **method.settings(),
+        },
+    )
+
+
+def _name_of(table: Any, thing: Any, otherwise: str) -> str:
+    return next((name for name, other in table.items() if other == thing), otherwise)
 
 
 def decisive_observable(findings: dict[str, Finding], verdict: str) -> str:

@@ -1,4 +1,4 @@
-"""From errors with uncertainties to a verdict: one rule for every statement, none per row."""
+"""Derives a verdict from errors with uncertainties, by one rule for all statements."""
 
 import dataclasses
 import math
@@ -9,12 +9,15 @@ from jaxtyping import Float
 from sde.order._fit import RESOLVED, PolynomialFit, SlopeFit, fit_polynomial, fit_slope
 
 VERDICTS = ("order 2", "order 1", "order 1/2", "order 0", "undecided")
-"""What a measurement may conclude.
+"""The possible conclusions of a measurement.
 
 Added in version 0.2.0.
 """
 _RANK = {"order 0": 0.0, "order 1/2": 0.5, "order 1": 1.0, "order 2": 2.0}
 
+# Test functions that a confirmation must have besides the mean.
+_SECOND = "m2"
+_THIRD = ("cos3x", "m3", "m4")
 # A slope interval inside q * [0.8, 1.25] says order q; below 1/2 it leaves room for order 0 only.
 _WINDOW = (0.8, 1.25)
 TOLERANCE = 0.05
@@ -81,13 +84,13 @@ class Finding:
 def classify_order(evidence: Evidence, *, tolerance: float = TOLERANCE) -> Finding:
     """Applies the rules of the laboratory to the errors of one observable.
 
-    * order 0: c0 is five standard errors from zero, its sign is stable on the three finest rungs,
-      the slope interval lies below 1/2, and c0 agrees with the ODE floor;
-    * order q in {1/2, 1, 2}: the slope interval (of the straight, else of the curved fit) lies in
-      q [0.8, 1.25]; for q >= 1, c0 must be *equivalent* to zero (TOST: |c0| plus its 95% half
-      width below `tolerance` times the largest other term at the coarsest step), and for q = 2
-      the linear term of the fit through the origin likewise; and the ODE floor, where there is
-      one, must be zero to its own accuracy, which is far finer than what a fit can tell;
+    * order 0: c0 is five standard errors from zero, and its sign is stable on the three finest step
+    sizes. The slope interval lies below 1/2, and c0 agrees with the ODE floor;
+    * order q in {1/2, 1, 2}: the slope interval (of the straight, else of the curved fit) lies in q
+    [0.8, 1.25]. For q >= 1, c0 must be *equivalent* to zero. In this test (TOST) |c0| plus its 95%
+    half width is below `tolerance` times the largest other term at the coarsest step. For q = 2 the
+    linear term of the fit through the origin must pass the same test. The ODE floor, if there is
+    one, must be zero to its own accuracy, which is much finer than that of a fit;
     * otherwise "undecided", with the reason and, for Monte Carlo, the paths that would decide.
 
     Args:
@@ -133,7 +136,8 @@ def classify_order(evidence: Evidence, *, tolerance: float = TOLERANCE) -> Findi
         )
 
     floored = evidence.floor is not None and abs(evidence.floor) > 3 * evidence.floor_resolution
-    # Before order 0: a polynomial fitted to sqrt(eta) has a spurious c0; only the floor tells.
+    # This is tested before order 0. A polynomial fitted to sqrt(eta) has a spurious c0, and only
+    # the floor shows this.
     if within(0.5) and evidence.floor is not None and not floored:
         return finding("order 1/2", "slope near 1/2 and no floor")
 
@@ -192,12 +196,13 @@ def _paths_needed(
     c0, width = fit.coefficient(0)
     eta = evidence.etas[0]
     bound = tolerance * max(abs(c) * eta**p for p, c in enumerate(fit.coefficients) if p >= 1)
-    # A half width of half the bound passes the equivalence test 19 times in 20 when c0 is 0; a c0
-    # that already stands out beyond the bound must instead become significant.
+    # If c0 is 0, a half width of half the bound passes the equivalence test in 19 of 20 cases. A c0
+    # beyond the bound must become significant instead.
     stands_out = abs(c0) > max(width, bound)
     factors = [((_FIVE_SIGMA * width / abs(c0)) if stands_out else 2 * width / bound) ** 2]
     sizes = np.abs(evidence.errors)
-    # The error of an unresolved rung is at most about its standard error: take that as its size.
+    # The error of an unresolved step size is at most about its standard error, which is used
+    # instead.
     required = (
         RESOLVED * evidence.standard_errors / np.maximum(sizes, evidence.standard_errors)
     ) ** 2
@@ -208,15 +213,27 @@ def _paths_needed(
     return math.ceil(evidence.paths * factor)
 
 
+def confirmed_by(findings: dict[str, Finding], verdict: str) -> str | None:
+    """Why the test functions cannot confirm an order, or `None`: the mean is blind to the diffusion
+    when the drift is linear."""
+    names = {name for name, f in findings.items() if f.verdict != "undecided"}
+    if verdict not in ("order 1", "order 2") or (_SECOND in names and names & set(_THIRD)):
+        return None
+    return (
+        f"{', '.join(sorted(names))} cannot confirm an order: needs 'm2' (the mean is blind to the "
+        f"diffusion) and one of {', '.join(_THIRD)}"
+    )
+
+
 def overall_verdict(
     findings: dict[str, Finding], largest_errors: dict[str, float]
 ) -> tuple[str, str]:
     """The overall verdict: the lowest order among the observables.
 
-    A refutation may rest on a single observable. A confirmation may not: it needs "m2" (the mean
-    is blind to the diffusion when the drift is linear) and a bounded observable, and nothing
-    undecided. An observable whose error is below what the engine resolves is passed over when it
-    is a thousand times smaller than the largest one.
+    A single observable is enough to refute. A confirmation needs "m2" and a bounded observable, and
+    no undecided one. The reason for "m2" is that the mean does not depend on the diffusion if the
+    drift is linear. An observable with an error below the engine's resolution is skipped if the
+    error is a thousand times smaller than the largest one.
 
     Args:
         findings: by observable.

@@ -1,4 +1,4 @@
-"""What a problem of the laboratory must say: losses, signals, where it starts, its rho."""
+"""The interface of a problem of the laboratory: losses, signals, start and rho."""
 
 import abc
 import dataclasses
@@ -18,8 +18,8 @@ from pgpo_jax.errors import PGPOValueError
 class Problem(abc.ABC):
     r"""A finite sum $L(\theta) = \frac1N \sum_n \ell_n(\theta)$ with a signal $i_n(\theta)$.
 
-    To write one of your own: a frozen dataclass with `losses` (or, where no loss exists,
-    `gradients`) and `signals`. Both take one parameter vector and must be traceable by JAX.
+    Your own problem is a frozen dataclass with `losses` and `signals`. If no loss exists, it has
+    `gradients` instead of `losses`. Both take one parameter vector and must be traceable by JAX.
 
     Args:
         alpha: the multiplier's gain, per nat.
@@ -27,10 +27,11 @@ class Problem(abc.ABC):
         theta0: where every chain and equation starts.
         softmin: `None` for the paper's hard `min`; otherwise the temperature tau > 0 of the smooth
             cap $-\tau\log(e^{-e^{\alpha I}/\tau} + e^{-\rho_{max}/\tau})$.
-        transversal: the author's word that the path crosses the hard cap transversally and does not
-            stay near it. Then orders 1 and 2 survive the kink, and order 2 may be asked for.
-        domain: the interval that the exact engine's grid of a single theta covers, or `None`: the
-            engine finds it. The chain must not leave it.
+        transversal: the author's statement that the path crosses the hard cap transversally and
+            does not stay near it. Then orders 1 and 2 hold in spite of the kink, and order 2 may be
+            asked for.
+        domain: interval of the exact engine's grid for a single theta; with `None` the engine finds
+            it. The chain must not leave it.
         period: the period of losses and signals in every coordinate, or `None`.
 
     Example (a seventh problem, complete):

@@ -12,7 +12,7 @@ from pgpo_jax.errors import PGPOValueError
 from sde.problems import Problem
 
 KICKS = ("gradient", "unscaled", "thermal")
-"""What sets the size of the random force on a particle in a `Fluid`."""
+"""The choices for the size of the random force on a particle in a `Fluid`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,14 +21,16 @@ class Fluid:
 
     $$ dx = v\,dt, \qquad m\,dv = -\nabla L(x)\,dt - \gamma(x) v\,dt + s(x)\,dW $$
 
-    The mobility is the paper's multiplier, the force its gradient. What kicks the particle is not
-    said by the picture, so there are three answers:
+    The mobility is the paper's multiplier and the force is its gradient. The picture does not
+    define the random force, so there are three choices:
 
-    * "gradient": the minibatch kicks it, $s = \sqrt{\eta} \Sigma^{1/2}$; its limit has the
+    * "gradient": the force is that of the minibatch, $s = \sqrt{\eta} \Sigma^{1/2}$; its limit has
+    the
       diffusion $\rho\sqrt\eta\Sigma^{1/2}$, that of the algorithm;
     * "unscaled": $s = \gamma\sqrt{\eta} \Sigma^{1/2}$, so that the limit has the diffusion that
       the paper's Theorem 2(ii) prints;
-    * "thermal": the fluid kicks it, $s = \sqrt{2\gamma T}$ (fluctuation and dissipation).
+    * "thermal": the force is that of the fluid, $s = \sqrt{2\gamma T}$ (fluctuation and
+    dissipation).
 
     As m -> 0, x converges to the Itô equation
 
@@ -41,12 +43,13 @@ class Fluid:
 
     Args:
         problem: one-dimensional; gives L, I and rho.
-        kick: which of the three.
+        kick: choice of the random force.
         strength: eta for "gradient" and "unscaled", the temperature T for "thermal".
 
     Raises:
-        ValueError: another dimension (diffrax's Langevin terms take a diagonal friction and noise,
-            and a minibatch covariance is not diagonal), an unknown kick, a strength not > 0.
+        ValueError: the problem has another dimension, the kick is unknown, or the strength is not >
+            0. (diffrax's Langevin terms take diagonal friction and noise, and a minibatch
+            covariance is not diagonal.)
 
     >>> import sde
     >>> fluid = Fluid(sde.PROBLEMS["student_teacher"], "gradient", 0.25)

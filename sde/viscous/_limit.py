@@ -1,4 +1,4 @@
-"""The small-mass limit, measured: how fast the particle becomes an Itô equation, and which one."""
+"""Measures the small-mass limit: its rate, and the Itô equation of the limit."""
 
 import dataclasses
 import functools as ft
@@ -34,7 +34,7 @@ class MassLimitReport:
         limits: exact E g of the limit with the noise-induced drift.
         without: exact E g of the equation without it, which is the paper's form.
         converges: findings on values - limits; "order 1" is a rate proportional to the mass.
-        paper: findings on values - without; "order 0" says that the limit is another equation, by
+        paper: findings on values - without. "order 0" means that the limit is another equation, at
             the exact difference of the two.
         seconds: wall time.
     """
@@ -55,7 +55,7 @@ def overdamped_expectation(
     """Exact expectation of the overdamped equation, by a spectral generator, with its own error.
 
     Args:
-        fluid: what the particle swims in.
+        fluid: fluid of the particle.
         observable: a name of `sde.exact.OBSERVABLES`.
         horizon: the final time.
         noise_induced: whether the drift has the term that the small-mass limit adds.
@@ -75,8 +75,8 @@ def overdamped_expectation(
             end = scipy.linalg.expm(horizon * generator) @ start
             return float((grid.interpolate(np.array([at])) @ end)[0])
 
-        # Without boundary conditions a strong noise amplifies the ends of a wide interval, and a
-        # narrow one loses mass: whichever width agrees best between resolutions is taken.
+        # Without boundary conditions strong noise amplifies the ends of a wide interval, and a
+        # narrow one loses mass. The width with the best agreement between resolutions is used.
         found = []
         for width in (4.0, 3.0, 2.2):
             coarse, fine = value(width, n=70), value(width, n=90)
@@ -114,10 +114,10 @@ def measure_mass_limit(
     solver: str = "align",
     freeze: Freeze = "middle",
 ) -> MassLimitReport:
-    """Measures how the underdamped particle approaches its overdamped limit.
+    """Measure how the underdamped particle approaches its overdamped limit.
 
     The particle is simulated (`particle_expectations`), both candidate limits are exact, and the
-    rules of `sde.measure_order` classify the differences, with the mass in the place of eta.
+    rules of `sde.Comparison.order` classify the differences, with the mass in the place of eta.
 
     The other arguments are those of `simulate_particle`.
 
@@ -126,8 +126,8 @@ def measure_mass_limit(
         observables: names in `sde.exact.OBSERVABLES`.
 
     Raises:
-        ValueError: fewer than 5 masses, masses that do not decrease, and what `simulate_particle`
-            refuses.
+        ValueError: there are fewer than 5 masses, or they do not decrease; or as
+            `simulate_particle`.
     """
     start = time.perf_counter()
     if len(masses) < 5 or any(b >= a for a, b in itertools.pairwise(masses)):

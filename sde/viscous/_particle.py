@@ -1,4 +1,4 @@
-"""The underdamped particle, stepped by diffrax's Langevin solvers with friction frozen per step."""
+"""Simulates the underdamped particle by diffrax's Langevin solvers, one step at a time."""
 
 import functools as ft
 import math
@@ -48,33 +48,33 @@ def simulate_particle(
     r"""Positions at the horizon of underdamped particles that start at rest at theta0.
 
     diffrax's Langevin solvers integrate `dv = -gamma v - u grad f(x) + sqrt(2 gamma u) dW` for
-    *constant* friction only: the exponentials of a step are computed once. So friction and kick
-    are frozen over each step, at the ballistic midpoint `x + v h/2`, while the force is evaluated
-    inside the step; each step is one step of the solver with
+    *constant* friction only, because the exponentials of a step are computed once. So friction and
+    kick are frozen over each step, at the ballistic midpoint `x + v h/2`. The force is evaluated
+    inside the step. Each step is one step of the solver with
 
         gamma = 1/(m rho),   u = s^2/(2 m^2 gamma),   grad f = grad L/(m u).
 
-    The freezing is harmless only while a step is short against the relaxation time m rho. With
-    `freeze="start"` and steps long against it, the particle forgets its velocity under the
-    viscosity it *had*, and the noise-induced drift is lost: that, and not the limit m -> 0, is
-    what an optimizer does when it fixes rho for one step.
+    The freezing is harmless only if a step is short against the relaxation time m rho. With
+    `freeze="start"` and long steps, the velocity relaxes under the viscosity at the start of the
+    step, and the noise-induced drift is lost. An optimizer that fixes rho for one step is this
+    case, not the limit m -> 0.
 
     Args:
-        fluid: what the particle swims in.
+        fluid: fluid of the particle.
         mass: m > 0, in units where mobility has unit scale.
         horizon: the final time.
         paths: how many particles.
         key: a PRNG key.
         steps_per_relaxation: steps per time m.
         solver: "align", "should" or "quicsort".
-        freeze: where friction and kick are evaluated, "middle" or "start" of the step.
+        freeze: point of the step at which friction and kick are evaluated, "middle" or "start".
         chunk: particles simulated at a time.
 
     Returns:
         positions, shape [paths], NumPy float64.
 
     Raises:
-        ValueError: a mass, horizon, paths or rate not > 0, or an unknown name.
+        ValueError: a mass, horizon, number of paths or rate is not > 0, or a name is unknown.
     """
     size = even_chunks(paths, chunk)
     args = _steps(mass, horizon, steps_per_relaxation, solver, freeze)
@@ -99,8 +99,8 @@ def particle_expectations(
     """Expectations of observables of the position, with the linearised noise as control variate.
 
     The control is the fluctuation of the overdamped equation, linearised along its noise-free path
-    and driven by the particle's own Brownian increments: mean 0, known variance. `paths` is rounded
-    up to whole chunks. Other arguments as in `simulate_particle`.
+    and driven by the particle's own Brownian increments. Its mean is 0 and its variance is known.
+    `paths` is rounded up to whole chunks. Other arguments are those of `simulate_particle`.
     """
     size = even_chunks(paths, chunk)
     args = _steps(mass, horizon, steps_per_relaxation, solver, freeze)

@@ -1,8 +1,8 @@
 """Measures the table of statements: `pgpo weak-order --all`, or `python -m sde.weak_order --all`.
 
 Prints statement | expected | slope ± CI | verdict | seconds, for a single statement also every test
-function, and writes results/weak_order/<run>/{config.json,results.json,README.md,*.png}. Monte
-Carlo tells on stderr which step size is done.
+function, and writes a folder results/weak_order/<run>: config.json, results.json, README.md,
+table.tex and figures. Monte Carlo tells on stderr which step size is done.
 """
 
 import sys
@@ -19,6 +19,7 @@ from sde.weak_order._csv import check_csv, write_csv
 from sde.weak_order._kink import measure_kink
 from sde.weak_order._measure import Row, measure
 from sde.weak_order._run_folder import (
+    canvas_of,
     create_run_folder,
     detail_tables,
     discard_run_folder,
@@ -43,14 +44,14 @@ def print_row(row: Row) -> None:
 
 
 def main(argv: Sequence[str] | None = None, *, prog: str = "python -m sde.weak_order") -> int:
-    """Runs what the command line asks for.
+    """Run the command.
 
     Args:
         argv: the options; those of the process by default.
         prog: the name of the command in its help.
 
     Returns:
-        0 when every verdict is the expected one, 1 otherwise, 2 for a request that is refused.
+        0 if every verdict is the expected one, 1 otherwise, 2 for a refused request.
 
     Added in version 0.2.0.
     """
@@ -78,7 +79,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m sde.weak_o
                 masses=config.etas or MASSES,
                 paths=1 << 15 if config.paths is None else config.paths,
                 seed=config.seed,
-                plots=config.plots,
+                canvas=canvas_of(config, folder),
             )
         else:
             print_header()

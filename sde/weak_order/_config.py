@@ -13,7 +13,7 @@ MONTE_CARLO_ROWS = (
     "second-order-minibatch",
 )
 _NOT_OF_VISCOUS = ("method", "batch_size", "csv")
-_NOT_OF_KINK = (*_NOT_OF_VISCOUS, "problem", "etas", "paths")
+_NOT_OF_KINK = (*_NOT_OF_VISCOUS, "problem", "etas", "paths", "figures")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +59,8 @@ class Config:
     """The run folder's name; by default the time. It must not hold results yet."""
     plots: bool = True
     """Whether to draw."""
+    figures: tuple[Literal["png", "svg", "pdf"], ...] = ("png",)
+    """The formats of the figures; SVG and PDF are for papers."""
     csv: Path | None = None
     """A file for every error that was measured, one a line, with versions and seed."""
 

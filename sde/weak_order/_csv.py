@@ -1,24 +1,17 @@
 """Every error of a run as one line of a CSV file, with what it takes to measure it again."""
 
 import csv
-import importlib.metadata
-import platform
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import pgpo_jax
 from pgpo_jax.errors import PGPOFileExistsError, PGPOFileNotFoundError
 from sde.weak_order._config import Config
 from sde.weak_order._measure import Row
+from sde.weak_order._provenance import versions
 
-_PACKAGES = ("jax", "jaxlib", "optax", "diffrax", "numpy", "scipy")
-
-
-def versions() -> dict[str, str]:
-    """Of Python, of this package and of those that the numbers come from."""
-    found = {"python": platform.python_version(), "pgpo-jax": pgpo_jax.__version__}
-    return found | {name: importlib.metadata.version(name) for name in _PACKAGES}
+# Settings of a simulation, empty where the engine is exact.
+_SCHEME = ("solver", "substeps", "richardson")
 
 
 def check_csv(path: Path | None) -> None:
@@ -70,5 +63,7 @@ def _lines(rows: Sequence[Row], config: Config) -> Iterator[dict[str, Any]]:
                         "verdict": report.verdict,
                         "expected": row.expected,
                         "paths": report.paths,
+                        "horizon": report.settings["horizon"],
+                        **{name: report.settings.get(name, "") for name in _SCHEME},
                         **beside,
                     }

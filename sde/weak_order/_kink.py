@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sde.exact import half_order
-from sde.order import SlopeFit, fit_slope, measure_order
+from sde.order import Comparison, SlopeFit, fit_slope
 from sde.problems import SlidingKink
 from sde.weak_order._tables import slope_text, table
 
@@ -68,9 +68,9 @@ def measure_half_orders(change: str, problem: SlidingKink) -> list[HalfOrder]:
     """All equations on one problem."""
     found = []
     for equation in EQUATIONS:
-        report = measure_order(
+        report = Comparison(
             problem, "pgpo_population", equation, etas=_ETAS, observables=("mean",)
-        )
+        ).order()
         powers = np.power.outer(report.etas, _POWERS)
         fitted = np.linalg.lstsq(powers, report.errors["mean"], rcond=None)[0][0]
         assert report.sup_errors is not None

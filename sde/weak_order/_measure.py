@@ -8,7 +8,7 @@ import numpy as np
 
 from sde import Statement
 from sde.exact import weak_errors
-from sde.order import OrderReport, measure_order
+from sde.order import Comparison, Exact, MonteCarlo, OrderReport
 from sde.problems import Problem
 from sde.weak_order._config import Config
 
@@ -61,19 +61,22 @@ def measure(row: Statement, config: Config) -> Row:
     reports, agreement = {}, {}
     for name, problem in row.problems:
         etas = config.etas or (row.etas if config.method == row.method else None)
-        common = {"observables": row.observables, "batch_size": config.batch_size}
-        report = measure_order(
+        asked = Comparison(
             problem,
             row.chain,
             row.equation,
             etas=etas,
-            method=config.method,
-            paths=row.paths if config.paths is None else config.paths,
-            key=jax.random.key(config.seed),
-            progress=functools.partial(_tell, f"{row.id}, {name}"),
-            **common,
+            observables=row.observables,
+            batch_size=config.batch_size,
         )
-        reports[name] = report
+        method = Exact()
+        if config.method == "monte_carlo":
+            method = MonteCarlo(
+                paths=row.paths if config.paths is None else config.paths,
+                key=jax.random.key(config.seed),
+                progress=functools.partial(_tell, f"{row.id}, {name}"),
+            )
+        reports[name] = report = asked.order(method)
         if config.method == "monte_carlo":
             z = _z(report, problem, row, config)
             agreement |= {} if z is None else {name: z}

@@ -1,8 +1,10 @@
 """The figures of the weak-order command."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -10,10 +12,32 @@ from matplotlib.figure import Figure
 from sde.order import OrderReport
 from sde.viscous import MassLimitReport
 
+# Where each format keeps a description; without a date, the same run writes the same file.
+_METADATA = {
+    "png": lambda beside: {"Description": beside},
+    "svg": lambda beside: {"Description": beside, "Date": None},
+    "pdf": lambda beside: {"Subject": beside, "CreationDate": None},
+}
 _COLOURS = ("#1b6ca8", "#c8553d", "#3c8d5a", "#7a5195")
 
 
-def plot_statement(title: str, reports: dict[str, OrderReport], path: Path) -> None:
+class Canvas:
+    """Where figures go: a folder, the formats, and the line beside each."""
+
+    def __init__(self, folder: Path, formats: Sequence[str], beside: str):
+        self._folder, self._formats, self._beside = folder, formats, beside
+
+    def save(self, figure: Figure, name: str) -> None:
+        """Writes NAME.png, NAME.svg, ...; the line is in the picture and in its metadata."""
+        figure.tight_layout(rect=(0.0, 0.02, 1.0, 1.0))
+        figure.text(0.99, 0.004, self._beside, ha="right", va="bottom", fontsize=5.5, color="0.35")
+        with mpl.rc_context({"svg.hashsalt": name}):
+            for kind in self._formats:
+                metadata = _METADATA[kind](self._beside)
+                figure.savefig(self._folder / f"{name}.{kind}", metadata=metadata)
+
+
+def plot_statement(title: str, reports: dict[str, OrderReport], canvas: Canvas) -> None:
     """Errors with intervals, the fitted line and the floor, one panel per problem."""
     figure = Figure(figsize=(3.6 * len(reports) + 0.4, 3.2), dpi=90)
     FigureCanvasAgg(figure)
@@ -29,8 +53,7 @@ def plot_statement(title: str, reports: dict[str, OrderReport], path: Path) -> N
         axis.legend(fontsize=7)
     axes[0].set_ylabel("weak error")
     figure.suptitle(title, fontsize=10)
-    figure.tight_layout()
-    figure.savefig(path)
+    canvas.save(figure, title)
 
 
 def _draw(axis, report: OrderReport, observable: str, colour: str) -> None:
@@ -59,7 +82,7 @@ def _draw(axis, report: OrderReport, observable: str, colour: str) -> None:
         axis.axhline(abs(floor), color=colour, lw=0.8, ls=":")
 
 
-def plot_variance(rows: dict[str, dict[str, OrderReport]], path: Path) -> None:
+def plot_variance(rows: dict[str, dict[str, OrderReport]], canvas: Canvas) -> None:
     """Var/eta of the equation over that of the chain: what order 1 cannot see."""
     points = [
         (f"{row}, {name}", r.variance_ratio, r.variance_ratio_error)
@@ -79,11 +102,10 @@ def plot_variance(rows: dict[str, dict[str, OrderReport]], path: Path) -> None:
     axis.set_xscale("log")
     axis.set_yticks(places, [p[0] for p in points], fontsize=6)
     axis.set_xlabel("(Var/eta of the equation) / (Var/eta of the chain), finest eta")
-    figure.tight_layout()
-    figure.savefig(path)
+    canvas.save(figure, "variance")
 
 
-def plot_mass_limit(report: MassLimitReport, path: Path) -> None:
+def plot_mass_limit(report: MassLimitReport, canvas: Canvas) -> None:
     """Distance of the particle from the two candidate equations, against its mass."""
     figure = Figure(figsize=(3.6 * len(report.values) + 0.4, 3.2), dpi=90)
     FigureCanvasAgg(figure)
@@ -119,5 +141,4 @@ def plot_mass_limit(report: MassLimitReport, path: Path) -> None:
         axis.grid(True, which="major", alpha=0.25)
         axis.legend(fontsize=6)
     axes[0].set_ylabel("|E g(particle) - E g(overdamped)|")
-    figure.tight_layout()
-    figure.savefig(path)
+    canvas.save(figure, "viscous")

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from pgpo_jax.errors import PGPOValueError
 from sde.weak_order._config import Config
-from sde.weak_order._csv import versions
+from sde.weak_order._latex import latex_tables
 from sde.weak_order._measure import Row
-from sde.weak_order._plots import plot_statement, plot_variance
-from sde.weak_order._tables import observable_table, step_size_table
+from sde.weak_order._plots import Canvas, plot_statement, plot_variance
+from sde.weak_order._provenance import provenance, versions
+from sde.weak_order._tables import observable_cells, step_size_table, table
 
 
 def create_run_folder(config: Config) -> Path:
@@ -38,7 +39,7 @@ def discard_run_folder(folder: Path) -> None:
 
 
 def write_results(rows: list[Row], config: Config, folder: Path, seconds: float) -> None:
-    """Fills the run folder: results, plots and a README for a referee."""
+    """Fills the run folder: results, tables, plots and a README for a referee."""
     results = [
         {
             "statement": row.statement.id,
@@ -52,18 +53,29 @@ def write_results(rows: list[Row], config: Config, folder: Path, seconds: float)
         for row in rows
     ]
     (folder / "results.json").write_text(json.dumps(results, indent=1))
-    if config.plots:
+    canvas = canvas_of(config, folder)
+    if canvas is not None:
         for row in rows:
-            plot_statement(row.statement.id, row.reports, folder / f"{row.statement.id}.png")
-        plot_variance({row.statement.id: row.reports for row in rows}, folder / "variance.png")
+            plot_statement(row.statement.id, row.reports, canvas)
+        plot_variance({row.statement.id: row.reports for row in rows}, canvas)
+    tables = latex_tables(rows, provenance(config))
+    (folder / "table.tex").write_text(tables, encoding="utf-8")
     (folder / "README.md").write_text(_readme(rows, config, seconds), encoding="utf-8")
+
+
+def canvas_of(config: Config, folder: Path) -> Canvas | None:
+    """Where the figures of a run go; `None` where none are drawn."""
+    if not config.plots:
+        return None
+    return Canvas(folder, config.figures, provenance(config))
 
 
 def _readme(rows: list[Row], config: Config, seconds: float) -> str:
     lines = [
         "# Weak orders, measured",
         "",
-        f"Method: {config.method}; {len(rows)} statements in {seconds:.0f} s. An equation is of "
+        f"Method: {config.method}; {len(rows)} statements in {seconds:.0f} s; "
+        f"{provenance(config)}. An equation is of "
         "weak order a for a chain when |E g(X at k eta) - E g(theta_k)| <= C eta^a, k <= T/eta.",
         "",
         "The slope is that of log2|error| on log2(eta) with its 95% Student half width, problem by "
@@ -106,15 +118,17 @@ def _readme(rows: list[Row], config: Config, seconds: float) -> str:
         lines += ["", "Undecided, and why:", "", *undecided]
     for row in rows:
         lines += ["", f"## {row.statement.id}", "", *detail_tables(row)]
-    if config.plots:
-        lines += ["", *(f"![{row.statement.id}]({row.statement.id}.png)" for row in rows)]
-        lines += ["", "![Var/eta](variance.png)"]
+    # A browser shows no PDF in the place of a picture.
+    kind = next((kind for kind in ("png", "svg") if kind in config.figures), None)
+    if config.plots and kind is not None:
+        lines += ["", *(f"![{row.statement.id}]({row.statement.id}.{kind})" for row in rows)]
+        lines += ["", f"![Var/eta](variance.{kind})"]
     return "\n".join(lines) + "\n"
 
 
 def detail_tables(row: Row) -> list[str]:
     """Every test function of a row, and every rung where it was measured by Monte Carlo."""
-    lines = observable_table(row.reports)
+    lines = table(*observable_cells(row.reports))
     if any(report.gains is not None for report in row.reports.values()):
         lines += ["", *step_size_table(row.reports, row.agreement)]
     return lines

@@ -25,8 +25,10 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]]
 
 
-def observable_table(reports: dict[str, OrderReport]) -> list[str]:
-    """What was measured of every test function, problem by problem."""
+def observable_cells(
+    reports: dict[str, OrderReport],
+) -> tuple[tuple[str, ...], list[list[str]]]:
+    """What was measured of every test function, problem by problem: the columns and the rows."""
     rows = []
     for problem, report in reports.items():
         for name, finding in report.findings.items():
@@ -45,7 +47,7 @@ def observable_table(reports: dict[str, OrderReport]) -> list[str]:
                 ]
             )
     columns = ("problem", "test function", "slope", "curved", "c0", "floor", "verdict", "Var/eta")
-    return table(columns, rows)
+    return columns, rows
 
 
 def step_size_table(

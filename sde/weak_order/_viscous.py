@@ -8,12 +8,18 @@ from pathlib import Path
 import jax
 
 from sde.viscous import Fluid, measure_mass_limit
-from sde.weak_order._plots import plot_mass_limit
+from sde.weak_order._plots import Canvas, plot_mass_limit
 from sde.weak_order._tables import slope_text
 
 
 def measure_viscous(
-    fluid: Fluid, folder: Path, *, masses: Sequence[float], paths: int, seed: int, plots: bool
+    fluid: Fluid,
+    folder: Path,
+    *,
+    masses: Sequence[float],
+    paths: int,
+    seed: int,
+    canvas: Canvas | None,
 ) -> None:
     """Fills `folder`, and prints what came of each test function."""
     report = measure_mass_limit(fluid, masses=masses, paths=paths, key=jax.random.key(seed))
@@ -35,5 +41,5 @@ def measure_viscous(
             "paper": dataclasses.asdict(report.paper[name]),
         }
     (folder / "results.json").write_text(json.dumps(summary, indent=1))
-    if plots:
-        plot_mass_limit(report, folder / "viscous.png")
+    if canvas is not None:
+        plot_mass_limit(report, canvas)

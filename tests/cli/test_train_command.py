@@ -125,8 +125,8 @@ def test_resume_alone_continues_as_configured(asked):
         ),
         (
             ("--objective", "dpo"),
-            "objective must be one of sdpo, grpo, sft, opd, reopold, opsd, sdft, rlsd, srpo, "
-            "opcd, drift, rltf or FILE.py:NAME, got 'dpo'",
+            "objective must be one of sdpo, grpo, sft, opd, reopold, opsd, sdft, rlsd, rlcsd, "
+            "srpo, opcd, drift, rltf or FILE.py:NAME, got 'dpo'",
         ),
         (("--steps", "0"), "TrainConfig.steps must be positive, got 0"),
         (("--resume", "--output", "absent"), "nothing to resume: there is no run in absent"),

@@ -52,14 +52,17 @@ def result_of(name):
     kinds = {"grpo": PolicyLoss, "rltf": PolicyLoss, "sft": PolicyLoss}
     if name in kinds:
         return kinds[name](number, per_token, per_token)
-    return HeadLoss(number, number, number, jnp.ones((), jnp.int32), *[per_token] * 8)
+    numbers = {"contrast": per_token, "moved": per_token}
+    per_row = [per_token] * 8
+    return HeadLoss(number, number, number, jnp.ones((), jnp.int32), *per_row, numbers=numbers)
 
 
 def objective_of(name):
     """An objective with all settings that add metrics."""
     other = name in ("opd", "reopold")
     teacher = TeacherConfig(kind="external", model="m") if other else TeacherConfig()
-    loss = LossConfig(**PUBLISHED["reopold"]["loss"] if name == "reopold" else {}, overlap_k=2)
+    published = PUBLISHED[name]["loss"] if name in ("reopold", "rlcsd") else {}
+    loss = LossConfig(**published, overlap_k=2)
     made = OBJECTIVES[name](ObjectiveSections(teacher, loss, TrainConfig().information))
     # Some refuse these when they are made. A router refuses weights in every run.
     weights = {} if name in ("srpo", "drift") else {"modulation": "token", "weight": "position"}
@@ -104,7 +107,8 @@ def objectives_named(logged_by):
     some, _, others = logged_by.strip().partition(" but ")
     if others:
         return objectives_named(some) - objectives_named(others)
-    teachers = {"sdpo", "opsd", "sdft", "opcd", "rlsd", "srpo", "drift", "opd", "reopold"}
+    teachers = {"sdpo", "opsd", "sdft", "opcd", "rlsd", "rlcsd", "srpo", "drift"}
+    teachers |= {"opd", "reopold"}
     words = {"all": set(OBJECTIVES), "teachers": teachers, "shown": teachers - {"opd", "reopold"}}
     return set().union(*(words.get(part) or {part.strip("`")} for part in some.split(", ")))
 

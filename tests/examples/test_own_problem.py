@@ -29,11 +29,9 @@ def test_the_chains_move_downhill_in_three_dimensions(chain, key):
 @pytest.mark.slow
 def test_the_derived_equation_of_the_momentum_chain_is_of_order_one():
     # The command in the file, with fewer paths.
-    report = sde.measure_order(
+    report = sde.Comparison(
         *(f"{FILE}:Bowl", f"{FILE}:momentum", "corrected"),
-        method="monte_carlo",
         etas=tuple(2.0**-k for k in range(2, 7)),
-        paths=1024,
-    )
+    ).order(sde.MonteCarlo(paths=1024))
     assert report.verdict == "order 1", report.reason
     assert (report.problem, report.chain) == ("Bowl", "momentum")

@@ -3,12 +3,14 @@
 import dataclasses
 import json
 
+import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import sde
+from sde.order import Measurement
 
 # Polynomial moments of the quadratic are closed: exact rows cost milliseconds.
 MOMENTS = ("mean", "m2", "m4")
@@ -44,19 +46,19 @@ def _of_minibatch(chain, setting, state):
 )
 def test_each_swap_changes_the_verdict(swap, chain, verdict):
     equation = dataclasses.replace(GOOD, **swap)
-    assert sde.measure_order("quadratic", chain, equation, **QUICK).verdict == verdict
+    assert sde.Comparison("quadratic", chain, equation, **QUICK).order().verdict == verdict
 
 
 def test_order_zero_is_confirmed_by_the_floor():
-    report = sde.measure_order("quadratic", "pgpo_minibatch", "thm2ii", **QUICK)
+    report = sde.Comparison("quadratic", "pgpo_minibatch", "thm2ii", **QUICK).order()
     assert report.verdict == "order 0"
     assert abs(report.c0 - report.floors[report.decisive]) < 0.05 * abs(report.c0)
     assert abs(report.floors["mean"] - -0.16244) < 1e-5
 
 
 def test_var_over_eta_sees_what_order_one_does_not():
-    wrong = sde.measure_order("quadratic", "pgpo_population", "thm2ii", **QUICK)
-    right = sde.measure_order("quadratic", "pgpo_population", "consistent", **QUICK)
+    wrong = sde.Comparison("quadratic", "pgpo_population", "thm2ii", **QUICK).order()
+    right = sde.Comparison("quadratic", "pgpo_population", "consistent", **QUICK).order()
     assert wrong.verdict == right.verdict == "order 1"
     assert abs(right.variance_ratio - 1) < 0.005
     assert abs(wrong.variance_ratio - 1.090) < 0.002
@@ -64,63 +66,55 @@ def test_var_over_eta_sees_what_order_one_does_not():
 
 def test_the_mean_alone_confirms_nothing_but_may_refute():
     # On a linear drift the mean would confirm the theorem as printed, which is false.
-    blind = sde.measure_order("quadratic", "sgd", "thm2i_literal", observables=("mean",))
+    blind = sde.Comparison("quadratic", "sgd", "thm2i_literal", observables=("mean",)).order()
     assert blind.findings["mean"].verdict == "order 1"
     assert blind.verdict == "undecided"
     assert "m2" in blind.reason
-    seen = sde.measure_order("quadratic", "sgd", "thm2i_literal", observables=("mean", "m2"))
+    seen = sde.Comparison("quadratic", "sgd", "thm2i_literal", observables=("mean", "m2")).order()
     assert seen.verdict == "order 0"
-    alone = sde.measure_order("quadratic", "pgpo_minibatch", "thm2ii", observables=("mean",))
+    alone = sde.Comparison("quadratic", "pgpo_minibatch", "thm2ii", observables=("mean",)).order()
     assert alone.verdict == "order 0"
 
 
 @pytest.mark.slow
 def test_euler_at_the_step_of_the_chain_verifies_nothing():
-    report = sde.measure_order(
-        "quadratic",
-        "sgd",
-        "eq7",
-        method="monte_carlo",
-        paths=256,
-        substeps=1,
-        richardson=False,
-        **QUICK,
-    )
+    scheme = sde.MonteCarlo(paths=256, substeps=1, richardson=False)
+    report = sde.Comparison("quadratic", "sgd", "eq7", **QUICK).order(scheme)
     assert report.verdict == "undecided"
     assert "Euler with dt = eta" in report.reason
 
 
 def test_a_solver_that_is_not_extrapolated_does_not_refute_order_two(monkeypatch):
-    def of_euler(asked, **_):
+    def of_euler(method, asked):
         # Its own weak error is all there is: of order 1, for an equation that is of order 2.
         etas, size = np.asarray(asked.etas), len(asked.observables)
         errors = np.outer(0.2 * etas, np.ones(size))
-        return asked.evidence(errors, 1e-6 * errors, None, 0 * errors, 1000), (1.0, 0.0), {}
+        return Measurement(
+            asked.evidence(errors, 1e-6 * errors, None, 0 * errors, 1000), (1.0, 0.0), 1000, {}
+        )
 
-    monkeypatch.setattr("sde.order._measure.monte_carlo_evidence", of_euler)
-    how = {"method": "monte_carlo", **QUICK}
-    seen = sde.measure_order("quadratic", "sgd", "second_order", **how)
+    monkeypatch.setattr(sde.MonteCarlo, "measure", of_euler)
+    second = sde.Comparison("quadratic", "sgd", "second_order", **QUICK)
+    seen = second.order(sde.MonteCarlo())
     assert seen.verdict == "order 1", "with extrapolation it would be the equation's"
-    hidden = sde.measure_order("quadratic", "sgd", "second_order", richardson=False, **how)
+    hidden = second.order(sde.MonteCarlo(richardson=False))
     assert hidden.verdict == "undecided"
     assert "without extrapolation" in hidden.reason
-    first = sde.measure_order("quadratic", "sgd", "eq7", richardson=False, **how)
-    assert first.verdict == "order 1"
+    first = sde.Comparison("quadratic", "sgd", "eq7", **QUICK)
+    assert first.order(sde.MonteCarlo(richardson=False)).verdict == "order 1"
 
 
 def test_a_floor_too_small_for_these_steps_is_not_certified_as_order_one():
     # The covariance term is proportional to alpha: so small, every error looks linear.
     faint = dataclasses.replace(sde.PROBLEMS["quadratic"], alpha=1e-4)
-    report = sde.measure_order(faint, "pgpo_minibatch", "thm2ii", **QUICK)
+    report = sde.Comparison(faint, "pgpo_minibatch", "thm2ii", **QUICK).order()
     assert all(abs(p - 1) < 0.05 for p, _ in report.slopes.values())
     assert report.verdict == "undecided"
     assert "floor" in report.reason
 
 
 def test_without_noise_there_is_no_ratio_of_variances():
-    report = sde.measure_order(
-        "quadratic", "sgd", "eq7", batch_size=4, replace=False, observables=MOMENTS
-    )
+    report = sde.Comparison("quadratic", "sgd", "eq7", batch_size=4, replace=False, **QUICK).order()
     assert report.verdict == "order 1"
     assert np.isnan(report.variance_ratio)
     assert json.loads(report.to_json())["variance_ratio"] is None
@@ -129,15 +123,8 @@ def test_without_noise_there_is_no_ratio_of_variances():
 @pytest.mark.slow
 def test_monte_carlo_agrees_with_the_exact_engine_and_decides():
     etas = tuple(2.0**-k for k in range(3, 8))
-    report = sde.measure_order(
-        "quadratic",
-        "pgpo_minibatch",
-        "thm2ii",
-        method="monte_carlo",
-        etas=etas,
-        paths=4096,
-        key=jax.random.key(1),
-        **QUICK,
+    report = sde.Comparison("quadratic", "pgpo_minibatch", "thm2ii", etas=etas, **QUICK).order(
+        sde.MonteCarlo(paths=4096, key=jax.random.key(1))
     )
     exact = sde.weak_errors("quadratic", "pgpo_minibatch", "thm2ii", etas=etas, observables=MOMENTS)
     for j, name in enumerate(MOMENTS[:2]):
@@ -153,10 +140,13 @@ def test_monte_carlo_agrees_with_the_exact_engine_and_decides():
     stored = json.loads(report.to_json())
     assert stored["verdict"] == "order 0"
     assert stored["slope_ci"] == list(report.slope_ci)
+    assert stored["settings"]["seed"] == [0, 1]
+    assert stored["settings"]["solver"] == "Euler"
+    assert stored["settings"]["substeps"] == 4
 
 
 def test_four_rungs_are_undecided():
-    report = sde.measure_order("quadratic", "sgd", "eq7", etas=[1 / 8, 1 / 16, 1 / 32, 1 / 64])
+    report = sde.Comparison("quadratic", "sgd", "eq7", etas=[1 / 8, 1 / 16, 1 / 32, 1 / 64]).order()
     assert report.verdict == "undecided"
     assert "at least 5" in report.reason
 
@@ -170,28 +160,40 @@ def test_four_rungs_are_undecided():
         ({"observables": ()}, "at least one test function"),
         ({"observables": ("m2", "m2")}, "distinct names"),
         ({"observables": ("m9",)}, "unknown observable 'm9'"),
-        ({"method": "monte_carlo", "paths": 0}, "paths must be"),
-        ({"method": "monte_carlo", "solver": "heun"}, "richardson extrapolates Euler"),
-        ({"method": "monte_carlo", "solver": "ito"}, "solver must be one of euler"),
-        ({"method": "monte_carlo", "substeps": 0}, "substeps must be"),
         ({"batch_size": 5, "replace": False}, "at most N=4"),
-        (
-            {"method": "monte_carlo", "solver": "sea", "richardson": False},
-            "does not depend on the state",
-        ),
+    ],
+)
+def test_a_question_that_has_no_meaning_is_refused_as_it_is_asked(change, message):
+    with pytest.raises(ValueError, match=message):
+        sde.Comparison("quadratic", "sgd", "eq7", **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"paths": 0}, "paths must be"),
+        ({"chunk": 0}, "chunk must be"),
+        ({"solver": diffrax.Heun(), "richardson": True}, "richardson extrapolates Euler"),
+        ({"solver": diffrax.Dopri5()}, "must declare how it reads the noise"),
+        ({"substeps": 0}, "substeps must be"),
+        ({"solver": diffrax.SEA()}, "SEA takes only noise that does not depend on the state"),
     ],
 )
 def test_refusals_come_before_any_simulation(monkeypatch, change, message):
-    monkeypatch.setattr(
-        "sde.order._measure.monte_carlo_evidence", lambda *a, **k: pytest.fail("it simulated")
-    )
+    monkeypatch.setattr(sde.MonteCarlo, "measure", lambda *_: pytest.fail("it simulated"))
     with pytest.raises(ValueError, match=message):
-        sde.measure_order("quadratic", "sgd", "eq7", **change)
+        sde.Comparison("quadratic", "sgd", "eq7").order(sde.MonteCarlo(**change))
+
+
+def test_a_method_is_an_object():
+    for wrong in ("exact", sde.Exact):
+        with pytest.raises(TypeError):
+            sde.Comparison("quadratic", "sgd", "eq7").order(wrong)
 
 
 def test_order_two_needs_smoothness():
     with pytest.raises(ValueError, match="needs a smooth multiplier"):
-        sde.measure_order("sliding_kink", "pgpo_population", "second_order")
+        sde.Comparison("sliding_kink", "pgpo_population", "second_order")
 
 
 @pytest.mark.slow
@@ -206,6 +208,6 @@ def test_a_problem_of_ones_own():
         def signals(self, theta):
             return jnp.tanh(jnp.asarray([0.5, -0.2, 0.1]) * theta[0])
 
-    report = sde.measure_order(Cosine(), "pgpo_minibatch", "ode", observables=("mean", "m2", "m4"))
+    report = sde.Comparison(Cosine(), "pgpo_minibatch", "ode", **QUICK).order()
     assert report.verdict == "order 1"
     assert report.problem == "Cosine"

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +13,8 @@ import sde
 from sde.monte_carlo import _equation
 from sde.monte_carlo._control_variate import Moments
 from sde.monte_carlo._ensemble import even_chunks, over_chunks
-from sde.monte_carlo._solve import SOLVERS, SummedBrownianPath, brownian_path
+from sde.monte_carlo._solve import SummedBrownianPath, brownian_path
+from sde.monte_carlo._solvers import check_solver, levy_area
 
 KEY = jax.random.key(7)
 # E theta and E theta^2 of SGD on the quadratic at eta = 1/8, K = 8, as fractions.
@@ -123,15 +125,14 @@ def test_stratonovich_solvers_get_their_drift(monkeypatch):
 
     def bias():
         e = sde.estimate_equation(
-            "student_teacher", "corrected", ["mean"], solver="euler_heun", richardson=False, **how
+            "student_teacher", "corrected", ["mean"], solver=diffrax.EulerHeun(), **how
         )
         return e.values[0] - exact, e.standard_errors[0]
 
     value, error = bias()
     assert abs(value) < 0.004 + 4 * error
     # Without the correction the solver integrates another process, off by +0.030.
-    wrong = dict(SOLVERS) | {"euler_heun": SOLVERS["euler_heun"]._replace(stratonovich=False)}
-    monkeypatch.setattr(_equation, "SOLVERS", wrong)
+    monkeypatch.setattr(_equation, "is_stratonovich", lambda solver: False)
     _equation.equation_program.cache_clear()
     value, error = bias()
     _equation.equation_program.cache_clear()
@@ -185,9 +186,9 @@ def _negative(chain, setting, state):
         ({"paths": 0}, "paths must be a whole number in "),
         ({"paths": -3}, "paths must be a whole number in "),
         ({"substeps": 0}, "substeps must be a whole number >= 1"),
-        ({"solver": "ito"}, "solver must be one of euler"),
-        ({"solver": "sra1"}, "only noise that does not depend on the state"),
-        ({"backend": "scan", "solver": "heun"}, "backend must be"),
+        ({"solver": diffrax.Tsit5()}, "solver must declare how it reads the noise, .* Tsit5 does"),
+        ({"solver": diffrax.ShARK()}, "ShARK takes only noise that does not depend on the state"),
+        ({"backend": "scan", "solver": diffrax.Heun()}, "backend must be .* got 'scan' with Heun"),
         (
             {"equation": dataclasses.replace(sde.EQUATIONS["eq7"], diffusion=_negative)},
             "positive semi-definite",
@@ -218,8 +219,66 @@ def test_refusals_come_before_any_simulation(monkeypatch, change, message):
 def test_richardson_is_for_euler():
     with pytest.raises(ValueError, match="richardson extrapolates Euler"):
         sde.estimate_equation(
-            "quadratic", "eq7", ["m2"], chain="sgd", eta=1 / 4, paths=4, key=KEY, solver="heun"
+            *("quadratic", "eq7", ["m2"]),
+            chain="sgd",
+            eta=1 / 4,
+            paths=4,
+            key=KEY,
+            solver=diffrax.Heun(),
+            richardson=True,
         )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shifted(sde.Problem):
+    """Losses that differ by a linear term: the noise of their gradients is the same everywhere."""
+
+    theta0: tuple[float, ...] = (0.8, -0.3)
+
+    def losses(self, theta):
+        shifts = jnp.asarray([[0.5, 0.1], [-0.3, 0.4], [-0.2, -0.5]])
+        return 0.5 * jnp.sum(theta**2) + 0.1 * jnp.sum(theta**4) + shifts @ theta
+
+    def signals(self, theta):
+        return jnp.asarray([0.1, -0.2, 0.3]) * theta[0]
+
+
+@pytest.mark.slow
+def test_solvers_for_additive_noise_and_those_that_keep_the_noise_take_it():
+    how = {"chain": "sgd", "eta": 1 / 4, "paths": 512, "key": KEY}
+    known, shark, reversible = (
+        sde.estimate_equation(Shifted(), "eq7", ["mean"], solver=solver, **how).values[0]
+        for solver in (diffrax.Euler(), diffrax.ShARK(), diffrax.ReversibleHeun())
+    )
+    assert abs(shark - known) < 1e-3
+    assert abs(reversible - known) < 1e-3
+    euler = sde.estimate_equation(Shifted(), "eq7", ["mean"], richardson=False, **how)
+    assert abs(euler.values[0] - known) > 5e-3
+
+
+def test_a_solver_is_taken_by_what_it_declares():
+    class Mine(diffrax.Euler):
+        pass
+
+    class Undeclared(diffrax.Tsit5):
+        pass
+
+    for solver in (Mine(), diffrax.SPaRK(), diffrax.HalfSolver(diffrax.Heun())):
+        check_solver(solver)
+    assert levy_area(diffrax.SPaRK()) is diffrax.SpaceTimeLevyArea
+    assert levy_area(diffrax.HalfSolver(diffrax.ShARK())) is diffrax.SpaceTimeLevyArea
+    assert levy_area(Mine()) is diffrax.BrownianIncrement
+    for solver, message in (
+        (Undeclared(), "Undeclared does not"),
+        (diffrax.HalfSolver(diffrax.Dopri5()), r"HalfSolver\(Dopri5\) does not"),
+        (diffrax.ALIGN(0.1), "must take a drift and a noise.*ALIGN takes .*UnderdampedLangevin"),
+        (diffrax.ItoMilstein(), "ItoMilstein forms one. Use diffrax.StratonovichMilstein"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check_solver(solver)
+    for thing, message in (("euler", "got 'euler'"), (diffrax.Euler, "got the class Euler")):
+        with pytest.raises(TypeError, match=message):
+            check_solver(thing)
 
 
 def test_a_path_that_explodes_is_an_error():

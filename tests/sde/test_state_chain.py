@@ -188,7 +188,7 @@ def test_a_state_that_is_no_number_is_refused():
 def test_an_equation_needs_a_step_that_vanishes_with_eta():
     for equation in ("corrected", "ode", "second_order"):
         with pytest.raises(PGPOValueError, match=r"momentum must leave its state alone .* by 1:"):
-            sde.measure_order("quadratic", MOMENTUM, equation, method="monte_carlo")
+            sde.Comparison("quadratic", MOMENTUM, equation)
     singular = sde.StateChain(
         lambda p: p.start, lambda p, s, e, eta: s - jnp.sqrt(eta) * s, lambda s: s, name="root"
     )

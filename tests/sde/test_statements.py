@@ -66,13 +66,13 @@ def test_rows_are_well_formed():
 )
 def test_quick_rows(name):
     row = sde.STATEMENTS[name]
-    report = sde.measure_order(
+    report = sde.Comparison(
         dict(row.problems)["quadratic"],
         row.chain,
         row.equation,
         etas=row.etas,
         observables=row.observables,
-    )
+    ).order()
     assert report.verdict == row.expected, report.reason
 
 
@@ -80,18 +80,11 @@ def test_quick_rows(name):
 @pytest.mark.parametrize("name", ["rmsprop-population", "rmsprop-corrected"])
 def test_rows_without_an_exact_engine(name):
     row = sde.STATEMENTS[name]
+    asked = sde.Comparison("student_teacher", row.chain, row.equation, etas=row.etas)
     with pytest.raises(ValueError, match="no exact engine covers"):
-        sde.measure_order("student_teacher", row.chain, row.equation)
+        asked.order(sde.Exact())
     # With fewer paths than the row has; the controls leave a millionth of the variance.
-    report = sde.measure_order(
-        "student_teacher",
-        row.chain,
-        row.equation,
-        method="monte_carlo",
-        etas=row.etas,
-        paths=128,
-        observables=row.observables,
-    )
+    report = asked.order(sde.MonteCarlo(paths=128))
     assert report.verdict == row.expected, report.reason
     # What standard errors and fits resolve is far below the floor that is claimed or excluded.
     assert report.c0_ci[1] - report.c0_ci[0] < 1e-3

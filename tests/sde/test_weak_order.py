@@ -3,7 +3,9 @@
 import csv
 import dataclasses
 import json
+from xml.etree import ElementTree
 
+import diffrax
 import jax
 import numpy as np
 import pytest
@@ -34,6 +36,43 @@ def test_one_statement_writes_what_a_referee_reads(tmp_path, capsys):
             assert any(name in line and slope in line for line in text.splitlines())
     for name in ("delayed-signal.png", "variance.png"):
         assert (folder / name).stat().st_size > 1000
+    assert not list(folder.glob("*.svg"))
+
+
+def test_tables_and_figures_for_a_paper_name_what_they_were_made_with(tmp_path):
+    code = weak_order.main(
+        [
+            *("--statement", "delayed-signal", "--figures", "svg", "pdf", "png"),
+            *("--output", str(tmp_path), "--run", "x"),
+        ]
+    )
+    assert code == 0
+    folder = tmp_path / "x"
+    (result,) = json.loads((folder / "results.json").read_text())
+    beside = f"jax {jax.__version__}, diffrax {diffrax.__version__}, numpy {np.__version__}"
+    assert f"{beside}; exact engines, no seed" in (folder / "README.md").read_text()
+
+    for name in ("delayed-signal", "variance"):
+        drawing = ElementTree.parse(folder / f"{name}.svg").getroot()
+        told = "".join(drawing.itertext())
+        assert f"{beside}; exact engines, no seed" in told
+        for kind, begin in (("pdf", b"%PDF"), ("png", b"\x89PNG")):
+            data = (folder / f"{name}.{kind}").read_bytes()
+            assert data.startswith(begin)
+            assert beside.encode() in data
+
+    table = (folder / "table.tex").read_text()
+    assert beside in table
+    assert table.count(r"\begin{tabular}") == table.count(r"\end{tabular}") == 2
+    # Every line has the columns of its table, and each slope is that of the results.
+    lines = [line for line in table.splitlines() if " & " in line]
+    assert {line.count(" & ") for line in lines} == {5, 7}
+    assert all(line.endswith(r" \\") for line in lines)
+    assert r"pgpo\_delayed" in lines[1]
+    for name, finding in result["reports"]["quadratic"]["findings"].items():
+        slope, width = (finding["slope"][key] for key in ("slope", "half_width"))
+        (line,) = (line for line in lines if f" & {name} & " in line)
+        assert rf"{slope:.2f} $\pm$ {width:.2f}" in line
 
 
 def test_a_surprise_is_an_exit_code(tmp_path):
@@ -64,11 +103,11 @@ def test_a_folder_that_cannot_be_filled_is_refused_before_anything_is_measured(
 
 @pytest.mark.slow
 def test_what_no_exact_engine_covers_is_measured_all_the_same(tmp_path, capsys, monkeypatch):
-    report = sde.measure_order("quadratic", "sgd", "ode", observables=("mean", "m2", "m3"))
+    report = sde.Comparison("quadratic", "sgd", "ode", observables=("mean", "m2", "m3")).order()
     noisy = dataclasses.replace(
         report, method="monte_carlo", gains={name: 0 * e + 7.0 for name, e in report.errors.items()}
     )
-    monkeypatch.setattr("sde.weak_order._measure.measure_order", lambda *_, **__: noisy)
+    monkeypatch.setattr(sde.Comparison, "order", lambda *_: noisy)
     code = weak_order.main(
         [
             *("--problem", "student_teacher", "--chain", "pgpo_ema", "--equation", "thm2ii"),
@@ -92,6 +131,8 @@ def test_what_no_exact_engine_covers_is_measured_all_the_same(tmp_path, capsys, 
         (["--viscous", "--csv", "a.csv"], "--viscous takes no --csv"),
         (["--viscous", "--batch-size", "2"], "--viscous takes no --batch-size"),
         (["--kink", "--problem", "quadratic"], "--kink takes no --problem"),
+        (["--kink", "--figures", "svg"], "--kink takes no --figures"),
+        (["--statement", "sgd-ode", "--figures", "jpg"], "jpg"),
         (["--statement", "sgd-ode", "--etas", "0.3", "0.1"], "eta must divide"),
         (["--problem", "cubic", "--chain", "sgd", "--equation", "eq7"], "unknown problem 'cubic'"),
     ],
@@ -192,6 +233,7 @@ def test_a_problem_and_a_chain_of_ones_own_by_file_and_name(own, tmp_path, capsy
     assert of_mean == report["errors"]["mean"]
     assert {line["jax"] for line in lines} == {jax.__version__}
     assert {line["seed"] for line in lines} == {"0"}
+    assert {(line["horizon"], line["substeps"]) for line in lines} == {("1.0", "")}
     versions = json.loads((tmp_path / "x" / "config.json").read_text())["versions"]
     assert versions["jax"] == jax.__version__
     # It is not overwritten.
@@ -225,16 +267,10 @@ def test_own_things_that_are_refused(own, tmp_path, capsys, change, message):
 
 def test_monte_carlo_tells_how_far_it_is():
     told = []
-    sde.measure_order(
-        *("quadratic", "sgd", "eq7"),
-        method="monte_carlo",
-        etas=(1 / 4, 1 / 8),
-        paths=8,
-        richardson=False,
-        substeps=2,
-        control_variate=False,
-        progress=told.append,
+    scheme = sde.MonteCarlo(
+        paths=8, richardson=False, substeps=2, control_variate=False, progress=told.append
     )
+    sde.Comparison("quadratic", "sgd", "eq7", etas=(1 / 4, 1 / 8)).order(scheme)
     assert len(told) == 3
     assert "2 step sizes, 8 paths each" in told[0]
     assert "1 of 2, eta=0.25: chain " in told[1]

@@ -17,6 +17,7 @@ from pgpo_jax.tasks import Grade, Question
 from pgpo_jax.training import (
     OPSD,
     PRESETS,
+    RLCSD,
     RLSD,
     SDFT,
     SRPO,
@@ -49,7 +50,7 @@ from tests.training.conftest import (
     replaced,
 )
 
-NAMES = ("opsd", "sdft", "rlsd", "srpo")
+NAMES = ("opsd", "sdft", "rlsd", "srpo", "rlcsd")
 ROLLOUT = RolloutConfig(questions=2, samples=2, max_prompt=60, max_response=6, row_buckets=1)
 # The update is -rho * gradient, so that the weights tell of both.
 DESCENT = optax.chain(optax.sgd(1.0), scale_by_information(5.0))
@@ -61,7 +62,11 @@ def published(config, name):
     skip = 1 if name == "sdft" else 0
     # Random models are all alike unsure of what comes next; the weights are to tell them apart.
     return replaced(
-        config, loss={"skip_tokens": skip, "rollout_clip": 2.0}, policy={"entropy_beta": 20.0}
+        config,
+        loss={"skip_tokens": skip, "rollout_clip": 2.0},
+        policy={"entropy_beta": 20.0},
+        # About half of the tokens are moved, by an amount that tells.
+        rlcsd={"wrong_hints": 2, "temperature": 0.5, "threshold": 0.2, "moved_weight": 3.0},
     )
 
 
@@ -75,6 +80,10 @@ def routed_batch(name, **sizes):
         "rlsd": {
             "advantage": rng.normal(size=rows).astype(np.float32),
             "mix": np.full(rows, 0.5, np.float32),
+        },
+        "rlcsd": {
+            "advantage": rng.normal(size=rows).astype(np.float32),
+            "wrong_hints": 2 - distil,
         },
         "srpo": {"advantage": rng.normal(size=rows).astype(np.float32), "distil": distil},
         "drift": {
@@ -92,6 +101,12 @@ def routed_batch(name, **sizes):
     }.get(name)
     if name in ("srpo", "drift"):
         batch = batch._replace(signal_mask=batch.signal_mask & (distil > 0))
+    if name == "rlcsd":
+        hints = [random_experience(seed, **sizes) for seed in (1, 2)]
+        batch = batch._replace(
+            further_prompt=np.stack([hint.teacher_prompt for hint in hints], 1),
+            further_prompt_mask=np.stack([hint.teacher_prompt_mask for hint in hints], 1),
+        )
     # As if the sampler had been nearly the student.
     return batch._replace(
         columns=columns, sampler_logprobs=np.float32(0.9) * batch.sampler_logprobs - 1
@@ -232,9 +247,9 @@ def test_micro_batches_are_the_batch(small_config, name, monkeypatch):
     assert_same(whole, one_step(model, config, batch, micro_batch=2))
     assert float(whole[1]["optimizer/grad_norm"]) > 1e-3
     assert 0.01 < abs(float(whole[1]["pgpo/rho"]) - 1) < 0.99
-    if name == "srpo":
-        # The control: each micro-batch with the mean of its own weights is another step.
-        monkeypatch.setattr(SRPO, "needs_whole_batch", False)
+    if name in ("srpo", "rlcsd"):
+        # The control: each micro-batch with a mean of its own is another step.
+        monkeypatch.setattr({"srpo": SRPO, "rlcsd": RLCSD}[name], "needs_whole_batch", False)
         with pytest.raises(AssertionError):
             assert_same(whole, one_step(model, config, batch, micro_batch=2))
 
@@ -542,6 +557,30 @@ def test_an_objective_of_ones_own_inherits_what_a_teacher_needs(small_config):
         ({"policy": {"ratio_clip": 1.0}}, r"ratio_clip must be in \[0, 1\), got 1.0"),
         ({"objective": "rlsd", "rollout": {"samples": 1}}, "samples must be at least 2.*'rlsd'"),
         ({"objective": "srpo", "rollout": {"samples": 1}}, "the router leaves nothing to learn"),
+        (
+            {"objective": "rlcsd", "rollout": {"samples": 1}},
+            "samples must be at least 2 with objective 'rlcsd'.*no peers.*got 1",
+        ),
+        (
+            {"objective": "rlcsd", "optimizer": {"plateau": True}},
+            "plateau must be False with objective 'rlcsd'",
+        ),
+        (
+            {"objective": "rlcsd"},
+            "reduction must be 'token_mean' with objective 'rlcsd'.*got 'sequence_mean'",
+        ),
+        (
+            {
+                "objective": "rlcsd",
+                "loss": {"reduction": "token_mean"},
+                "teacher": {"feedback": True},
+            },
+            "feedback must be False with objective 'rlcsd'.*got True",
+        ),
+        ({"rlcsd": {"wrong_hints": 0}}, "RlcsdConfig.wrong_hints must be positive, got 0"),
+        ({"rlcsd": {"temperature": 0.0}}, "RlcsdConfig.temperature must be positive, got 0.0"),
+        ({"rlcsd": {"scale": -0.5}}, "RlcsdConfig.scale must be at least 0, got -0.5"),
+        ({"rlcsd": {"clip": float("inf")}}, "RlcsdConfig.clip must be finite, got inf"),
         (
             {"objective": "srpo", "teacher": {"max_prompt": 100}},
             "max_prompt must be at least rollout.max_prompt = 2048 with objective 'srpo'",

@@ -7,7 +7,7 @@ from pgpo_jax.training import PRESETS, read_jsonl, train, with_published
 from tests.training.conftest import replaced
 
 # Whose teacher is the model itself.
-NAMES = ("opsd", "sdft", "rlsd", "srpo")
+NAMES = ("opsd", "sdft", "rlsd", "srpo", "rlcsd")
 STEPS = 12
 
 
@@ -34,7 +34,7 @@ def test_a_run_goes_on_digit_for_digit(tmp_path, name):
         evaluation={"every": 100, "questions": 2, "samples": 1},
         optimizer={"warmup_steps": 0},
         # With a snapshot that is not the newest student.
-        teacher={"every": 2} if name == "rlsd" else {},
+        teacher={"every": 2} if name in ("rlsd", "rlcsd") else {},
         steps=5,
         checkpoint_every=3,
         trackers=(),

@@ -9,7 +9,15 @@ import pytest
 from flax import nnx
 
 from pgpo_jax import distillation
-from pgpo_jax.training import OPSD, RLSD, SDPO, LossConfig, TrainConfig, with_published
+from pgpo_jax.training import (
+    OPSD,
+    RLSD,
+    SDPO,
+    LossConfig,
+    Models,
+    TrainConfig,
+    with_published,
+)
 from tests.training.conftest import BagOfWords, replaced
 from tests.training.test_family import (
     ROLLOUT,
@@ -25,6 +33,11 @@ from tests.training.test_family import (
 # KL(q||p) of both tokens and the teacher's entropies, from another program.
 FORWARD, ENTROPY = np.array([0.243346272, 0.085906952]), np.array([1.245050427, 1.181738046])
 # Its gradient in the first token's logits and the second's first one, for each token alone.
+# Six responses to three questions, out of order; one says again what another one said.
+QUESTIONS = {
+    "question": np.array([2, 0, 1, 0, 2, 2], np.float32),
+    "differs": np.array([1, 1, 1, 1, 1, 0], np.float32),
+}
 SLOPES = np.array([0.098993251, -0.140341373, -0.018694319, 0.060042442, 0.039112581])
 
 
@@ -97,14 +110,25 @@ def test_bounds_precision_and_gradient(least):
 
 
 @pytest.mark.parametrize(
-    ("name", "weight"), [("sdft", "teacher_entropy"), ("opsd", "position"), ("rlsd", "pass_rate")]
+    ("name", "weight"),
+    [
+        ("sdft", "teacher_entropy"),
+        ("opsd", "position"),
+        ("rlsd", "pass_rate"),
+        ("opsd", "belief_shift"),
+        ("rlcsd", "belief_shift"),
+    ],
 )
 def test_micro_batches_are_the_batch(small_config, name, weight):
     model = nnx.split(BagOfWords(nnx.Rngs(0)), nnx.Param)
     plain = published(small_config, name)
-    config = replaced(plain, loss={"weight": weight})
+    config = replaced(plain, loss={"weight": weight, "weight_share": 0.5})
     batch = routed_batch(name, rows=6, kept=5)
-    columns = {"weight": np.linspace(0, 2, 6, dtype=np.float32)} | (batch.columns or {})
+    columns = {
+        "weight": np.linspace(0, 2, 6, dtype=np.float32),
+        **QUESTIONS,
+        **(batch.columns or {}),
+    }
     batch = batch._replace(columns=columns)
     whole = one_step(model, config, batch)
     assert_same(whole, one_step(model, config, batch, micro_batch=2))
@@ -117,6 +141,59 @@ def test_micro_batches_are_the_batch(small_config, name, weight):
     )
     with pytest.raises(AssertionError):
         assert_same(whole, other)
+
+
+def shifts(out, batch):
+    """B of each question by hand, from the log-probabilities of whole responses."""
+    logprobs = np.float64([out.student_logprobs, out.teacher_logprobs]).sum(2)
+    found = {}
+    for question in set(QUESTIONS["question"][batch.sequence_mask].tolist()):
+        rows = (
+            (QUESTIONS["question"] == question) & batch.sequence_mask & (QUESTIONS["differs"] > 0)
+        )
+        above = np.exp(logprobs[:, rows] - logprobs[:, rows].max(1, keepdims=True))
+        p, q = above / above.sum(1, keepdims=True)
+        m = (p + q) / 2
+        found[question] = (p * np.log(p / m) + q * np.log(q / m)).sum() / 2
+    return found
+
+
+@pytest.mark.parametrize("share", [0.34, 0.6, 1.0])
+def test_the_questions_of_the_largest_shift_train(share):
+    graphdef, student = nnx.split(BagOfWords(nnx.Rngs(0)), nnx.Param)
+    teacher = jax.tree.map(lambda p: 1.5 * p, student)
+    batch = routed_batch("opsd", rows=6, kept=5)._replace(columns=QUESTIONS)
+    # Of equal lengths: else the shorter of two answers is nearly sure, whoever is asked.
+    batch.response_mask[:] = (np.arange(6) < 2) & batch.sequence_mask[:, None]
+
+    def loss(weight, rows):
+        objective = opsd(weight=weight, weight_share=share, reduction="sequence_mean")
+        part = jax.tree.map(jnp.asarray, batch._replace(sequence_mask=rows))
+        models = Models(graphdef, student, teacher, 1.0)
+        return objective.loss_of_rows(models, part, objective.denominators(part, 6))
+
+    weighed = loss("belief_shift", batch.sequence_mask)
+    found = shifts(weighed, batch)
+    # Rounded up: 2, 2 and 3 of the three questions; the one with a single answer has no shift.
+    chosen = sorted(found, key=found.get)[-int(np.ceil(3 * share)) :]
+    assert (1.0 in chosen) is (share == 1)
+    assert sorted(found.values())[0] == 0
+    assert sorted(found.values())[1] > 1e-6
+    rows = batch.sequence_mask & np.isin(QUESTIONS["question"], chosen)
+    alone = float(loss("none", rows).loss) * batch.sequence_mask.sum() / rows.sum()
+    np.testing.assert_allclose(float(weighed.loss), alone, rtol=1e-5)
+    # The control: all of them is another loss, unless all are chosen.
+    plain = float(loss("none", batch.sequence_mask).loss)
+    assert (abs(plain - alone) < 1e-6) == (share == 1)
+
+
+def test_the_questions_and_their_different_answers_are_told():
+    made = OPSD(loss=LossConfig(weight="belief_shift"))
+    trainer = make(made, rollout=dataclasses.replace(ROLLOUT, samples=4, questions=2))
+    lesson = made.prepare(answered(trainer, ["no", "so", "no", "", "no", "1", "1", "1"]))
+    assert lesson.columns["question"].tolist() == [0] * 4 + [1] * 4
+    # An empty answer is not kept, and what is said again is no other answer.
+    assert lesson.columns["differs"].tolist() == [1, 1, 0, 0, 1, 1, 0, 0]
 
 
 @pytest.mark.parametrize("objective", [OPSD, RLSD, SDPO])
@@ -144,6 +221,11 @@ def test_the_pass_rate_is_that_of_the_question(objective):
         (
             {"loss": {"weight": "pass_rate"}, "rollout": {"samples": 1}, "objective": "opsd"},
             "samples must be at least 2 with loss.weight 'pass_rate'",
+        ),
+        ({"loss": {"weight_share": 0.0}}, "weight_share must be above 0 and at most 1, got 0.0"),
+        (
+            {"loss": {"weight": "belief_shift"}, "rollout": {"samples": 1}, "objective": "opsd"},
+            "samples must be at least 2 with loss.weight 'belief_shift'.*got 1",
         ),
         *(
             (

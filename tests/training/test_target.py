@@ -258,6 +258,8 @@ def test_flops_of_a_run():
     plain = step_flops(shape, **lengths)
     assert 0.15 < step_flops(shape, **lengths, remat=True) / plain - 1 < 0.3
     assert step_flops(shape, **lengths | {"teacher_prompt": None}) < 0.75 * plain
+    without = step_flops(shape, **lengths | {"teacher_prompt": None})
+    assert step_flops(shape, **lengths, teacher_passes=3) - without == 3 * (plain - without)
 
 
 def test_least_times():

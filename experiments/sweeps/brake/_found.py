@@ -28,7 +28,7 @@ class Found:
         seeds: of the runs.
         records: the runs of each arm.
         areas: by arm, the share of right answers to each question, averaged over all evaluations
-            after the first: the area under the accuracy over the length of the run.
+            after the first. It is the area under the accuracy over the length of the run.
         collapsed: by arm, for each seed.
         areas_compared: the brake against each control.
         collapses_compared: likewise.

@@ -1,4 +1,4 @@
-"""Where the brake is tried: teacher, learning rate, misleading solutions, length."""
+"""The settings of the brake's study: teacher, learning rate, misleading solutions, length."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,8 +9,8 @@ from experiments.sweeps._controlled_config import ControlledConfig
 from experiments.sweeps._settings import changed
 
 BLOCK = 4
-"""Seeds 4k to 4k + 3 belong together: each has a level of its own where levels are drawn, and the
-other run whose brake a run is given is the next one of its block."""
+"""Number of seeds in a block: 4k to 4k + 3. If levels are drawn, each seed of a block has its own
+level. A run that replays another run's brake uses that of the next seed of its block."""
 _STREAM = 17
 
 

@@ -12,26 +12,26 @@ from pgpo_jax.models._config import DecoderConfig
 from pgpo_jax.models._rope import RopeScaling
 from pgpo_jax.models.gguf._file import GGUFFile
 
-# llama.cpp's architecture -> our family. Mistral's files call themselves llama.
+# Our family by the architecture of llama.cpp. Files of Mistral have the architecture llama.
 FAMILY_OF = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
 _NUMBER = (int, float)
-# Numbers by which other models of these architectures scale something.
+# Scale factors that other models of these architectures use.
 _SCALES = ("logit_scale", "residual_scale", "embedding_scale", "attention.scale")
 
 
 def gguf_config(file: GGUFFile) -> DecoderConfig:
-    """The shape, as the metadata tells it.
+    """The shape of the model, from the metadata.
 
     Args:
         file: from `read_gguf`.
 
     Returns:
-        The configuration. `eos_token_id` has the end of a turn beside the end of a text, if the
-        file names both.
+        The configuration. If the file names both the end of a turn and the end of a text,
+        `eos_token_id` has both.
 
     Raises:
-        ValueError: another architecture, a mixture of experts, sliding windows, a RoPE scaling
-            that is not Llama 3's, or a key that is absent.
+        ValueError: the file has another architecture, a mixture of experts, sliding windows, or a
+            RoPE scaling other than Llama 3's, or a key is missing.
 
     Added in version 0.2.0.
     """
@@ -96,10 +96,10 @@ def _refuse_what_is_not_computed(file: GGUFFile) -> None:
 
 
 def _rope_scaling(file: GGUFFile, head_dim: int, theta: float) -> RopeScaling | None:
-    """Llama 3's scaling, which a file keeps as what each frequency is divided by.
+    """Llama 3's scaling, which a file stores as one divisor for each frequency.
 
-    Its three other constants are the same in all models of Meta's, so the largest divisor tells
-    all. What they give is compared with the tensor.
+    Its other three constants are the same in all models of Meta, so the largest divisor is enough.
+    The resulting divisors are compared with the tensor.
     """
     tensor = file.tensors.get("rope_freqs.weight")
     if tensor is None:
@@ -119,5 +119,5 @@ def _rope_scaling(file: GGUFFile, head_dim: int, theta: float) -> RopeScaling | 
 
 
 def _as_written(number: float) -> float:
-    """The shortest decimal number that is the same in float32, in which the file keeps it."""
+    """The shortest decimal number with the same float32 value, because the file stores float32."""
     return float(str(np.float32(number)))

@@ -17,9 +17,9 @@ class GGUFFile(NamedTuple):
     """An open GGUF file.
 
     Attributes:
-        path: where it is.
-        metadata: its values, with arrays as lists.
-        tensors: the reader's tensors by GGUF name. Their numbers are still in the file.
+        path: path of the file.
+        metadata: values of the metadata by key, with arrays as lists.
+        tensors: tensors of the reader by GGUF name. Their numbers are not read yet.
 
     Added in version 0.2.0.
     """
@@ -30,22 +30,22 @@ class GGUFFile(NamedTuple):
 
     @property
     def architecture(self) -> str:
-        """llama.cpp's name of the architecture, which begins the keys about the model."""
+        """llama.cpp's name of the architecture, the prefix of the keys about the model."""
         return self.value("general.architecture", str)
 
     def value(self, key: str, kind: type | tuple[type, ...], default: Any = _ABSENT) -> Any:
         """The value of a key.
 
         Args:
-            key: of the metadata.
-            kind: what the value must be an instance of.
-            default: where the key is absent.
+            key: key of the metadata.
+            kind: required type of the value.
+            default: value if the key is missing.
 
         Returns:
             The value.
 
         Raises:
-            ValueError: the key is absent and has no default, or its value is of another kind.
+            ValueError: the key is missing without a default, or its value has another type.
         """
         found = self.metadata.get(key, default)
         if found is _ABSENT:
@@ -55,12 +55,12 @@ class GGUFFile(NamedTuple):
         return found
 
     def own(self, key: str, kind: type | tuple[type, ...], default: Any = _ABSENT) -> Any:
-        """The value of a key about the model, which begins with the architecture."""
+        """The value of a key about the model; the architecture is its prefix."""
         return self.value(f"{self.architecture}.{key}", kind, default)
 
 
 def is_gguf(path: str | os.PathLike[str]) -> bool:
-    """Whether a path names a GGUF file, by its ending.
+    """Whether a path names a GGUF file, by its suffix.
 
     Added in version 0.2.0.
     """
@@ -68,19 +68,19 @@ def is_gguf(path: str | os.PathLike[str]) -> bool:
 
 
 def read_gguf(path: str | os.PathLike[str]) -> GGUFFile:
-    """Opens a GGUF file and reads its metadata.
+    """Open a GGUF file and read its metadata.
 
     Args:
-        path: of the file.
+        path: path path of the file.
 
     Returns:
         The metadata and the tensors.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ImportError: the extra `gguf` is not installed.
-        ValueError: it is torn or no GGUF file, holds something else than a whole model, or has a
-            tensor in a quantisation that the library `gguf` does not know.
+        ValueError: the file is truncated, is no GGUF file, or does not hold a whole model. Or a
+            tensor has a quantisation that the library `gguf` does not know.
 
     Added in version 0.2.0.
     """
@@ -94,14 +94,14 @@ def read_gguf(path: str | os.PathLike[str]) -> GGUFFile:
 
 @functools.lru_cache(maxsize=1)
 def _opened(path: Path, changed: int, size: int) -> GGUFFile:
-    """The file in this state. Reading a vocabulary takes seconds, and model and tokenizer ask."""
+    """The file in this state, cached: reading a vocabulary takes seconds, and it is read twice."""
     del changed, size
     import gguf
 
     try:
         reader = gguf.GGUFReader(path)
         metadata = {key: field.contents() for key, field in reader.fields.items()}
-    # On a file that ends early the reader fails in whatever it was reading.
+    # On a truncated file the reader fails with an error of the part that it was reading.
     except Exception as error:
         if "GGMLQuantizationType" in str(error):
             raise PGPOValueError(

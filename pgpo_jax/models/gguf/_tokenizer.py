@@ -10,7 +10,7 @@ from pgpo_jax.models.gguf._file import GGUFFile
 
 
 class _Type(enum.IntEnum):
-    """What `tokenizer.ggml.token_type` says of a token."""
+    """The values of `tokenizer.ggml.token_type`."""
 
     NORMAL = 1
     UNKNOWN = 2
@@ -21,13 +21,13 @@ class _Type(enum.IntEnum):
 
 
 class _Kind(NamedTuple):
-    """How text is cut before its pieces become tokens.
+    """The splitting of text into pieces before these become tokens.
 
     Attributes:
-        cut: the regular expression of the pieces; None: that of GPT-2.
-        single_digits: each digit is a piece of its own.
-        compose: text is normalised to NFC first.
-        whole_words: a piece that is a token stays one, whatever the merges say.
+        cut: regular expression of the pieces; None for that of GPT-2.
+        single_digits: whether each digit is a piece of its own.
+        compose: whether text is normalised to NFC first.
+        whole_words: whether a piece that is a token stays one token, without merges.
     """
 
     cut: str | None = None
@@ -41,7 +41,7 @@ _LLAMA3 = (
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _QWEN2 = _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
-# `tokenizer.ggml.pre`, as the authors' own tokenizer.json cut.
+# Splitting by `tokenizer.ggml.pre`, as in the tokenizer.json of the models' authors.
 _KINDS = {
     "gpt-2": _Kind(),
     "smollm": _Kind(single_digits=True),
@@ -57,11 +57,11 @@ def gguf_tokenizer(file: GGUFFile) -> Any:
         file: from `read_gguf`.
 
     Returns:
-        A `transformers` fast tokenizer, as `load_tokenizer` gives it of a folder.
+        A `transformers` fast tokenizer, the same as `load_tokenizer` of a folder.
 
     Raises:
-        ValueError: a kind of tokenizer or of pieces that is not implemented, or lists that do not
-            fit together.
+        ValueError: the kind of tokenizer or of pieces is not implemented, or the lists are
+            inconsistent.
 
     Added in version 0.2.0.
     """
@@ -142,7 +142,7 @@ def _fast(file: GGUFFile, texts: list[str], types: list[int]) -> Any:
     merges = [_pair(file, merge) for merge in file.value("tokenizer.ggml.merges", list)]
     try:
         model = models.BPE(vocab=vocabulary, merges=merges, ignore_merges=kind.whole_words)
-    # The Rust side raises bare Exception on a merge of what is no token.
+    # The Rust code raises a bare Exception for a merge without a token.
     except Exception as error:
         raise PGPOValueError(
             f"{file.path}: tokenizer.ggml.merges do not fit the tokens: {error}."

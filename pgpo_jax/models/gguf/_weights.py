@@ -1,4 +1,4 @@
-"""The tensors of a GGUF file, dequantised, as if they were those of a safetensors file."""
+"""The dequantised tensors of a GGUF file, with the interface of a safetensors file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.models._config import DecoderConfig
 from pgpo_jax.models.gguf._file import GGUFFile
 
-# GGUF's name -> Hugging Face's, for what is there once and for what is there in every layer.
+# Hugging Face's name by GGUF's name, for single tensors and for those of each layer.
 _TOP = {
     "token_embd": "model.embed_tokens",
     "output_norm": "model.norm",
@@ -32,16 +32,16 @@ _LAYER = {
     "ffn_down": "mlp.down_proj",
 }
 _IN_LAYER = re.compile(r"blk\.(\d+)\.(\w+)\.(weight|bias)")
-# Read by the configuration; no weight.
+# The configuration reads this tensor; it is no weight.
 _NO_WEIGHTS = {"rope_freqs.weight"}
 
 
 class GGUFWeights:
-    """What `safetensors.safe_open` gives, of a GGUF file.
+    """A GGUF file with the interface of `safetensors.safe_open`.
 
     Args:
         file: from `read_gguf`.
-        config: its shape.
+        config: shape of the model.
 
     Added in version 0.2.0.
     """
@@ -55,14 +55,14 @@ class GGUFWeights:
         }
 
     def keys(self) -> Iterable[str]:
-        """Hugging Face's names of the tensors; a tensor that it does not have keeps its name."""
+        """Hugging Face's names of the tensors. A tensor without one keeps its name."""
         return self._stored.keys()
 
     def get_slice(self, name: str) -> GGUFTensor:
-        """A tensor of which parts can be read."""
+        """A tensor that can be read in parts."""
         heads = None
-        # llama.cpp's converter puts the numbers that turn together side by side, in this
-        # architecture alone.
+        # For this architecture only, llama.cpp's converter stores each rotary pair in adjacent
+        # rows.
         if self._file.architecture == "llama":
             if name.endswith("self_attn.q_proj.weight"):
                 heads = self._config.num_attention_heads
@@ -72,23 +72,24 @@ class GGUFWeights:
 
 
 class GGUFTensor:
-    """A tensor whose parts are dequantised when they are read, as float32.
+    """A tensor whose parts are dequantised to float32 when they are read.
 
     Args:
-        stored: of the reader.
-        file: for messages.
-        paired_heads: the number of heads, if each head's rows lie as 0, H/2, 1, H/2 + 1, ...
+        stored: tensor of the reader.
+        file: path of the file, for messages.
+        paired_heads: the number of heads, if the rows of each head are in the order 0, H/2, 1, H/2
+            + 1, ...
     """
 
     def __init__(self, stored: Any, file: GGUFFile, paired_heads: int | None):
         self._stored, self._file, self._heads = stored, file, paired_heads
 
     def get_shape(self) -> list[int]:
-        """The shape, outputs first. The file has it the other way round."""
+        """The shape with the outputs first. The file stores them last."""
         return [int(size) for size in self._stored.shape[::-1]]
 
     def get_dtype(self) -> str:
-        """In which the numbers are read."""
+        """Dtype of the numbers that are read."""
         return "F32"
 
     def __getitem__(self, index: Any) -> np.ndarray:
@@ -97,7 +98,7 @@ class GGUFTensor:
         rows, *rest = index if isinstance(index, tuple) else (index,)
         data, kind = self._stored.data, self._stored.tensor_type
         if self._heads is not None and data.ndim == 2:
-            # Rows are quantised one by one, so that they can be moved as they are.
+            # Each row is quantised separately, so rows can be reordered without dequantisation.
             half = data.shape[0] // self._heads // 2
             data = data.reshape(self._heads, half, 2, -1).swapaxes(1, 2).reshape(data.shape)
         try:

@@ -1,4 +1,4 @@
-"""Graders: how a response to a question is scored, by name, by a function of yours, or several."""
+"""Graders of responses: by name, by a function of your own, or a weighted sum of several."""
 
 from pgpo_jax.tasks.graders._as_grade import as_grade as as_grade
 from pgpo_jax.tasks.graders._base import (

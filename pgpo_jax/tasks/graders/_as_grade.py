@@ -10,18 +10,19 @@ _FIELDS = {"score", "prediction", "feedback"}
 
 
 def as_grade(value: Any) -> Grade:
-    """What a reward returned, as a `Grade`.
+    """Convert the result of a reward to a `Grade`.
 
     Args:
-        value: a number (a NumPy scalar or an array of no dimensions will do), a `Grade`, or a
-            mapping with `score` and, if you like, `feedback` and `prediction`.
+        value: a number, a NumPy scalar, an array of shape (), a `Grade`, or a mapping. A mapping
+            has `score` and may have `feedback` and `prediction`.
 
     Returns:
         A `Grade` whose score is a finite `float`.
 
     Raises:
-        TypeError: another type, which the message names; `[1.0]` is a list and no number.
-        ValueError: a score that is not finite, or a mapping without `score` or with other keys.
+        TypeError: the result has another type, which the message names. `[1.0]` is a list and no
+            number.
+        ValueError: the score is not finite, or a mapping has no `score` or other keys.
 
     >>> as_grade({"score": 1, "feedback": "Well done."})
     Grade(score=1.0, prediction='', feedback='Well done.')
@@ -68,5 +69,5 @@ def _described(value: Any) -> str:
     kind, shape = type(value).__name__, getattr(value, "shape", None)
     if shape is not None:
         return f"{kind} of shape {shape}"
-    # Whoever wrote `async def` sees at once what is wrong.
+    # This shows the error of a reward with `async def` at once.
     return kind if kind == "coroutine" else f"{kind}: {repr(value)[:80]}"

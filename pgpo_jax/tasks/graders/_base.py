@@ -7,7 +7,7 @@ from pgpo_jax.tasks._question import Question
 
 @runtime_checkable
 class Grader(Protocol):
-    """How a response is graded: any function of the question and the response text.
+    """A grader: any function of the question and the text of the response.
 
     >>> def brevity(question, response):
     ...     return Grade(1 / (1 + len(response)))
@@ -21,7 +21,7 @@ class Grader(Protocol):
         """The grade of one response.
 
         Args:
-            question: what was asked, with the right answer and further columns.
+            question: the question, with its right answer and further columns.
             response: the decoded response.
 
         Returns:
@@ -32,19 +32,19 @@ class Grader(Protocol):
 
 @runtime_checkable
 class BatchGrader(Grader, Protocol):
-    """A grader that grades many responses at a time in processes of its own.
+    """A grader that grades many responses at a time, in its own processes.
 
-    It keeps its own time limit, and no row's failure is the failure of another: a row that could
-    not be graded is a `FailedGrade`.
+    It has its own time limit. If one row fails, the others are not affected. A row that could not
+    be graded is a `FailedGrade`.
 
     Added in version 0.2.0.
     """
 
     def grade_many(self, questions: Sequence[Question], responses: Sequence[str]) -> list[Grade]:
-        """The grades of many responses, in their order.
+        """Grade many responses, in their order.
 
         Args:
-            questions: one for each response.
+            questions: one question for each response.
             responses: the decoded responses.
 
         Returns:
@@ -54,18 +54,18 @@ class BatchGrader(Grader, Protocol):
 
 
 class FailedGrade(Grade):
-    """The grade of a row that could not be graded: score 0.0, and `feedback` says why.
+    """The grade of a row that could not be graded: the score is 0.0, and `feedback` says why.
 
-    It is a `Grade` like others for whoever trains on it. `grade_all` counts and logs it.
+    Training uses it like any other `Grade`. `grade_all` counts and logs it.
 
     Added in version 0.2.0.
     """
 
 
 class TimedOutGrade(FailedGrade):
-    """The grade of a row that took too long, for which the response is to blame and not the grader.
+    """The grade of a row that took too long because of the response, not of the grader.
 
-    `grade_all` counts and logs it, too, but does not take it as a sign that the grader is broken.
+    `grade_all` counts and logs it, but does not conclude that the grader is broken.
 
     Added in version 0.2.0.
     """

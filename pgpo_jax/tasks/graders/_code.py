@@ -13,7 +13,7 @@ from pgpo_jax.tasks.graders._config import GraderConfig
 from pgpo_jax.tasks.graders._program import extract_program
 from pgpo_jax.tasks.graders._threads import grade_in_threads
 
-# As in the feedback of SDPO: fields of at most so many characters and lines.
+# Largest numbers of characters and lines of a field, as in the feedback of SDPO.
 _CHARACTERS, _LINES = 250, 8
 
 
@@ -24,25 +24,25 @@ class CodeGrader:
     contain accidents, not attackers.** Use a container or a virtual machine if the program may
     mean harm. So it must be asked for with `run_code=True`.
 
-    See `extract_program` for what the program is and `tests_of` for the tests, which are columns
-    of the question. Each response is run by a fresh interpreter, without third-party packages, in
-    a process group that is killed as a whole at the end. There are limits on the time of all
-    tests together, on memory (address space), the size of a file or of what is printed, open
-    files and, unless you are root, processes and threads. The program runs in an empty folder
-    that is also its home and is deleted afterwards; of the environment it sees PATH and LANG.
-    Starting processes, using the network and writing outside of the folder are refused inside the
-    interpreter, which a program can get around if it tries to. The number of files is not
-    limited, and a child that leaves the process group is not found.
+    `extract_program` defines the program. `tests_of` defines the tests, which are columns of the
+    question. Each response runs in a new interpreter without third-party packages. Its process
+    group is killed as a whole at the end. Limits hold for the time of all tests together, memory
+    (address space), the size of a file or of the output, and open files. Unless you are root,
+    processes and threads are limited too. The program runs in an empty folder, which is also its
+    home and is deleted afterwards. Of the environment it sees PATH and LANG. The interpreter
+    refuses to start processes, to use the network and to write outside of the folder. A program can
+    circumvent this if it tries to. The number of files is not limited, and a child that leaves the
+    process group is not found.
 
-    Statements are run after the program, in its names; then a result is reported together with a
-    random token, so that a program that prints "OK" or exits early has not passed. A program that
-    searches this process for the token, or returns objects that are equal to everything, can
-    still cheat. Pairs of input and output run the program once each; what it prints must be equal
-    but for white space at the ends of lines and blank lines at the end.
+    Statements run after the program, in its namespace. Then a result is reported together with a
+    random token. So a program that prints "OK" or exits early does not pass. A program can still
+    cheat if it searches this process for the token or returns objects that are equal to everything.
+    For pairs of input and output the program runs once for each pair. Its output must be equal,
+    except for white space at the ends of lines and blank lines at the end.
 
-    The feedback says what the first failure was, like the execution feedback of SDPO: a syntax
-    error, an exception, each with its line, a wrong result with the test, what was expected and
-    what came, the time limit or the memory limit.
+    The feedback describes the first failure, like the execution feedback of SDPO. It is a syntax
+    error or an exception with its line, the time limit, the memory limit, or a wrong result. A
+    wrong result is shown with the test, the expected value and the value found.
 
     >>> grader = CodeGrader(GraderConfig(run_code=True))
     >>> tests = {"tests": ["assert double(3) == 6"]}
@@ -63,8 +63,8 @@ class CodeGrader:
         """A grader with the limits of `settings`.
 
         Raises:
-            ValueError: unless `settings.run_code`.
-            RuntimeError: on a system without the limits that this needs, such as Windows.
+            ValueError: `settings.run_code` is not True.
+            RuntimeError: the system lacks the limits that this needs, as Windows does.
         """
         if not settings.run_code:
             raise PGPOValueError(
@@ -80,16 +80,16 @@ class CodeGrader:
         """The grade of one response.
 
         Args:
-            question: its columns hold the tests, see `tests_of`.
+            question: question whose columns hold the tests, see `tests_of`.
             response: the decoded response.
 
         Returns:
-            1.0 if all tests pass; else 0.0, or the share of those that pass if
-            `settings.partial`. The prediction is the program.
+            1.0 if all tests pass. Otherwise 0.0 or, with `settings.partial`, the share of tests
+            that pass. The prediction is the program.
 
         Raises:
-            ValueError: if the question has no usable tests.
-            OSError: if no process can be started.
+            ValueError: the question has no usable tests.
+            OSError: no process can be started.
         """
         tests = tests_of(question)
         program = extract_program(response)
@@ -113,10 +113,10 @@ class CodeGrader:
             return 0.0, self._ended(outcome, "Test", outcome.running)
         failures = [result for result in outcome.results if result]
         if not failures:
-            # Each test reports, so one that does not has not passed.
+            # Each test reports its result. A test without a report has not passed.
             reported = len(outcome.results) == count_tests(tests)
             return float(reported), "" if reported else self._ended(outcome, "", "")
-        # A program that does not load has one result, which is no test.
+        # A program that does not load has one result, which belongs to no test.
         share = 1 - len(failures) / len(outcome.results)
         return share, self._failed(failures[0], "Test", failures[0].get("test", ""))
 
@@ -177,7 +177,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _sections(heading: str, *parts: tuple[str, str]) -> str:
-    """A heading and its parts, each with a title; parts without a text are left out."""
+    """A heading and its titled parts; parts without text are left out."""
     lines = [heading]
     for title, text in parts:
         if text.strip():

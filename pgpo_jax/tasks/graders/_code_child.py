@@ -1,8 +1,8 @@
-"""The process that runs a program of the model. It runs as a script, from the standard library.
+"""The process that runs a program of the model: a script that needs the standard library only.
 
-Usage: `_code_child.py REQUEST RESULT`, the numbers of two open files. The result is written after
-the last test and carries the request's token, so that a program that prints "OK" or ends early
-has not passed.
+Usage: `_code_child.py REQUEST RESULT`, where both are numbers of open files. The result is written
+after the last test and contains the token of the request. So a program that prints "OK" or ends
+early does not pass.
 """
 
 import ast
@@ -21,7 +21,7 @@ _PROCESSES = {
     *("subprocess.Popen", "pty.spawn", "os.kill", "os.killpg", "signal.pthread_kill"),
 }
 _NETWORK = {"socket.connect", "socket.bind", "socket.sendto", "socket.sendmsg"}
-# Each with the places of the paths among its arguments.
+# Each event with the positions of the paths among its arguments.
 _CHANGES = {
     **dict.fromkeys(("os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.chmod"), (0,)),
     **dict.fromkeys(("os.chown", "os.utime", "shutil.rmtree", "os.setxattr"), (0,)),
@@ -32,9 +32,9 @@ _SHOWN = 250
 
 
 def forbid(folder: str) -> None:
-    """Refuse what a program has no reason to do: processes, network, files outside its folder.
+    """Refuse actions that no program needs: processes, network, files outside its folder.
 
-    This hook catches accidents. A program that means to get around it can.
+    This hook stops accidents. A program can circumvent it on purpose.
     """
     realpath, fsdecode = os.path.realpath, os.fsdecode
     inside, writing = folder + os.sep, os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
@@ -64,7 +64,7 @@ def forbid(folder: str) -> None:
 
 
 def limit(limits: dict) -> None:
-    """Set limits of the operating system, which hold for this process and its children."""
+    """Set limits of the operating system for this process and its children."""
 
     def fixed(kind: int, value: int) -> None:
         hard = resource.getrlimit(kind)[1]
@@ -75,7 +75,7 @@ def limit(limits: dict) -> None:
     fixed(resource.RLIMIT_CPU, int(limits["seconds"]) + 2)
     fixed(resource.RLIMIT_FSIZE, limits["file_size"])
     fixed(resource.RLIMIT_NOFILE, limits["open_files"])
-    # Root is exempt from this one; the kernel counts all processes and threads of the user.
+    # Root is exempt from this limit. The kernel counts all processes and threads of the user.
     if limits["processes"] is not None:
         fixed(resource.RLIMIT_NPROC, limits["processes"])
     fixed(resource.RLIMIT_AS, limits["memory"])
@@ -113,10 +113,10 @@ def shown(value) -> str:
 
 
 def run_statement(statement: ast.stmt, names: dict, file: str) -> dict:
-    """What is wrong with a test, or an empty dictionary."""
+    """The failure of a test, or an empty dictionary if it passes."""
     test = statement.test if isinstance(statement, ast.Assert) else None
     if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq):
-        # As the assertion would, but both sides are kept to be told.
+        # This evaluates the assertion, but keeps both sides for the report.
         got = eval(compile(ast.Expression(test.left), file, "eval"), names)
         expected = eval(compile(ast.Expression(test.comparators[0]), file, "eval"), names)
         if got == expected:
@@ -134,14 +134,14 @@ def run_statement(statement: ast.stmt, names: dict, file: str) -> dict:
 
 
 def new_module(name: str) -> dict:
-    """The names of an empty module, which dataclasses and others look up under its name."""
+    """The namespace of an empty module, which dataclasses and others find under its name."""
     module = types.ModuleType(name)
     sys.modules[name] = module
     return vars(module)
 
 
 def run_tests(request: dict, report) -> list:
-    """The program, then its tests in the same names; one entry for each test."""
+    """Run the program, then its tests in the same namespace; one entry for each test."""
     program, results = request["program"], []
     names = new_module("program")
     try:
@@ -159,7 +159,7 @@ def run_tests(request: dict, report) -> list:
             except BaseException as error:
                 failure = described(error, program)
             if failure and any(results):
-                # The first failure is told; of further ones, only the number counts.
+                # The first failure is reported. Of further ones only the number matters.
                 failure, text = {"kind": "again"}, ""
             counts = isinstance(statement, ast.Assert) or (
                 isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call)
@@ -172,11 +172,11 @@ def run_tests(request: dict, report) -> list:
 
 
 def run_script(request: dict) -> list:
-    """The program as a script that reads standard input and prints."""
+    """Run the program as a script that reads standard input and prints."""
     names = new_module("__main__")
     try:
         exec(compile(request["program"], "program.py", "exec"), names)
-        # As an interpreter does before it exits.
+        # An interpreter does this before it exits.
         for thread in threading.enumerate():
             if thread is not threading.main_thread() and not thread.daemon:
                 thread.join()
@@ -193,18 +193,18 @@ def main() -> None:
     with os.fdopen(request_file, encoding="utf-8") as file:
         request = json.load(file)
     os.set_inheritable(result_file, False)
-    this = sys.modules["__main__"]  # A script takes its place, and this must live on.
+    this = sys.modules["__main__"]  # A script replaces the module; keep it alive.
     token, folder = request.pop("token"), os.path.realpath(os.getcwd())
     write, flush, leave = os.pwrite, sys.stdout.flush, os._exit
     dumps, pad = json.dumps, 8192
 
     def report(state: dict) -> None:
-        # Always of one length, so that a later report covers an earlier one.
+        # All reports have the same length, so that a later report overwrites an earlier one.
         text = dumps(state)
         write(result_file, (text if len(text) < pad else "{}").ljust(pad).encode(), 0)
 
     sys.argv = ["program.py"]
-    # If nobody is left to kill this process, the alarm ends it.
+    # If no parent is left to kill this process, the alarm ends it.
     signal.alarm(int(request["limits"]["seconds"]) + 5)
     limit(request["limits"])
     forbid(folder)
@@ -214,7 +214,7 @@ def main() -> None:
     except OSError as error:  # more output than a file may hold
         results = [described(error, request["program"])]
     write(result_file, dumps({"token": token, "results": results}).encode().ljust(pad), 0)
-    # Threads and exit handlers of the program do not matter any more.
+    # Threads and exit handlers of the program are skipped.
     del this
     leave(0)
 

@@ -21,15 +21,15 @@ _LONGEST_END = 1.0
 
 
 class Outcome(NamedTuple):
-    """What became of a child process.
+    """The outcome of a child process.
 
     Attributes:
-        results: one entry for each test that ran, empty if it passed; `None` if the process ended
-            without a result, or was killed.
+        results: one entry for each test that ran, which is empty if the test passed. `None` if the
+            process was killed or ended without a result.
         state: `"finished"`, `"timeout"` or `"ended"`.
-        code: the exit code, negative for a signal.
-        running: the test that ran when it ended, if one did.
-        output: what was printed.
+        code: exit code, negative for a signal.
+        running: the test that ran when the process ended, if any.
+        output: output of the program.
     """
 
     results: list[dict[str, Any]] | None
@@ -42,20 +42,20 @@ class Outcome(NamedTuple):
 def run_child(
     program: str, settings: GraderConfig, *, tests: list[str] | None, stdin: str, seconds: float
 ) -> Outcome:
-    """Runs a program in a process of its own, in an empty folder that is deleted afterwards.
+    """Run a program in its own process, in an empty folder that is deleted afterwards.
 
     Args:
-        program: what runs.
-        settings: its limits.
-        tests: statements that run after it in the same names; `None` runs it as a script.
-        stdin: what it can read.
-        seconds: after this it is killed, with all processes of its group.
+        program: the program.
+        settings: limits of the program.
+        tests: statements that run after it in its namespace. `None` runs the program as a script.
+        stdin: standard input of the program.
+        seconds: time limit in seconds. The program is then killed with all processes of its group.
 
     Returns:
-        The outcome. Whatever the program does, this does not raise.
+        The outcome. No action of the program makes this raise.
 
     Raises:
-        OSError: if no process can be started.
+        OSError: no process can be started.
     """
     token = secrets.token_hex(16)
     request = {
@@ -79,7 +79,7 @@ def run_child(
             tempfile.TemporaryFile() as given,
             tempfile.TemporaryFile() as output,
         ):
-            # Files, not pipes: none can fill up, and none is kept open by a child of the child.
+            # Files are used instead of pipes. A pipe can fill up, or a grandchild can keep it open.
             for file, text in ((asked, json.dumps(request)), (given, stdin)):
                 file.write(text.encode(errors="surrogatepass"))
                 file.seek(0)
@@ -117,11 +117,12 @@ def _environment(folder: str) -> dict[str, str]:
 
 
 def _wait_and_kill(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Whether the process ended in time; in any case, its group is gone after this."""
+    """Whether the process ended in time; its group is killed in any case."""
     end, pause, finished = time.monotonic() + seconds, 0.001, False
     try:
         while not finished and time.monotonic() < end:
-            # Not reaped before its group is killed: until then its number is not given away.
+            # The process is not reaped before its group is killed, so that its number is not
+            # reused.
             status = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
             finished = status is not None
             if not finished:
@@ -136,10 +137,10 @@ def _wait_and_kill(process: subprocess.Popen[bytes], seconds: float) -> bool:
 
 
 def _wait_for_group(group: int) -> None:
-    """Killed processes take a moment to end, in which they could still write to their folder."""
+    """Killed processes take a moment to end and could still write to their folder."""
     end = time.monotonic() + _LONGEST_END
     with suppress(ProcessLookupError, PermissionError):
-        # Where the system's first process does not wait for orphans, they stay; hence the limit.
+        # If the init process does not reap orphans, they remain; so the wait has a limit.
         while time.monotonic() < end:
             os.killpg(group, 0)
             time.sleep(0.002)
@@ -154,15 +155,15 @@ def _delete(folder: str) -> None:
     try:
         shutil.rmtree(folder)
     except (OSError, RecursionError):
-        # Folders nested too deeply for Python, or closed to their owner.
+        # The folders may be nested too deeply for Python, or not readable for their owner.
         subprocess.run(["chmod", "-R", "u+rwx", folder], stderr=subprocess.DEVNULL, check=False)
         subprocess.run(["rm", "-rf", "--", folder], stderr=subprocess.DEVNULL, check=False)
 
 
 def _process_limit() -> int | None:
-    """How many processes and threads the user may have, with some for the program.
+    """The limit of processes and threads of the user, with some for the program.
 
-    `None` for root, for whom the kernel sets none, and where there is no /proc to count them.
+    `None` for root, whom the kernel does not limit, and on systems without /proc.
     """
     user = os.getuid()
     if user == 0 or not os.path.isdir("/proc/self/task"):

@@ -13,7 +13,7 @@ _ENTRY = "entry_point"
 
 
 class Pair(NamedTuple):
-    """A test of a whole program: what it reads and what it must print."""
+    """A test of a whole program: its input and the expected output."""
 
     input: str
     output: str
@@ -23,17 +23,18 @@ def tests_of(question: Question) -> list[str] | list[Pair]:
     """The tests of a question, from its columns `tests`, `test_list` or `test`.
 
     Args:
-        question: the column holds Python statements, as one string or several, of which each
-            `assert` and each call is a test; or mappings with `input` and `output`. Statements
-            may need `test_setup_code`, which runs before the program's tests. A single string
-            that defines `check(candidate)` is called with what `entry_point` names.
+        question: question with the column. It holds Python statements, as one string or several, or
+            mappings with `input` and `output`. Of the statements each `assert` and each call is a
+            test. The column `test_setup_code` may hold code that runs before them. If a single
+            string defines `check(candidate)`, it is called with the function that `entry_point`
+            names.
 
     Returns:
-        Statements in their order, set-up first; or pairs of input and output.
+        Statements in their order, with the set-up first, or pairs of input and output.
 
     Raises:
-        ValueError: if there is not exactly one such column, or what it holds is none of these, is
-            no Python, or would test nothing.
+        ValueError: there is not exactly one such column, or its contents are none of these, are no
+            Python, or test nothing.
 
     >>> rows = {"tests": ["assert add(1, 2) == 3"], "test_setup_code": "import math"}
     >>> tests_of(Question("q", "code", "", "Add.", "", columns=rows))
@@ -63,7 +64,7 @@ def tests_of(question: Question) -> list[str] | list[Pair]:
 
 
 def count_tests(statements: Sequence[str]) -> int:
-    """How many of these statements are tests: assertions and calls, at the outer level."""
+    """The number of tests among these statements: assertions and calls at the outer level."""
     parsed = [statement for text in statements for statement in ast.parse(text).body]
     return sum(map(_is_test, parsed))
 

@@ -6,11 +6,11 @@ from pgpo_jax.tasks._question import Question
 def exact(question: Question, response: str) -> Grade:
     """Right if the extracted answer is the answer, character for character.
 
-    White space at both ends of either does not count; case, inner white space and punctuation do.
+    White space at both ends does not count. Case, inner white space and punctuation do.
 
     Args:
-        question: its `answer` may be any string.
-        response: the decoded response; see `extract_answer` for what of it counts.
+        question: question whose `answer` may be any string.
+        response: the decoded response. `extract_answer` says which part counts.
 
     Returns:
         1.0 or 0.0, without feedback.
@@ -30,14 +30,14 @@ def letter(question: Question, response: str) -> Grade:
     """The rule of `exact` for questions whose answer is an option letter.
 
     Args:
-        question: its `answer` must be one letter, A to Z.
-        response: the decoded response; "B" is right for "B", "b" and "B." are not.
+        question: question whose `answer` must be one letter, A to Z.
+        response: the decoded response. For the answer "B" only "B" is right, not "b" or "B.".
 
     Returns:
         1.0 or 0.0, without feedback.
 
     Raises:
-        ValueError: if the answer of the question is not one letter.
+        ValueError: the answer of the question is not one letter.
 
     >>> letter(Question("q", "physics", "", "Which?", "B"), "<answer>B</answer>").score
     1.0

@@ -8,7 +8,7 @@ from pgpo_jax.tasks.graders._as_grade import as_grade
 
 
 class FunctionGrader:
-    """A function of yours as a grader.
+    """A function of your own as a grader.
 
     >>> grader = FunctionGrader(lambda question, response: len(response) < 10, "brevity")
     >>> grader(Question("q", "", "", "Why?", ""), "Because.")
@@ -21,12 +21,12 @@ class FunctionGrader:
         """A grader from a function.
 
         Args:
-            function: called with the question and the response text; see `as_grade` for what it
+            function: function of the question and the text of the response. `as_grade` says what it
                 may return.
-            name: what messages call it; the function's own name if empty.
+            name: name of the grader in messages; the function's own name if empty.
 
         Raises:
-            TypeError: if `function` cannot be called with two arguments.
+            TypeError: `function` cannot be called with two arguments.
         """
         self._name = name or getattr(function, "__name__", type(function).__name__)
         self._function = function
@@ -37,7 +37,7 @@ class FunctionGrader:
             )
         try:
             signature = inspect.signature(function)
-        except ValueError:  # some built-in functions do not tell theirs
+        except ValueError:  # Some built-in functions have no signature.
             return
         try:
             signature.bind("question", "response")
@@ -48,10 +48,10 @@ class FunctionGrader:
             ) from None
 
     def __call__(self, question: Question, response: str) -> Grade:
-        """What the function says of a response, as a `Grade`.
+        """The result of the function for a response, as a `Grade`.
 
         Raises:
-            TypeError: if the function returns something else than `as_grade` takes.
-            ValueError: if its score is not finite.
+            TypeError: the function returns a type that `as_grade` does not accept.
+            ValueError: its score is not finite.
         """
         return as_grade(self._function(question, response))

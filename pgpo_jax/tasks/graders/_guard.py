@@ -13,7 +13,7 @@ from pgpo_jax.tasks.graders._as_grade import as_grade
 from pgpo_jax.tasks.graders._base import FailedGrade, Grader, TimedOutGrade
 
 _log = logging.getLogger("pgpo_jax")
-# More failures of one call are only counted.
+# Further failures of one call are counted but not logged.
 _LINES = 3
 
 
@@ -24,28 +24,28 @@ def grade_all(
     *,
     timeout: float = 10.0,
 ) -> tuple[list[Grade], int]:
-    """The grades of many responses; a row that cannot be graded does not stop the run.
+    """Grade many responses; a row that cannot be graded does not stop the run.
 
-    A row fails if the reward raises, or returns something that is no grade (see `as_grade`); then
-    it has the score 0.0 and is counted, and the first few of a call are logged with the id of the
-    question. But where every row of several failed, the reward is broken, and this stops.
+    A row fails if the reward raises or returns no grade (see `as_grade`). It then has the score 0.0
+    and is counted. The first few failures of a call are logged with the id of the question. If all
+    of at least two rows fail, the reward is broken and this raises.
 
-    Rows are graded in a thread other than the caller's, in which Python allows no signal handlers:
-    a reward that sets an alarm for itself needs `timeout` instead.
+    Rows are graded in another thread than the caller's. Python allows no signal handlers there, so
+    a reward cannot set an alarm; use `timeout` instead.
 
     Args:
-        grader: a grader, or a task that grades; one with a method `grade_many` is called once.
-        questions: one for each response.
+        grader: a grader, or a task that grades. One with a method `grade_many` is called once.
+        questions: one question for each response.
         responses: the decoded responses.
-        timeout: seconds that one row may take. A Python function cannot be interrupted, so one
-            that takes longer stops the run. A grader with `grade_many` keeps a limit of its own.
+        timeout: time limit of one row, in seconds. A Python function cannot be interrupted, so one
+            that takes longer stops the run. A grader with `grade_many` has its own limit.
 
     Returns:
-        One grade for each response, and how many rows failed.
+        One grade for each response, and the number of rows that failed.
 
     Raises:
-        ValueError: if there is not one question for each response.
-        RuntimeError: if all of at least two rows failed, or one took longer than `timeout`.
+        ValueError: there is not one question for each response.
+        RuntimeError: all of at least two rows failed, or one took longer than `timeout`.
 
     >>> def reward(question, response):
     ...     return 1 / len(response)
@@ -83,8 +83,8 @@ def _is_broken(grade: Grade) -> bool:
 def grade_rows(
     grader: Task | Grader, questions: Sequence[Question], responses: Sequence[str], timeout: float
 ) -> list[Grade]:
-    """As `grade_all`, but failed rows are neither logged nor counted."""
-    # Only our own tasks say that their grader alone grades; another task's `grade` is its own.
+    """The same as `grade_all`, but failed rows are neither logged nor counted."""
+    # Only our own tasks say that their grader alone grades. Other tasks have their own `grade`.
     inner: Any = grader
     if getattr(grader, "grades_by_grader", False):
         inner = getattr(grader, "grader", grader)
@@ -107,7 +107,7 @@ def _in_a_thread(
     responses: Sequence[str],
     timeout: float,
 ) -> list[Grade]:
-    """One thread for all rows, so that the limit of a row costs next to nothing."""
+    """One thread serves all rows, so that the time limit of a row costs almost nothing."""
     grades: list[Grade] = []
     ended = threading.Event()
     errors: list[BaseException] = []
@@ -125,7 +125,7 @@ def _in_a_thread(
                 except Exception as error:
                     grades.append(FailedGrade(0.0, "", _words(error)))
         except BaseException as error:
-            # `sys.exit()` in a reward means the run, not this thread.
+            # `sys.exit()` in a reward shall end the run, not this thread.
             errors.append(error)
         finally:
             ended.set()

@@ -11,20 +11,20 @@ from pgpo_jax.tasks.graders._threads import grade_in_threads
 from pgpo_jax.tasks.graders._workers import WorkerDied, WorkerPool, WorkerTimeout
 
 _SCRIPT = Path(__file__).parent / "_math_worker.py"
-# Parsers take long over long texts, and the answer comes last.
+# Parsers are slow for long texts, and the answer comes last.
 _LONGEST = 4000
 
 
 class MathGrader:
     r"""Right if the answer is mathematically the same, by math-verify (Kydlíček, Hugging Face).
 
-    The formula is looked for in the extracted answer: between dollars, `\(...\)` or `\[...\]`, in
-    `\boxed{...}`, else the whole of it, or its last number or sum if it is a sentence. Of a
-    longer text, the last 4000 characters count.
+    The formula is found in the extracted answer: between dollars, `\(...\)` or `\[...\]`, or in
+    `\boxed{...}`. Otherwise it is the whole answer, or the last number or sum of a sentence. Only
+    the last 4000 characters of a text count.
 
-    math-verify runs in worker processes that do not import jax. One that takes longer than the
-    limit or dies is replaced, and its row is a `FailedGrade`: score 0.0, with words, and counted
-    by `grade_all`. Close the grader, or let it go, to end them; they also end with the
+    math-verify runs in worker processes that do not import jax. A worker that ends or takes longer
+    than the limit is replaced. Its row is a `FailedGrade` with the score 0.0 and a reason, which
+    `grade_all` counts. The workers end when the grader is closed or deleted, and with the
     interpreter.
 
     >>> with MathGrader() as grader:
@@ -39,7 +39,7 @@ class MathGrader:
         """A grader with the limit and the number of workers of `settings`.
 
         Raises:
-            ImportError: if math-verify is not installed.
+            ImportError: math-verify is not installed.
         """
         if importlib.util.find_spec("math_verify") is None:
             raise PGPOImportError(
@@ -52,14 +52,14 @@ class MathGrader:
         """The grade of one response.
 
         Args:
-            question: its `answer` must be something that math-verify can parse.
+            question: question whose `answer` math-verify can parse.
             response: the decoded response.
 
         Returns:
-            1.0 or 0.0, with feedback for a wrong one; a `FailedGrade` where the worker failed.
+            1.0 or 0.0, with feedback for a wrong answer; a `FailedGrade` if the worker failed.
 
         Raises:
-            ValueError: if the answer of the question cannot be parsed.
+            ValueError: the answer of the question cannot be parsed.
         """
         limit, text = self._settings.timeout, extract_answer(response)[-_LONGEST:]
         try:
@@ -88,7 +88,7 @@ class MathGrader:
         return grade_in_threads(self, questions, responses, self._settings.workers)
 
     def close(self) -> None:
-        """Ends the worker processes; the grader cannot be used any more."""
+        """End the worker processes. The grader cannot be used after this."""
         self._pool.close()
 
     def __enter__(self) -> "MathGrader":

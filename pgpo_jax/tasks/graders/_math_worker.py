@@ -1,7 +1,7 @@
-"""The process that compares mathematical answers. It runs as a script and imports only this.
+"""The process that compares mathematical answers: a script that imports math-verify only.
 
-Each line of standard input is a request `{"gold": ..., "text": ..., "seconds": ...}`, each line
-of standard output the reply `{"status": ..., "prediction": ...}`. The first line says "ready".
+Each line of standard input is a request `{"gold": ..., "text": ..., "seconds": ...}`. Each line of
+standard output is a reply `{"status": ..., "prediction": ...}`. The first line says "ready".
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import re
 import signal
 import sys
 
-# An expression may be short and its value immense.
+# A short expression may have a huge value.
 _MEMORY = 2 * 2**30
 _MATHS = re.compile(r"\$|\\\(|\\\[|\\boxed|\\begin")
 _WORD = re.compile(r"\b(?!pi\b|sqrt|sin|cos|tan|log|exp)[A-Za-z]{3,}")
@@ -28,12 +28,12 @@ _REPLACED = (
 def as_latex(text: str) -> str:
     """The text with its formula between dollars, for the parser of LaTeX.
 
-    math-verify's other parser, for plain text, is not used: it evaluates what it finds as Python.
+    math-verify's other parser, for plain text, is not used because it evaluates text as Python.
     """
     if _MATHS.search(text):
         return text
     text = text.strip().rstrip(".").strip()
-    # Words of three letters and more make it a sentence: its last number or sum is what counts.
+    # A word of at least three letters makes it a sentence. Its last number or sum then counts.
     if "\\" not in text and _WORD.search(text):
         found = _PLAIN.findall(text)
         if not found:
@@ -68,21 +68,21 @@ def compare(gold: str, text: str) -> dict[str, str]:
 def main() -> None:
     import resource
 
-    # Not every system has this limit; the one on time holds in any case.
+    # Not every system has this limit. The time limit holds on all systems.
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-    # Nothing but replies may appear on standard output, which printing would disturb.
+    # Only replies may appear on standard output, so other output goes elsewhere.
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     import math_verify  # noqa: F401
 
-    # It warns that there is no time limit; ours is that this process is killed.
+    # It warns that it has no time limit. Our limit is that this process is killed.
     logging.disable(logging.CRITICAL)
     replies.write('"ready"\n')
     replies.flush()
     for line in sys.stdin:
         request = json.loads(line)
-        # If nobody is left to kill this process, the alarm ends it.
+        # If no parent is left to kill this process, the alarm ends it.
         signal.alarm(int(request["seconds"]) + 5)
         try:
             reply = compare(request["gold"], request["text"])

@@ -3,7 +3,7 @@ import unicodedata
 from fractions import Fraction
 from typing import NamedTuple
 
-# Longer numbers and exponents would cost time and memory without being anyone's answer.
+# Longer numbers and exponents would cost time and memory, and no answer has them.
 _LONGEST, _LARGEST_EXPONENT = 100, 400
 
 _DIGITS = r"(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)"
@@ -15,11 +15,11 @@ def _number(name: str) -> str:
 
 
 _NUMBER = re.compile(
-    # Neither a part of a word (CO2) or of an exponent (m^2, s^-1) nor of another number.
+    # A number is no part of a word (CO2), of an exponent (m^2, s^-1) or of another number.
     r"(?<![\w.,^])(?<!\^[-+])(?P<sign>(?<![\w)])[-+](?=[\d.]))?"
     rf"(?:10\s*\^\s*(?P<power>[-+]?\d+)|{_number('above')}(?:\s*/\s*{_number('below')})?)"
 )
-# What makes the last number a part of an expression, a list or a date.
+# Signs that make the last number a part of an expression, a list or a date.
 _BEFORE = re.compile(r"[\d)]\s*[-+*/×·^±]\s*$")
 _BEFORE_SIGN = re.compile(r"[\d)]\s*$")
 _BEFORE_FRACTION = re.compile(r"\d\s+$")
@@ -53,7 +53,7 @@ _REPLACED = (
 
 
 class Quantity(NamedTuple):
-    """A number, exact as it is written, and the text of its unit.
+    """An exact number and the text of its unit.
 
     Added in version 0.2.0.
     """
@@ -64,13 +64,14 @@ class Quantity(NamedTuple):
 
 
 def parse_quantity(text: str) -> Quantity | None:
-    """The last number of a text and the unit after it; `None` without a number that is clear.
+    """The last number of a text and the unit after it; `None` if the number is not clear.
 
-    Numbers are decimal (`-2.5`, `.5`), scientific (`1e-3`, `1.2 × 10^4`, `10^5`), fractions of
-    two such numbers (`3/4`, `\\frac{3}{4}`), or have commas between groups of three digits
-    (`12,500`). Not clear are a decimal comma, a mixed number (`1 1/2`), an expression (`2 + 3`,
-    `2π`, `5 ± 1`), a division by zero, and more than 100 digits or an exponent beyond 400.
-    The unit is what follows, up to the end of the text, a line, a clause or a sentence.
+    Numbers are decimal (`-2.5`, `.5`) or scientific (`1e-3`, `1.2 × 10^4`, `10^5`). They may be
+    fractions of two such numbers (`3/4`, `\\frac{3}{4}`) or have commas between groups of three
+    digits (`12,500`). These forms are not clear: a decimal comma, a mixed number (`1 1/2`), an
+    expression (`2 + 3`, `2π`, `5 ± 1`), a division by zero, more than 100 digits, an exponent
+    beyond 400. The unit is the text after the number, up to the end of the clause, sentence, line
+    or text.
 
     >>> parse_quantity("v = 1,250.5 m/s.")[:2]
     (Fraction(2501, 2), 'm/s')
@@ -97,7 +98,7 @@ def parse_quantity(text: str) -> Quantity | None:
 
 
 def _plain(text: str) -> str:
-    # A sign may stand apart where nothing is before it.
+    # White space may follow the sign if nothing is before it.
     text = re.sub(r"(^|[=≈:])\s*([-+])\s+", r"\1 \2", text)
     text = _LATEX_FRACTION.sub(r"(\1)/(\2)", _LATEX_TEXT.sub(r" \1", text))
     text = re.sub(r"\((\s*[-+]?[\w.^]+\s*)\)/\((\s*[\w.^]+\s*)\)", r"\1/\2", text)

@@ -7,22 +7,22 @@ from pgpo_jax.tasks._question import Question
 from pgpo_jax.tasks.graders._config import GraderConfig
 from pgpo_jax.tasks.graders._numbers import Quantity, parse_quantity
 
-# Long enough for any unit; pint need not read more of what a model wrote.
+# Long enough for any unit, so that pint reads no long text of a model.
 _LONGEST_UNIT = 40
 _POWERS = range(-12, 13)
 
 
 class NumericGrader:
-    """Right if the last number of the extracted answer is near enough, with the right unit.
+    """Right if the last number of the extracted answer is within tolerance and has the right unit.
 
-    A prediction p is near enough to the answer a if `|p - a| <= max(relative * |a|, absolute)`.
-    Numbers are compared exactly, as fractions. Units count only if the answer has one, and are
-    compared as they are written, after white space, LaTeX and the signs for times and powers have
-    been made equal; a per cent is a unit like others. See `parse_quantity` for what is read.
+    A prediction p is within tolerance of the answer a if
+    `|p - a| <= max(relative * |a|, absolute)`. Numbers are compared exactly, as fractions. Units
+    count only if the answer has one. They are compared as text, after normalisation of white space,
+    LaTeX and the signs for times and powers. A per cent is a unit, too. `parse_quantity` defines
+    what is read.
 
-    The feedback says what is wrong, and never what is right: that no number is clear, that the
-    unit is missing or another one, that the sign or a power of ten is wrong, or that the number
-    is off.
+    The feedback names the error and never the right answer. Errors are: no clear number, a missing
+    or wrong unit, a wrong sign, a wrong power of ten, or a wrong number.
 
     >>> grader = NumericGrader(GraderConfig(relative_tolerance=0.01))
     >>> speed = Question("q", "physics", "", "How fast?", "12.5 m/s")
@@ -38,7 +38,7 @@ class NumericGrader:
         """A grader with the tolerances and the rule for units of `settings`.
 
         Raises:
-            ImportError: if units are to be converted and pint is not installed.
+            ImportError: units are to be converted and pint is not installed.
         """
         self._settings = settings
         self._registry = _unit_registry() if settings.units == "convert" else None
@@ -47,14 +47,14 @@ class NumericGrader:
         """The grade of one response.
 
         Args:
-            question: its `answer` must be a number, with or without a unit.
+            question: question whose `answer` must be a number, with or without a unit.
             response: the decoded response.
 
         Returns:
-            1.0 or 0.0; what is wrong as feedback.
+            1.0 or 0.0, with the error as feedback.
 
         Raises:
-            ValueError: if the answer of the question is not a number.
+            ValueError: the answer of the question is not a number.
         """
         answer = parse_quantity(question.answer)
         if answer is None:
@@ -71,7 +71,7 @@ class NumericGrader:
         return Grade(float(not problem), prediction, problem)
 
     def _in_unit(self, quantity: Quantity, unit: str) -> tuple[Fraction, str]:
-        """The value in the answer's unit, and what is wrong with its own."""
+        """The value in the unit of the answer, and the error of its own unit."""
         rule = self._settings.units
         if not unit or rule == "ignored" or quantity.unit == unit:
             return quantity.value, ""
@@ -85,7 +85,7 @@ class NumericGrader:
                 quantity.value, self._registry.parse_units(quantity.unit)
             )
             return Fraction(given.to(self._registry.parse_units(unit)).magnitude), ""
-        # The parser of units raises many kinds of errors on words that are none.
+        # The parser of units raises many kinds of errors for words that are no units.
         except Exception:
             return quantity.value, wrong
 
@@ -115,6 +115,6 @@ def _unit_registry() -> Any:
         raise PGPOImportError(
             "GraderConfig.units = 'convert' needs pint: pip install 'pgpo-jax[math]'"
         ) from error
-    # pint is annotated for floats, but takes any number.
+    # pint's annotations say float, but it accepts any number.
     exact: Any = Fraction
     return pint.UnitRegistry(non_int_type=exact)

@@ -9,10 +9,10 @@ _NAMES = ("python", "py", "python3")
 def extract_program(response: str) -> str:
     """The program in a response.
 
-    Only what follows the last `<answer>` counts, up to the first `</answer>`; the whole response
-    without one. Of this it is the last fenced block that is marked as Python, else the last
-    without a mark. Without fences, it is the text between the tags; a response with neither has
-    no program, and gives an empty string.
+    Only the text after the last `<answer>` counts, up to the first `</answer>`; without a tag, the
+    whole response counts. The program is the last fenced block marked as Python, else the last
+    block without a mark. Without fences, it is the text between the tags. A response with neither
+    fences nor tags gives an empty string.
 
     >>> extract_program("First:\\n```python\\nx = 1\\n```\\nBetter:\\n```python\\nx = 2\\n```")
     'x = 2\\n'

@@ -23,28 +23,28 @@ GRADERS: dict[str, Callable[[GraderConfig], Grader]] = {
     "code": CodeGrader,
     "tool_use": lambda settings: tool_use,
 }
-"""Name -> function that makes the grader of its settings. Whatever is missing for a grader must be
-found out then.
+"""By name: a function that makes the grader from its settings. It must raise if the grader lacks
+something it needs.
 
 Added in version 0.2.0.
 """
 
 
 def make_grader(spec: str | None = None, settings: GraderConfig | None = None) -> Grader:
-    """A grader by name.
+    """Make a grader by name.
 
     Args:
-        spec: a name of `GRADERS`, a function of yours as `FILE.py:NAME`, or several with weights
-            as `NAME=WEIGHT,NAME=WEIGHT`; `None` is `settings.name`.
-        settings: tolerances and limits; the defaults if `None`.
+        spec: a name of `GRADERS`, a function of your own as `FILE.py:NAME`, or several graders as
+            `NAME=WEIGHT,NAME=WEIGHT`. `None` means `settings.name`.
+        settings: tolerances and limits; `None` means the defaults.
 
     Returns:
         The grader.
 
     Raises:
-        ValueError: if `spec` is none of these, or its file does not define what it names.
-        FileNotFoundError: if its file does not exist.
-        ImportError: if the grader needs an extra that is not installed.
+        ValueError: `spec` is none of these, or its file does not define the name.
+        FileNotFoundError: the file does not exist.
+        ImportError: the grader needs an extra that is not installed.
 
     >>> grader = make_grader("exact=0.8,letter=0.2")
     >>> from pgpo_jax.tasks import Question
@@ -60,17 +60,17 @@ def make_grader(spec: str | None = None, settings: GraderConfig | None = None) -
 
 
 def weighted(weights: Mapping[str, float], settings: GraderConfig | None = None) -> WeightedGrader:
-    """Several graders with weights, by name.
+    """Make a weighted sum of graders by name.
 
     Args:
         weights: the weight of each name, which is one of `GRADERS` or `FILE.py:NAME`.
-        settings: shared by all.
+        settings: settings for all graders.
 
     Returns:
         The grader of their weighted sum; see `WeightedGrader`.
 
     Raises:
-        ValueError: as of `make_grader`, or if there is no weight, or one is zero or not finite.
+        ValueError: as `make_grader`; or there is no weight, or one is zero or not finite.
 
     >>> grader = weighted({"exact": 2.0})
 

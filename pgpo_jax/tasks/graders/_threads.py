@@ -10,7 +10,7 @@ from pgpo_jax.tasks.graders._base import FailedGrade, Grader
 def grade_in_threads(
     grader: Grader, questions: Sequence[Question], responses: Sequence[str], workers: int
 ) -> list[Grade]:
-    """The grades of many responses, where each thread waits for a process of its own."""
+    """Grade many responses; each thread waits for its own process."""
 
     def row(question: Question, response: str) -> Grade:
         try:
@@ -22,5 +22,5 @@ def grade_in_threads(
     try:
         return list(threads.map(row, questions, responses))
     finally:
-        # After an interrupt, rows that have not begun never do.
+        # After an interrupt, no further rows are begun.
         threads.shutdown(wait=True, cancel_futures=True)

@@ -12,23 +12,24 @@ _INPUT = re.compile(r"Action Input:\s*(\{.*?\})", re.DOTALL)
 
 
 def tool_use(question: Question, response: str) -> Grade:
-    """Right if the response calls the right tools with the right inputs, as SDPO's tool-use task.
+    """Right if the response calls the right tools with the right inputs (SDPO's tool-use task).
 
     The words after each `Action:` must be those of the answer, in any order. The dictionaries after
-    each `Action Input:` are merged, and must be equal to those of the answer, merged. An input ends
-    at its first closing brace, as in SDPO's grader, so one that has another dictionary in it is not
-    read. The feedback says what was expected: it shows the right answer to a teacher.
+    each `Action Input:` are merged. The result must equal the merged dictionaries of the answer. An
+    input ends at its first closing brace, as in SDPO's grader, so a nested dictionary is not read.
+    The feedback contains the expected calls, so it shows the right answer to a teacher.
 
     Args:
-        question: its `answer` is a JSON list of objects with `Action` and `Action_Input`, which is
-            a JSON object or its text.
-        response: the decoded response, all of it.
+        question: question whose `answer` is a JSON list of objects with `Action` and
+            `Action_Input`. The latter is a JSON object or its text.
+        response: the whole decoded response.
 
     Returns:
-        1.0 or 0.0, and what differs. The prediction is the actions and the merged input.
+        1.0 or 0.0, with the differences as feedback. The prediction is the actions and the merged
+        input.
 
     Raises:
-        ValueError: if the answer of the question is no such list.
+        ValueError: the answer of the question is no such list.
 
     References:
         SDPO's code, https://github.com/lasgroup/SDPO at 0e6d510

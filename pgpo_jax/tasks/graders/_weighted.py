@@ -10,9 +10,9 @@ from pgpo_jax.tasks.graders._guard import grade_rows
 
 
 class WeightedGrader:
-    """Several graders at once: the sum of their scores, each times its weight.
+    """The weighted sum of the scores of several graders.
 
-    The prediction is that of the first grader; the feedbacks follow one another, one a line.
+    The prediction is that of the first grader. The feedbacks are joined, one a line.
 
     >>> from pgpo_jax.tasks.graders import exact
     >>> def brevity(question, response):
@@ -29,12 +29,12 @@ class WeightedGrader:
         """A grader from others.
 
         Args:
-            parts: graders and their weights; a negative weight is a penalty. Weights are not
+            parts: graders and their weights. A negative weight is a penalty. Weights are not
                 normalised.
-            timeout: seconds that one row may take in a Python function.
+            timeout: time limit of one row in a Python function, in seconds.
 
         Raises:
-            ValueError: without parts, or with a weight that is zero or not finite.
+            ValueError: there are no parts, or a weight is zero or not finite.
         """
         if not parts:
             raise PGPOValueError("a weighted grader needs at least one grader, got none")
@@ -46,11 +46,11 @@ class WeightedGrader:
         self._parts, self._timeout = list(parts), timeout
 
     def __call__(self, question: Question, response: str) -> Grade:
-        """The grade of one response; a part that raises is not caught."""
+        """The grade of one response; errors of the parts are not caught."""
         return self._sum([as_grade(grader(question, response)) for grader, _ in self._parts])
 
     def grade_many(self, questions: Sequence[Question], responses: Sequence[str]) -> list[Grade]:
-        """The grades of many; a row that one of the parts cannot grade is a `FailedGrade`."""
+        """Grade many responses; a row that a part cannot grade is a `FailedGrade`."""
         columns = [
             grade_rows(grader, questions, responses, self._timeout) for grader, _ in self._parts
         ]
@@ -70,8 +70,8 @@ def parse_weights(spec: str) -> dict[str, float]:
     """The weights in `NAME=WEIGHT,NAME=WEIGHT`; a name alone has the weight 1.
 
     Raises:
-        ValueError: if a name is empty or comes twice, or a weight is no number or missing where
-            there are several names.
+        ValueError: a name is empty or repeated, or a weight is no number, or one of several names
+            has no weight.
 
     >>> parse_weights("exact=0.8,rewards.py:brevity=0.2")
     {'exact': 0.8, 'rewards.py:brevity': 0.2}

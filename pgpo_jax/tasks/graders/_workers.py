@@ -12,7 +12,7 @@ from typing import Any
 
 from pgpo_jax.errors import PGPORuntimeError
 
-# Importing a large library on a busy machine is not the fault of the row that waits for it.
+# Time for importing a large library does not count against the row that waits for it.
 _START_SECONDS = 120.0
 
 
@@ -25,10 +25,10 @@ class WorkerDied(Exception):
 
 
 class Worker:
-    """A process that answers lines of JSON with lines of JSON, and can be killed at any time.
+    """A process that answers lines of JSON with lines of JSON and can be killed at any time.
 
-    It runs a script in a fresh interpreter: neither the memory of this process nor its main
-    module nor its threads are carried over.
+    It runs a script in a new interpreter, without the memory, the main module and the threads of
+    this process.
     """
 
     def __init__(self, script: Path) -> None:
@@ -39,7 +39,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={name: os.environ[name] for name in kept if name in os.environ},
-            # An interrupt from the keyboard is for this process, which then ends the others.
+            # An interrupt from the keyboard goes to this process, which then ends the others.
             start_new_session=True,
         )
         assert self._process.stdout is not None
@@ -51,12 +51,12 @@ class Worker:
         """The reply to a request.
 
         Args:
-            request: anything that JSON can hold.
-            timeout: seconds, not counted while the worker starts.
+            request: any JSON value.
+            timeout: time limit in seconds, without the start of the worker.
 
         Raises:
-            WorkerTimeout: if there was no reply in time. The worker has been killed.
-            WorkerDied: if the worker has ended, for whatever reason.
+            WorkerTimeout: there was no reply in time. The worker has been killed.
+            WorkerDied: the worker has ended, for any reason.
         """
         try:
             if not self._ready:
@@ -84,7 +84,7 @@ class Worker:
         return line
 
     def kill(self) -> None:
-        """Ends the process and waits for it, so that nothing of it remains."""
+        """End the process and wait for it."""
         self._process.kill()
         self._process.wait()
         self._selector.close()
@@ -95,7 +95,7 @@ class Worker:
 
 
 class WorkerPool:
-    """At most so many workers, started when they are needed and replaced when they end."""
+    """A pool of workers, which are started when needed and replaced when they end."""
 
     def __init__(self, script: Path, size: int) -> None:
         self._script = script
@@ -103,11 +103,11 @@ class WorkerPool:
         for _ in range(size):
             self._idle.put(None)
         self._workers: set[Worker] = set()
-        # Also runs when the interpreter exits.
+        # This also runs when the interpreter exits.
         self.close = weakref.finalize(self, _kill_all, self._workers)
 
     def ask(self, request: dict[str, Any], timeout: float) -> dict[str, Any]:
-        """As `Worker.ask`, of whichever worker is idle; waits until one is."""
+        """`Worker.ask` of an idle worker; waits until one is idle."""
         if not self.close.alive:
             raise PGPORuntimeError("this grader has been closed")
         worker = self._idle.get()
@@ -117,7 +117,7 @@ class WorkerPool:
                 self._workers.add(worker)
             reply = worker.ask(request, timeout)
         except BaseException:
-            # Whatever happened, its next line would be the reply to this request.
+            # After any error, the worker's next line would be the reply to this request.
             if worker is not None:
                 self._workers.discard(worker)
                 worker.kill()

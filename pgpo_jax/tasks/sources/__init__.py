@@ -1,10 +1,10 @@
-"""Where questions come from, besides the synthetic ones: files, saved data sets and the Hub.
+"""Sources of questions other than the synthetic ones: files, saved data sets and the Hub.
 
-A reader gives a `Table` of rows; which column holds what is found by `_layout`; `_any_layout` or
-`_sciknoweval` makes a `Question` of each row, and notes what is wrong with it.
+A reader returns a `Table` of rows. `_layout` finds the roles of the columns. `_any_layout` or
+`_sciknoweval` makes a `Question` from each row and records its errors.
 
 **To add a kind of file**, write a function from a path to rows, as in `_json.py`, and list it in
-`READERS` of `_read.py`; nothing else names it.
+`READERS` of `_read.py`. No other file names it.
 """
 
 from pgpo_jax.tasks.sources._columns import ColumnsConfig as ColumnsConfig

@@ -1,4 +1,4 @@
-"""Rows whose columns are found by their names."""
+"""Makes questions from rows whose columns are found by their names."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,16 +11,16 @@ from pgpo_jax.tasks.sources._table import Table
 
 
 def any_question(fields: Fields, table: Table, position: int, *, answers: bool) -> Question | None:
-    """The question of a row; what is wrong with it is noted in `fields`.
+    """The question of a row. Errors of the row are recorded in `fields`.
 
     Args:
         fields: of the row.
-        table: gives ids and domains to rows without them.
-        position: of the row, from 0.
-        answers: whether rows must have an answer or tests.
+        table: table that gives ids and domains to rows without them.
+        position: number of the row, from 0.
+        answers: whether a row must have an answer or tests.
 
     Returns:
-        The question, or `None` if its chat is wrong.
+        The question, or `None` if its chat is invalid.
     """
     role = "messages" if "messages" in fields.columns else "question"
     chat = _chat(fields, role)
@@ -54,7 +54,7 @@ def any_question(fields: Fields, table: Table, position: int, *, answers: bool) 
 
 
 def has_tests(row: Mapping[str, Any]) -> bool:
-    """Whether a row has tests for the program that is its answer; SDPO's files write "-" for none.
+    """Whether a row has tests for a program as its answer; SDPO's files write "-" for none.
 
     >>> has_tests({"test_list": ["assert f(1) == 2"]}), has_tests({"tests": "-"})
     (True, False)
@@ -66,7 +66,7 @@ def has_tests(row: Mapping[str, Any]) -> bool:
 
 
 def _chat(fields: Fields, role: str) -> list[Message]:
-    """The messages of a row; none if they are wrong."""
+    """The messages of a row; empty if they are invalid."""
     if role == "messages" or isinstance(fields.value(role), list):
         return fields.chat(role)
     known = len(fields.problems)

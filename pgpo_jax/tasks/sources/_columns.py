@@ -6,10 +6,10 @@ from pgpo_jax.errors import PGPOValueError
 
 @dataclass(frozen=True)
 class ColumnsConfig:
-    """Which columns of a file or data set hold what; every other column goes to the grader.
+    """The roles of the columns of a file or data set; all other columns go to the grader.
 
     A field that is left out is found by the usual names. The empty string means that there is no
-    such column, whatever the names are. `question` and `messages` are two forms of one thing.
+    such column, even if the usual name exists. Give either `question` or `messages`.
 
     >>> ColumnsConfig(question="text", answer="gold").question
     'text'
@@ -27,22 +27,22 @@ class ColumnsConfig:
     messages: str | None = None
     """A chat that ends with the user's message. By default `messages` or `conversations`."""
     id: str | None = None
-    """A name of the row of its own. By default `id` or `idx`; without one, rows are counted."""
+    """The id of the row. By default `id` or `idx`; without one, rows are numbered."""
     system: str | None = None
     """The system message. By default `system` or `system_prompt`."""
     domain: str | None = None
-    """The field that the question belongs to. By default `domain`; without one, the file's name, or
-    that of its folder if the file is called after a split, as `train.jsonl` is."""
+    """The field that the question belongs to. By default `domain`. Without one it is the name of
+    the file, or of its folder if the file is named after a split, such as `train.jsonl`."""
     kind: str | None = None
-    """A finer division, for reports. By default `kind`."""
+    """A subdivision of the domain, for reports. By default `kind`."""
     solution: str | None = None
     """A worked solution. By default `solution`."""
     demonstration: str | None = None
     """An example response. By default `demonstration`."""
     feedback: str | None = None
-    """Words on the question. By default `feedback`."""
+    """Text about the question. By default `feedback`."""
     system_prompt: str | None = None
-    """A system message for every row, in place of its own; the empty string leaves it out."""
+    """A system message for every row, instead of its own. The empty string leaves it out."""
 
     def __post_init__(self) -> None:
         chosen = self.chosen()
@@ -64,7 +64,7 @@ class ColumnsConfig:
             )
 
     def chosen(self) -> dict[str, str]:
-        """The columns that were named, by what they hold."""
+        """The columns that were named, by role."""
         names = {field.name: getattr(self, field.name) for field in fields(self)}
         del names["system_prompt"]
         return {role: name for role, name in names.items() if name is not None}

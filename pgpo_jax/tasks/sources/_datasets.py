@@ -1,4 +1,4 @@
-"""Data sets of the library `datasets`: folders that it saved, and ids on the Hugging Face Hub."""
+"""Reads data sets of the library `datasets`: saved folders and ids on the Hugging Face Hub."""
 
 import os
 import re
@@ -15,7 +15,7 @@ _ID = re.compile(r"(hf:)?(?P<path>[\w-][\w.-]*/(?P<name>[\w-][\w.-]*))(:(?P<conf
 
 
 class MissingSplitError(PGPOValueError):
-    """A data set that has other splits than the wanted one."""
+    """A data set does not have the split."""
 
 
 def is_hub_id(spec: str) -> bool:
@@ -42,13 +42,13 @@ def saved_table(path: Path, split: str) -> Table:
 
     Raises:
         PGPOImportError: if `datasets` is not installed.
-        PGPOValueError: if the folder is damaged or lacks the split.
+        PGPOValueError: the folder is damaged or does not have the split.
     """
     datasets = require("datasets", f"the folder {path}")
     try:
         with _no_bars(datasets):
             found = datasets.load_from_disk(str(path))
-    except Exception as error:  # The library promises no class of error for a damaged folder.
+    except Exception as error:  # The library documents no class of error for damaged folders.
         raise PGPOValueError(
             f"{path}: not a readable folder of save_to_disk: {type(error).__name__}: {error}"
         ) from error
@@ -56,12 +56,12 @@ def saved_table(path: Path, split: str) -> Table:
 
 
 def hub_table(spec: str, split: str) -> Table:
-    """The rows of a data set on the Hub, which stay in the cache of `datasets`.
+    """The rows of a data set on the Hub; its files stay in the cache of `datasets`.
 
     Raises:
         PGPOImportError: if `datasets` is not installed.
-        PGPOFileNotFoundError: if the data set cannot be fetched.
-        PGPOValueError: if it lacks the split.
+        PGPOFileNotFoundError: the data set cannot be fetched.
+        PGPOValueError: the data set does not have the split.
     """
     match = _ID.fullmatch(spec)
     if match is None:
@@ -70,8 +70,8 @@ def hub_table(spec: str, split: str) -> Table:
     try:
         with _no_bars(datasets):
             found = datasets.load_dataset(match["path"], match["config"])
-    except Exception as error:  # Network, access, format, a missing configuration: many classes.
-        # Some of these messages are whole tables.
+    except Exception as error:  # Errors of network, access and format have many classes.
+        # Some of these messages are long tables.
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
         hint = (
             "HF_HUB_OFFLINE is set, so only the cache was looked at"
@@ -98,16 +98,16 @@ def _table(found: Any, source: str, name: str, split: str) -> Table:
 
 
 def _rows(dataset: Any, source: str) -> Iterator[Any]:
-    # Arrow gives what is stored; other formats would decode images and audio.
+    # Arrow returns the stored values; other formats would decode images and audio.
     return arrow_rows(dataset.with_format("arrow")[:], source)
 
 
 @contextmanager
 def _no_bars(datasets: Any) -> Iterator[None]:
-    """Switches off the progress bars of `datasets` and of the Hub's client for a while."""
+    """Turn off the progress bars of `datasets` and of the Hub's client inside the block."""
     import huggingface_hub.utils as hub
 
-    # Where an environment variable decides, the switches only warn that they do nothing.
+    # If an environment variable is set, these functions only warn that they have no effect.
     switches = [
         library
         for library, variable in (

@@ -10,7 +10,7 @@ from pgpo_jax.tasks.sources._table import shown
 
 
 class Fields:
-    """The fields of one row by their roles; what is wrong is noted in `problems`, all of it.
+    """The fields of one row by their roles. All errors are recorded in `problems`.
 
     Args:
         row: the row.
@@ -22,11 +22,11 @@ class Fields:
         self.problems: list[str] = []
 
     def value(self, role: str) -> Any:
-        """What is in the column of a role; `None` if there is none, as in JSON."""
+        """The value in the column of a role; `None` if there is none, as in JSON."""
         return self.row.get(self.columns[role]) if role in self.columns else None
 
     def wrong(self, role: str, rule: str, *, got: bool = True) -> None:
-        """Notes that the field of a role breaks a rule."""
+        """Record that the field of a role breaks a rule."""
         name = self.columns[role]
         what = "nothing" if name not in self.row else shown(self.row[name])
         self.problems.append(f"field '{name}' {rule}" + (f", got {what}" if got else ""))
@@ -37,7 +37,7 @@ class Fields:
         return {name: value for name, value in self.row.items() if name not in used}
 
     def string(self, role: str) -> str:
-        """A string that must be there."""
+        """A required string."""
         value = self.value(role)
         if not isinstance(value, str):
             self.wrong(role, "must be a string")
@@ -45,11 +45,11 @@ class Fields:
         return self._encodable(role, value)
 
     def optional_string(self, role: str) -> str | None:
-        """A string, or `None` where the row has nothing."""
+        """A string, or `None` if the row has none."""
         return None if self.value(role) is None else self.string(role)
 
     def text(self, role: str) -> str:
-        """A string that must be there, or a number as its text."""
+        """A required string; a number becomes its text."""
         value = self.value(role)
         number = number_text(value)
         if number is None and not isinstance(value, str):
@@ -58,18 +58,18 @@ class Fields:
         return self._encodable(role, value) if number is None else number
 
     def optional_text(self, role: str) -> str:
-        """The same, or the empty string where the row has nothing."""
+        """The same, or the empty string if the row has none."""
         return "" if self.value(role) is None else self.text(role)
 
     def id(self, role: str) -> str:
-        """A name that must be there."""
+        """A required name."""
         known, name = len(self.problems), self.text(role)
         if not name.strip() and len(self.problems) == known:
             self.wrong(role, "must not be blank")
         return name
 
     def chat(self, role: str) -> list[Message]:
-        """A list of messages that must be there; empty if anything in it is wrong."""
+        """A required list of messages; empty if any of them is invalid."""
         value = self.value(role)
         if not isinstance(value, list) or not value:
             self.wrong(role, "must be a list of messages with 'role' and 'content'")
@@ -93,7 +93,7 @@ class Fields:
 
 
 def number_text(value: Any) -> str | None:
-    """The text of a finite number, as JSON writes it but whole ones without `.0`; else `None`.
+    """The JSON text of a finite number, whole numbers without `.0`; `None` for other values.
 
     >>> number_text(3), number_text(3.0), number_text(2.50), number_text(True)
     ('3', '3', '2.5', None)
@@ -110,7 +110,7 @@ def number_text(value: Any) -> str | None:
 def _message(value: Any) -> Message:
     if not isinstance(value, dict):
         raise PGPOValueError(f"must be an object with 'role' and 'content', got {shown(value)}")
-    # Parquet fills the fields that a message lacks with nulls.
+    # Parquet fills missing fields of a message with nulls.
     given = {name: part for name, part in value.items() if part is not None}
     if given.keys() != {"role", "content"}:
         raise PGPOValueError(f"must have the fields 'role' and 'content' only, got {list(given)}")

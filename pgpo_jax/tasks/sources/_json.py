@@ -1,4 +1,4 @@
-"""JSON lines, and one JSON array of rows."""
+"""Reads JSON lines, or one JSON array of rows."""
 
 import json
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ from pgpo_jax.tasks.sources._table import Row
 
 
 def json_rows(path: Path) -> Iterator[Row]:
-    """The rows of a text file. A file that begins with `[` is one array, else each line is a row.
+    """The rows of a text file: one array if it begins with `[`, else one row a line.
 
     Raises:
-        PGPOValueError: if the file is not UTF-8 text, or is one value that is not valid JSON.
+        PGPOValueError: the file is not UTF-8 text, or is one value that is not valid JSON.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")  # Windows programs begin a file with a BOM.
+        text = path.read_text(encoding="utf-8-sig")  # Windows programs write a byte order mark.
     except UnicodeDecodeError as error:
         raise PGPOValueError(f"{path}: a question file must be UTF-8 text: {error}") from error
     except OSError as error:
@@ -34,7 +34,8 @@ def _array_rows(path: Path, text: str) -> Iterator[Row]:
 
 def _line_rows(path: Path, text: str) -> Iterator[Row]:
     failed = False
-    # Not str.splitlines: it also cuts at U+2028 and its like, which JSON strings may hold.
+    # str.splitlines is not used, because it also splits at U+2028 and others, which JSON strings
+    # may hold.
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -50,13 +51,13 @@ def _line_rows(path: Path, text: str) -> Iterator[Row]:
 
 
 def _parsed(text: str) -> tuple[Any, str | None]:
-    """A value and `None`, or `None` and what is wrong with the text."""
+    """A value and `None`, or `None` and the error in the text."""
     try:
         return _DECODER.decode(text), None
     except json.JSONDecodeError as error:
         line = f"line {error.lineno}: " if "\n" in text.strip() else ""
         return None, f"{line}not valid JSON: {error.msg} (column {error.colno})"
-    except ValueError as error:  # A key that comes twice, or an integer of thousands of digits.
+    except ValueError as error:  # A repeated key, or an integer of thousands of digits.
         return None, f"not valid JSON: {error}"
     except RecursionError:
         return None, "not valid JSON: nested too deeply"

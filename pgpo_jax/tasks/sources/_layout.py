@@ -1,4 +1,4 @@
-"""Which column of a table holds what."""
+"""Finds the roles of the columns of a table."""
 
 from collections.abc import Mapping, Sequence
 
@@ -26,28 +26,28 @@ USUAL_NAMES: dict[str, tuple[str, ...]] = {
     "feedback": ("feedback",),
 }
 TESTS = ("tests", "test_list", "test")
-# Roles of which a row has one.
+# A row has one of these roles.
 _ALTERNATIVES = (("question", "messages"), *((r,) for r in USUAL_NAMES if r[0] not in "qm"))
 
 
 def columns_of(rows: Sequence[Row]) -> list[str]:
-    """The names of all columns that some row has, in the order of appearance."""
+    """The names of all columns of any row, in the order of appearance."""
     return list(
         dict.fromkeys(name for row in rows if isinstance(row.value, dict) for name in row.value)
     )
 
 
 def find_columns(names: Sequence[str], columns: ColumnsConfig, source: str) -> Mapping[str, str]:
-    """The column of each role that has one.
+    """The column of each role, for roles with a column.
 
     Args:
-        names: of all columns.
-        columns: what the user says; the usual names decide the rest.
-        source: for messages.
+        names: names of all columns.
+        columns: columns that the user named; the usual names decide the others.
+        source: name of the source, for messages.
 
     Raises:
-        PGPOValueError: listing everything that is wrong: a named column that no row has, two
-            columns that could be meant, no question, or neither answers nor tests.
+        PGPOValueError: a named column that no row has, two columns for one role, no question, or
+            neither answers nor tests. The message lists all errors.
     """
     chosen = columns.chosen()
     problems = [
@@ -83,7 +83,7 @@ def find_columns(names: Sequence[str], columns: ColumnsConfig, source: str) -> M
 def _usual(
     roles: Sequence[str], names: Sequence[str], chosen: Mapping[str, str]
 ) -> list[tuple[str, str]]:
-    """Role and column for each usual name that is there and that no flag gives another role."""
+    """Role and column of each usual name that exists and has no other role by a flag."""
     return [
         (role, name)
         for role in roles

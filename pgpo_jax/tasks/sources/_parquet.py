@@ -1,4 +1,4 @@
-"""Parquet files, and the Arrow tables behind data sets."""
+"""Reads parquet files, and the Arrow tables of data sets."""
 
 import importlib
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ _BATCH = 4096
 
 
 def require(module: str, purpose: str) -> Any:
-    """Imports a module of the extra `data`.
+    """Import a module of the extra `data`.
 
     Raises:
-        PGPOImportError: naming the extra, if the module is not installed.
+        PGPOImportError: the module is not installed. The message names the extra.
     """
     try:
         return importlib.import_module(module)
@@ -31,12 +31,12 @@ def parquet_rows(path: Path) -> Iterator[Row]:
 
     Raises:
         PGPOImportError: if pyarrow is not installed.
-        PGPOValueError: if the file is broken.
+        PGPOValueError: the file is damaged.
     """
     pyarrow = require("pyarrow", f"the parquet file {path}")
     parquet = require("pyarrow.parquet", f"the parquet file {path}")
     try:
-        # Unlike read_table, this makes no columns of folders that are called "name=value".
+        # Unlike read_table, this makes no columns from folders named "name=value".
         with parquet.ParquetFile(path) as file:
             table = file.read()
     except (pyarrow.ArrowException, OSError) as error:
@@ -48,7 +48,7 @@ def arrow_rows(table: Any, source: str) -> Iterator[Row]:
     """The rows of a `pyarrow.Table` as plain Python values.
 
     Raises:
-        PGPOValueError: if two columns have one name, or a value has no plain Python form.
+        PGPOValueError: two columns have the same name, or a value has no plain Python form.
     """
     names = list(table.column_names)
     twice = sorted({name for name in names if names.count(name) > 1})

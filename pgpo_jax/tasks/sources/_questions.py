@@ -18,16 +18,16 @@ from pgpo_jax.tasks.sources._table import Problems, Row, Table
 def questions_of(
     table: Table, columns: ColumnsConfig, *, sciknoweval: bool | None = None
 ) -> list[Question]:
-    """The questions of a table, in its order.
+    """The questions of a table, in the order of its rows.
 
     Args:
-        table: read to the end.
-        columns: which columns hold what.
-        sciknoweval: whether the rows have SciKnowEval's layout; `None`: it is recognised.
+        table: table whose rows are all read.
+        columns: the names of the columns.
+        sciknoweval: whether the rows have SciKnowEval's layout; `None` detects it.
 
     Raises:
-        PGPOValueError: all that is wrong with the rows, each with its place and field, or with the
-            columns; or if there is no row.
+        PGPOValueError: rows or columns are invalid, or there is no row. The message lists all
+            errors, those of rows with place and field.
     """
     rows = list(table.rows)
     if not rows:
@@ -38,7 +38,7 @@ def questions_of(
     for row in rows:
         if (problem := _malformed(row)) is not None:
             problems.add(row.place, problem)
-    if len(problems.of_row) == len(rows):  # No row says what the columns are.
+    if len(problems.of_row) == len(rows):  # Without rows the columns are not known.
         problems.check()
     if sciknoweval is None:
         sciknoweval = is_sciknoweval(rows, columns)

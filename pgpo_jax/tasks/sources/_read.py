@@ -18,7 +18,7 @@ from pgpo_jax.tasks.sources._parquet import parquet_rows
 from pgpo_jax.tasks.sources._questions import questions_of
 from pgpo_jax.tasks.sources._table import Row, Table
 
-# How a file is read, by the end of its name.
+# The reader of a file, by the suffix of its name.
 READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
     ".json": json_rows,
     ".jsonl": json_rows,
@@ -38,20 +38,20 @@ def read_questions(
 
 
 def load_sciknoweval(path: str | Path) -> list[Question]:
-    """Reads multiple-choice questions in the layout of SciKnowEval as published with SDPO.
+    """Read multiple-choice questions in the layout of SciKnowEval as published with SDPO.
 
     Args:
-        path: a file of JSON lines, or one JSON array, of objects with the string fields
+        path: a file of JSON lines, or one JSON array, of objects. They have the string fields
             `system`, `prompt` (options as lines `A: text`) and `answer` (one option letter), and
-            optionally `idx`. The domain is the name of the folder that holds the file.
+            optionally `idx`. The domain is the name of the folder with the file.
 
     Returns:
         The questions in file order.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: naming file, line (row, for an array) and field, if rows are malformed, an
-            answer is not among its options, an `idx` comes twice, or the file holds no row.
+        FileNotFoundError: there is no such file.
+        ValueError: a row is malformed, an answer is not among its options, an `idx` is repeated, or
+            the file has no row. The message names file, line (row of an array) and field.
     """
     path = local_path(path, "a question file")
     if not _exists(path, Path.is_file):
@@ -60,14 +60,15 @@ def load_sciknoweval(path: str | Path) -> list[Question]:
 
 
 def held_out_source(spec: str) -> str | None:
-    """Where the questions are that belong to a source and are held out, or `None`.
+    """The name of the held-out source that belongs to a source, or `None`.
 
     Args:
-        spec: a file, a folder or an id, as of `load_questions`.
+        spec: a file, a folder or an id, as in `load_questions`.
 
     Returns:
-        The file `test.json` beside a `train.json` (likewise `.jsonl` and `.parquet`), whether or
-        not the data are at hand; `spec` itself where it may have a split of that name; else `None`.
+        For a file `train.json` it is `test.json` in the same folder, also if the data are not on
+        this machine; the same holds for `.jsonl` and `.parquet`. It is `spec` itself if that may
+        have a split "test", else `None`.
 
     >>> held_out_source("elsewhere/train.jsonl"), held_out_source("elsewhere/questions.jsonl")
     ('elsewhere/test.jsonl', None)
@@ -77,7 +78,8 @@ def held_out_source(spec: str) -> str | None:
     path = _local(spec)
     if path.suffix.lower() in READERS:
         test = path.with_name("test" + path.suffix)
-        # Where the data are not at hand, as when a run is planned elsewhere, both are taken to be.
+        # If the data are on another machine, as when a run is planned, both files are assumed to
+        # exist.
         found = _exists(test, Path.is_file) or not _exists(path, Path.is_file)
         return str(test) if path.stem == "train" and found else None
     if _exists(path, Path.exists):
@@ -86,10 +88,11 @@ def held_out_source(spec: str) -> str | None:
 
 
 def read_held_out(spec: str, columns: ColumnsConfig) -> list[Question]:
-    """The questions of `held_out_source`; none if there is no such source or split.
+    """The questions of `held_out_source`; empty if there is no such source or split.
 
     Raises:
-        FileNotFoundError: naming `spec`, if it is a file that is absent and has none beside it.
+        FileNotFoundError: `spec` is a file that does not exist and has no test file. The message
+            names it.
 
     Added in version 0.2.0.
     """
@@ -106,7 +109,7 @@ def read_held_out(spec: str, columns: ColumnsConfig) -> list[Question]:
 
 
 def is_source(spec: str) -> bool:
-    """Whether a spec may be one of ours: a path, there or not, or an id on the Hub.
+    """Whether a spec may be a source: a path, existing or not, or an id on the Hub.
 
     >>> is_source("a/b.json"), is_source("hf:org/name:main"), is_source("other:physics")
     (True, True, False)
@@ -120,7 +123,7 @@ def is_source(spec: str) -> bool:
 
 
 def is_data_set(spec: str) -> bool:
-    """Whether a spec reads as an id on the Hub, and not as a file of a kind that is read.
+    """Whether a spec has the form of an id on the Hub, and not of a readable file.
 
     >>> is_data_set("org/name"), is_data_set("data/train.json")
     (True, False)
@@ -139,7 +142,7 @@ def _table(spec: str, split: str) -> Table:
             return saved_table(path, split)
         raise PGPOValueError(
             f"{path} must be a folder that save_to_disk of the library datasets wrote, but has "
-            "neither state.json nor dataset_dict.json; to read one file in it, give its path"
+            "neither state.json nor dataset_dict.json. To read one file in it, give its path"
         )
     reader = READERS.get(path.suffix.lower())
     if _exists(path, Path.exists):
@@ -157,13 +160,13 @@ def _local(spec: str) -> Path:
 
 def _file_table(path: Path, reader: Callable[[Path], Iterator[Row]]) -> Table:
     folder = path.resolve().parent.name
-    # "train" says nothing about what the questions are about.
+    # The name "train" says nothing about the subject of the questions.
     domain = folder if path.stem in _SPLIT_NAMES else path.stem
     return Table(str(path), path.stem, folder, domain, reader(path))
 
 
 def _exists(path: Path, check: Callable[[Path], bool]) -> bool:
-    """What pathlib says, which raises for a path that is too long or may not be looked at."""
+    """The answer of pathlib; an error for a path that is too long or not accessible."""
     try:
         return check(path)
     except (OSError, ValueError) as error:

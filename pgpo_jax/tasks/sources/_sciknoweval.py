@@ -23,8 +23,8 @@ _OPTIONAL = {
 def is_sciknoweval(rows: Sequence[Row], columns: ColumnsConfig) -> bool:
     """Whether rows have the layout: its columns, and options A and B in half of the prompts.
 
-    The answers do not count, so that a wrong one is an error and not another layout. Naming any
-    column switches the layout off.
+    The answers are not used, so that a wrong one is an error and not another layout. If the user
+    names any column, this layout is not used.
     """
     if any(columns.chosen().values()) or not set(_FIXED.values()) <= set(columns_of(rows)):
         return False
@@ -44,7 +44,7 @@ def sciknoweval_columns(rows: Sequence[Row], columns: ColumnsConfig) -> Mapping[
 
 
 def sciknoweval_question(fields: Fields, table: Table, position: int) -> Question:
-    """The question of a row; what is wrong with it is noted in `fields`."""
+    """The question of a row. Errors of the row are recorded in `fields`."""
     system, prompt = fields.string("system"), fields.string("question")
     answer = fields.string("answer")
     if not fields.problems:

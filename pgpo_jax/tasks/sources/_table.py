@@ -1,4 +1,4 @@
-"""What every reader gives: rows, and where each of them is."""
+"""The result of every reader: rows with their places."""
 
 import reprlib
 from collections.abc import Iterator
@@ -14,18 +14,18 @@ _repr.maxstring = _repr.maxother = _repr.maxlong = 80
 
 
 def shown(value: Any) -> str:
-    """A value as an error message shows it: its repr, long parts cut."""
+    """A value for an error message: its repr with long parts shortened."""
     text = _repr.repr(value)
     return text if len(text) <= 120 else text[:117] + "..."
 
 
 class Row(NamedTuple):
-    """One row as it was read.
+    """One row of a source.
 
     Attributes:
-        place: where it is, e.g. `"q.jsonl: line 3"`.
-        value: what is there; a mapping if the row is well formed.
-        problem: why it could not be read, or `None`.
+        place: place of the row, such as `"q.jsonl: line 3"`.
+        value: contents of the row; a mapping if it is well formed.
+        problem: the error if it could not be read, or `None`.
     """
 
     place: str
@@ -37,11 +37,11 @@ class Table(NamedTuple):
     """The rows of one source.
 
     Attributes:
-        source: the path or id, for messages.
-        stem: begins the ids of rows that bring none.
-        folder: the name of the folder that holds a file; else that of the data set.
-        domain: the domain of rows that bring none.
-        rows: can be read once.
+        source: path or id of the source, for messages.
+        stem: prefix of the ids of rows without an id.
+        folder: name of the folder of a file, else of the data set.
+        domain: domain of rows without a domain.
+        rows: iterator over the rows, which can be read once.
     """
 
     source: str
@@ -53,7 +53,7 @@ class Table(NamedTuple):
 
 @dataclass
 class Problems:
-    """All that is wrong with the rows of a table, told in one error."""
+    """Collects all errors of the rows of a table for one message."""
 
     of_row: dict[str, list[str]] = field(default_factory=dict)
 
@@ -61,7 +61,7 @@ class Problems:
         self.of_row.setdefault(place, []).append(problem)
 
     def check(self) -> None:
-        """Raises one `PGPOValueError` with a line per problem, if there are any."""
+        """Raise one `PGPOValueError` with a line for each problem, if there are any."""
         if not self.of_row:
             return
         lines = [

@@ -1,18 +1,17 @@
 """Procedural multiple-choice science questions: an endless source for demos and tests.
 
-Every kind of question has one right method and two misconceptions (adding what should be
-multiplied, dividing what should be subtracted, ...), and the values of all three are among the
-options, so that skill and headroom are known. Every constant that a question needs is written in
-it, and so are the results of all three methods ("Given: product 42, sum 13, ..."): the model
-chooses the formula and looks its value up. Every value is one token of the shipped tokenizer, and
-everything is decided by (seed, index).
+Every kind of question has one right method and two misconceptions, such as a sum instead of a
+product. The values of all three are among the options, so that skill and headroom are known. A
+question contains every constant that it needs. It also contains the results of all three methods
+("Given: product 42, sum 13, ..."). So the model chooses the formula and looks up its value. Every
+value is one token of the shipped tokenizer. (seed, index) determines everything.
 
 The splits share neither questions nor operands nor arithmetic facts: see `held_out`.
 
-**To add a kind**, append one `Kind(...)` to the file of its domain (`_physics.py`, ...); nothing
-else names it. Words that the shipped tokenizer lacks are spelt in bytes, which is correct but
-long: `experiments/pretrain_tiny.py` builds tokenizer and model anew. A new domain is a new file,
-listed in `_questions.py`.
+**To add a kind**, append one `Kind(...)` to the file of its domain (`_physics.py`, ...); No other
+file names it. Words outside the shipped tokenizer's vocabulary are encoded in bytes, which is
+correct but long: `experiments/pretrain_tiny.py` builds tokenizer and model again. A new domain is a
+new file, listed in `_questions.py`.
 """
 
 from pgpo_jax.tasks.synthetic._arithmetic import (

@@ -1,4 +1,4 @@
-"""One-step calculations, and the rule that keeps the splits apart."""
+"""One-step calculations, and the rule that separates the splits."""
 
 import functools
 import hashlib
@@ -7,12 +7,12 @@ from typing import NamedTuple
 from pgpo_jax.errors import PGPOValueError
 
 MAX_VALUE = 120
-"""The largest value that a question, an option or a solution contains; each one is one token."""
-_TEST_SHARE = 12  # one operand pair in so many belongs to the test split
+"""The largest value in a question, an option or a solution. Each value is one token."""
+_TEST_SHARE = 12  # One operand pair in this many belongs to the test split.
 
 
 NAMES = {"+": "sum", "-": "difference", "*": "product", "/": "quotient"}
-"""Operator -> the name of its result."""
+"""The name of each operator's result."""
 
 
 class Calculation(NamedTuple):
@@ -28,7 +28,7 @@ class Calculation(NamedTuple):
 
     @property
     def value(self) -> int | None:
-        """The result, or None if it is not a whole number."""
+        """The result; None if it is not a whole number."""
         match self.op:
             case "+":
                 return self.left + self.right
@@ -43,12 +43,12 @@ class Calculation(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What the result is called: sum, difference, product or quotient."""
+        """The name of the result: sum, difference, product or quotient."""
         return NAMES[self.op]
 
     @property
     def family(self) -> tuple[tuple[int, int], ...]:
-        """The operand pairs of the fact in all its guises: 6 * 7, 42 / 6 and 42 / 7.
+        """The operand pairs of the fact in all its forms: 6 * 7, 42 / 6 and 42 / 7.
 
         >>> Calculation(42, "/", 6).family
         ((6, 7), (6, 42), (7, 42))
@@ -69,9 +69,9 @@ def _ordered(x: int, y: int) -> tuple[int, int]:
 
 @functools.cache
 def operand_split(x: int, y: int) -> str:
-    """The split that two operands belong to, in either order and under whatever operation.
+    """The split of two operands, in either order and for any operation.
 
-    A cryptographic hash decides, so that it depends on nothing but the two numbers.
+    A cryptographic hash decides, so that the split depends on the two numbers only.
 
     >>> operand_split(6, 7) == operand_split(7, 6)
     True
@@ -83,9 +83,9 @@ def operand_split(x: int, y: int) -> str:
 
 @functools.cache
 def held_out(calculation: Calculation) -> bool:
-    """Whether a calculation must not be seen outside the test split.
+    """Whether a calculation must not occur outside the test split.
 
-    It must not if its operands, or those of its fact in another guise, belong to the test split:
-    with 84 / 7 in the test split, training sees neither 84 / 7, 84 - 7 nor 7 * 12.
+    It must not if its operands, or those of another form of its fact, belong to the test split.
+    With 84 / 7 in the test split, training sees neither 84 / 7, 84 - 7 nor 7 * 12.
     """
     return any(operand_split(x, y) == "test" for x, y in calculation.family)

@@ -1,4 +1,4 @@
-"""Base composition, codons, inheritance. Every constant is written in the question."""
+"""Questions on base composition, codons and inheritance. They contain every constant."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""Molar mass, amounts, what is left of a reaction."""
+"""Questions on molar mass, amounts and the rest of a reaction."""
 
 from pgpo_jax.tasks.synthetic._kind import Kind, factor_pairs, minus, over, plus, ratio_pairs, times
 

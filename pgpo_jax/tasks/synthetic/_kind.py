@@ -1,4 +1,4 @@
-"""What a kind of question is, and how one of its problems is drawn."""
+"""Defines a kind of question and draws its problems."""
 
 import functools
 import itertools
@@ -14,7 +14,7 @@ from pgpo_jax.tasks.synthetic._arithmetic import (
 )
 
 _MIN_VALUE = 2
-# Options closer than this would ask for exact arithmetic; the tasks are about the method.
+# Options closer than this would test exact arithmetic. The tasks test the method.
 _GAP = 3
 _OPTIONS = 4
 
@@ -23,15 +23,15 @@ Operands = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Problem:
-    """One drawn problem.
+    """One problem of a kind.
 
     Attributes:
-        kind: the name of its kind.
-        domain: the field of science.
-        text: the question.
+        kind: name of the kind.
+        domain: field of science.
+        text: text of the question.
         methods: the right calculation first, then the two misconceptions.
-        options: the values offered, in the order of their letters.
-        table: the methods' calculations as the question gives them, in no telling order.
+        options: values of the options, in the order of their letters.
+        table: the calculations of the methods as the question gives them, in random order.
     """
 
     kind: str
@@ -43,16 +43,16 @@ class Problem:
 
     @property
     def answer(self) -> int:
-        """The right value."""
+        """The value of the right method."""
         return self.values[0]
 
     @property
     def values(self) -> tuple[int, ...]:
-        """The value of each method, all different and all among the options."""
+        """The value of each method. All are different and among the options."""
         return tuple(_value(method) for method in self.methods)
 
     def letter(self, value: int) -> str:
-        """The letter of an option, by its value."""
+        """The letter of the option with a value."""
         return "ABCD"[self.options.index(value)]
 
 
@@ -61,12 +61,12 @@ class Kind:
     """A kind of question.
 
     Args:
-        name: unique among all kinds.
-        text: the question, with `{a}`, `{b}`, `{c}` for the operands, each after a space.
-        operands: all operand tuples worth asking for; those for which a method has no whole,
-            distinct value in range are left out.
-        methods: operands to calculations, the right one first, then two misconceptions; each by
-            another operation, since a question names its results after the operations.
+        name: name that is unique among all kinds.
+        text: text of the question, with `{a}`, `{b}`, `{c}` for the operands, each after a space.
+        operands: all useful operand tuples. Tuples for which a method has no whole, distinct value
+            in range are left out.
+        methods: function from operands to calculations: the right one, then two misconceptions.
+            Each uses another operation, because a question names its results after the operations.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Kind:
 
     @functools.cached_property
     def cases(self) -> dict[str, tuple[Operands, ...]]:
-        """The operand tuples of each split; a few belong to neither."""
+        """The operand tuples of each split. A few belong to neither split."""
         cases: dict[str, list[Operands]] = {"train": [], "test": []}
         for operands in self.operands():
             methods = self.methods(*operands)
@@ -90,12 +90,12 @@ class Kind:
         return {split: tuple(found) for split, found in cases.items()}
 
     def draw(self, domain: str, split: str, rng: random.Random) -> Problem:
-        """A problem of the split.
+        """Draw a problem of the split.
 
         Args:
-            domain: the field it is asked in.
+            domain: field of science.
             split: "train" or "test".
-            rng: decides operands, the fourth option and the order of options.
+            rng: random generator of the operands, the fourth option and the order of options.
 
         Returns:
             The problem.

@@ -1,4 +1,4 @@
-"""Stress, strain, density."""
+"""Questions on stress, strain and density."""
 
 import itertools
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Motion, force, current."""
+"""Questions on motion, force and current."""
 
 from pgpo_jax.tasks.synthetic._kind import Kind, factor_pairs, minus, over, plus, ratio_pairs, times
 

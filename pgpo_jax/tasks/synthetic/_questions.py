@@ -19,32 +19,32 @@ KINDS: dict[str, tuple[Kind, ...]] = {
     "biology": _biology.KINDS,
     "materials": _materials.KINDS,
 }
-"""Domain -> the kinds of question of it."""
+"""The kinds of question of each domain."""
 DOMAINS = (*KINDS, "all")
 """The domains, and `all`, which mixes them."""
 _SPLITS = ("train", "test")
 
 
 class SyntheticQuestions(Sequence[Question]):
-    """An endless, deterministic sequence of questions, made as they are asked for.
+    """An endless, deterministic, lazy sequence of questions.
 
-    Any index from 0 up is valid, also far ahead: nothing is generated in between. The source has
-    no end (its length is `sys.maxsize`) and no slices; a finite list is
+    Any index from 0 up is valid, and no other question is generated for it. The source has no end
+    (its length is `sys.maxsize`) and no slices. A finite list is
     `[questions[i] for i in range(n)]`.
 
     A question has a worked `solution` and, beginning with another word, a `demonstration`.
 
     Attributes:
-        implied: fields of a question that follow from its others.
+        implied: fields of a question that follow from its other fields.
 
     Args:
         domain: "physics", "chemistry", "biology", "materials", or "all" for their mixture.
-        split: "train" or "test": these share no question, operands or fact.
-        seed: numbers the stream; two seeds draw from the same split.
-        form: "letters" asks for an option letter, "open" shows no options and asks for the value.
+        split: "train" or "test". They share no question, operands or fact.
+        seed: number of the stream. Two seeds draw from the same split.
+        form: "letters" asks for an option letter. "open" shows no options and asks for the value.
 
     Raises:
-        ValueError: an unknown domain, split or form, or a seed that is not an int.
+        ValueError: the domain, split or form is unknown, or the seed is not an int.
 
     >>> question = SyntheticQuestions("physics", split="test")[0]
     >>> question.answer in "ABCD"
@@ -74,21 +74,22 @@ class SyntheticQuestions(Sequence[Question]):
         ]
 
     def problem(self, index: SupportsIndex) -> Problem:
-        """The problem behind question `index`: its methods and options as numbers.
+        """The problem of question `index`: its methods and options as numbers.
 
         Args:
-            index: 0 or more.
+            index: number of the question, at least 0.
 
         Returns:
             The problem.
 
         Raises:
-            ValueError: a negative index.
+            ValueError: the index is negative.
         """
         number = operator.index(index)
         if number < 0:
             raise PGPOValueError(f"index must be at least 0 in an endless source, got {number}")
-        # A str seeds through SHA-512: the same on every machine and in every process.
+        # A str is hashed by SHA-512, so the numbers are the same on every machine and in every
+        # process.
         rng = random.Random(f"{self.domain}/{self.split}/{self.seed}/{number}")
         domain, kind = rng.choice(self._kinds)
         return kind.draw(domain, self.split, rng)
@@ -117,5 +118,5 @@ class SyntheticQuestions(Sequence[Question]):
         return (self[index] for index in itertools.count())
 
     def __len__(self) -> int:
-        """sys.maxsize, the largest length there is: type checkers ask a Sequence for one."""
+        """sys.maxsize, the largest possible length, because a Sequence must have a length."""
         return sys.maxsize

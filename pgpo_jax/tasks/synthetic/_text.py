@@ -1,4 +1,4 @@
-"""How a problem, and a solution of it, are written."""
+"""The text of a problem and of its solutions."""
 
 from collections.abc import Sequence
 
@@ -7,26 +7,27 @@ from pgpo_jax.tasks.synthetic._arithmetic import Calculation
 from pgpo_jax.tasks.synthetic._kind import Problem
 
 FORMS = ("letters", "open")
-"""How a question is answered: with the letter of an option, or openly with the value."""
+"""The form of an answer: the letter of an option, or the value itself."""
 SYSTEM = {
     "letters": "Answer as <reasoning>...</reasoning> and <answer>letter</answer>.",
     "open": "Answer as <reasoning>...</reasoning> and <answer>value</answer>.",
 }
-"""Form -> system message, which says how to answer."""
+"""The system message of each form, which says how to answer."""
 GIVEN = "\nGiven:"
-"""Begins the list of results, so that a question asks for the formula and a look-up. A tiny model
-computes only what it knows by heart, and it must not see the test split's calculations before."""
+"""The beginning of the list of results, with which a question needs a formula and a look-up. A tiny
+model can compute only what it has memorised, and it must not see the calculations of the test
+split."""
 CLOSING = "\nPlease reason step by step."
-"""Ends every question."""
+"""The end of every question."""
 OPENERS = ("Take", "Use", "We have")
-"""The ways in which a solution may begin."""
+"""The possible first words of a solution."""
 
 
 def prompt_text(problem: Problem, form: str) -> str:
-    """The user message: the question, its options (letters only), a closing instruction.
+    """The user message: the question, its options (form "letters" only) and an instruction.
 
     Args:
-        problem: what is asked.
+        problem: the problem.
         form: "letters" or "open".
 
     Returns:
@@ -42,13 +43,13 @@ def prompt_text(problem: Problem, form: str) -> str:
 
 
 def table_text(table: Sequence[tuple[str, int | None]]) -> str:
-    """The results that a question gives, each under the name of its calculation.
+    """The list of results in a question, each with the name of its calculation.
 
     Args:
         table: names and results.
 
     Returns:
-        A line that starts with a line break; nothing for an empty table.
+        A line that starts with a line break; empty for an empty table.
 
     >>> table_text([("product", 42), ("sum", 13)])
     '\\nGiven: product 42, sum 13.'
@@ -69,11 +70,11 @@ def solution_text(
     """A response in the layout of SciKnowEval that follows one calculation.
 
     Args:
-        problem: what is asked.
-        calculation: the method followed, right or wrong.
+        problem: the problem.
+        calculation: the method that it follows, right or wrong.
         form: "letters" or "open".
-        value: the conclusion, if it shall not be what the calculation gives; an option.
-        opener: the first word, one of `OPENERS`.
+        value: the option in the conclusion, if it differs from the result of the calculation.
+        opener: first word, one of `OPENERS`.
 
     Returns:
         The response, without an end token.

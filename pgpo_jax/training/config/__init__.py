@@ -13,6 +13,7 @@ from pgpo_jax.training.config._optimizer import (
 )
 from pgpo_jax.training.config._policy import PolicyConfig as PolicyConfig
 from pgpo_jax.training.config._reopold import ReopoldConfig as ReopoldConfig
+from pgpo_jax.training.config._rlcsd import RlcsdConfig as RlcsdConfig
 from pgpo_jax.training.config._rltf import RltfConfig as RltfConfig
 from pgpo_jax.training.config._rollout import (
     EvaluationConfig as EvaluationConfig,

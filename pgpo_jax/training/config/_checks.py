@@ -1,4 +1,4 @@
-"""Settings that are sound alone and contradict each other."""
+"""Checks for settings that are valid alone but contradict each other."""
 
 from pgpo_jax.distillation._divergence import RAW
 from pgpo_jax.tasks import is_object_spec
@@ -8,7 +8,8 @@ from pgpo_jax.training.config._rltf import RltfConfig
 from pgpo_jax.training.config._rollout import EvaluationConfig, RolloutConfig
 from pgpo_jax.training.config._rules import require
 
-# What tells the step's multiplier from the mean of the weights, with the value that does nothing.
+# Settings of the step's multiplier that weights of the loss ignore, with the value that has no
+# effect.
 _OF_THE_STEP = {"decay": 0.0, "delay": 0, "target_rho": None}
 
 
@@ -20,17 +21,17 @@ def check_rows(
     row_shards: int = 1,
     devices: int = 1,
 ) -> None:
-    """Refuses rows that cannot be spread over the devices or cut into micro-batches.
+    """Refuse rows that cannot be spread over the devices or cut into micro-batches.
 
     Args:
-        rollout: questions, samples and buckets.
-        evaluation: questions at a time.
-        micro_batch: rows that go through the model at a time; `None`: all.
-        row_shards: parts into which rows are spread: data * fsdp of the mesh.
-        devices: of the mesh.
+        rollout: settings of questions, samples and buckets.
+        evaluation: settings of the evaluation.
+        micro_batch: number of rows that go through the model at a time; `None` means all.
+        row_shards: number of parts into which rows are spread: data * fsdp of the mesh.
+        devices: number of devices of the mesh.
 
     Raises:
-        ValueError: naming the rule and the value.
+        ValueError: a rule is broken. The message names the rule and the value.
     """
     rung = rollout.rows // rollout.row_buckets
     size = micro_batch or rung
@@ -68,7 +69,7 @@ def check_multiplier(signal: InformationConfig, loss: LossConfig) -> None:
     """Refuses settings of the multiplier that do nothing or cannot be reached.
 
     Raises:
-        ValueError: naming the rule and the value.
+        ValueError: a rule is broken. The message names the rule and the value.
     """
     if loss.modulation != "none":
         for name, default in _OF_THE_STEP.items():
@@ -96,12 +97,18 @@ def check_weight(loss: LossConfig, rollout: RolloutConfig) -> None:
     """Refuses a weight that is 0 for every response.
 
     Raises:
-        ValueError: naming the rule and the value.
+        ValueError: a rule is broken. The message names the rule and the value.
     """
     require(
         loss.weight != "pass_rate" or rollout.samples > 1,
         "rollout.samples must be at least 2 with loss.weight 'pass_rate': the pass rate of one "
         "response is 0 or 1, and its weight is 0",
+        rollout.samples,
+    )
+    require(
+        loss.weight != "belief_shift" or rollout.samples > 1,
+        "rollout.samples must be at least 2 with loss.weight 'belief_shift': the belief in the one "
+        "answer that was sampled is 1, whatever the context",
         rollout.samples,
     )
 
@@ -110,7 +117,7 @@ def check_schedule(settings: OptimizerConfig, loss: LossConfig, steps: int) -> N
     """Refuses a schedule of the learning rate that cannot work.
 
     Raises:
-        ValueError: naming the rule and the value.
+        ValueError: a rule is broken. The message names the rule and the value.
     """
     require(
         settings.schedule == "constant" or settings.warmup_steps < steps,
@@ -127,10 +134,10 @@ def check_schedule(settings: OptimizerConfig, loss: LossConfig, steps: int) -> N
 
 
 def check_sft(rollout: RolloutConfig) -> None:
-    """Refuses what the cross-entropy of given responses has no use for.
+    """Refuse settings that the cross-entropy of given responses cannot use.
 
     Raises:
-        ValueError: naming the rule and the value.
+        ValueError: a rule is broken. The message names the rule and the value.
     """
     require(
         rollout.samples == 1,
@@ -148,21 +155,21 @@ def check_sdpo(rollout: RolloutConfig, teacher: TeacherConfig) -> None:
     """Refuses a self-distillation whose teacher is never shown anything.
 
     Raises:
-        ValueError: naming the rule and the value.
+        ValueError: a rule is broken. The message names the rule and the value.
     """
     require(
         rollout.samples > 1 or teacher.feedback or not teacher.exclude_self,
-        "rollout.samples must be at least 2 with objective 'sdpo': a response has no peer whose "
-        "solution its teacher could be shown, and without teacher.feedback nothing is learnt",
+        "rollout.samples must be at least 2 with objective 'sdpo' unless teacher.feedback is set: "
+        "a single response has no peer with a solution to show",
         rollout.samples,
     )
 
 
 def check_teacher(objective: str, teacher: TeacherConfig) -> None:
-    """Refuses what a teacher is to do with an objective that does not ask it for that.
+    """Refuse settings of a teacher that the objective does not use.
 
     Raises:
-        ValueError: naming the rule and the value.
+        ValueError: a rule is broken. The message names the rule and the value.
     """
     require(
         not teacher.reason_first or objective == "opsd",
@@ -189,7 +196,7 @@ def check_grpo(rollout: RolloutConfig, settings: OptimizerConfig) -> None:
     """Refuses what a group-relative policy gradient cannot use.
 
     Raises:
-        ValueError: naming the rule and the value.
+        ValueError: a rule is broken. The message names the rule and the value.
     """
     _check_groups("grpo", rollout, settings)
 
@@ -198,16 +205,31 @@ def check_rlsd(rollout: RolloutConfig, settings: OptimizerConfig) -> None:
     """Refuses what rescaled group-relative advantages cannot use.
 
     Raises:
-        ValueError: naming the rule and the value.
+        ValueError: a rule is broken. The message names the rule and the value.
     """
     _check_groups("rlsd", rollout, settings)
+
+
+def check_rlcsd(rollout: RolloutConfig, settings: OptimizerConfig) -> None:
+    """Refuses what a contrast of peers' answers cannot use.
+
+    Raises:
+        ValueError: naming the rule and the value.
+    """
+    require(
+        rollout.samples > 1,
+        "rollout.samples must be at least 2 with objective 'rlcsd': one response has no peers "
+        "whose right and wrong answers its teacher could be shown",
+        rollout.samples,
+    )
+    _check_plateau("rlcsd", settings)
 
 
 def check_rltf(rollout: RolloutConfig, settings: OptimizerConfig, second: RltfConfig) -> None:
     """Refuses what two turns with group-relative advantages cannot use.
 
     Raises:
-        ValueError: naming the rule and the value.
+        ValueError: a rule is broken. The message names the rule and the value.
     """
     _check_groups("rltf", rollout, settings)
     require(
@@ -225,11 +247,13 @@ def check_routed(
     loss: LossConfig,
     settings: OptimizerConfig,
 ) -> None:
-    """Refuses a router that leaves no response to learn from, one that a teacher cannot read, and
-    what reads a teacher of reinforced responses or their part of the loss.
+    """Refuse settings that do not fit an objective with a router.
+
+    The router needs responses to learn from and prompts that a teacher can read. Settings must not
+    read a teacher of reinforced responses or weight their part of the loss.
 
     Raises:
-        ValueError: naming the rule and the value.
+        ValueError: a rule is broken. The message names the rule and the value.
     """
     require(
         rollout.samples > 1,
@@ -240,14 +264,13 @@ def check_routed(
     require(
         teacher.max_prompt >= rollout.max_prompt,
         f"teacher.max_prompt must be at least rollout.max_prompt = {rollout.max_prompt} with "
-        f"objective {objective!r}, whose teacher reads the student's prompt where it has nothing "
-        "else",
+        f"objective {objective!r}, whose teacher may read the student's prompt",
         teacher.max_prompt,
     )
     require(
         loss.modulation == "none",
         f"loss.modulation must be 'none' with objective {objective!r}: a response that is not "
-        "distilled has no information that its loss could be weighed by",
+        "distilled has no information to weight its loss by",
         loss.modulation,
     )
     require(

@@ -1,4 +1,4 @@
-"""What `config.json` holds of a run that was made from parts in Python."""
+"""The contents of `config.json` for a run that was made from parts in Python."""
 
 from typing import Any
 
@@ -18,18 +18,18 @@ def describe(
     micro_batch: int | None,
     teacher: str | None = None,
 ) -> dict[str, Any]:
-    """The parts in words and plain values.
+    """Describe the parts in words and plain values.
 
     Args:
-        model: the name of the policy.
-        task: named by its class.
-        objective: described by its `repr`.
-        rollout: settings, as are the next two.
-        evaluation: of the held-out questions.
-        lora: of the factors.
-        seed: of the run.
-        micro_batch: rows at a time.
-        teacher: the name of another model that is the teacher.
+        model: name of the policy.
+        task: task, described by its class.
+        objective: objective, described by its `repr`.
+        rollout: settings of the rollout.
+        evaluation: settings of the held-out questions.
+        lora: settings of the factors.
+        seed: seed of the run.
+        micro_batch: number of rows at a time.
+        teacher: name of another model that is the teacher.
 
     Returns:
         The description.
@@ -53,7 +53,7 @@ def filled(values: dict[str, Any]) -> dict[str, Any]:
     """The description of a run's parts, with the defaults of fields that it lacks.
 
     Args:
-        values: as a former version described them.
+        values: description by a former version.
     """
     sections = {"rollout": RolloutConfig(), "evaluation": EvaluationConfig(), "lora": LoRAConfig()}
     held = {name: values[name] for name in sections if isinstance(values.get(name), dict)}

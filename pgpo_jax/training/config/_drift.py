@@ -11,32 +11,33 @@ class DriftConfig:
     """
 
     decay: float = 0.85
-    """Counts of right and wrong responses to a question are multiplied by this for each step since
-    it was last asked."""
+    """Decay of the counts of right and wrong responses to a question, for each step since it was
+    last asked."""
     prior: float = 8.0
-    """Responses that a pass rate of one half counts as."""
+    """Number of pseudo-responses with a pass rate of one half."""
     hard_below: float = 0.3
-    """Pass rate at which a question is half hard."""
+    """Pass rate at which the weight for hard questions is one half."""
     easy_above: float = 0.7
-    """Pass rate at which it is half easy."""
+    """Pass rate at which the weight for easy questions is one half."""
     softness: float = 0.08
-    """Width of both steps, as a pass rate."""
+    """Width of both sigmoid steps, as a pass rate."""
     bonus_margin: float = 0.2
-    """A token of a right response gets a bonus where the student's log-probability is above the
-    teacher's by more than this, nats."""
+    """A token of a right response gets a bonus if the student's log-probability exceeds the
+    teacher's by more than this, in nats."""
     bonus_max: float = 2.0
     """Largest factor of the bonus; 1: no bonus."""
     kept: int = 4
-    """Right responses to a question that are kept."""
+    """Number of right responses to a question that are kept."""
     questions: int = 50_000
-    """Questions that are remembered, those last asked; above them the oldest are forgotten."""
+    """Number of questions that are remembered. Beyond it the questions asked longest ago are
+    forgotten."""
     buffer_from: int = 0
-    """The first step, counted from 0, in which a kept response is shown."""
+    """First step, counted from 0, in which a kept response is shown."""
     newest_first: bool = False
     """Show the newest kept response instead of the one with the best score."""
     warmup_steps: int = 0
-    """First steps in which all that have a teacher are distilled and nothing is reinforced; the
-    counts then begin anew."""
+    """Number of first steps in which all responses with a teacher are distilled and none is
+    reinforced. The counts then start again."""
 
     def __post_init__(self) -> None:
         require(0 < self.decay <= 1, "DriftConfig.decay must be in (0, 1]", self.decay)

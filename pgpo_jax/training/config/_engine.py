@@ -8,27 +8,28 @@ from pgpo_jax.training.config._rules import one_of_its_choices, require
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """What samples the responses.
+    """Settings of the engine that samples the responses.
 
     Added in version 0.2.0.
     """
 
     name: str = "sampler"
-    """`sampler`: the package's own, on the devices of the run; `vllm`: a server that runs
-    elsewhere, see docs/training.md; or `FILE.py:NAME`."""
+    """`sampler` is the package's own, on the devices of the run. `vllm` is a server, see
+    docs/training.md. `FILE.py:NAME` is an engine of your own."""
     url: str = "http://localhost:8000"
-    """`vllm`: of the server."""
+    """`vllm`: address of the server."""
     model: str | None = None
-    """`vllm`: the model's name there (`--served-model-name`); needed if it serves several."""
+    """`vllm`: name of the model on the server (`--served-model-name`), which is needed if it serves
+    several."""
     folder: str | None = None
-    """`vllm`: where the weights are written for the server, which must read the same path."""
+    """`vllm`: folder to which the weights are written. The server must read the same path."""
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
-    """`vllm`: of the written weights."""
+    """`vllm`: dtype of the written weights."""
     logprobs_mode: Literal["raw_logprobs", "processed_logprobs"] = "raw_logprobs"
-    """`vllm`: what the server was started with (`--logprobs-mode`). `raw_logprobs`, its default,
-    are those of temperature 1, and `processed_logprobs` those after top-p and top-k."""
+    """`vllm`: the server's setting `--logprobs-mode`. `raw_logprobs`, its default, are
+    log-probabilities at temperature 1. `processed_logprobs` are those after top-p and top-k."""
     timeout: float = 3600.0
-    """`vllm`: seconds that an answer of the server may take."""
+    """`vllm`: time limit for an answer of the server, in seconds."""
 
     def __post_init__(self) -> None:
         one_of_its_choices(self)
@@ -45,13 +46,13 @@ class EngineConfig:
 
 
 def check_logprobs(mode: str, temperature: float, top_p: float, top_k: int | None) -> None:
-    """Refuses sampling whose log-probabilities a vLLM server cannot tell.
+    """Refuse sampling whose log-probabilities a vLLM server cannot return.
 
     Args:
         mode: `EngineConfig.logprobs_mode`.
-        temperature: of the rollout, as are `top_p` and `top_k`.
-        top_p: mass of the nucleus.
-        top_k: tokens that are sampled from; `None`: all.
+        temperature: temperature of the rollout.
+        top_p: probability mass of the nucleus.
+        top_k: number of most likely tokens to sample from; `None` means all.
 
     Raises:
         ValueError: naming the rule and the values.

@@ -10,18 +10,18 @@ from pgpo_jax.training.config._train_config import WITHOUT_INFORMATION, TrainCon
 INFORMATION_PRESETS: dict[str, dict[str, Any]] = {
     "brake": {"alpha": BRAKE_ALPHA, "rho_max": 1.0},
 }
-"""Name -> fields of the section `information`; the others stay as they are. `brake` is that of
-`pgpo_jax.brake`, experimental.
+"""Fields of the section `information` by preset name; other fields do not change. `brake` is the
+multiplier of `pgpo_jax.brake` and experimental.
 
 Added in version 0.2.0.
 """
 
 
 def check_multiplied(objective: str, name: str) -> None:
-    """Refuses settings of a multiplier that the objective has not.
+    """Refuse a preset of the multiplier for an objective without a multiplier.
 
     Raises:
-        ValueError: for `grpo`, `sft` and `rltf`, which measure no information.
+        ValueError: the objective is `grpo`, `sft` or `rltf`, which measure no information.
     """
     require(
         objective not in WITHOUT_INFORMATION,
@@ -34,8 +34,8 @@ def with_information(config: TrainConfig, name: str) -> TrainConfig:
     """A configuration with another multiplier.
 
     Args:
-        config: everything else.
-        name: of `INFORMATION_PRESETS`.
+        config: configuration with all other settings.
+        name: name in `INFORMATION_PRESETS`.
 
     Raises:
         ValueError: an unknown name; an objective without a multiplier; settings of `config` that
@@ -58,7 +58,7 @@ def before_flags(config: TrainConfig, name: str, objective: str | None) -> Train
 
     Args:
         config: of the preset, or of the run.
-        name: of `INFORMATION_PRESETS`.
+        name: name in `INFORMATION_PRESETS`.
         objective: of the flag, or None: that of `config` stays.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Configurations as JSON, those of older versions included."""
+"""Configurations as JSON, including those of older versions."""
 
 import dataclasses
 import json
@@ -12,7 +12,7 @@ from pgpo_jax.errors import PGPOValueError
 
 T = TypeVar("T")
 
-# Controls of the experiments that a configuration once had, with the value that does nothing.
+# Former settings for controls of the experiments, with the value that has no effect.
 _FORMER_CONTROLS = {
     ("information", "rows"): "all",
     ("information", "replay"): [],
@@ -23,15 +23,15 @@ _FORMER_CONTROLS = {
 
 
 def from_json(default: T, values: dict[str, Any], where: str = "") -> T:
-    """A configuration from the values of `to_json`; what they lack is as in `default`.
+    """A configuration from the values of `to_json`; missing fields are those of `default`.
 
     Args:
         default: a configuration.
-        values: nested, as in `config.json`; those of older versions are migrated.
+        values: nested values, as in `config.json`. Values of older versions are migrated.
         where: dotted name of the section, for messages.
 
     Raises:
-        ValueError: naming a field that there is not, or that has a value of another kind.
+        ValueError: a field is unknown or has a value of another type. The message names the field.
 
     Added in version 0.2.0.
     """
@@ -49,14 +49,14 @@ def from_json(default: T, values: dict[str, Any], where: str = "") -> T:
         if dataclasses.is_dataclass(old):
             changes[name] = from_json(old, value, f"{where}{name}.")
         else:
-            # JSON knows no tuples.
+            # JSON has no tuples.
             changes[name] = tuple(value) if isinstance(value, list) else value
             _check_kind(where + name, known[name], old, changes[name])
     return dataclasses.replace(default, **changes)
 
 
 def _check_kind(name: str, declared: Any, old: Any, new: Any) -> None:
-    """Refuses a value of another kind than the default, where that has one."""
+    """Refuse a value of another type than the default, if the default has one."""
     if new is None:
         if type(None) not in get_args(declared):
             raise PGPOValueError(f"{name} must not be null")
@@ -70,7 +70,7 @@ def _check_kind(name: str, declared: Any, old: Any, new: Any) -> None:
             _check_kind(f"each of {name}", element, element(), value)
     kinds = [type(old)]
     if old is None:
-        # A union such as `int | None`; what is no plain type in it is checked by its section.
+        # A union such as `int | None`. The section checks the types that are not plain.
         kinds = [kind for kind in get_args(declared) if kind is not type(None)]
         if not kinds or not all(isinstance(kind, type) for kind in kinds):
             return
@@ -80,16 +80,16 @@ def _check_kind(name: str, declared: Any, old: Any, new: Any) -> None:
 
 
 def _is_of(value: Any, kind: type) -> bool:
-    """Whether a value of JSON is of a kind: an integer is a number, a truth value is neither."""
+    """Whether a JSON value has a type: an integer is also a float, and a bool is neither."""
     wide = (int, float) if kind is float else kind
     return isinstance(value, wide) and isinstance(value, bool) == (kind is bool)
 
 
 def migrated(values: dict[str, Any]) -> dict[str, Any]:
-    """The values of an older `config.json` under today's names.
+    """The values of an older `config.json` with the current names.
 
     Raises:
-        ValueError: if the run used a control that is no part of a configuration any more.
+        ValueError: the run used a control that is no longer part of a configuration.
     """
     new = {k: dict(v) if isinstance(v, dict) else v for k, v in values.items()}
     for (section, name), idle in _FORMER_CONTROLS.items():
@@ -124,17 +124,17 @@ def check_same_config(
     free: Collection[str] = (),
     same: Callable[[str, Any, Any], bool] = lambda name, old, new: False,
 ) -> None:
-    """Refuses to go on in a folder that belongs to another configuration.
+    """Refuse to continue in a folder that belongs to another configuration.
 
     Args:
-        old: as read from the folder.
-        new: what is asked for now.
-        folder: named in the error.
+        old: configuration that was read from the folder.
+        new: configuration that is requested now.
+        folder: folder, for the error.
         free: dotted names of fields that may differ.
-        same: whether two values of a field, by its name, mean the same though they differ.
+        same: function of a field's name and two values that says whether they mean the same.
 
     Raises:
-        ValueError: naming the first field that differs, with both values.
+        ValueError: a field differs. The message names the first one, with both values.
     """
     for name, was, value in differences(old, new, free=free, same=same):
         raise PGPOValueError(
@@ -149,15 +149,15 @@ def differences(
     free: Collection[str] = (),
     same: Callable[[str, Any, Any], bool] = lambda name, old, new: False,
 ) -> Iterator[tuple[str, Any, Any]]:
-    """The fields in which two nested configurations differ: dotted name, old value, new value.
+    """The fields that differ in two nested configurations: dotted name, old value, new value.
 
     Args:
-        old: one of them.
-        new: the other.
+        old: first configuration.
+        new: second configuration.
         free: as of `check_same_config`, as is `same`.
-        same: whether two values mean the same though they differ.
+        same: function that says whether two different values mean the same.
     """
-    # As it will be read back: a tuple becomes a list.
+    # The comparison is of the JSON form, in which a tuple is a list.
     before, now = (dict(leaves(json.loads(json.dumps(values)))) for values in (old, new))
     for name in sorted(before.keys() | now.keys()):
         was, value = before.get(name), now.get(name)

@@ -16,47 +16,50 @@ from pgpo_jax.training.config._rules import (
 
 @dataclass(frozen=True)
 class TeacherConfig:
-    """The teacher: which weights it has and what it is shown."""
+    """Settings of the teacher: its weights and its prompt."""
 
     kind: Literal["ema", "live", "frozen", "trust_region", "snapshot", "external"] = "ema"
-    """`ema`: slow copy of the student; `live`: the student itself; `frozen`: the initial model;
-    `trust_region`: logits mixed between the initial model and the student; `snapshot`: the student
-    as it was after the last multiple of `every` steps; `external`: another model, which stays as it
-    is."""
+    """Weights of the teacher. `ema` is a moving average of the student. `live` is the student
+    itself. `frozen` is the initial model. `trust_region` mixes the logits of the initial model and
+    the student. `snapshot` is the student after the last multiple of `every` steps. `external` is
+    another model, which does not change."""
     model: str | None = None
-    """Folder or Hub id of the other model, with kind `external`: of any size and family, with the
-    student's tokenizer and vocabulary."""
+    """Folder or Hub id of the other model, with kind `external`. It may have any size and family,
+    but must have the student's tokenizer and vocabulary."""
     rate: float = 0.05
-    """Step of the `ema`, or share of the student in the `trust_region` mix."""
+    """Rate of the moving average of `ema`, or share of the student in the mixture of
+    `trust_region`."""
     every: int | None = None
-    """Steps between two snapshots; for kind `snapshot` only, which needs it."""
+    """Number of steps between two snapshots. It is required for kind `snapshot` and not allowed for
+    others."""
     success_threshold: float = 0.5
-    """A response counts as a solution from this score on."""
+    """Lowest score of a response that counts as a solution."""
     exclude_self: bool = True
-    """A response is never its own solution."""
+    """Never show a response to itself as a solution."""
     strip_thinking: bool = True
     """Remove `<think>` blocks from a solution before it is shown."""
     feedback: bool = False
     """Show the grader's feedback."""
     feedback_only_without_solution: bool = True
-    """Show it only to samples without a solution."""
+    """Show feedback only to samples without a solution."""
     thinking: bool = False
-    """Let the teacher think before it answers, where the chat template offers that."""
+    """Let the teacher think before it answers, if the chat template has this option."""
     template: Literal["published", "sdpo"] = "published"
-    """In which words the objectives opsd, sdft, rlsd and opcd show their text to the teacher: their
-    authors', or those in which SDPO shows a peer's solution."""
+    """Wording of the teacher's prompt for the objectives opsd, sdft, rlsd and opcd. `published` is
+    that of their authors. `sdpo` is that of SDPO for a peer's solution."""
     reason_first: bool = False
-    """OPSD: the teacher writes an explanation of the solution first, one per question and step,
-    and reads it with the solution."""
+    """OPSD: the teacher first writes an explanation of the solution, one per question and step. It
+    then reads it together with the solution."""
     max_rationale: int = 1024
-    """Longest such explanation, in tokens."""
+    """Longest explanation, in tokens."""
     experience: str | None = None
-    """OPCD: a text file whose lines `- EXPERIENCE ITEM: ...` the teacher reads before each
-    question: what was learnt from earlier tries at the task."""
+    """OPCD: a text file with lines `- EXPERIENCE ITEM: ...`, which are lessons from earlier
+    attempts at the task. The teacher reads them before each question."""
     system: str | None = None
-    """OPCD: a text file that is the teacher's system message in the place of the question's."""
+    """OPCD: a text file that replaces the question's system message for the teacher."""
     max_prompt: int = 10240
-    """Samples with longer teacher prompts are dropped and counted, never cut."""
+    """Largest length of a teacher prompt, in tokens. Samples with longer prompts are dropped and
+    counted, never cut."""
 
     def __post_init__(self) -> None:
         one_of_its_choices(self)
@@ -96,44 +99,49 @@ class LossConfig:
     """The divergence between student and teacher, as in `pgpo_jax.distillation.divergence`."""
 
     form: Literal["divergence", "advantage"] = "divergence"
-    """`divergence`: it is differentiated; `advantage`: the teacher's log-ratios are the constant
-    advantages of a policy gradient, as in `pgpo_jax.distillation.advantage_loss`, which needs
-    teacher_weight 1."""
+    """With `divergence` the divergence is differentiated. With `advantage` the teacher's log-ratios
+    are constant advantages of a policy gradient, as in `pgpo_jax.distillation.advantage_loss`. This
+    needs teacher_weight 1."""
     teacher_weight: float = 0.5
     support: Support = "topk_tail"
     k: int = 100
     reduction: Literal["sequence_mean", "token_mean", "sequence_sum"] = "sequence_mean"
-    """From the divergence of each token to the loss of the batch."""
+    """Reduction of the divergences of tokens to the loss of the batch."""
     rollout_clip: float | None = 2.0
-    """Cap on the ratio of the trainer's to the sampler's probability of a token; `None`: no
-    correction. With one optimizer step per batch this is the only ratio that is not 1."""
+    """Upper bound of the ratio of the trainer's to the sampler's probability of a token. `None`
+    means no correction. With one optimizer step per batch this is the only ratio that is not 1."""
     rollout_level: Literal["token", "sequence"] = "token"
-    """`token`: each token has its own such ratio; `sequence`: the mean over the tokens of its
-    response (SDFT). The latter costs one more product with each output head."""
+    """With `token` each token has its own ratio. With `sequence` it has the mean over the tokens of
+    its response (SDFT). The latter costs one more product with each output head."""
     entry_clip: float | None = None
-    """Cut each word's share of the divergence from above at this, in nats (OPSD); `None`: no cut.
-    The loss may then be negative."""
+    """Upper bound of each word's term of the divergence, in nats (OPSD). `None` means no bound.
+    With a bound the loss may be negative."""
     skip_tokens: int = 0
-    """Leave the first tokens of each response out of loss and information (SDFT)."""
+    """Number of first tokens of each response to leave out of the loss and the information
+    (SDFT)."""
     modulation: Literal["none", "token", "sequence"] = "none"
-    """Weigh the divergence of each token by rho of its own information, or by rho of the mean of
-    its sequence, instead of the step by rho(I_k), which is then 1. alpha, rho_max and rho_min are
+    """Weight the divergence of each token by rho of its own information, or by rho of the mean of
+    its sequence. The multiplier of the step, rho(I_k), is then 1. alpha, rho_max and rho_min are
     those of `information`. `sequence` costs one more product with each output head."""
-    weight: Literal["none", "teacher_entropy", "position", "pass_rate"] = "none"
-    """Weigh the loss of each token by a signal without a gradient: less where the teacher is
-    unsure, less at the beginning of a response, or more where about half of the responses to the
-    question are right. The denominators and the information stay as they are."""
+    weight: Literal["none", "teacher_entropy", "position", "pass_rate", "belief_shift"] = "none"
+    """Weight the loss of each token by a signal without a gradient. `teacher_entropy` gives
+    uncertain tokens of the teacher less weight. `position` gives the beginning of a response less
+    weight. `pass_rate` gives questions with about half right responses more weight. `belief_shift`
+    trains only the questions whose belief in the sampled answers the teacher's context moves most.
+    The denominators and the information do not change."""
     weight_min: float = 0.25
-    """Smallest weight by `teacher_entropy` and `position`, whose largest is 1."""
+    """Smallest weight of `teacher_entropy` and `position`. Their largest weight is 1."""
     weight_max: float = 2.0
-    """Largest weight by `pass_rate`, whose smallest is 0 and whose mean over the batch is 1 before
-    this cut."""
+    """Largest weight of `pass_rate`. Its smallest weight is 0. Before this bound its mean over the
+    batch is 1."""
+    weight_share: float = 0.2
+    """Share of the questions that `belief_shift` selects, rounded up to whole ones."""
     overlap_k: int | None = None
-    """Log how far the k most likely words of student and teacher agree, and how far apart their
-    entropies are (`distillation/...`); `None`: do not. No further pass, but a search for the most
-    likely words of both."""
+    """Number k of most likely words for the overlap of student and teacher. The overlap and the
+    difference of their entropies are logged (`distillation/...`). `None` logs neither. It needs no
+    further pass, but a search for the most likely words of both."""
     chunk: int = 1024
-    """Tokens whose logits are alive at the same time."""
+    """Number of tokens whose logits are in memory at the same time."""
 
     def __post_init__(self) -> None:
         one_of_its_choices(self)
@@ -143,6 +151,11 @@ class LossConfig:
             1 <= self.weight_max < float("inf"),
             "LossConfig.weight_max must be at least 1 and finite",
             self.weight_max,
+        )
+        require(
+            0 < self.weight_share <= 1,
+            "LossConfig.weight_share must be above 0 and at most 1",
+            self.weight_share,
         )
         positive(self, "k", "chunk")
         if self.overlap_k is not None:
@@ -183,19 +196,20 @@ class InformationConfig:
     """The signal and the multiplier, as in `pgpo_jax.scale_by_information`."""
 
     estimator: str = "entropy"
-    """One of `pgpo_jax.information.CHOICES`: entropy, kl, js, pointwise, outcome (the pointwise
-    gain signed by the grade), or outcome_contrast (its mean over right responses minus that over
-    wrong ones; a modulation of the loss, which is of single responses, is that of outcome)."""
+    """One of `pgpo_jax.information.CHOICES`: entropy, kl, js, pointwise, outcome, outcome_contrast.
+    The estimator `outcome` is the pointwise gain signed by the grade. `outcome_contrast` is the
+    mean gain of right responses minus that of wrong ones. A modulation of the loss needs single
+    responses, so it then uses `outcome`."""
     reduction: Literal["sequence_mean", "token_mean", "sequence_sum"] = "sequence_mean"
     alpha: float = 1.0
-    """Per nat; 0 switches the multiplier off, which is plain SDPO."""
+    """Sensitivity per nat. With 0 there is no multiplier, which is plain SDPO."""
     rho_max: float = 2.0
     rho_min: float = 0.0
     decay: float = 0.0
     delay: Literal[0, 1] = 0
     target_rho: float | None = None
-    """Mean of rho that alpha is adapted to, from `alpha` on; above 1 and below `rho_max`. See
-    `pgpo_jax.scale_by_information_to_target`. `None`: alpha is fixed."""
+    """Target of the mean of rho, above 1 and below `rho_max`. alpha starts from `alpha` and adapts
+    to it, see `pgpo_jax.scale_by_information_to_target`. `None` means a fixed alpha."""
 
     def __post_init__(self) -> None:
         one_of_its_choices(self)

@@ -21,8 +21,8 @@ class OptimizerConfig:
     name: str = "adamw"
     """One of `pgpo_jax.training.OPTIMIZERS`: adamw, muon, lion, sgd, ..."""
     arguments: tuple[str, ...] = ()
-    """Arguments of the optimizer as `key=value`, for example `momentum=0.9`. AdamW has fields of
-    its own: b1, b2, eps and weight_decay."""
+    """Arguments of the optimizer as `key=value`, for example `momentum=0.9`. AdamW has its own
+    fields: b1, b2, eps and weight_decay."""
     learning_rate: float = 1e-5
     warmup_steps: int = 10
     b1: float = 0.9
@@ -30,18 +30,19 @@ class OptimizerConfig:
     eps: float = 1e-8
     weight_decay: float = 0.01
     clip_norm: float = 1.0
-    """Global norm of the gradient above which it is scaled down."""
+    """Largest global norm of the gradient; a larger gradient is scaled down to it."""
     micro_batch: int | None = None
-    """Rows that go through the model at a time; their gradients are added up in float32 and give
-    the step of the whole batch. `None`: all rows at once."""
+    """Number of rows that go through the model at a time. Their gradients are added in float32 and
+    give the step of the whole batch. `None` means all rows at once."""
     max_skipped: int = 10
     """Training stops after this many non-finite gradients in a row."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """The learning rate after the warm-up; `cosine` would be 0 one step after the last of
-    `steps`, which can then not be changed when a run is resumed."""
+    """Schedule of the learning rate after the warm-up. `cosine` reaches 0 one step after the last
+    of `steps`. With `cosine` a resumed run cannot change `steps`."""
     plateau: bool = False
-    """Multiply the rate by `plateau_factor` whenever the loss has not fallen below its least value,
-    by one part in 10,000, for `plateau_patience` steps (`optax.contrib.reduce_on_plateau`)."""
+    """Multiply the rate by `plateau_factor` if the loss has not improved for `plateau_patience`
+    steps. An improvement is a loss below the lowest so far by one part in 10,000
+    (`optax.contrib.reduce_on_plateau`)."""
     plateau_factor: float = 0.5
     plateau_patience: int = 10
 
@@ -87,16 +88,16 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class LoRAConfig:
-    """Low-rank adapters (LoRA): the model's own weights are frozen, thin factors are trained."""
+    """Low-rank adapters (LoRA): the weights are frozen and low-rank factors are trained."""
 
     rank: int = 0
-    """Of the factors; 0 trains all weights instead."""
+    """Rank of the factors. 0 trains all weights instead."""
     alpha: float = 32.0
     """The product of the factors is multiplied by alpha / rank."""
     targets: tuple[str, ...] = LORA_TARGETS
     """Kernels that have factors."""
     base_dtype: Literal["float32", "bfloat16"] = "bfloat16"
-    """Of the frozen weights in memory."""
+    """Dtype of the frozen weights in memory."""
 
     def __post_init__(self) -> None:
         one_of_its_choices(self)
@@ -111,5 +112,5 @@ class LoRAConfig:
 
     @property
     def scale(self) -> float:
-        """What multiplies the product of the factors."""
+        """The factor of the product of the factors, alpha / rank."""
         return self.alpha / self.rank

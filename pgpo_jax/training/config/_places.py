@@ -1,4 +1,4 @@
-"""Where the model, the questions and own files of a run lie, which is no part of what it is."""
+"""The paths of a run's model, questions and own files, which do not affect its numbers."""
 
 import dataclasses
 from pathlib import PurePath
@@ -17,17 +17,17 @@ from pgpo_jax.tasks import (
 from pgpo_jax.training.config import TeacherConfig
 from pgpo_jax.training.config._train_config import TrainConfig
 
-# Where a rollout server is and how it is told of weights, which are those of the run.
+# The address of a rollout server and the transfer of weights, which are those of the run.
 _OF_A_SERVER = ("engine.url", "engine.model", "engine.folder", "engine.timeout")
 
 
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
-    """The same configuration, with paths that hold from any folder.
+    """The same configuration, with paths that are valid from any folder.
 
-    Names of shipped models, synthetic tasks and ids on the Hub stay as they are.
+    Names of shipped models, synthetic tasks and ids on the Hub do not change.
 
     Args:
-        config: as it was typed.
+        config: configuration as the user gave it.
 
     Raises:
         ValueError: an address such as `gs://bucket/run`.
@@ -56,7 +56,7 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
 def same_but_for_place(name: str, old: Any, new: Any) -> bool:
     """Whether two values of a field may name the same thing in two places.
 
-    Whether they do is told by the contents, which are compared apart.
+    The contents decide whether they do; they are compared elsewhere.
 
     Args:
         name: dotted name of the field.
@@ -79,7 +79,7 @@ def same_but_for_place(name: str, old: Any, new: Any) -> bool:
 
 
 def same_by_name(name: str, old: Any, new: Any) -> bool:
-    """The same where contents cannot be compared: one path must end with the other.
+    """The same if contents cannot be compared: one path must end with the other.
 
     >>> same_by_name("model", "x/base", "/home/me/x/base"), same_by_name("model", "a/x", "b/x")
     (True, False)
@@ -114,7 +114,7 @@ def _absolute_model(name: str) -> str:
 
 
 def _kind(spec: str | None) -> str:
-    """What must be equal of a task: a synthetic one, the name in an own file, else nothing."""
+    """The part of a task that must be equal: a synthetic name, or the name in an own file."""
     if spec is not None and is_synthetic(spec):
         return spec
     if spec is not None and is_object_spec(spec):

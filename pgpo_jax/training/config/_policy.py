@@ -12,24 +12,26 @@ from pgpo_jax.training.config._rules import (
 
 @dataclass(frozen=True)
 class PolicyConfig:
-    """The policy gradient of the objectives rlsd and srpo, and how a teacher has a part in it.
+    """Settings of the policy gradient of the objectives rlsd and srpo.
 
     Added in version 0.2.0.
     """
 
     advantage: Literal["centred", "standardised"] = "centred"
-    """The score less the mean of its group, or that over the deviation of the group."""
+    """The advantage: the score minus the mean of its group, or that divided by the standard
+    deviation of the group."""
     rescaling: Rescaling = "algorithm1"
-    """RLSD: Algorithm 1 cuts the ratio on both sides; Eq. 16 takes the minimum of the cut and the
-    uncut product, which for negative advantages loses the upper cut."""
+    """RLSD: Algorithm 1 clips the ratio on both sides. Eq. 16 takes the minimum of the clipped and
+    the unclipped product. For negative advantages it has no upper clip."""
     ratio_clip: float = 0.2
-    """RLSD: the teacher's ratio is cut at 1 minus and 1 plus this."""
+    """RLSD: the teacher's ratio is clipped at 1 minus and 1 plus this."""
     mix: float = 0.5
     """RLSD: the teacher's share of the advantage at the first step."""
     mix_steps: int | None = 50
-    """RLSD: steps over which that share falls to 0, on a line; `None`: it stays."""
+    """RLSD: number of steps over which that share decreases linearly to 0. `None` keeps it."""
     entropy_beta: float = 1.0
-    """SRPO: a distilled token weighs exp(-beta H), H the teacher's entropy in nats."""
+    """SRPO: beta of the weight exp(-beta H) of a distilled token, with the teacher's entropy H in
+    nats."""
 
     def __post_init__(self) -> None:
         one_of_its_choices(self)
@@ -49,7 +51,7 @@ class PolicyConfig:
         """The teacher's share in a step.
 
         Args:
-            step: counted from 0.
+            step: number of the step, from 0.
 
         >>> PolicyConfig(mix_steps=10).mix_at(5), PolicyConfig(mix_steps=None).mix_at(500)
         (0.25, 0.5)

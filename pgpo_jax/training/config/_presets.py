@@ -8,7 +8,7 @@ from pgpo_jax.training.config import (
 from pgpo_jax.training.config._train_config import TrainConfig
 
 PRESETS: dict[str, TrainConfig] = {
-    # The defaults of the config are the paper's, so that nothing hides in a preset.
+    # The defaults of the config are those of the paper, so that the preset changes nothing else.
     "paper-qwen3-8b": TrainConfig(
         model="Qwen/Qwen3-8B",
         task="data/sciknoweval/physics/train.json",
@@ -25,12 +25,12 @@ PRESETS: dict[str, TrainConfig] = {
             samples=8,
             max_prompt=72,
             max_response=20,
-            # One width each for prompts, teacher prompts and responses.
+            # One width for prompts, one for teacher prompts and one for responses.
             smallest_bucket=96,
             row_buckets=2,
         ),
-        # At the paper's .05 this small teacher loses its use of solutions within 40 steps. The
-        # longest prompt it is shown has some 75 tokens, which feedback may double.
+        # At the paper's rate of .05 this small teacher stops using solutions within 40 steps. The
+        # longest prompt of the teacher has about 75 tokens, and about twice as many with feedback.
         teacher=TeacherConfig(rate=0.01, max_prompt=192),
         loss=LossConfig(support="full", chunk=2048),
         optimizer=OptimizerConfig(learning_rate=1.5e-4, warmup_steps=5),

@@ -1,4 +1,4 @@
-"""The settings of each objective's authors, as far as they differ from SDPO's."""
+"""The settings of each objective's authors that differ from SDPO's."""
 
 import dataclasses
 from typing import Any
@@ -8,7 +8,8 @@ from pgpo_jax.training.config._train_config import TrainConfig
 _SAMPLED = {"form": "advantage", "support": "sampled", "teacher_weight": 1.0}
 
 PUBLISHED: dict[str, dict[str, dict[str, Any]]] = {
-    # Version 3 of the paper, but for its clip of each word's share, whose value it does not print.
+    # Version 3 of the paper, except for its clip of each word's term, whose value it does not
+    # print.
     "opsd": {
         "teacher": {"kind": "frozen"},
         "loss": {
@@ -33,7 +34,13 @@ PUBLISHED: dict[str, dict[str, dict[str, Any]]] = {
         "loss": {"reduction": "sequence_mean"},
         "policy": {"advantage": "standardised", "mix": 0.5, "mix_steps": 50},
     },
-    # The paper divides the advantage by the deviation in one place and not in another.
+    # As in the configurations of the authors' code. The defaults of the code are others.
+    "rlcsd": {
+        "teacher": {"kind": "snapshot", "every": 10},
+        "loss": {"reduction": "token_mean"},
+        "policy": {"advantage": "standardised"},
+    },
+    # The paper divides the advantage by the standard deviation in one place and not in another.
     "srpo": {
         "teacher": {"kind": "ema"},
         "loss": {"teacher_weight": 0.5, "reduction": "token_mean"},
@@ -41,13 +48,13 @@ PUBLISHED: dict[str, dict[str, dict[str, Any]]] = {
     },
     # As run: the sum over all tokens, here over the number of first answers.
     "rltf": {"loss": {"reduction": "sequence_sum"}},
-    # What its pseudo-code leaves open is as in SDPO and GRPO.
+    # Settings that its pseudo-code does not give are as in SDPO and GRPO.
     "drift": {
         "teacher": {"kind": "ema"},
         "loss": {"teacher_weight": 0.5, "reduction": "sequence_mean"},
         "policy": {"advantage": "centred"},
     },
-    # Thinking Machines' recipe; it adds up all tokens.
+    # The recipe of Thinking Machines, which sums over all tokens.
     "opd": {"loss": {**_SAMPLED, "reduction": "sequence_sum"}},
     # As run: the sum over the student's 256 most likely words, which is not renormalised.
     "opcd": {
@@ -61,8 +68,7 @@ PUBLISHED: dict[str, dict[str, dict[str, Any]]] = {
     },
     "reopold": {"loss": {**_SAMPLED, "reduction": "token_mean"}},
 }
-"""Objective -> section -> settings. They say what the slots of the objective hold; batch sizes,
-lengths and the optimizer stay as they are.
+"""Settings by objective and section. Batch sizes, lengths and the optimizer do not change.
 
 Added in version 0.2.0.
 """
@@ -71,15 +77,15 @@ Added in version 0.2.0.
 def with_published(config: TrainConfig, objective: str) -> TrainConfig:
     """A configuration with another objective and the settings of its authors.
 
-    The shipped model knows no other words than SDPO's, so for it `teacher.template` is `sdpo`.
-    Another model as the teacher of `config` stays.
+    The shipped model knows only the wording of SDPO, so for it `teacher.template` is `sdpo`. If the
+    teacher of `config` is another model, it is kept.
 
     Args:
-        config: everything else.
-        objective: of `pgpo_jax.training.OBJECTIVES`, or `FILE.py:NAME`.
+        config: configuration with all other settings.
+        objective: name in `pgpo_jax.training.OBJECTIVES`, or `FILE.py:NAME`.
 
     Returns:
-        The configuration; with an objective that is not in `PUBLISHED` nothing else changes.
+        The configuration. With an objective that is not in `PUBLISHED` nothing else changes.
 
     Raises:
         ValueError: settings of `config` that contradict the objective.
@@ -92,7 +98,7 @@ def with_published(config: TrainConfig, objective: str) -> TrainConfig:
     """
     sections = dict(PUBLISHED.get(objective, {}))
     if sections:
-        # That of the configuration's own teacher, if it has one, goes with its kind.
+        # The rate of the configuration's own teacher, if it has one, belongs to its kind.
         sections["teacher"] = {"every": None} | sections.get("teacher", {})
     if config.teacher.kind == "external":
         sections.pop("teacher", None)

@@ -6,19 +6,21 @@ from pgpo_jax.training.config._rules import require
 
 @dataclass(frozen=True)
 class ReopoldConfig:
-    """The floor, the phases and the entropy mask of the objective reopold.
+    """Settings of the objective reopold: the lower bound, the phases and the entropy mask.
 
     Added in version 0.2.0.
     """
 
     floor_lambda: float = 0.3
-    """The advantage of a token is at least log(lambda) / (1 - lambda) nats: -1.72 at .3."""
+    """lambda of the lower bound log(lambda) / (1 - lambda) of a token's advantage, in nats: -1.72
+    at .3."""
     switch_step: int = 100
-    """Steps of the first phase, in which tokens below the floor are left out; in the second phase
-    the floor holds, and only unsure tokens train. 0: the second phase from the beginning."""
+    """Number of steps of the first phase, in which tokens below the bound are left out. In the
+    second phase advantages are clipped at the bound, and only tokens of large student entropy
+    train. 0 starts with the second phase."""
     entropy_share: float = 0.2
-    """Share of the tokens of the whole batch, those of largest student entropy, that train in the
-    second phase; rounded to whole tokens, at least one."""
+    """Share of the tokens of the whole batch that train in the second phase, those of largest
+    student entropy. It is rounded to whole tokens, at least one."""
 
     def __post_init__(self) -> None:
         require(
@@ -37,7 +39,7 @@ class ReopoldConfig:
 
     @property
     def floor(self) -> float:
-        """The least advantage, in nats.
+        """The lower bound of the advantage, in nats.
 
         >>> round(ReopoldConfig().floor, 9)
         -1.719961149

@@ -6,27 +6,27 @@ from pgpo_jax.training.config._rules import one_of_its_choices, positive, probab
 
 @dataclass(frozen=True)
 class RltfConfig:
-    """The second turn of the objective rltf, and what is learnt from it.
+    """Settings of the second turn of the objective rltf and of its loss.
 
     Added in version 0.2.0.
     """
 
     variant: Literal["sd", "fm"] = "sd"
-    """`sd`: the second answer is learnt behind the first prompt; `fm`: the feedback is learnt, as a
-    text behind the first answer."""
+    """With `sd` the model learns the second answer as a response to the first prompt. With `fm` it
+    learns the feedback as a text after the first answer."""
     coefficient: float = 0.1
-    """What that part of the loss is multiplied by."""
+    """Factor of that part of the loss."""
     min_logprob: float | None = -5.0
-    """`sd`: tokens of lower log-probability behind the first prompt are left out, nats; `None`:
-    none is."""
+    """`sd`: smallest log-probability of a token after the first prompt, in nats. Less likely tokens
+    are left out. `None` leaves out none."""
     discount: float = 0.1
     """Share of the second turn's score in the return of the first turn."""
     early_termination: bool = True
-    """A right first answer gets no second turn."""
+    """Give no second turn to right first answers."""
     success_threshold: float = 0.5
-    """An answer is right from this score on."""
+    """Lowest score of a right answer."""
     max_prompt: int = 4096
-    """Longest prompt of a second turn, in tokens; a longer one is left out and counted."""
+    """Longest prompt of a second turn, in tokens. Longer ones are left out and counted."""
 
     def __post_init__(self) -> None:
         one_of_its_choices(self)

@@ -9,40 +9,42 @@ from pgpo_jax.training.config._rules import (
 
 @dataclass(frozen=True)
 class RolloutConfig:
-    """How the student answers (lengths in tokens)."""
+    """Settings of the student's responses (lengths in tokens)."""
 
     questions: int = 32
-    """Questions per step."""
+    """Number of questions per step."""
     samples: int = 8
-    """Responses per question."""
+    """Number of responses per question."""
     temperature: float = 1.0
-    """Sampling temperature; the losses see logits divided by it, too."""
+    """Sampling temperature. The losses also divide logits by it."""
     top_p: float = 1.0
-    """Mass of the nucleus that is sampled from."""
+    """Probability mass of the nucleus to sample from."""
     top_k: int | None = None
-    """Tokens that are sampled from, the most probable ones; `None`: all."""
+    """Number of most likely tokens to sample from; `None` means all."""
     thinking: bool = False
-    """Let the student think before it answers, where the chat template offers that."""
+    """Let the student think before it answers, if the chat template has this option."""
     max_prompt: int = 2048
-    """Longer questions are dropped and counted, never cut."""
+    """Longest question. Longer ones are dropped and counted, never cut."""
     max_response: int = 8192
-    """A response without an end by then is graded as it stands."""
+    """Longest response. A response without an end by then is graded as it is."""
     smallest_bucket: int = 256
-    """Lengths are padded to this times a power of two, so that few programs are compiled."""
+    """Smallest padded length. Lengths are padded to this times a power of two, so that few programs
+    are compiled."""
     row_buckets: int = 4
-    """Sequences without a teacher signal are dropped; what remains is padded to a multiple of
-    `questions * samples / row_buckets` rows."""
+    """Number of possible batch sizes. Sequences without a teacher signal are dropped. The others
+    are padded to a multiple of `questions * samples / row_buckets` rows."""
     micro_batch: int | None = None
-    """Questions answered at a time, which bounds the key-value cache. `None`: all at once. The
-    random numbers are the same."""
+    """Number of questions answered at a time, which bounds the key-value cache. `None` means all at
+    once. The random numbers are the same."""
     max_num_seqs: int | None = None
-    """Responses that the sampler decodes at a time, in training and evaluation, under vLLM's name:
-    one that has ended leaves its place to one that waits (continuous batching), so that few long
-    ones do not hold all places. `None`: all at once. The random numbers are the same."""
+    """Number of responses that the sampler decodes at a time, in training and evaluation (the name
+    is vLLM's). When one has ended, a waiting one takes its place (continuous batching). So a few
+    long responses do not block the others. `None` means all at once. The random numbers are the
+    same."""
     share_prompts: bool = False
-    """Read a prompt once for all responses to it, and a teacher prompt once for all that are shown
-    the same solution. Pays where prompts are not short against responses; needs one device and
-    no micro-batches."""
+    """Read a prompt once for all responses to it, and a teacher prompt once for all responses that
+    are shown the same solution. This saves time unless prompts are much shorter than responses. It
+    needs one device and no micro-batches."""
 
     def __post_init__(self) -> None:
         positive(self, "questions", "samples", "temperature", "max_prompt", "max_response")
@@ -75,18 +77,18 @@ class RolloutConfig:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """avg@n on held-out questions."""
+    """Settings of the evaluation: avg@n on held-out questions."""
 
     every: int = 5
-    """Steps between evaluations; the initial and the final model are always evaluated."""
+    """Number of steps between evaluations. The initial and the final model are always evaluated."""
     questions: int = 0
-    """How many held-out questions; 0 takes all of a file (a synthetic source needs a number)."""
+    """Number of held-out questions. 0 takes all of a file; a synthetic source needs a number."""
     samples: int = 16
     temperature: float = 0.6
     top_p: float = 0.95
     top_k: int | None = None
     batch: int = 32
-    """Questions sampled at a time."""
+    """Number of questions sampled at a time."""
 
     def __post_init__(self) -> None:
         positive(self, "every", "samples", "batch")
@@ -106,7 +108,7 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class MeshConfig:
-    """Devices along each axis of the mesh; all 1 means one device and no mesh."""
+    """Number of devices along each axis of the mesh. All 1 means one device and no mesh."""
 
     data: int = 1
     fsdp: int = 1
@@ -117,10 +119,10 @@ class MeshConfig:
 
     @property
     def size(self) -> int:
-        """Devices in all."""
+        """Total number of devices."""
         return self.row_shards * self.tensor
 
     @property
     def row_shards(self) -> int:
-        """Parts into which questions and sequences are spread."""
+        """Number of parts into which questions and sequences are spread."""
         return self.data * self.fsdp

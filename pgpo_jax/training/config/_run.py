@@ -12,22 +12,22 @@ EVALUATION_METRICS = (
     "eval/dropped_questions",
     "eval/grader_failures",
 )
-"""What each evaluation of a run logs."""
+"""The metrics that each evaluation of a run logs."""
 
 
 @dataclass(frozen=True)
 class TextsConfig:
-    """Which sampled texts a run keeps, in `texts.jsonl`.
+    """Settings of the sampled texts that a run keeps in `texts.jsonl`.
 
     Added in version 0.2.0.
     """
 
     rows: int = 4
-    """Responses of a step that are kept, each to another question; 0 keeps none."""
+    """Number of responses of a step to keep, each to another question. 0 keeps none."""
     every: int = 1
-    """Steps between steps whose texts are kept."""
+    """Number of steps between steps whose texts are kept."""
     evaluation: int = 4
-    """Held-out questions of which each evaluation keeps the first response."""
+    """Number of held-out questions of which each evaluation keeps the first response."""
 
     def __post_init__(self) -> None:
         positive(self, "every")
@@ -38,21 +38,22 @@ class TextsConfig:
 
 @dataclass(frozen=True)
 class SelectionConfig:
-    """Which checkpoint is the best one, and when a run stops early; both look at evaluations.
+    """Settings of the best checkpoint and of early stopping, both by evaluations.
 
     Added in version 0.2.0.
     """
 
     metric: str = "eval/accuracy"
-    """A metric of the evaluations."""
+    """The metric of the evaluations to compare."""
     best: Literal["largest", "smallest"] = "largest"
-    """Which value of the metric is the best."""
+    """Whether the largest or the smallest value is the best."""
     keep_best: bool = False
-    """Keep the checkpoint of the best evaluation, too, in `checkpoints-best`."""
+    """Also keep the checkpoint of the best evaluation, in `checkpoints-best`."""
     patience: int | None = None
-    """Stop after this many evaluations in a row without a new best value. `None`: never."""
+    """Number of evaluations in a row without a new best value after which the run stops. `None`
+    means never."""
     margin: float = 0.0
-    """How much better than the best so far a value must be to count as a new best one."""
+    """Smallest improvement over the best value that counts as a new best one."""
 
     def __post_init__(self) -> None:
         one_of_its_choices(self)

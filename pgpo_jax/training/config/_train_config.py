@@ -19,6 +19,7 @@ from pgpo_jax.training.config import (
     OptimizerConfig,
     PolicyConfig,
     ReopoldConfig,
+    RlcsdConfig,
     RltfConfig,
     RolloutConfig,
     SelectionConfig,
@@ -28,6 +29,7 @@ from pgpo_jax.training.config import (
 from pgpo_jax.training.config._checks import (
     check_grpo,
     check_multiplier,
+    check_rlcsd,
     check_rlsd,
     check_rltf,
     check_routed,
@@ -52,7 +54,7 @@ from pgpo_jax.training.update._optimizer import make_optimizer
 
 
 class Parts(NamedTuple):
-    """What a `Trainer` is made of.
+    """The parts of a `Trainer`.
 
     Added in version 0.2.0.
     """
@@ -64,51 +66,56 @@ class Parts(NamedTuple):
 
 
 WITHOUT_INFORMATION = ("grpo", "sft", "rltf")
-"""The objectives that measure no information, and so have no multiplier."""
+"""The objectives that measure no information and so have no multiplier."""
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that decides a run. The defaults are the paper's; where it is silent, SDPO's."""
+    """All settings of a run. The defaults are those of the paper, else those of SDPO."""
 
     model: str = "tiny"
-    """Folder of a Hugging Face model (Llama, Mistral, Qwen2 or Qwen3), a Hub id, or `tiny`: the
+    """Folder of a Hugging Face model (Llama, Mistral, Qwen2 or Qwen3), a Hub id, or `tiny` for the
     model shipped with the package."""
     task: str = "synthetic:all"
-    """What to train on: see `pgpo_jax.tasks.load_task`."""
+    """The training task, see `pgpo_jax.tasks.load_task`."""
     eval_task: str | None = None
-    """What to hold out; by default the `test` split of a synthetic task, or the file `test.json`
-    beside a `train.json`; else there is no evaluation."""
+    """Source of the held-out questions. By default it is the `test` split of a synthetic task, or
+    the file `test.json` next to a `train.json`. Without either there is no evaluation."""
     grader: GraderConfig = field(default_factory=GraderConfig)
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     objective: str = "sdpo"
-    """What a batch teaches: `sdpo`, `grpo`, `sft` (the responses that the data holds), `opsd` (the
-    teacher is shown the data's solution), `sdft` (its demonstration), `rlsd` (its answer, which
-    sizes the advantages), `opcd` (a context of the whole task), `srpo` (wrong responses as sdpo,
-    right ones as grpo), `drift` (the same softly, by pass rate), `rltf` (a second turn with
-    the grader's words), `opd` and `reopold` (another model, teacher.model, on the student's
-    responses), or FILE.py:NAME. SDPO with `information.alpha` above 0 is PGPO. On the command line
-    all but the first three begin with the settings of their authors; see docs/objectives.md."""
+    """The objective. `sdpo` and `grpo` learn from sampled responses, `sft` from responses in the
+    data. With `opsd` the teacher is shown the data's solution, with `sdft` its demonstration, and
+    with `opcd` a context of the whole task. With `rlsd` it is shown the answer, and its
+    probabilities scale the advantages. With `rlcsd` it is shown right and wrong answers of peers,
+    and their contrast moves the advantages. `srpo` treats wrong responses as sdpo and right ones as
+    grpo. `drift` does the same with smooth weights by pass rate. `rltf` has a second turn with the
+    grader's feedback. With `opd` and `reopold` the teacher is another model, teacher.model.
+    FILE.py:NAME is an objective of your own. SDPO with `information.alpha` above 0 is PGPO. On the
+    command line all but the first three start with the settings of their authors; see
+    docs/objectives.md."""
     steps: int = 100
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
-    """Type of the computation; the weights are kept in float32."""
+    """Dtype of the computation. The weights are stored in float32."""
     remat: bool = True
     """Recompute each layer in the backward pass instead of storing its activations."""
     remat_policy: Literal[
         "nothing_saveable", "dots_saveable", "dots_with_no_batch_dims_saveable"
     ] = "nothing_saveable"
-    """What of a layer is stored all the same: a name in `jax.checkpoint_policies`."""
+    """Name in `jax.checkpoint_policies` of the activations that are stored with `remat`."""
     attention: Literal["xla", "chunked", "cudnn"] = "xla"
-    """`xla`: all scores at once, float32; `chunked`: 256 queries at a time, for long sequences on
-    any machine; `cudnn`: flash attention on NVIDIA GPUs, which needs bfloat16."""
+    """`xla` computes all scores at once in float32. `chunked` computes 256 queries at a time, for
+    long sequences on any machine. `cudnn` is flash attention on NVIDIA GPUs and needs bfloat16."""
     lora: LoRAConfig = field(default_factory=LoRAConfig)
     checkpoint_every: int = 50
-    """Steps between checkpoints; the final state is always saved."""
+    """Number of steps between checkpoints. The final state is always saved."""
     keep_checkpoints: int = 2
-    """0: none is written, and the run cannot be continued."""
+    """Number of newest checkpoints to keep. With 0 none is written, and the run cannot be
+    continued."""
     trackers: tuple[str, ...] = ("tensorboard",)
-    """Where numbers go besides the JSON lines: tensorboard, wandb, trackio, FILE.py:NAME."""
+    """Trackers of the numbers in addition to the JSON lines: tensorboard, wandb, trackio,
+    FILE.py:NAME."""
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
@@ -118,6 +125,7 @@ class TrainConfig:
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     drift: DriftConfig = field(default_factory=DriftConfig)
     rltf: RltfConfig = field(default_factory=RltfConfig)
+    rlcsd: RlcsdConfig = field(default_factory=RlcsdConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     texts: TextsConfig = field(default_factory=TextsConfig)
@@ -132,7 +140,7 @@ class TrainConfig:
             "TrainConfig.keep_checkpoints must be at least 0",
             self.keep_checkpoints,
         )
-        # JAX would cut a longer one to its last 32 bits, and NumPy refuses a negative one.
+        # JAX would truncate a longer seed to its last 32 bits, and NumPy refuses a negative one.
         require(0 <= self.seed < 2**32, "TrainConfig.seed must be in [0, 2**32)", self.seed)
         check_rows(
             self.rollout,
@@ -161,6 +169,8 @@ class TrainConfig:
             check_sdpo(self.rollout, self.teacher)
         if self.objective == "rlsd":
             check_rlsd(self.rollout, self.optimizer)
+        if self.objective == "rlcsd":
+            check_rlcsd(self.rollout, self.optimizer)
         if self.objective == "rltf":
             check_rltf(self.rollout, self.optimizer, self.rltf)
         if self.objective in ("srpo", "drift"):
@@ -171,18 +181,18 @@ class TrainConfig:
 
     @property
     def param_dtype(self) -> str:
-        """Of the model's weights in memory: what is trained is float32."""
+        """Dtype of the model's weights in memory; trained weights are float32."""
         return self.lora.base_dtype if self.lora.rank else "float32"
 
     @property
     def alpha(self) -> float:
-        """The alpha of the step's multiplier, per nat; 0 where there is none."""
+        """The alpha of the step's multiplier, per nat; 0 without a multiplier."""
         measured = self.objective not in WITHOUT_INFORMATION
         return self.information.alpha if measured and self.loss.modulation == "none" else 0.0
 
     @property
     def label(self) -> str:
-        """A short name of the method: `pgpo` is SDPO with a multiplier."""
+        """A short name of the method; `pgpo` is SDPO with a multiplier."""
         scaled = self.alpha > 0 or self.loss.modulation != "none"
         return "pgpo" if self.objective == "sdpo" and scaled else self.objective
 
@@ -196,6 +206,7 @@ class TrainConfig:
             reopold=self.reopold,
             drift=self.drift,
             rltf=self.rltf,
+            rlcsd=self.rlcsd,
         )
         return make_objective(self.objective, sections)
 
@@ -215,10 +226,10 @@ class TrainConfig:
         return make_optimizer(self.optimizer, self.information, alpha=self.alpha, steps=steps)
 
     def build(self) -> Parts:
-        """Makes the parts of a `Trainer`; what is cheap to check comes before the model.
+        """Make the parts of a `Trainer`; cheap checks come before the model is loaded.
 
         Raises:
-            ValueError, FileNotFoundError: for a bad task, mesh, optimizer, model or teacher.
+            ValueError, FileNotFoundError: the task, mesh, optimizer, model or teacher is invalid.
         """
         mesh = make_mesh(self.mesh)
         task = self.make_task()
@@ -234,7 +245,7 @@ class TrainConfig:
         """The other model that is the teacher, in the student's dtypes and on its mesh, or `None`.
 
         Raises:
-            ValueError, FileNotFoundError: for a bad mesh or model.
+            ValueError, FileNotFoundError: the mesh or the model is invalid.
         """
         other = self.teacher.model
         return None if other is None else self._load(other, make_mesh(self.mesh), remat=False)
@@ -250,7 +261,7 @@ class TrainConfig:
         )
 
     def make_engine(self) -> RolloutEngine:
-        """What generates the responses.
+        """The engine that generates the responses.
 
         Raises:
             ValueError, TypeError, RuntimeError: see `pgpo_jax.training.make_engine`.
@@ -258,10 +269,10 @@ class TrainConfig:
         return make_engine(self.engine, self.rollout.max_num_seqs)
 
     def trainer_settings(self, engine: RolloutEngine | None = None) -> dict[str, Any]:
-        """The keywords of `Trainer` that go with the parts; another model as teacher is loaded.
+        """The keywords of `Trainer` for the parts; a teacher that is another model is loaded.
 
         Args:
-            engine: what `make_engine` gave; `None`: it is made here.
+            engine: result of `make_engine`; `None` makes it here.
         """
         return {
             "teacher": self.load_teacher(),
@@ -288,5 +299,5 @@ class TrainConfig:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """As nested plain values, for `config.json`."""
+        """The configuration as nested plain values, for `config.json`."""
         return dataclasses.asdict(self)

@@ -1,1 +1,1 @@
-"""The mesh of devices, and several processes that run one program."""
+"""The mesh of devices, and runs of several processes."""

@@ -19,8 +19,8 @@ def make_mesh(config: MeshConfig) -> Mesh | None:
         The mesh, or `None` for one device.
 
     Raises:
-        ValueError: if there are fewer devices than the mesh asks for, or, with several processes,
-            more: a process without a device of the mesh could not take part.
+        ValueError: there are fewer devices than the mesh needs. With several processes there must
+            not be more either, because each process needs a device of the mesh.
     """
     devices, processes = jax.devices(), jax.process_count()
     if config.size > len(devices) or (processes > 1 and config.size != len(devices)):
@@ -35,12 +35,12 @@ def make_mesh(config: MeshConfig) -> Mesh | None:
 
 
 def process_local_rows(count: int, mesh: Mesh | None) -> Int[np.ndarray, " own"]:
-    """Which of `count` rows (sequences, spread over the data axes) this process holds.
+    """The numbers of the `count` rows (sequences, spread over the data axes) in this process.
 
-    Processes whose devices differ in the tensor axis only hold the same rows.
+    Processes that differ only in the tensor axis hold the same rows.
 
     Raises:
-        ValueError: if the rows cannot be spread evenly.
+        ValueError: the rows cannot be spread evenly.
 
     Added in version 0.2.0.
     """
@@ -55,13 +55,13 @@ def process_local_rows(count: int, mesh: Mesh | None) -> Int[np.ndarray, " own"]
 
 
 def row_parts(count: int, size: int, mesh: Mesh | None) -> Int[np.ndarray, "parts size"]:
-    """Cuts `count` rows into parts of `size`, each of which lies where its rows lay in the whole.
+    """Cut `count` rows into parts of `size` without moving rows between devices.
 
-    A part has equally many rows of every device, in the order of the whole, so that a process has
-    all that it needs of each.
+    A part has equally many rows of every device, in the original order. So a process holds all rows
+    that it needs of each part.
 
     Raises:
-        ValueError: if a part cannot be spread evenly, or parts do not make up the whole.
+        ValueError: a part cannot be spread evenly, or the parts do not add up to the whole.
     """
     shards = 1 if mesh is None else _row_shards(mesh)
     if count % size or size % shards:
@@ -74,7 +74,7 @@ def row_parts(count: int, size: int, mesh: Mesh | None) -> Int[np.ndarray, "part
 
 
 def shard_rows(tree: Any, mesh: Mesh | None) -> Any:
-    """Puts host arrays on the devices, their first axis (sequences) spread over the data axes.
+    """Put host arrays on the devices, with the first axis (sequences) spread over the data axes.
 
     Args:
         tree: arrays of the rows that this process holds, in the order of `process_local_rows`.
@@ -84,7 +84,7 @@ def shard_rows(tree: Any, mesh: Mesh | None) -> Any:
         The same tree of arrays of the rows of all processes.
 
     Raises:
-        ValueError: if the rows cannot be spread evenly.
+        ValueError: the rows cannot be spread evenly.
     """
     if mesh is None:
         return jax.tree.map(jax.numpy.asarray, tree)
@@ -109,7 +109,7 @@ def shard_rows(tree: Any, mesh: Mesh | None) -> Any:
 
 
 def fetch_rows(tree: Any) -> Any:
-    """The rows that this process holds of arrays laid out as by `shard_rows`, on the host."""
+    """The rows of this process of arrays from `shard_rows`, on the host."""
 
     def fetch(array: jax.Array) -> np.ndarray:
         if array.is_fully_addressable:
@@ -121,15 +121,15 @@ def fetch_rows(tree: Any) -> Any:
 
 
 def gather_rows(tree: Any, mesh: Mesh | None) -> Any:
-    """Exchanges host arrays between processes: own rows in, the rows of all out, bit for bit.
+    """Gather host arrays from all processes: each gives its rows and gets all rows, bit for bit.
 
-    With one process there is nothing to exchange. Meant for numbers per row, not for tokens.
+    With one process nothing is exchanged. Use this for numbers per row, not for tokens.
     """
     if jax.process_count() == 1:
         return tree
 
     def gather(array: np.ndarray) -> np.ndarray:
-        # As words of 32 bits: JAX would round wider numbers.
+        # The numbers are sent as words of 32 bits, because JAX would round wider numbers.
         words = np.ascontiguousarray(array.astype(np.float64)).view(np.uint32)
         words = words.reshape(len(array), -1)
         all_rows = multihost_utils.process_allgather(shard_rows(words, mesh), tiled=True)

@@ -1,4 +1,4 @@
-"""Several processes that run one program: how they meet, and how they stay together."""
+"""Runs of several processes: their connection, and values that all of them share."""
 
 import os
 from collections.abc import Iterator
@@ -23,29 +23,29 @@ _VARIABLES = {
 
 @dataclass(frozen=True)
 class DistributedConfig:
-    """How several processes meet (`jax.distributed`); nothing set: there is one.
+    """Settings of several processes (`jax.distributed`). The default is one process.
 
-    It is no part of a run's configuration: it changes from process to process and from one
-    continuation of a run to the next.
+    They are no part of a run's configuration, because they differ between processes and may change
+    when a run is resumed.
     """
 
     coordinator: str | None = None
-    """HOST:PORT of process 0; or $JAX_COORDINATOR_ADDRESS."""
+    """HOST:PORT of process 0, or $JAX_COORDINATOR_ADDRESS."""
     num_processes: int | None = None
-    """How many there are; or $JAX_NUM_PROCESSES."""
+    """Number of processes, or $JAX_NUM_PROCESSES."""
     process_id: int | None = None
-    """Which of them this is, from 0; or $JAX_PROCESS_ID."""
+    """Number of this process, from 0, or $JAX_PROCESS_ID."""
     cluster: bool = False
-    """Ask the cluster for all three (Slurm, Open MPI, Kubernetes, Cloud TPU)."""
+    """Get all three from the cluster (Slurm, Open MPI, Kubernetes, Cloud TPU)."""
 
     def check(self) -> None:
-        """Refuses half a meeting.
+        """Refuse incomplete settings.
 
-        Not done when one is made: what the environment leaves open, a flag may say.
+        The constructor does not check this, because flags may complete the environment's settings.
 
         Raises:
-            ValueError: if some of the three are missing, malformed or out of range, or given
-                beside `cluster`.
+            ValueError: some of the three are missing, malformed or out of range, or given together
+                with `cluster`.
         """
         given = [name for name in _VARIABLES if getattr(self, name) is not None]
         if self.cluster and given:
@@ -73,10 +73,10 @@ class DistributedConfig:
 
     @classmethod
     def from_environment(cls) -> "DistributedConfig":
-        """What the environment variables say, all of it or a part.
+        """The settings in the environment variables, complete or in part.
 
         Raises:
-            ValueError: if one of them should be a number and is none.
+            ValueError: a variable that must be a number is none.
         """
         values: dict[str, Any] = {
             name: os.environ[variable]
@@ -94,14 +94,14 @@ class DistributedConfig:
 
 
 def connect(config: DistributedConfig) -> None:
-    """Meets the other processes, if there are any; before any other use of JAX.
+    """Connect to the other processes, if there are any; call this before any other use of JAX.
 
-    If they do not come within five minutes, JAX's runtime aborts the process: there is no
-    exception to catch.
+    If they do not connect within five minutes, JAX's runtime aborts the process without an
+    exception.
 
     Raises:
-        ValueError: if the settings do not fit together, or there is no cluster to ask.
-        RuntimeError: if JAX has been used already.
+        ValueError: the settings do not fit together, or no cluster is found.
+        RuntimeError: JAX has been used already.
     """
     config.check()
     if jax.distributed.is_initialized():
@@ -121,26 +121,26 @@ def connect(config: DistributedConfig) -> None:
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes and speaks for all."""
+    """Whether this is the first process, which writes files and logs for all."""
     return jax.process_index() == 0
 
 
 def any_process(flag: bool) -> bool:
-    """Whether the flag is up in any process; all must ask."""
+    """Whether the flag is set in any process. All processes must call this."""
     if jax.process_count() == 1:
         return flag
     return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
 
 
 def largest(number: int) -> int:
-    """The largest of the processes' numbers, in all of them; all must ask."""
+    """The largest of the processes' numbers. All processes must call this."""
     if jax.process_count() == 1:
         return number
     return int(np.max(multihost_utils.process_allgather(np.asarray(number))))
 
 
 def from_first(array: np.ndarray) -> np.ndarray:
-    """The array of the first process, in all of them; all must ask."""
+    """The array of the first process. All processes must call this."""
     if jax.process_count() == 1:
         return array
     return np.asarray(multihost_utils.broadcast_one_to_all(array))
@@ -148,17 +148,17 @@ def from_first(array: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def on_first(manager: AbstractContextManager[T]) -> Iterator[T | None]:
-    """Enters a context in the first process only; if that fails there, it fails in all.
+    """Enter a context in the first process only. If it fails there, it fails in all.
 
     Raises:
-        RuntimeError: in the other processes, if it failed in the first.
+        RuntimeError: it failed in the first process. Raised in the others.
     """
     with ExitStack() as stack:
         value, error = None, None
         if is_first():
             try:
                 value = stack.enter_context(manager)
-            # Whatever it is, the others must hear of it: they would wait for ever.
+            # The other processes must learn of any error, or they would wait for ever.
             except Exception as caught:
                 error = caught
         if any_process(error is not None):

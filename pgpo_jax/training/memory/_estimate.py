@@ -26,14 +26,15 @@ _HOISTING = "while-loop-invariant-code-motion,while-loop-expensive-invariant-cod
 
 
 class MemoryPlan(NamedTuple):
-    """Bytes per device of a run, by what they are for.
+    """Bytes per device of a run, by purpose.
 
     Attributes:
-        resident: held all the time: trained and frozen weights, moments, teacher.
-        update: beside them during the update.
-        rollout: beside them while sampling.
-        evaluation: beside them while the held-out questions are answered.
-        second_turn: beside them while the student is asked again, if the objective does so.
+        resident: bytes held all the time: trained and frozen weights, moments, teacher.
+        update: further bytes during the update.
+        rollout: further bytes while sampling.
+        evaluation: further bytes during the evaluation.
+        second_turn: further bytes while the student answers a second time, for objectives that need
+            it.
     """
 
     resident: dict[str, int]
@@ -44,13 +45,13 @@ class MemoryPlan(NamedTuple):
 
     @property
     def peak(self) -> int:
-        """The most at any time."""
+        """The largest number of bytes at any time."""
         _, *phases = self
         beside = (sum(part.values()) for part in phases)
         return sum(self.resident.values()) + max(beside)
 
     def rows(self) -> list[list[str]]:
-        """Purpose, when it is held, and gigabytes: a table with a head."""
+        """A table with a head: purpose, time when it is held, and gigabytes."""
         held = {"resident": "always"}
         body = [
             [name, held.get(when, when.replace("_", " ")), f"{count / GIGABYTE:.2f}"]
@@ -64,19 +65,19 @@ class MemoryPlan(NamedTuple):
 def memory_plan(
     config: TrainConfig, shape: DecoderConfig, *, mesh: Mesh | None = None, compiled: bool = True
 ) -> MemoryPlan:
-    """What a run will need of each device, without allocating any of it.
+    """The bytes that a run will need on each device; nothing is allocated.
 
-    What is held between the phases follows from shapes and shardings. The work space of the update
-    is the compiler's own figure for the real step on abstract arguments of the largest shape, all
-    rows at full length; it is that of the machine this runs on, and another compiler may need
-    less or more.
+    The bytes held between the phases follow from shapes and shardings. The work space of the update
+    is the compiler's figure for the real step on abstract arguments of the largest shape, with all
+    rows at full length. It is that of the compiler of this machine. Another compiler may need less
+    or more.
 
     Args:
         config: the run.
         shape: its model.
-        mesh: of the run's size if the step is compiled, `None` for one device; its devices need
-            not be those of the run.
-        compiled: compile the step; else the activations are left out.
+        mesh: mesh of the run's size if the step is compiled, `None` for one device. Its devices
+            need not be those of the run.
+        compiled: whether to compile the step. Otherwise the activations are left out.
 
     Returns:
         The plan.
@@ -108,7 +109,7 @@ def memory_plan(
     rollout: dict[str, int] = {}
     evaluation: dict[str, int] = {}
     second: dict[str, int] = {}
-    # A server samples elsewhere; of an engine of one's own nothing is known but that it may not.
+    # A server samples on other devices. An engine of your own may or may not.
     here = config.engine.name != "vllm"
     if here:
         rollout = _sampling_bytes(shape, config.mesh, config.dtype, config.rollout)
@@ -125,7 +126,7 @@ def memory_plan(
 def sampling_plan(
     shape: DecoderConfig, mesh: MeshConfig, dtype: str, rollout: RolloutConfig
 ) -> MemoryPlan:
-    """What sampling alone will need of each device, the work space of the prompts left out.
+    """The bytes that sampling alone needs on each device, without the prompts' work space.
 
     Args:
         shape: of the model.
@@ -153,7 +154,7 @@ def abstract_state(
     *,
     optimizer: optax.GradientTransformation | None = None,
 ) -> TrainState:
-    """The state of a run, of its own optimizer or another, as shapes, dtypes and shardings."""
+    """The state of a run as shapes, dtypes and shardings, for its own optimizer or another."""
     params = abstract_params(shape, jnp.dtype(config.param_dtype))
     other = teacher_shape(config)
     external = None if other is None else abstract_params(other, jnp.dtype(config.param_dtype))
@@ -171,7 +172,7 @@ def abstract_state(
 
 
 def abstract_experience(config: TrainConfig, mesh: Mesh | None) -> Experience:
-    """The largest batch of a run: every row kept, all at their longest."""
+    """The largest batch of a run: every row is kept and has the largest length."""
     settings, objective = config.rollout, config.make_objective()
     rows, long = settings.rows * objective.kinds, settings.max_response
     longest = objective.longest_teacher_prompt
@@ -181,6 +182,8 @@ def abstract_experience(config: TrainConfig, mesh: Mesh | None) -> Experience:
     if shared:
         different = objective.prompts_behind(settings.questions, settings.samples)
         teacher_prompts = bucket(different, smallest=2 * settings.questions, largest=rows)
+
+    more = objective.further_prompts
 
     def array(dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
         return _abstract(jax.ShapeDtypeStruct(shape, dtype), ("batch",), mesh)
@@ -200,6 +203,9 @@ def abstract_experience(config: TrainConfig, mesh: Mesh | None) -> Experience:
         columns={name: array(jnp.float32, rows) for name in objective.columns} or None,
         prompt_owner=owner,
         teacher_prompt_owner=owner,
+        further_prompt=array(jnp.int32, teacher_prompts, more, longest) if more else None,
+        further_prompt_mask=array(jnp.bool_, teacher_prompts, more, longest) if more else None,
+        further_prompt_owner=array(jnp.int32, rows, more) if more and shared else None,
     )
 
 
@@ -247,7 +253,7 @@ def _structure(
     """The structure of a model of the run, from `nnx.split`."""
     attention = config.attention
     if attention == "cudnn" and target_platform(mesh) != "gpu":
-        # Other compilers do not know flash attention; this needs a little more than it.
+        # Other compilers do not know flash attention. This attention needs slightly more memory.
         attention = "chunked"
     model = nnx.eval_shape(
         lambda: Decoder(
@@ -264,10 +270,10 @@ def _structure(
 
 
 def step_workspace(config: TrainConfig, shape: DecoderConfig, mesh: Mesh | None) -> int:
-    """Bytes per device that the compiled step needs beside its arguments."""
+    """Bytes per device that the compiled step needs in addition to its arguments."""
     step, *arguments = abstract_step(config, shape, mesh)
-    # A CPU has no bfloat16 products: XLA would widen all layers' weights ahead of the loop over
-    # them, which no accelerator does.
+    # A CPU has no bfloat16 products. XLA would convert the weights of all layers before the loop,
+    # which no accelerator does.
     options = {"xla_disable_hlo_passes": _HOISTING} if target_platform(mesh) == "cpu" else None
     analysis = step.lower(*arguments).compile(compiler_options=options).memory_analysis()
     fresh = analysis.output_size_in_bytes - analysis.alias_size_in_bytes
@@ -284,7 +290,7 @@ def _abstract(
 
 
 def placed(tree: Any, mesh: Mesh | AbstractMesh | None) -> Any:
-    """The same shapes with the shardings of the rule table."""
+    """The same shapes with the shardings of the table of rules."""
 
     def place(leaf: Any) -> Any:
         if isinstance(leaf, nnx.Variable):
@@ -309,12 +315,14 @@ def _device_bytes(tree: Any) -> int:
 def _sampling_bytes(
     shape: DecoderConfig, mesh: MeshConfig, dtype: str, rollout: RolloutConfig
 ) -> dict[str, int]:
-    """What is held of the weights, cast, cut by layer and gathered over "fsdp" once; and keys and
-    values of all layers, a prompt's tokens once, those of responses that are decoded at a time."""
+    """The bytes of the step's weights and of the keys and values.
+
+    The weights are cast, cut by layer and gathered over "fsdp" once. Keys and values of all layers
+    are held once for a prompt, and for the responses that are decoded at a time."""
     weights = _abstract_weights(shape, dtype, abstract_mesh(1, 1, mesh.tensor))
     held = _device_bytes(weights)
     if shape.tie_word_embeddings and mesh.fsdp > 1:
-        # Gathered as a table to look up in, and once more as the head.
+        # The embedding is gathered as a table and once more as the head.
         held += _device_bytes(weights["embedding"])
     questions = rollout.micro_batch or rollout.questions
     rows = questions * rollout.samples
@@ -339,7 +347,7 @@ def _evaluated_at_once(config: TrainConfig) -> RolloutConfig:
 
 
 def _asked_again(rollout: RolloutConfig, longest: int) -> RolloutConfig:
-    """As the trainer asks for second answers: a prompt per response, one answer to each."""
+    """The request for second answers: one prompt per response, one answer to each."""
     at_once = rollout.micro_batch
     return dataclasses.replace(
         rollout,

@@ -13,16 +13,16 @@ from pgpo_jax.training.memory._estimate import GIGABYTE, MemoryPlan, memory_plan
 from pgpo_jax.training.memory._shapes import fetched_shape
 
 _LORA_RANK = 16
-# Of the memory, for what only the compiler and the allocator know.
+# Share of the memory reserved for the unknown needs of the compiler and the allocator.
 _HEADROOM = 0.1
 
 
 def changes_to_fit(config: TrainConfig, shape: DecoderConfig, memory: int) -> TrainConfig | None:
-    """The run with the least change that fits as far as can be told without compiling.
+    """The run with the smallest change that fits, estimated without compiling.
 
-    First fewer questions at a time, in training or evaluation, and a mesh with more of "tensor",
-    which leave the step as it is, then LoRA over a bfloat16 model, then its teacher as the initial
-    model. Some room is left for what is not known yet.
+    The first changes are fewer questions at a time, in training or evaluation, and a mesh with a
+    larger "tensor" axis. They do not change the step. The next is LoRA over a bfloat16 model, then
+    the initial model as its teacher. A reserve is kept for needs that are not known yet.
 
     Args:
         config: the run.
@@ -47,8 +47,10 @@ def changes_to_fit(config: TrainConfig, shape: DecoderConfig, memory: int) -> Tr
 
 
 def smaller_steps(config: TrainConfig, shape: DecoderConfig) -> Iterator[TrainConfig]:
-    """The same step with ever less work space: as it is; then with the least rows at a time,
-    attention in chunks and nothing stored; then cut more over "tensor" and less over "fsdp"."""
+    """The same step with less and less work space.
+
+    First it is unchanged. Next come the fewest rows at a time, attention in chunks and full
+    recomputation. Then it is cut more over "tensor" and less over "fsdp"."""
     yield config
     for mesh in _more_tensor(config.mesh, shape):
         yield replace(
@@ -63,7 +65,7 @@ def smaller_steps(config: TrainConfig, shape: DecoderConfig) -> Iterator[TrainCo
 
 
 def changed_flags(before: TrainConfig, after: TrainConfig) -> str:
-    """What to add to the command line of one run to have the other.
+    """The flags that change one run into the other.
 
     >>> from pgpo_jax.training import MeshConfig, TrainConfig
     >>> changed_flags(TrainConfig(), TrainConfig(remat=False, mesh=MeshConfig(fsdp=8)))
@@ -85,10 +87,10 @@ def changed_flags(before: TrainConfig, after: TrainConfig) -> str:
 
 
 def refuse_too_large(config: TrainConfig) -> None:
-    """Stops a run that cannot fit on this machine's devices before it allocates anything.
+    """Stop a run that cannot fit on this machine's devices before it allocates anything.
 
-    Only what is certain counts: the activations, which the compiler alone knows, are left out.
-    Where the devices do not report their memory nothing is checked.
+    Only certain needs count. Activations are left out, because only the compiler knows them. If the
+    devices do not report their memory, nothing is checked.
 
     Args:
         config: the run.
@@ -105,7 +107,7 @@ def refuse_too_large(config: TrainConfig) -> None:
 def refuse_too_large_to_sample(
     model: str, mesh: MeshConfig, dtype: str, rollout: RolloutConfig
 ) -> None:
-    """Stops sampling that cannot fit, as `refuse_too_large` stops a run.
+    """Stop sampling that cannot fit, as `refuse_too_large` stops a run.
 
     Args:
         model: as of `load_policy`.
@@ -137,7 +139,7 @@ def _refuse(planned: Callable[[], MemoryPlan], advice: str) -> None:
 
 
 def device_memory() -> int | None:
-    """Bytes that JAX may use of a device of this machine, or `None` if it does not say."""
+    """Bytes that JAX may use on a device of this machine, or `None` if it does not report them."""
     statistics = jax.local_devices()[0].memory_stats()
     return None if statistics is None else statistics.get("bytes_limit")
 
@@ -152,7 +154,7 @@ def _smaller(config: TrainConfig) -> Iterator[TrainConfig]:
 
 
 def _more_tensor(mesh: MeshConfig, shape: DecoderConfig) -> Iterator[MeshConfig]:
-    """The mesh as it is, then with ever more of "tensor" for "fsdp", while the model divides."""
+    """The mesh, then meshes that move factors from "fsdp" to "tensor" while the model divides."""
     yield mesh
     cut = [getattr(shape, field) for field in CUT_FIELDS["tensor"]]
     while mesh.fsdp % 2 == 0 and all(size % (2 * mesh.tensor) == 0 for size in cut):
@@ -161,7 +163,7 @@ def _more_tensor(mesh: MeshConfig, shape: DecoderConfig) -> Iterator[MeshConfig]
 
 
 def _fewer_questions(config: TrainConfig) -> Iterator[TrainConfig]:
-    """The run as it is, then with ever fewer questions answered at a time."""
+    """The run, then the run with fewer and fewer questions answered at a time."""
     yield config
     settings, shards = config.rollout, config.mesh.row_shards
     for questions in range((settings.micro_batch or settings.questions) - 1, 0, -1):

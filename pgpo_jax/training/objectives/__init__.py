@@ -20,6 +20,7 @@ from pgpo_jax.training.objectives._registry import (
     make_objective as make_objective,
 )
 from pgpo_jax.training.objectives._reopold import REOPOLD as REOPOLD
+from pgpo_jax.training.objectives._rlcsd import RLCSD as RLCSD
 from pgpo_jax.training.objectives._rlsd import RLSD as RLSD
 from pgpo_jax.training.objectives._rltf import RLTF as RLTF
 from pgpo_jax.training.objectives._sdft import SDFT as SDFT

@@ -22,8 +22,8 @@ class Models(NamedTuple):
     Attributes:
         graphdef: the structure of the student, and of the teacher unless that is another model.
         student: weights of the student; the loss is differentiated through them.
-        teacher: weights of the teacher that is kept beside the student (a moving average, the
-            initial model, another model); `None` if there is none.
+        teacher: separate weights of the teacher (a moving average, the initial model, another
+            model); `None` if there is none.
         temperature: logits are divided by it.
         teacher_graphdef: the structure of the teacher if it is another model, else `None`.
 
@@ -38,9 +38,11 @@ class Models(NamedTuple):
 
     @property
     def head_sharding(self) -> HeadSharding | None:
-        """How a loss cuts its products with the head, as the head losses of
-        `pgpo_jax.distillation` take it; `None` where the model's weights are not cut over "fsdp",
-        or its vocabulary cannot be cut over it."""
+        """The sharding of the head losses' products with the head.
+
+        It is `None` if the model's weights are not cut over "fsdp", or its vocabulary cannot be cut
+        over it.
+        """
         return _head_sharding(nnx.merge(self.graphdef, self.student))
 
 
@@ -67,6 +69,12 @@ class Objective(Protocol):
         """Tokens of the longest prompt of a teacher; 1 if it has none, or reads the student's."""
         settings = self.teacher_settings
         return 1 if settings is None else settings.max_prompt
+
+    @property
+    def further_prompts(self) -> int:
+        """Prompts of the teacher that each response has besides the first one, each of which is
+        one more pass; see `Lesson.further_prompts`."""
+        return 0
 
     @property
     def learning_fraction(self) -> str:
@@ -385,8 +393,8 @@ def mean_over_loss(batch: Experience, per_token: Float[Array, "R T"]) -> Float[A
 def reduction_denominators(reduction: str, batch: Experience, sequences: int) -> dict[str, Any]:
     """Of a reduction, as keywords of the head losses.
 
-    Sequences that were dropped for want of a teacher signal count among the sequences; their
-    tokens do not count among the tokens.
+    Sequences that were dropped because they have no teacher signal count among the sequences, but
+    their tokens do not count among the tokens.
 
     Added in version 0.2.0.
     """

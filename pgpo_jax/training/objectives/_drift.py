@@ -20,11 +20,11 @@ from pgpo_jax.training.rollout._records import Rollout
 class DRIFT(Routed):
     """Routing by pass rate, with a buffer of successes (DRIFT, arXiv 2606.30345).
 
-    Wrong responses to hard questions are distilled, right ones to questions of medium difficulty
-    are reinforced; both softly, by the pass rate of the question over all steps so far. Where
-    nobody in the group is right, the teacher is shown a right response of an earlier step. Tokens
-    of right responses that the teacher did not expect are reinforced more. A response without a
-    teacher is reinforced with weight 1. The loss may be negative.
+    Wrong responses to hard questions are distilled. Right responses to questions of medium
+    difficulty are reinforced. Both have smooth weights by the pass rate of the question over all
+    steps so far. Where nobody in the group is right, the teacher is shown a right response of an
+    earlier step. Tokens of right responses that the teacher did not expect are reinforced more. A
+    response without a teacher is reinforced with weight 1. The loss may be negative.
 
     The counts and the responses are the objective's memory, which is saved in each checkpoint.
 

@@ -24,9 +24,9 @@ class GRPO(Objective):
     """The baseline without a teacher: a policy gradient with group-relative advantages.
 
     Advantages are scores less the mean of their group, not divided by its deviation. The policy
-    loss is clipped, and every response trains. The step is the first and only one of its batch, so
-    that the ratio to the policy that the batch began with is 1 and no clip holds. There is no
-    information: the optimizer is given 0.
+    loss is clipped, and every response trains. The step is the only one of its batch. So the ratio
+    to the policy at the beginning of the batch is 1 and no clip is active. There is no information:
+    the optimizer is given 0.
 
     Args:
         loss: `reduction`, `rollout_clip` and `chunk` are read.

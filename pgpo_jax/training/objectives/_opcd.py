@@ -20,8 +20,8 @@ class OPCD(Taught):
     The context is one for all questions: a list of experience items (`teacher.experience`), a
     system message (`teacher.system`), or both. The student does not see it. Every response that has
     a token trains, right or wrong; those whose teacher prompt is too long are left out and counted.
-    The runs of the authors have a frozen teacher and the sum of p (log p - log q) over the
-    student's 256 most likely words, not renormalised, as a mean over tokens. That loss may be
+    In the runs of the authors the teacher is frozen. The loss is the sum of p (log p - log q) over
+    the student's 256 most likely words, not renormalised, as a mean over tokens. That loss may be
     negative.
 
     Args:

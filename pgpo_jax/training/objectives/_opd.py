@@ -17,8 +17,8 @@ class OPD(Taught):
 
     The information I_k is what the estimator measures between student and teacher behind the same
     prompt. With `entropy` it is the drop of the entropy from student to teacher, H(p) - H(q): how
-    much surer the teacher is than the student, in nats. It falls below 0 where the teacher is less
-    sure.
+    much more certain the teacher is than the student, in nats. It falls below 0 where the teacher
+    is less sure.
 
     Args:
         teacher: of the kind `external`.

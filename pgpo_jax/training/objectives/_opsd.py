@@ -14,7 +14,7 @@ class OPSD(TaughtByData):
 
     Every response to a question with a `solution` trains, right or wrong. The settings of version 3
     of the paper are a frozen teacher, KL(q||p) over the whole vocabulary, the mean over tokens and
-    `loss.entry_clip`; the public code at 590ec26 has the JSD of weight .5 and no clip.
+    `loss.entry_clip`; The public code at 590ec26 has the JSD of weight .5 and no clip.
     `loss.support="sampled"` is Eq. 9. With the clip the loss may be negative.
 
     Args:

@@ -59,8 +59,8 @@ def pass_rates(
 ) -> Float[np.ndarray, " Q"]:
     """Smoothed pass rates: near one half while little is known of a question.
 
-    With s right and f wrong answers, c = (s + f) / (s + f + prior) and (s + 1) / (s + f + 2), the
-    rate is that share times c, and one half times 1 - c.
+    With s right and f wrong answers, let c = (s + f) / (s + f + prior). The rate is
+    `c * (s + 1) / (s + f + 2) + (1 - c) / 2`.
 
     >>> rate = pass_rates({"q": [1.0, 7.0, 0]}, ["q"], DriftConfig())
     >>> round(float(rate[0]), 3)

@@ -11,6 +11,7 @@ from pgpo_jax.training.config import (
     LossConfig,
     PolicyConfig,
     ReopoldConfig,
+    RlcsdConfig,
     RltfConfig,
     TeacherConfig,
 )
@@ -21,6 +22,7 @@ from pgpo_jax.training.objectives._opcd import OPCD
 from pgpo_jax.training.objectives._opd import OPD
 from pgpo_jax.training.objectives._opsd import OPSD
 from pgpo_jax.training.objectives._reopold import REOPOLD
+from pgpo_jax.training.objectives._rlcsd import RLCSD
 from pgpo_jax.training.objectives._rlsd import RLSD
 from pgpo_jax.training.objectives._rltf import RLTF
 from pgpo_jax.training.objectives._sdft import SDFT
@@ -43,6 +45,7 @@ class ObjectiveSections(NamedTuple):
     policy: PolicyConfig = PolicyConfig()
     drift: DriftConfig = DriftConfig()
     rltf: RltfConfig = RltfConfig()
+    rlcsd: RlcsdConfig = RlcsdConfig()
 
     @property
     def taught(self) -> tuple[TeacherConfig, LossConfig, InformationConfig]:
@@ -68,6 +71,20 @@ def _opcd(sections: ObjectiveSections) -> OPCD:
 
 def _rlsd(sections: ObjectiveSections) -> RLSD:
     return RLSD(*sections.taught, sections.policy)
+
+
+def _rlcsd(sections: ObjectiveSections) -> RLCSD:
+    if sections.loss.reduction != "token_mean":
+        raise PGPOValueError(
+            "loss.reduction must be 'token_mean' with objective 'rlcsd', which has one mean over "
+            f"the moved tokens and one over the others; got {sections.loss.reduction!r}"
+        )
+    if sections.teacher.feedback:
+        raise PGPOValueError(
+            "teacher.feedback must be False with objective 'rlcsd', whose teacher is shown the "
+            "answers of peers, got True"
+        )
+    return RLCSD(*sections.taught, sections.policy, sections.rlcsd)
 
 
 def _srpo(sections: ObjectiveSections) -> SRPO:
@@ -159,6 +176,7 @@ OBJECTIVES: dict[str, Callable[[ObjectiveSections], Objective]] = {
     "opsd": _opsd,
     "sdft": _sdft,
     "rlsd": _rlsd,
+    "rlcsd": _rlcsd,
     "srpo": _srpo,
     "opcd": _opcd,
     "drift": _drift,

@@ -41,12 +41,12 @@ class REOPOLD(OPD):
     $$L = -\frac{\sum_t r_t\, \max(R_t, f)\, M_t}{\sum_t M_t}$$
 
     over all tokens of the batch. Before `switch_step` M is 1 where R is at least f, so tokens that
-    the teacher all but excludes are left out. From then on M is 1 for the share of all tokens of
-    the batch with the largest student entropy, and the floor bounds the reward.
+    are very unlikely for the teacher are left out. From then on M is 1 for the share of all tokens
+    of the batch with the largest student entropy, and the floor bounds the reward.
 
-    Both masks need the whole batch beforehand. If all rows are taken at once that is one more
-    product with the heads; with micro-batches it is one more pass, in the second phase of the
-    student alone.
+    Both masks need the whole batch beforehand. If all rows are taken at once, this is one more
+    product with the heads. With micro-batches it is one more pass, in the second phase of the
+    student only.
 
     Args:
         teacher: of the kind `external`.

@@ -20,10 +20,10 @@ class RLSD(TaughtByData):
     """Self-distilled policy gradient: the reward signs, the teacher sizes (arXiv 2604.03128).
 
     The advantage of each token is GRPO's, rescaled by the cut ratio of teacher and student (see
-    `pgpo_jax.distillation.rescaled_advantages`). The teacher is shown the final answer alone; in
-    the runs of the authors it is a snapshot of the student every 10 steps, and its share falls from
-    .5 to 0 over the first 50 steps. Every response that has a token trains; those of a group with
-    equal scores have the advantage 0. The loss may be negative.
+    `pgpo_jax.distillation.rescaled_advantages`). The teacher is shown the final answer only. In the
+    runs of the authors it is a snapshot of the student every 10 steps. Its share falls from .5 to 0
+    over the first 50 steps. Every response that has a token trains; those of a group with equal
+    scores have the advantage 0. The loss may be negative.
 
     Args:
         teacher: which weights the teacher has.

@@ -40,8 +40,8 @@ from pgpo_jax.training.rollout._records import Lesson, Rollout
 class RLTF(Objective):
     """Reinforcement learning from text feedback, in two turns (RLTF, arXiv 2602.02482).
 
-    A wrong first answer on which the grader says something gets a second turn: the student reads
-    its answer and these words and answers again. Both turns are reinforced, with returns less the
+    A wrong first answer with feedback of the grader gets a second turn. The student reads its
+    answer and the feedback, and answers again. Both turns are reinforced, with returns less the
     mean of their group. With the variant `sd` the second answer is learnt behind the *first*
     prompt, too: its advantage is its score less the mean score of the group's first answers, and
     tokens that are too unlikely there are left out. With `fm` the grader's words are learnt, as a

@@ -20,8 +20,8 @@ from pgpo_jax.training.rollout._records import Lesson, Rollout
 class Routed(SDPO):
     """A router between SDPO's divergence and GRPO's policy loss, in one batch.
 
-    Each response that has a token is kept. The teacher of one whose loss does not ask for it reads
-    the student's own prompt; nothing of it enters the loss or the information.
+    Each response that has a token is kept. For a response whose loss needs no teacher, the teacher
+    reads the student's own prompt. The result enters neither the loss nor the information.
 
     Args:
         teacher: as of `SDPO`, as are `loss` and `information`.

@@ -8,10 +8,10 @@ from pgpo_jax.training.objectives._by_data import TaughtByData
 class SDFT(TaughtByData):
     """Self-distillation fine-tuning: the teacher is shown an example response (arXiv 2601.19897).
 
-    Every response to a question with a `demonstration` trains. The runs of the authors have a
-    teacher that averages at the rate .01, KL(q||p) over the whole vocabulary
-    (`loss.teacher_weight=0`; Eq. 1 of the paper prints KL(p||q), which is 1), leave out the first 3
-    tokens (`loss.skip_tokens`) and weigh each response by one ratio
+    Every response to a question with a `demonstration` trains. In the runs of the authors the
+    teacher is a moving average with the rate .01. The loss is KL(q||p) over the whole vocabulary
+    (`loss.teacher_weight=0`; Eq. 1 of the paper prints KL(p||q), which is 1). They leave out the
+    first 3 tokens (`loss.skip_tokens`) and weight each response by one ratio
     (`loss.rollout_level="sequence"`). A response of no more tokens than are left out counts in the
     mean, with 0.
 

@@ -17,9 +17,9 @@ from pgpo_jax.training.rollout._records import Rollout
 class SRPO(Routed):
     """Right responses learn by reward, wrong ones from a teacher (SRPO, arXiv 2604.02288).
 
-    A wrong response whose teacher has something to show is distilled, as SDPO does it, with each
-    token weighted by exp(-beta H(q)) over the mean of that weight over all distilled tokens of the
-    batch. Every other response, a right one or a wrong one without a teacher signal, has GRPO's
+    A wrong response whose teacher has a prompt of its own is distilled, as in SDPO. The weight of
+    each token is exp(-beta H(q)), divided by the mean of this weight over all distilled tokens of
+    the batch. Every other response, a right one or a wrong one without a teacher signal, has GRPO's
     policy loss. Both are divided by one number: all tokens of the batch, with
     `loss.reduction="token_mean"`. The loss may be negative.
 

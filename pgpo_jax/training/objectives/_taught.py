@@ -13,6 +13,7 @@ from pgpo_jax.distillation import (
     advantage_loss,
     divergence,
     head_entropies,
+    head_logprobs,
     modulation_weights,
     taught_head_loss,
 )
@@ -79,6 +80,8 @@ class Taught(Objective):
 
     # What the loss of a token is called in metrics and texts.
     loss_name: ClassVar[str] = "divergence"
+    # What of `per_token` the metrics read, as `HeadLoss.numbers`.
+    kept_numbers: ClassVar[tuple[str, ...]] = ()
 
     @property
     def one_pass(self) -> bool:
@@ -106,11 +109,20 @@ class Taught(Objective):
         name = self.loss.weight
         return None if name == "none" else SIGNAL_WEIGHTS[name](self.loss)
 
+    @property
+    def needs_whole_batch(self) -> bool:
+        """Whether the weight does."""
+        return self.weight is not None and bool(self.weight.whole)
+
+    def beforehand(self, models: Models, batch: Experience) -> dict[str, Array]:
+        """What the weight needs of the whole batch."""
+        return self._weight_beforehand(models, batch, self.passed(models, batch))
+
     def weighed(self, rollout: Rollout, lesson: Lesson) -> Lesson:
         """The lesson of `prepare`, with the columns of the weight."""
         if self.weight is None:
             return lesson
-        rows = self.weight.rows(rollout, self.teacher.success_threshold)
+        rows = self.weight.rows(rollout, lesson.kept, self.teacher.success_threshold)
         return lesson._replace(columns={**lesson.columns, **rows})
 
     def counted(self, batch: Experience) -> Experience:
@@ -178,8 +190,11 @@ class Taught(Objective):
         clip, weight = settings.rollout_clip, self.weight
         numbers = self.per_token(batch, Known(denominators, entropies))
         if weight is not None:
-            numbers |= weight.numbers(batch)
-        return taught_head_loss(
+            measured = all(name in denominators for name in weight.whole)
+            # If not, these are all rows of the step.
+            own = {} if measured else self._weight_beforehand(models, batch, passed)
+            numbers |= weight.numbers(batch, denominators | own)
+        out = taught_head_loss(
             self.token_loss(models),
             student_hidden,
             teacher_hidden,
@@ -190,7 +205,6 @@ class Taught(Objective):
             batch.sequence_mask,
             per_token=numbers,
             token_weight=None if weight is None else weight.weigh,
-            temperature=models.temperature,
             reduction=settings.reduction,
             signal_mask=batch.signal_mask,
             success=self._success(batch) if estimator == "outcome" else None,
@@ -204,11 +218,13 @@ class Taught(Objective):
             rollout_clip=clip,
             rollout_level=settings.rollout_level,
             overlap_k=settings.overlap_k,
-            chunk_size=settings.chunk,
-            sharding=models.head_sharding,
+            **self._head(models),
             **{name: denominators[name] for name in _DENOMINATORS if name in denominators},
             **mix,
         )
+        if not self.kept_numbers:
+            return out
+        return out._replace(numbers={name: numbers[name] for name in self.kept_numbers})
 
     def passed(self, models: Models, batch: Experience) -> Passed:
         """One pass of both models over some rows."""
@@ -231,6 +247,17 @@ class Taught(Objective):
         del models, batch, passed
         return denominators
 
+    def _weight_beforehand(
+        self, models: Models, batch: Experience, passed: Passed
+    ) -> dict[str, Array]:
+        """What the weight needs of these rows; one more product with each head."""
+        if self.weight is None or not self.weight.whole:
+            return {}
+        counted = self.counted(batch)
+        student = self._logprobs(models, batch, *passed[:2], {})
+        teacher = self._logprobs(models, batch, *passed[2:])
+        return self.weight.beforehand(counted, student, teacher)
+
     def _teacher(
         self, models: Models, batch: Experience
     ) -> tuple[Float[Array, "R T D"], Float[Array, "D V"], dict[str, Any]]:
@@ -249,22 +276,25 @@ class Taught(Objective):
         return hidden, head, mix
 
     def _entropies(
-        self,
-        models: Models,
-        batch: Experience,
-        hidden: Float[Array, "R T D"],
-        head: Float[Array, "D V"],
-        mix: dict[str, Any],
+        self, models: Models, batch: Experience, hidden: Array, head: Array, mix: dict[str, Any]
     ) -> Float[Array, "R T"]:
-        return head_entropies(
-            hidden,
-            head,
-            self.counted(batch).response_mask,
-            temperature=models.temperature,
-            chunk_size=self.loss.chunk,
-            sharding=models.head_sharding,
-            **mix,
-        )
+        mask = self.counted(batch).response_mask
+        return head_entropies(hidden, head, mask, **self._head(models), **mix)
+
+    def _logprobs(
+        self, models: Models, batch: Experience, hidden: Array, head: Array, mix: dict[str, Any]
+    ) -> Float[Array, "R T"]:
+        """Log-probabilities of the tokens of the loss, nats, by one product with a head."""
+        mask = self.counted(batch).response_mask
+        return head_logprobs(hidden, head, batch.response, mask, **self._head(models), **mix)
+
+    def _head(self, models: Models) -> dict[str, Any]:
+        """How a product with a head is taken."""
+        return {
+            "temperature": models.temperature,
+            "chunk_size": self.loss.chunk,
+            "sharding": models.head_sharding,
+        }
 
     def combine(self, out: HeadLoss) -> HeadLoss:
         """The information is a mean: its sum and its count add up."""
@@ -300,7 +330,9 @@ class Taught(Objective):
             )
             modulated = {"pgpo/weight": mean_over_loss(batch, weights)}
         if self.weight is not None:
-            weights = self.weight.weigh(self.weight.numbers(whole), out.teacher_entropy)
+            measured = self.weight.beforehand(batch, out.student_logprobs, out.teacher_logprobs)
+            numbers = self.weight.numbers(whole, measured)
+            weights = self.weight.weigh(numbers, out.teacher_entropy)
             modulated["distillation/weight"] = mean_over_loss(batch, weights)
         return (
             modulated

@@ -40,6 +40,30 @@ def chosen_solutions(
     )
 
 
+def wrong_peers(rollout: Rollout, settings: TeacherConfig, most: int) -> list[list[int]]:
+    """The wrong answers of peers that a teacher can be shown, by response.
+
+    Args:
+        rollout: the graded responses.
+        settings: what is right, and whether a response is its own peer.
+        most: peers of each response, the first ones of its group.
+
+    Returns:
+        Responses; none where no peer is wrong and has a text to show.
+    """
+    texts = rollout.responses.texts
+    shown = np.array([bool((shown_solution(text, settings) or "").strip()) for text in texts], bool)
+    wrong = (rollout.scores < settings.success_threshold) & shown & rollout.answered
+    groups = [
+        np.flatnonzero(wrong & (rollout.owners == owner)).tolist()
+        for owner in range(len(rollout.questions))
+    ]
+    return [
+        [peer for peer in groups[owner] if peer != row or not settings.exclude_self][:most]
+        for row, owner in enumerate(rollout.owners.tolist())
+    ]
+
+
 def write_teacher_prompts(
     rollout: Rollout,
     chosen: Int[np.ndarray, " N"],
@@ -59,7 +83,7 @@ def write_teacher_prompts(
         The prompts; prompts that are too long are left out and counted.
     """
     shown = {
-        peer: _solution(rollout.responses.texts[peer], settings)
+        peer: shown_solution(rollout.responses.texts[peer], settings)
         for peer in set(chosen.tolist())
         if peer >= 0
     }
@@ -69,7 +93,7 @@ def write_teacher_prompts(
     def chat(row: int, question: Question) -> Sequence[Message] | None:
         solution = shown.get(int(chosen[row]))
         if row in earlier:
-            solution = _solution(earlier[row], settings)
+            solution = shown_solution(earlier[row], settings)
         feedback = _feedback(rollout.grades[row].feedback, solution, settings)
         if solution is None and feedback is None:
             return None
@@ -116,8 +140,8 @@ def encoded_prompts(
     return TeacherPrompts(ids, texts, overlong)
 
 
-def _solution(text: str, settings: TeacherConfig) -> str | None:
-    """What is shown of a right response; `None` if it is nothing but thinking."""
+def shown_solution(text: str, settings: TeacherConfig) -> str | None:
+    """What is shown of a response; `None` if it is nothing but thinking."""
     if not settings.strip_thinking:
         return text
     rest = strip_thinking(text)

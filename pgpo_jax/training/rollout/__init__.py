@@ -1,1 +1,1 @@
-"""Questions become responses: policy, question stream, buckets, batches and evaluation."""
+"""Rollouts: policy, question stream, buckets, batches and evaluation."""

@@ -13,18 +13,22 @@ from pgpo_jax.training.rollout._records import Lesson, Rollout
 
 
 class Experience(NamedTuple):
-    """The arrays of one step. Only the responses that an objective keeps are in it; the last rows
-    may be padding. Prompts are padded on the left, responses on the right. NumPy arrays of a
-    process's own rows on the host, JAX arrays of all rows in the step.
+    """The arrays of one step.
 
-    With `rollout.share_prompts` each different prompt stands once, and an owner tells which one a
-    row continues; else the owners are `None` and every row has its own.
+    It has only the responses that an objective keeps, and the last rows may be padding. Prompts are
+    padded on the left, responses on the right. On the host these are NumPy arrays of a process's
+    own rows. In the step they are JAX arrays of all rows.
+
+    With `rollout.share_prompts` each different prompt is stored once, and the owner of a row is the
+    prompt that it continues. Otherwise the owners are `None`, and every row has its own prompt.
 
     Attributes:
-        sequence_mask: sequences that enter the loss.
-        signal_mask: sequences that enter the information.
+        sequence_mask: sequences that count for the loss.
+        signal_mask: sequences that count for the information.
         score: the grade; 0 on padding.
         columns: further numbers per row that an objective's loss reads; 0 on padding.
+        further_prompt: K more prompts of the teacher, of as many rows as `teacher_prompt` or their
+            own; `None`: the objective has none. So with its mask and its owners.
     """
 
     prompt: Int[Any, "U P"]
@@ -40,20 +44,36 @@ class Experience(NamedTuple):
     columns: dict[str, Any] | None = None
     prompt_owner: Int[Any, " R"] | None = None
     teacher_prompt_owner: Int[Any, " R"] | None = None
+    further_prompt: Int[Any, "W K Q"] | None = None
+    further_prompt_mask: Bool[Any, "W K Q"] | None = None
+    further_prompt_owner: Int[Any, "R K"] | None = None
+
+    def each_further_prompt(self) -> tuple[Any, Any, Any]:
+        """Prompts, masks and owners, the K first: what a scan takes one by one."""
+        parts = (self.further_prompt, self.further_prompt_mask, self.further_prompt_owner)
+        first, mask, owner = (None if x is None else x.swapaxes(0, 1) for x in parts)
+        return first, mask, owner
+
+    def taught_behind(self, prompts: tuple[Any, Any, Any]) -> "Experience":
+        """The same rows, whose teacher reads one of `each_further_prompt`."""
+        prompt, mask, owner = prompts
+        return self._replace(
+            teacher_prompt=prompt, teacher_prompt_mask=mask, teacher_prompt_owner=owner
+        )
 
 
 def pack(
     rollout: Rollout, lesson: Lesson, settings: RolloutConfig, *, longest_teacher_prompt: int = 1
 ) -> tuple[Experience, dict[str, np.ndarray]]:
-    """Packs what an objective keeps of a rollout into arrays of a bucketed shape.
+    """Pack the responses that an objective keeps into arrays of a bucketed shape.
 
-    Each process packs its own rows; only numbers per row are exchanged.
+    Each process packs its own rows. Only numbers per row are exchanged.
 
     Args:
         rollout: the graded responses.
-        lesson: what is kept of them, and the teacher's prompts.
-        settings: lengths and buckets.
-        longest_teacher_prompt: in tokens; 1 if there is no teacher.
+        lesson: the responses to keep and the teacher's prompts.
+        settings: settings of lengths and buckets.
+        longest_teacher_prompt: longest teacher prompt in tokens; 1 without a teacher.
 
     Returns:
         The arrays (on the host), and numbers per response of all processes: those of
@@ -77,9 +97,15 @@ def pack(
             "distinct": _distinct(responses.texts, rollout.samples, rollout.kinds),
             "prompt": np.array([len(rollout.prompts[i]) for i in owners]) * lesson.kept,
             "teacher": np.array(
-                [len(lesson.teacher_prompts.get(row, ())) for row in range(len(owners))]
+                [
+                    max(
+                        len(ids.get(row, ()))
+                        for ids in (lesson.teacher_prompts, *lesson.further_prompts)
+                    )
+                    for row in range(len(owners))
+                ]
             ),
-            # What the batch would hold if all processes kept as many as this one.
+            # The size of the batch if all processes kept as many rows as this one.
             "needed": np.full(len(owners), -(-len(kept) * rollout.total // len(owners))),
         },
         policy.mesh,
@@ -89,9 +115,9 @@ def pack(
 
 
 def rollout_metrics(rows: dict[str, np.ndarray]) -> dict[str, float]:
-    """What is known of every rollout before the step, from the numbers per row of `pack`.
+    """Metrics of the rollout before the step, from the numbers per row of `pack`.
 
-    They are of the sampled responses, but for the number of tokens that train.
+    They describe the sampled responses, except the number of tokens that train.
     """
     sampled = rows["sampled"].astype(bool)
     score, length, truncated, failed, hesitations = (
@@ -113,7 +139,7 @@ def rollout_metrics(rows: dict[str, np.ndarray]) -> dict[str, float]:
 
 
 class _Shape(NamedTuple):
-    """Rows in all, and the widths, in tokens: the same in every process."""
+    """The total number of rows and the widths in tokens, the same in every process."""
 
     rows: int
     prompt: int
@@ -145,19 +171,30 @@ def _packed(
     def packed(ids: list[list[int]], width: int, side: str, count: int = rows):
         return pad(ids, count=count, width=width, fill=policy.pad_id, side=side)
 
-    def prompts(ids: list[list[int]], width: int, usual: int):
+    def prompts(ids: list[list[int]], width: int, usual: int, least: int = 0):
         if not settings.share_prompts:
             return *packed(ids, width, "left"), None
         places: dict[tuple[int, ...], int] = {}
         owner = [places.setdefault(tuple(x), len(places)) for x in ids]
-        count = bucket(len(places), smallest=usual, largest=rollout.total)
+        count = bucket(max(len(places), least), smallest=usual, largest=rollout.total)
         unique = packed([list(x) for x in places], width, "left", count)
         return *unique, np.array(owner + [0] * (rows - len(ids)), np.int32)
+
+    def further() -> tuple[Any, Any, Any]:
+        """All of one size: that of the most different ones."""
+        lists = [[ids[row] for row in kept] for ids in lesson.further_prompts]
+        if not lists:
+            return None, None, None
+        most = max(len({tuple(x) for x in ids}) for ids in lists)
+        parts = [prompts(ids, shape.teacher, 2 * settings.questions, most) for ids in lists]
+        first, mask, owner = zip(*parts, strict=True)
+        shared = None if owner[0] is None else np.stack(owner, axis=1)
+        return np.stack(first, axis=1), np.stack(mask, axis=1), shared
 
     prompt, prompt_mask, prompt_owner = prompts(
         [rollout.prompts[owners[row]] for row in kept], shape.prompt, settings.questions
     )
-    # Usually a group's first success is shown to all others, and the second one to the first.
+    # Usually a group's first success is shown to all others, and the second success to the first.
     teacher, teacher_mask, teacher_owner = prompts(
         [lesson.teacher_prompts.get(row, []) for row in kept], shape.teacher, 2 * settings.questions
     )
@@ -193,11 +230,12 @@ def _packed(
         columns or None,
         prompt_owner,
         teacher_owner,
+        *further(),
     )
 
 
 def _truncated(policy: Policy, responses: Responses) -> Bool[np.ndarray, " N"]:
-    """Which responses did not come to their end."""
+    """True for responses that did not reach their end."""
     last = [row[keep][-1] if keep.any() else -1 for row, keep in zip(*responses[:2], strict=True)]
     return np.array([token not in policy.eos_ids for token in last])
 

@@ -7,7 +7,7 @@ from pgpo_jax.errors import PGPOValueError
 
 
 def bucket(length: int, *, smallest: int, largest: int) -> int:
-    """The rung of the ladder smallest, 2 smallest, 4 smallest, ..., largest that holds `length`.
+    """The first of smallest, 2 smallest, 4 smallest, ..., largest that is at least `length`.
 
     >>> [bucket(n, smallest=64, largest=200) for n in (1, 65, 129, 200)]
     [64, 128, 200, 200]
@@ -23,7 +23,7 @@ def bucket(length: int, *, smallest: int, largest: int) -> int:
 def pad(
     rows: Sequence[Sequence[int]], *, count: int, width: int, fill: int, side: str
 ) -> tuple[Int[np.ndarray, "count width"], Bool[np.ndarray, "count width"]]:
-    """Packs ragged rows into one block; missing rows and cells hold `fill` and a false mask."""
+    """Pack ragged rows into one block; missing rows and cells are `fill` with a false mask."""
     tokens = np.full((count, width), fill, np.int32)
     mask = np.zeros((count, width), bool)
     for i, row in enumerate(rows):

@@ -1,4 +1,4 @@
-"""Reads what `/v1/completions` of vLLM answers, and refuses what is no answer to the request."""
+"""Reads the answers of `/v1/completions` of vLLM and checks that they fit the request."""
 
 import math
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ class Completion(NamedTuple):
     """One response.
 
     Attributes:
-        token_ids: its end included.
-        logprobs: in nats, one per token; zeros where they were not asked for.
+        token_ids: token ids, its end included.
+        logprobs: log-probability of each token in nats; zeros if they were not requested.
     """
 
     token_ids: list[int]
@@ -24,12 +24,12 @@ def completions(answer: Any, prompt: Sequence[int], request: RolloutRequest) -> 
     """The responses to a prompt.
 
     Args:
-        answer: decoded JSON.
-        prompt: that was sent.
-        request: of which the prompt is a part.
+        answer: answer of the server, decoded from JSON.
+        prompt: prompt that was sent.
+        request: request that the prompt is a part of.
 
     Returns:
-        As many as were asked for.
+        The requested number of responses.
 
     Raises:
         RuntimeError: the answer does not fit the request.

@@ -10,9 +10,9 @@ from pgpo_jax.errors import PGPOValueError
 def end_tokens(folder: Path, tokenizer: Any, vocabulary: int) -> tuple[int, ...]:
     """The end tokens that a folder names, without repetition.
 
-    They are the end of `tokenizer` and those of `generation_config.json`: a chat model may end a
-    turn by more tokens than the tokenizer's own end. Where that file names none, those of
-    `config.json` count, as in Hugging Face's `generate`. A null names none.
+    They are the end token of `tokenizer` and those of `generation_config.json`. A chat model may
+    end a turn with more tokens than the tokenizer's own end token. If that file names none, those
+    of `config.json` count, as in Hugging Face's `generate`. A null names none.
 
     Args:
         folder: a model folder.
@@ -20,8 +20,8 @@ def end_tokens(folder: Path, tokenizer: Any, vocabulary: int) -> tuple[int, ...]
         vocabulary: number of token ids that the model has.
 
     Raises:
-        ValueError: a file that is not a JSON object, an end that is not an id of the vocabulary, or
-            no end at all.
+        ValueError: a file is not a JSON object, an end token is not in the vocabulary, or there is
+            no end token.
     """
     named = _named(folder / "generation_config.json") or _named(folder / "config.json")
     own = {} if tokenizer.eos_token_id is None else {tokenizer.eos_token_id: "the tokenizer"}
@@ -41,7 +41,7 @@ def end_tokens(folder: Path, tokenizer: Any, vocabulary: int) -> tuple[int, ...]
 
 
 def _named(path: Path) -> dict[Any, str]:
-    """The ends that a file names, with the file's name."""
+    """The end tokens that a file names, with the file's name."""
     if not path.is_file():
         return {}
     listed = read_object(path).get("eos_token_id")

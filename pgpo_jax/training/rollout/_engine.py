@@ -1,4 +1,4 @@
-"""What samples the responses of a step: the protocol of rollout engines, and our own sampler."""
+"""The protocol of rollout engines, which sample the responses of a step, and our own sampler."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -10,16 +10,15 @@ from pgpo_jax.models import Decoder, Samples, sample
 
 
 class SamplingParams(NamedTuple):
-    """How responses are drawn.
+    """Settings of sampling.
 
     Attributes:
-        samples: responses to each prompt.
-        max_new_tokens: of a response, its end included.
+        samples: number of responses to each prompt.
+        max_new_tokens: longest response in tokens, its end included.
         temperature: divides the logits; 0 is greedy.
-        top_p: mass of the nucleus.
-        top_k: tokens that are sampled from; None: all.
-        logprobs: whether log-probabilities are wanted; an engine may give zeros for those that are
-            not.
+        top_p: probability mass of the nucleus.
+        top_k: number of most likely tokens to sample from; None means all.
+        logprobs: whether log-probabilities are needed. If not, an engine may return zeros.
 
     Added in version 0.2.0.
     """
@@ -33,23 +32,23 @@ class SamplingParams(NamedTuple):
 
 
 class RolloutRequest(NamedTuple):
-    """What an engine is asked for.
+    """A request to an engine.
 
     Attributes:
-        model: structure and weights of now. Kernels may be adapted: see `models.merged`.
+        model: structure and current weights. Kernels may have adapters: see `models.merged`.
         prompt_tokens: token ids [B, P], padded on the left; rows of all devices of the mesh.
         prompt_mask: True at real tokens [B, P].
-        keys: [R], one per response: row b * samples + g answers prompt b. The same key shall give
-            the same response, as far as the engine can.
-        eos_ids: tokens that end a response.
-        pad_id: fills `tokens` after the end.
-        sampling: how responses are drawn.
+        keys: keys [R], one per response: row b * samples + g answers prompt b. The same key should
+            give the same response, if the engine can do this.
+        eos_ids: ids of the tokens that end a response.
+        pad_id: id in `tokens` after the end.
+        sampling: settings of sampling.
 
     Added in version 0.2.0.
     """
 
     model: Decoder
-    # Of NumPy or JAX, and of several processes: not checked here.
+    # NumPy or JAX arrays, possibly of several processes; not checked here.
     prompt_tokens: Any
     prompt_mask: Any
     keys: Key[Array, " R"]
@@ -60,7 +59,7 @@ class RolloutRequest(NamedTuple):
 
 @runtime_checkable
 class RolloutEngine(Protocol):
-    """Samples responses to prompts: our sampler, a server, or an engine of yours.
+    """Samples responses to prompts: our sampler, a server, or an engine of your own.
 
     The trainer, the evaluation and the command line sample through it.
 
@@ -71,10 +70,10 @@ class RolloutEngine(Protocol):
     """
 
     def generate(self, request: RolloutRequest) -> Samples:
-        """Tokens, log-probabilities and mask, each [R, max_new_tokens], as of `models.sample`.
+        """Tokens, log-probabilities and mask, each [R, max_new_tokens], as in `models.sample`.
 
-        All processes call it together. The log-probabilities are those of
-        softmax(logits / temperature), before `top_k` and `top_p`, in nats.
+        All processes call it together. The log-probabilities, in nats, are those of softmax(logits
+        / temperature) before `top_k` and `top_p`.
 
         Args:
             request: weights, prompts and settings.
@@ -90,7 +89,7 @@ class Sampler:
     """`pgpo_jax.models.sample` as an engine; the default.
 
     Attributes:
-        max_num_seqs: responses decoded at a time; None: all. See `models.sample`.
+        max_num_seqs: number of responses decoded at a time; None means all. See `models.sample`.
 
     Added in version 0.2.0.
     """
@@ -117,7 +116,7 @@ class Sampler:
 
 
 def check_engine(engine: object) -> RolloutEngine:
-    """Refuses what is no engine.
+    """Refuse an object that is no engine.
 
     Args:
         engine: an object.

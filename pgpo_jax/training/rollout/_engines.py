@@ -11,7 +11,7 @@ from pgpo_jax.training.rollout._vllm import VLLMServer
 
 
 def _vllm(settings: EngineConfig) -> VLLMServer:
-    assert settings.folder is not None  # its section sees to that
+    assert settings.folder is not None  # The section of the settings checks this.
     return VLLMServer(
         settings.url,
         settings.folder,
@@ -22,9 +22,9 @@ def _vllm(settings: EngineConfig) -> VLLMServer:
     )
 
 
-# Called with the settings; whatever is missing for an engine must be found out then.
+# Called with the settings. It must raise if the engine lacks something it needs.
 ENGINES: dict[str, Callable[[EngineConfig], RolloutEngine]] = {"vllm": _vllm}
-"""Engines by name, beside `sampler`; each is made from its section of a configuration.
+"""Engines by name, in addition to `sampler`. Each is made from its section of a configuration.
 
 Added in version 0.2.0.
 """
@@ -36,12 +36,13 @@ def make_engine(settings: EngineConfig, max_num_seqs: int | None = None) -> Roll
     Args:
         settings: its name, which is `sampler`, one of `ENGINES`, or `FILE.py:NAME`: a class or
             function of your own that is called with these settings.
-        max_num_seqs: of our sampler; other engines have settings of their own.
+        max_num_seqs: number of responses that our sampler decodes at a time. Other engines have
+            their own settings.
 
     Raises:
-        ValueError: an unknown name, `max_num_seqs` with another engine, a server that cannot be
-            reached or serves another model.
-        TypeError: what `FILE.py:NAME` gives is no engine.
+        ValueError: the name is unknown, or `max_num_seqs` is given with another engine. Or a server
+            cannot be reached or serves another model.
+        TypeError: the result of `FILE.py:NAME` is no engine.
 
     >>> make_engine(EngineConfig(), max_num_seqs=64)
     Sampler(max_num_seqs=64)

@@ -24,7 +24,7 @@ from pgpo_jax.training.devices._mesh import gather_rows, process_local_rows
 from pgpo_jax.training.rollout._engine import RolloutEngine, Sampler
 from pgpo_jax.training.rollout._policy import Policy
 
-# As a teacher's solutions are by default.
+# The default threshold of a teacher's solutions.
 _RIGHT = 0.5
 
 
@@ -44,15 +44,15 @@ class Evaluation(NamedTuple):
 
     Attributes:
         scores: mean score of the answers to each question, by question id.
-        accuracy: mean over questions.
-        standard_error: of that mean, from the spread between questions.
-        response_length: mean, in tokens.
-        dropped: questions left out because their prompt was too long.
-        failures: answers that the grader failed on; they have the score 0.
+        accuracy: mean over questions of these mean scores.
+        standard_error: standard error of that mean, from the spread between questions.
+        response_length: mean length of the answers in tokens.
+        dropped: number of questions left out because their prompt was too long.
+        failures: number of answers that the grader failed on. They have the score 0.
         answers: the first answer to each question of this process, with its grade.
-        samples: answers to each question.
-        right: how many of them have a score of at least .5, by question id.
-        hesitation_words: mean per answer; see `pgpo_jax.tasks.hesitation_count`.
+        samples: number of answers to each question.
+        right: number of answers with a score of at least .5, by question id.
+        hesitation_words: mean hesitations per answer; see `pgpo_jax.tasks.hesitation_count`.
     """
 
     scores: dict[str, float]
@@ -67,7 +67,7 @@ class Evaluation(NamedTuple):
     hesitation_words: float = 0.0
 
     def pass_at(self, k: int) -> float:
-        """The chance that one of k answers is right; see `pgpo_jax.tasks.pass_at_k`."""
+        """The probability that one of k answers is right; see `pgpo_jax.tasks.pass_at_k`."""
         return pass_at_k(list(self.right.values()), self.samples, k)
 
 
@@ -83,28 +83,28 @@ def evaluate(
     grader_timeout: float = 10.0,
     engine: RolloutEngine | None = None,
 ) -> Evaluation:
-    """Samples `settings.samples` answers to each question and grades them.
+    """Sample `settings.samples` answers to each question and grade them.
 
-    The same key gives the same random numbers whatever the weights, so that two models are
-    compared on equal terms. Each process grades its own share; all know the result.
+    The same key gives the same random numbers for any weights, so the comparison of two models is
+    fair. Each process grades its own share, and all have the result.
 
     Args:
-        policy: encodes, samples and decodes.
-        params: the weights that are evaluated, as of the policy's model.
-        questions: the held-out ones, with ids that differ.
-        key: of all random numbers.
-        settings: samples per question and how they are drawn.
-        rollout: the lengths in tokens that prompts and responses may have, `thinking` and
+        policy: policy that encodes, samples and decodes.
+        params: weights to evaluate, in the structure of the policy's model.
+        questions: held-out questions with different ids.
+        key: key of all random numbers.
+        settings: settings of the samples per question.
+        rollout: settings of the longest prompts and responses in tokens, `thinking` and
             `max_num_seqs`.
-        grader: a task, or a grader of `pgpo_jax.tasks`; by default exact match.
-        grader_timeout: seconds that the grading of one response may take.
-        engine: what samples the answers; by default our sampler.
+        grader: task, or grader of `pgpo_jax.tasks`; by default exact match.
+        grader_timeout: time limit for grading one response, in seconds.
+        engine: engine that samples the answers; by default our sampler.
 
     Returns:
         An `Evaluation` of the questions whose prompts are short enough.
 
     Raises:
-        ValueError: if no question is left.
+        ValueError: no question is left.
     """
     encode = functools.partial(policy.encode_question, thinking=rollout.thinking)
     rows = [(question, encode(question)) for question in questions]
@@ -120,7 +120,7 @@ def evaluate(
     lengths, hesitations, failures, answers = [], [], 0, []
     for start in range(0, len(kept), settings.batch):
         chunk = kept[start : start + settings.batch]
-        # A full batch each time, so that the last one does not compile anew.
+        # Every batch is full, so that the last one needs no new compilation.
         padded = [prompt for _, prompt in chunk] + [chunk[-1][1]] * (settings.batch - len(chunk))
         own = process_local_rows(settings.batch, policy.mesh)
         responses = policy.respond(

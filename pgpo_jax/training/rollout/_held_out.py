@@ -1,4 +1,4 @@
-"""Which questions a run is evaluated on."""
+"""The questions of a run's evaluation."""
 
 import sys
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from pgpo_jax.training.config import EvaluationConfig
 
 
 class _First(list[Question]):
-    """The first questions of an endless source, and which of their fields follow from others."""
+    """The first questions of an endless source, with its list of derived fields."""
 
     def __init__(self, source: Sequence[Question], count: int):
         super().__init__(source[place] for place in range(count))
@@ -17,17 +17,17 @@ class _First(list[Question]):
 
 
 def held_out_questions(task: Task, settings: EvaluationConfig) -> Sequence[Question]:
-    """The questions that a run is evaluated on; empty if the task has no test split.
+    """The questions of a run's evaluation; empty if the task has no test split.
 
     Args:
-        task: its `test` split is taken, with the seed 0 in all runs: runs are compared on the same
-            questions.
-        settings: how many questions.
+        task: task whose `test` split is used, with the seed 0 in all runs. So runs are compared on
+            the same questions.
+        settings: settings with the number of questions.
 
     Raises:
-        ValueError: if the task is endless and `evaluation.questions` is 0, or if it asks for more
-            than there are; ids that are equal.
-        TypeError: if the task gives something else than questions.
+        ValueError: the task is endless and `evaluation.questions` is 0, or there are fewer
+            questions, or two ids are equal.
+        TypeError: the task returns objects other than questions.
     """
     questions, wanted = task.questions("test", 0), settings.questions
     if not isinstance(questions, Sequence):

@@ -1,4 +1,4 @@
-"""JSON over HTTP with the standard library; whatever goes wrong is one line."""
+"""JSON over HTTP with the standard library; each error is one line."""
 
 import json
 import urllib.error
@@ -12,14 +12,14 @@ _SHOWN = 300
 
 
 class JSONClient:
-    """Asks a server.
+    """Sends requests to a server.
 
     Args:
-        url: of the server, `http://...` or `https://...`.
-        timeout: seconds that an answer may take.
+        url: address of the server, `http://...` or `https://...`.
+        timeout: time limit for an answer, in seconds.
 
     Raises:
-        ValueError: another kind of address.
+        ValueError: the address has another form.
     """
 
     def __init__(self, url: str, timeout: float):
@@ -29,15 +29,15 @@ class JSONClient:
         self.url, self._timeout = url.rstrip("/"), timeout
 
     def ask(self, path: str, body: dict[str, Any] | None = None, *, advice: str = "") -> Any:
-        """The answer to a request, decoded; None where it is empty.
+        """The decoded answer to a request; None if it is empty.
 
         Args:
-            path: beginning with a slash.
-            body: is posted; None: nothing is.
-            advice: what to do if the server does not know the path.
+            path: path of the request, which begins with a slash.
+            body: JSON value to post; None posts nothing.
+            advice: advice for the message if the server does not know the path.
 
         Raises:
-            RuntimeError: no answer, or one that is an error or no JSON.
+            RuntimeError: there is no answer, or it is an error or no JSON.
         """
         where = self.url + path
         data = None if body is None else json.dumps(body).encode()
@@ -46,7 +46,7 @@ class JSONClient:
             with urllib.request.urlopen(request, timeout=self._timeout) as answer:
                 text = answer.read()
         except urllib.error.HTTPError as error:
-            # It is an answer, too.
+            # An error status is also an answer.
             with error:
                 told = _told(error.read())
             unknown = f" {advice}" if advice and error.code == 404 else ""
@@ -69,14 +69,14 @@ class JSONClient:
 
 
 def _told(text: bytes) -> str:
-    """What an error's body says, short and on one line."""
+    """The text of an error's body, shortened to one line."""
     said: Any = text.decode(errors="replace")
     try:
         values = json.loads(said)
     except ValueError:
         values = None
     if isinstance(values, dict):
-        # vLLM of today, and of before.
+        # The current and the former format of vLLM.
         error = values.get("error", values)
         said = error.get("message", values) if isinstance(error, dict) else error
     return " ".join(str(said).split())[:_SHOWN]

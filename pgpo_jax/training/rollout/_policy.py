@@ -40,7 +40,7 @@ from pgpo_jax.training.rollout._engine import (
 
 
 class Responses(NamedTuple):
-    """What the student answered, `samples` rows per prompt, rows of one prompt together.
+    """Responses of the student: `samples` rows per prompt, with the rows of a prompt together.
 
     Each process has the rows of its own prompts.
     """
@@ -52,24 +52,25 @@ class Responses(NamedTuple):
 
     @property
     def lengths(self) -> Int[np.ndarray, " N"]:
-        """Tokens of each response, its end included."""
+        """The number of tokens of each response, its end included."""
         return self.mask.sum(1)
 
 
 @dataclass(frozen=True)
 class Policy:
-    """The fixed side of a language model: structure and tokenizer. The weights are passed along.
+    """The fixed part of a language model: structure and tokenizer. The weights are arguments.
 
     Attributes:
-        graphdef: the structure, from `nnx.split`.
-        tokenizer: of the model's folder.
-        eos_ids: tokens that end a response.
-        pad_id: fills rows; any token, since masks tell what counts.
-        mesh: where the weights lie; `None` for one device.
-        name: what it was loaded from.
-        folder: the folder that was read: of a Hub id, the local copy.
-        vocabulary: number of token ids that the model has; `None`: prompts are not checked.
-        max_length: tokens that a sequence of this model is meant to have; `None`: not known.
+        graphdef: structure of the model, from `nnx.split`.
+        tokenizer: tokenizer of the model's folder.
+        eos_ids: ids of the tokens that end a response.
+        pad_id: id that fills rows. Any token will do, because masks say which tokens count.
+        mesh: mesh of the weights; `None` for one device.
+        name: name that the model was loaded from.
+        folder: folder that was read; for a Hub id, its local copy.
+        vocabulary: number of token ids of the model. With `None` prompts are not checked.
+        max_length: longest sequence that the model is made for, in tokens; `None` if it is not
+            known.
     """
 
     graphdef: Any
@@ -86,11 +87,11 @@ class Policy:
         """Token ids of a chat up to where the answer begins.
 
         Args:
-            messages: of the chat, oldest first.
-            thinking: let the model think first, where the chat template offers that.
+            messages: turns of the chat, the oldest first.
+            thinking: let the model think first, if the chat template has this option.
 
         Raises:
-            ValueError: see `pgpo_jax.models.render_messages`; a token that the model does not have.
+            ValueError: as `pgpo_jax.models.render_messages`; or the model does not have a token.
         """
         ids = render_messages(self.tokenizer, messages, thinking=thinking)
         if self.vocabulary is not None and max(ids, default=0) >= self.vocabulary:
@@ -101,18 +102,18 @@ class Policy:
         return ids
 
     def encode_question(self, question: Question, *, thinking: bool = False) -> list[int]:
-        """Token ids of the prompt that the student sees."""
+        """Token ids of the student's prompt."""
         return self.encode(question.messages, thinking=thinking)
 
     def check_thinking(self, asked: bool, setting: str) -> None:
-        """Refuses thinking where the chat template has no switch for it.
+        """Refuse thinking if the chat template has no option for it.
 
         Args:
             asked: whether the model is to think.
-            setting: the name of that setting, for the message.
+            setting: name of that setting, for the message.
 
         Raises:
-            ValueError: if it is asked for and changes nothing.
+            ValueError: thinking is requested and changes nothing.
         """
         probe = [Message("user", "1 + 1?")]
         if asked and self.encode(probe, thinking=True) == self.encode(probe):
@@ -122,16 +123,16 @@ class Policy:
             )
 
     def token_texts(self, ids: Sequence[int]) -> list[str]:
-        """The text of each token by itself; what is half a character shows as U+FFFD."""
+        """The text of each token on its own; a part of a character is shown as U+FFFD."""
         return self.tokenizer.batch_decode([[id] for id in ids], clean_up_tokenization_spaces=False)
 
     def write(self, texts: Sequence[str], *, max_tokens: int) -> Responses:
-        """Responses that are given, as if they had been sampled, each with its end.
+        """Given responses in the form of sampled ones, each with its end token.
 
         Args:
-            texts: one to each prompt.
-            max_tokens: of a response, its end included. One that is longer is not cut: it has no
-                token.
+            texts: one response to each prompt.
+            max_tokens: longest response in tokens, its end included. A longer one is not cut; it
+                gets no token.
 
         Returns:
             `Responses`, whose log-probabilities are 0.
@@ -159,33 +160,35 @@ class Policy:
         engine: RolloutEngine | None = None,
         logprobs: bool = True,
     ) -> Responses:
-        """Samples `samples` responses to each prompt: to `at_once` prompts (of all processes) in a
-        call of the engine, or to all of them.
+        """Sample `samples` responses to each prompt.
+
+        Each call of the engine takes `at_once` prompts (of all processes), or all of them.
 
         All processes call it together, each with its own prompts (see `process_local_rows`). The
-        random numbers of a response follow from `key` and its place among the responses of all
-        processes: neither mesh, processes nor `at_once` change them.
+        random numbers of a response depend on `key` and its place among the responses of all
+        processes. The mesh, the number of processes and `at_once` do not change them.
 
         Args:
             params: the weights of the model.
-            prompts: token ids, of any lengths.
-            key: of the random numbers.
+            prompts: token ids of any lengths.
+            key: key of the random numbers.
             samples: responses to each prompt.
             max_new_tokens: of a response, its end included.
-            temperature: see `pgpo_jax.models.sample`, as is `top_p`.
+            temperature: sampling temperature, see `pgpo_jax.models.sample`.
             top_p: mass of the nucleus.
             top_k: tokens that are sampled from; `None`: all.
-            smallest_bucket: prompts are padded to this times a power of two tokens,
-            largest_prompt: or to this, which none may exceed.
-            at_once: prompts in a call of the engine; it must divide their number.
-            engine: what samples them; by default the jitted sampler, all of a call at a time.
-            logprobs: whether log-probabilities are wanted; some engines save them else.
+            smallest_bucket: prompts are padded to this times a power of two, in tokens.
+            largest_prompt: longest prompt, in tokens.
+            at_once: number of prompts in a call of the engine. It must divide their number.
+            engine: engine that samples them; by default the jitted sampler, with all responses of a
+                call at a time.
+            logprobs: whether log-probabilities are needed. Some engines skip them otherwise.
 
         Returns:
             `Responses`, in the order of the prompts.
 
         Raises:
-            ValueError: if a prompt is too long, or the parts do not make up the whole.
+            ValueError: a prompt is too long, or `at_once` does not divide the number of prompts.
         """
         engine = Sampler() if engine is None else engine
         lengths = gather_rows(np.array([len(prompt) for prompt in prompts]), self.mesh)
@@ -233,11 +236,11 @@ TINY = Path(__file__).resolve().parents[2] / "assets" / "tiny"
 
 
 def model_folder(name: str) -> str:
-    """The folder or Hub id behind a model name; `tiny` is the model shipped with the package.
+    """The folder or Hub id of a model name; `tiny` is the model shipped with the package.
 
     Raises:
-        ValueError: an address such as `https://...`, or a GGUF file, which has to be converted
-            first.
+        ValueError: the name is an address such as `https://...`, or a GGUF file, which must be
+            converted first.
 
     Added in version 0.2.0.
     """
@@ -249,7 +252,7 @@ def model_folder(name: str) -> str:
 
 
 class LoadedPolicy(NamedTuple):
-    """A model as `load_policy` gives it.
+    """The result of `load_policy`.
 
     Attributes:
         policy: structure and tokenizer.
@@ -271,27 +274,26 @@ def load_policy(
     param_dtype: Any = "float32",
     attention: str = "xla",
 ) -> LoadedPolicy:
-    """Loads a model and its tokenizer.
+    """Load a model and its tokenizer.
 
     Args:
         name: `tiny`, a folder in Hugging Face layout, or a Hub id.
-        mesh: where to place the weights.
-        dtype: type of the computation.
-        param_dtype: type of the weights; float32 if they are to be trained.
-        remat: recompute each layer in the backward pass; see `pgpo_jax.models.Qwen3`, as for
-            `attention`.
-        attention: how attention is computed.
+        mesh: mesh on which the weights are placed.
+        dtype: dtype of the computation.
+        param_dtype: dtype of the weights; float32 to train them.
+        remat: recompute each layer in the backward pass; see `pgpo_jax.models.Qwen3`.
+        attention: implementation of attention, see `pgpo_jax.models.Qwen3`.
 
     Returns:
         The policy and its weights.
 
     Raises:
-        FileNotFoundError: no such folder, or a file that is missing.
-        ValueError: a file that cannot be read; a tokenizer with tokens that the model does not
-            have; no end token, or one beyond the vocabulary.
+        FileNotFoundError: the folder or a file in it is missing.
+        ValueError: a file cannot be read, the tokenizer has tokens that the model does not have, or
+            there is no end token or one beyond the vocabulary.
     """
     folder = find_folder(model_folder(name))
-    # First, so that a damaged config.json is not called a damaged tokenizer.
+    # This comes first, so that a damaged config.json is not reported as a damaged tokenizer.
     DecoderConfig.from_folder(folder)
     tokenizer = load_tokenizer(folder)
     model = load_pretrained(
@@ -302,7 +304,7 @@ def load_policy(
     _check_vocabulary(tokenizer, vocabulary, folder)
     ends = end_tokens(folder, tokenizer, vocabulary)
     pad = tokenizer.pad_token_id
-    # Masks tell what counts, so any token of the model will do.
+    # Masks say which tokens count, so any token of the model will do.
     pad_id = pad if pad is not None and pad < vocabulary else ends[0]
     policy = Policy(
         graphdef,
@@ -319,9 +321,9 @@ def load_policy(
 
 
 def _check_vocabulary(tokenizer: Any, vocabulary: int, folder: Path) -> None:
-    """Refuses a tokenizer that makes ids of ordinary text which the model does not have.
+    """Refuse a tokenizer that encodes ordinary text to ids that the model does not have.
 
-    A special token beyond the model does no harm while no template writes it.
+    A special token beyond the model's ids does no harm unless a template writes it.
     """
     added = tokenizer.added_tokens_decoder
     if max(len(tokenizer) - 1, *added) < vocabulary:
@@ -333,6 +335,6 @@ def _check_vocabulary(tokenizer: Any, vocabulary: int, folder: Path) -> None:
     if last >= vocabulary:
         raise PGPOValueError(
             f"the tokenizer in {folder} must make ids below {vocabulary}, the vocabulary of the "
-            f"model in config.json, but its token {text!r} has the id {last}: the embedding was "
-            "not resized, or the tokenizer belongs to another model"
+            f"model in config.json, but its token {text!r} has the id {last}. Resize the "
+            "embedding, or use the tokenizer of this model"
         )

@@ -1,6 +1,6 @@
-"""What passes between host and objective in one step."""
+"""The data that the host and the objective exchange in one step."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -16,23 +16,25 @@ class Rollout(NamedTuple):
     """The graded responses of one step; each process has those of its own questions.
 
     Attributes:
-        step: counted from 0.
-        seed: of the run.
-        samples: responses to each question.
-        total: responses of all processes.
-        policy: encodes prompts; has the mesh.
-        questions: Q of them.
+        step: number of the step, from 0.
+        seed: seed of the run.
+        samples: number of responses to each question.
+        total: number of responses of all processes.
+        policy: policy that encodes prompts and has the mesh.
+        questions: Q questions.
         prompts: token ids of the student's prompts, one per question.
-        responses: N = Q * samples of them, those to one question together.
-        grades: one per response.
-        ask_teacher: (prompts, one per question; longest answer in tokens) -> what the teacher of
-            this step answers. All processes call it together. `None` outside a run.
-        answer: (prompts, one per response; longest prompt in tokens) -> what the student of this
-            step answers to each. All processes call it together. `None` outside a run.
-        regrade: (question of each response, texts) -> grades. `None` outside a run.
-        kinds: of rows to each question, as many of each: 1, or those of `Objective.extended`. The
-            first kind are the sampled responses.
-        memory: what the objective remembers, which `prepare` changes in place; see
+        responses: N = Q * samples responses, those to one question together.
+        grades: one grade per response.
+        ask_teacher: function of one prompt per question and the longest answer in tokens. It
+            returns the teacher's answers at this step. All processes call it together. `None`
+            outside a run.
+        answer: function of one prompt per response and the longest prompt in tokens. It returns the
+            student's answers at this step. All processes call it together. `None` outside a run.
+        regrade: function of the question of each response and the texts. It returns the grades.
+            `None` outside a run.
+        kinds: number of kinds of rows, with equally many rows of each: 1, or that of
+            `Objective.extended`. The first kind are the sampled responses.
+        memory: memory of the objective, which `prepare` changes in place; see
             `Objective.new_memory`.
 
     Added in version 0.2.0.
@@ -60,7 +62,7 @@ class Rollout(NamedTuple):
 
     @property
     def owners(self) -> Int[np.ndarray, " N"]:
-        """The place of each response's question among `questions`."""
+        """The index in `questions` of each response's question."""
         return np.repeat(np.arange(len(self.questions)), self.samples)
 
     @property
@@ -75,21 +77,23 @@ class Rollout(NamedTuple):
 
     @property
     def places(self) -> Int[np.ndarray, " N"]:
-        """The place of each response among those of all processes."""
+        """The index of each response among those of all processes."""
         return process_local_rows(self.total, self.policy.mesh)
 
 
 class Lesson(NamedTuple):
-    """What an objective takes from a rollout, before anything is on the device.
+    """The part of a rollout that an objective uses, on the host.
 
     Attributes:
-        kept: the responses that are packed into the batch; all others only count in denominators.
-        teacher_prompts: token ids of the teacher's prompt, by response; empty where there is none.
-        teacher_texts: the last user message of that prompt, by response.
-        trained: the kept responses that enter the loss; `None`: all of them.
-        measured: the kept responses that the signal is measured on; `None`: those in the loss.
+        kept: responses that are packed into the batch. All others only count in denominators.
+        teacher_prompts: token ids of the teacher's prompt, by response; empty without a prompt.
+        teacher_texts: last user message of that prompt, by response.
+        trained: kept responses that count for the loss; `None` means all of them.
+        measured: kept responses that count for the signal; `None` means those of the loss.
         columns: further numbers per response that the loss reads, as `Experience.columns`.
         facts: numbers per response for `Objective.row_metrics`, gathered over all processes.
+        further_prompts: token ids of the teacher's further prompts, by response: one mapping for
+            each of `Objective.further_prompts`, which holds all kept responses.
 
     Added in version 0.2.0.
     """
@@ -101,3 +105,4 @@ class Lesson(NamedTuple):
     measured: Bool[np.ndarray, " N"] | None = None
     columns: Mapping[str, Any] = MappingProxyType({})
     facts: Mapping[str, Any] = MappingProxyType({})
+    further_prompts: Sequence[Mapping[int, list[int]]] = ()

@@ -23,20 +23,20 @@ class Batch(NamedTuple):
 
 
 class QuestionStream:
-    """Which questions each step trains on: a function of (seed, step), so nothing needs saving.
+    """The questions of each step. They are a function of (seed, step), so nothing needs saving.
 
-    A file is shuffled anew every epoch and its last partial batch dropped. An endless source is
-    read in order. Questions whose prompt is too long are dropped and counted, never cut.
+    A file is shuffled again in every epoch, and its last partial batch is dropped. An endless
+    source is read in order. Questions with too long a prompt are dropped and counted, never cut.
 
     Args:
         questions: a finite sequence, or an endless one of length `sys.maxsize`.
-        encode: the prompt of a question as token ids.
-        per_step: questions in a batch.
-        max_prompt: tokens of the longest prompt that is not dropped.
-        seed: of the order of a finite sequence.
+        encode: function that returns the prompt of a question as token ids.
+        per_step: number of questions in a batch.
+        max_prompt: longest prompt that is not dropped, in tokens.
+        seed: seed of the order of a finite sequence.
 
     Raises:
-        ValueError: if too few prompts are short enough for one batch.
+        ValueError: too few prompts are short enough for one batch.
     """
 
     def __init__(
@@ -52,12 +52,12 @@ class QuestionStream:
         self._per_step, self._max_prompt, self._seed = per_step, max_prompt, seed
         self._prompts: list[tuple[Question, list[int]]] | None = None
         self.dropped = 0
-        # An endless source has the largest length there is.
+        # An endless source has the largest possible length.
         if len(questions) == sys.maxsize:
-            self._endless(0)  # Prompts that do not fit are better known now than at the first step.
+            self._endless(0)  # Prompts that do not fit are reported now, not at the first step.
             return
-        # By every process for itself: all must agree on what fits, and at about a millisecond a
-        # question there is little to gain from splitting it.
+        # Every process checks all questions, because all must agree. A question takes about a
+        # millisecond, so splitting the work saves little.
         encoded = [(question, encode(question)) for question in questions]
         self._prompts = [row for row in encoded if len(row[1]) <= max_prompt]
         self.dropped = len(encoded) - len(self._prompts)
@@ -72,7 +72,7 @@ class QuestionStream:
         """The questions of step `step`, counted from 0.
 
         Raises:
-            ValueError: if more than half of those of an endless source are too long.
+            ValueError: more than half of the questions of an endless source are too long.
         """
         if self._prompts is None:
             return self._endless(step)
@@ -83,7 +83,7 @@ class QuestionStream:
         return Batch([q for q, _ in rows], [p for _, p in rows], 0)
 
     def _endless(self, step: int) -> Batch:
-        # Each step owns a block of twice its size, so that dropping needs no history.
+        # Each step has its own block of twice its size, so that dropping needs no history.
         size = self._per_step
         questions, prompts, dropped = [], [], 0
         for i in range(2 * size * step, 2 * size * (step + 1)):

@@ -1,4 +1,4 @@
-"""Another model as a teacher: it must read and write the tokens of the student."""
+"""Checks that another model as the teacher has the tokens of the student."""
 
 import json
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ from pgpo_jax.models import DecoderConfig, load_tokenizer
 from pgpo_jax.models._load import find_folder
 from pgpo_jax.training.rollout._policy import Policy, model_folder
 
-# The parts of a fast tokenizer that decide into which tokens a text is cut.
+# The parts of a fast tokenizer that determine the tokens of a text.
 _CUTTING = ("normalizer", "pre_tokenizer", "model")
 
 
 def check_teacher_folder(model: str, teacher: str) -> None:
-    """Refuses another model whose tokens are not the student's, before weights are read.
+    """Refuse another model whose tokens are not the student's, before weights are read.
 
     Args:
         model: the student's folder, Hub id, or `tiny`.
@@ -30,7 +30,7 @@ def check_teacher_folder(model: str, teacher: str) -> None:
 
 
 def check_teacher_policy(policy: Policy, teacher: Policy) -> None:
-    """Refuses another model that was loaded and whose tokens, or mesh, are not the student's.
+    """Refuse a loaded model whose tokens or mesh are not those of the student.
 
     Args:
         policy: the student's.
@@ -50,7 +50,7 @@ def check_teacher_policy(policy: Policy, teacher: Policy) -> None:
 
 
 def _check(teacher: str, tokenizers: Sequence[Any], sizes: Sequence[int | None]) -> None:
-    """Of each pair the first is the student's."""
+    """The first of each pair is the student's."""
     own, others = (tokenizer.get_vocab() for tokenizer in tokenizers)
     if own != others:
         place = min(id for _, id in own.items() ^ others.items())

@@ -1,4 +1,4 @@
-"""Rows of sampled texts, as `texts.jsonl` holds them."""
+"""Makes the rows of sampled texts in `texts.jsonl`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,15 +14,15 @@ _DIGITS = 5
 
 
 def chosen_responses(lesson: Lesson, samples: int, count: int) -> list[int]:
-    """The responses of a step whose texts are kept, each to another question.
+    """Choose the responses of a step whose texts are kept, each to another question.
 
-    Of each question the first response that trains is taken, or else its first response; the
+    Of each question the first response that trains is chosen, or else its first response. The
     questions are the first ones of this process.
 
     Args:
-        lesson: what was kept of the responses.
-        samples: responses to each question.
-        count: responses that are wanted; fewer if there are fewer questions.
+        lesson: the responses that the objective kept.
+        samples: number of responses to each question.
+        count: number of responses to choose, at most one per question.
     """
     groups = lesson.kept.reshape(-1, samples)[:count]
     return [i * samples + int(np.argmax(group)) for i, group in enumerate(groups)]
@@ -31,13 +31,14 @@ def chosen_responses(lesson: Lesson, samples: int, count: int) -> list[int]:
 def shown_rows(
     chosen: Sequence[int], lesson: Lesson, own: Int[np.ndarray, " own"], count: int
 ) -> Int[np.ndarray, " count"]:
-    """The rows of the batch that hold some responses; 0 stands for those that it does not hold.
+    """The rows of the batch that hold some responses; 0 for responses that it does not hold.
 
     Args:
         chosen: responses.
-        lesson: what was kept of them: the first rows of this process, in their order.
+        lesson: the responses that the objective kept. They are the first rows of this process, in
+            their order.
         own: the rows of the batch that this process holds.
-        count: of the result, at least as many as are chosen.
+        count: length of the result, at least the number of chosen responses.
     """
     places = np.cumsum(lesson.kept) - 1
     rows = np.zeros(count, np.int32)
@@ -50,18 +51,19 @@ def shown_rows(
 def rollout_texts(
     rollout: Rollout, lesson: Lesson, chosen: Sequence[int], tokens: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Some responses of a step with all that is known of them.
+    """Some responses of a step with their grades and numbers.
 
     Args:
         rollout: the graded responses of a process's own questions.
-        lesson: what was kept of them.
-        chosen: the responses; see `chosen_responses`.
+        lesson: the responses that the objective kept.
+        chosen: numbers of the responses; see `chosen_responses`.
         tokens: numbers per response token of these responses, in their order.
 
     Returns:
-        One row per response: `question`, `response`, `grade`, `teacher_prompt` (the last user
-        message that the teacher was shown, or `None`), `tokens` (the text of each token) and the
-        numbers per token by name; these are missing for a response that does not train.
+        One row per response: `question`, `response`, `grade`, `teacher_prompt`, `tokens` and the
+        numbers per token by name. `teacher_prompt` is the last user message that the teacher was
+        shown, or `None`. `tokens` is the text of each token. A response that does not train has no
+        numbers.
     """
     numbers = {name: np.asarray(values) for name, values in tokens.items()}
     return [

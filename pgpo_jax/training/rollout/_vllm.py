@@ -1,4 +1,4 @@
-"""vLLM's OpenAI-compatible server as a rollout engine; nothing of vLLM is imported."""
+"""vLLM's OpenAI-compatible server as a rollout engine; vLLM is not imported."""
 
 import os
 from collections.abc import Sequence
@@ -25,25 +25,26 @@ _DEV_MODE = "Start vLLM with VLLM_SERVER_DEV_MODE=1, which switches this path on
 class VLLMServer:
     """A server that was started as `VLLM_SERVER_DEV_MODE=1 vllm serve MODEL`.
 
-    Before the first responses of new weights these are written as a Hugging Face folder, and the
-    server is told to load them (`reload_weights` by `/collective_rpc`, then `/reset_prefix_cache`).
-    Prompts go as token ids to `/v1/completions`, one request for all samples of a prompt, all
-    requests at once. The seed of a request follows from the key of the prompt's first response.
-    vLLM gives sample i the seed plus i; it does not promise the same tokens for other batches.
+    New weights are written as a Hugging Face folder before their first responses. The server then
+    loads them (`reload_weights` by `/collective_rpc`, then `/reset_prefix_cache`). Prompts are sent
+    as token ids to `/v1/completions`: one request for all samples of a prompt, and all requests at
+    once. The seed of a request is made from the key of the prompt's first response. vLLM gives
+    sample i the seed plus i. It does not guarantee the same tokens in other batches.
 
     Args:
-        url: of the server.
-        folder: where the weights are written; the server must read the same path.
-        model: the model's name there; None: the only one that is served.
-        dtype: of the written weights.
-        logprobs_mode: what the server was started with. The log-probabilities that are recorded
-            are before the filters: "raw_logprobs" are that at temperature 1 (or 0, for which those
-            of temperature 1 are recorded), "processed_logprobs" without `top_p` and `top_k`.
-        timeout: seconds that an answer may take.
+        url: address of the server.
+        folder: folder to which the weights are written. The server must read the same path.
+        model: name of the model on the server; None means the only one that is served.
+        dtype: dtype of the written weights.
+        logprobs_mode: the server's setting. The recorded log-probabilities must be those before the
+            filters. With "raw_logprobs" this needs temperature 1, or 0, for which those of
+            temperature 1 are recorded. "processed_logprobs" needs sampling without `top_p` and
+            `top_k`.
+        timeout: time limit for an answer, in seconds.
 
     Raises:
-        ValueError: an address of another kind; several processes; a server that serves another
-            model, or several of which none is named.
+        ValueError: the address has another form, there are several processes, or the server serves
+            another model, or several models and none is named.
         RuntimeError: the server cannot be reached, or answers with an error.
 
     >>> from pgpo_jax.training import VLLMServer  # VLLMServer("http://host:8000", "/weights")
@@ -76,10 +77,10 @@ class VLLMServer:
         """See `RolloutEngine`.
 
         Raises:
-            ValueError: sampling whose log-probabilities the server cannot tell.
-            RuntimeError: the server cannot be reached, answers with an error, or its answer is not
-                one to the request: another number of responses, no token ids or log-probabilities,
-                ids that the model does not have.
+            ValueError: the server cannot return the log-probabilities of this sampling.
+            RuntimeError: the server cannot be reached, answers with an error, or its answer does
+                not fit the request. The answer may have another number of responses, no token ids
+                or log-probabilities, or ids that the model does not have.
         """
         sampling = request.sampling
         if sampling.logprobs:
@@ -113,7 +114,7 @@ class VLLMServer:
         return model
 
     def _hand_over(self, model: Decoder) -> None:
-        """Writes the weights and lets the server load them, if they are others than before."""
+        """Write the weights and let the server load them, if they have changed."""
         graphdef, params = nnx.split(model, nnx.Param)
         leaves = jax.tree.leaves(params)
         same = len(leaves) == len(self._handed_over)
@@ -126,7 +127,7 @@ class VLLMServer:
             {"method": "reload_weights", "kwargs": {"weights_path": str(self._folder)}},
             advice=_DEV_MODE,
         )
-        # What it has of former prompts was computed with the former weights.
+        # Its cache of former prompts was computed with the former weights.
         self._client.ask("/reset_prefix_cache", {}, advice=_DEV_MODE)
         self._handed_over = leaves
 
@@ -143,7 +144,7 @@ class VLLMServer:
             "temperature": float(sampling.temperature),
             "top_p": float(sampling.top_p),
             "top_k": -1 if sampling.top_k is None else sampling.top_k,
-            # The server would take these from the model's generation_config.json.
+            # Otherwise the server would take these from the model's generation_config.json.
             "min_p": 0.0,
             "repetition_penalty": 1.0,
             "presence_penalty": 0.0,
@@ -162,7 +163,7 @@ class VLLMServer:
 
 
 def _seeds(request: RolloutRequest) -> list[int]:
-    """One for each prompt, below 2**62, from the key of its first response."""
+    """One seed for each prompt, below 2**62, from the key of its first response."""
     data = np.asarray(jax.random.key_data(request.keys)).astype(np.uint32)
     words = data[:: request.sampling.samples].reshape(-1, data[0].size)[:, -2:]
     return [int("".join(f"{word:08x}" for word in row), 16) % 2**62 for row in words.tolist()]

@@ -1,1 +1,1 @@
-"""What a run leaves behind: folder, checkpoints, trackers and callbacks."""
+"""The run folder, checkpoints, trackers and callbacks."""

@@ -1,4 +1,4 @@
-"""Callbacks: what is done after steps, evaluations and checkpoints, and at the end of a run."""
+"""Callbacks after steps, evaluations and checkpoints, and at the end of a run."""
 
 import functools
 import math
@@ -12,7 +12,7 @@ from pgpo_jax.training.update._state import TrainState
 
 @runtime_checkable
 class Run(Protocol):
-    """A run in progress, as a callback sees it.
+    """The interface of a run for a callback.
 
     Added in version 0.2.0.
     """
@@ -24,7 +24,7 @@ class Run(Protocol):
 
     @property
     def state(self) -> TrainState:
-        """The newest state; the next step donates its arrays, so keep copies only.
+        """The newest state. The next step donates its arrays, so keep copies only.
 
         A callback may set it to a state of the same shapes.
         """
@@ -40,16 +40,16 @@ class Run(Protocol):
 
     @property
     def inputs(self) -> Mapping[str, Any]:
-        """What the run is made from, for the record of a checkpoint."""
+        """The inputs of the run, for the record of a checkpoint."""
         ...
 
     @property
     def memory(self) -> dict[str, Any] | None:
-        """What the objective remembers, for checkpoints; None if it remembers nothing."""
+        """The memory of the objective, for checkpoints; None if it has none."""
         ...
 
     def stop(self, reason: str) -> None:
-        """Ends the run after this step, with its last evaluation and checkpoint.
+        """End the run after this step, with its last evaluation and checkpoint.
 
         Before the first step there is nothing to save, and no step is made.
         """
@@ -57,7 +57,7 @@ class Run(Protocol):
 
 
 class Callback:
-    """Override what you need; the rest does nothing. All processes call it.
+    """Base class of callbacks. Override the methods that you need. All processes call it.
 
     >>> class Loud(Callback):
     ...     def on_evaluation(self, run, step, metrics, scores):
@@ -69,21 +69,21 @@ class Callback:
     """
 
     def on_start(self, run: Run) -> None:
-        """Before the first step, also of a run that is resumed."""
+        """Called before the first step, also when a run is resumed."""
 
     def on_step(self, run: Run, step: int, metrics: Mapping[str, float]) -> None:
-        """After each step, counted from 1."""
+        """Called after each step, counted from 1."""
 
     def on_evaluation(
         self, run: Run, step: int, metrics: Mapping[str, float], scores: Mapping[str, float]
     ) -> None:
-        """After each evaluation: its metrics, and the score of each question by its id."""
+        """Called after each evaluation with its metrics and the score of each question by id."""
 
     def on_checkpoint(self, run: Run, step: int) -> None:
-        """After each checkpoint that is complete on disk."""
+        """Called after each checkpoint, once it is complete on disk."""
 
     def on_end(self, run: Run) -> None:
-        """When a run that was started ends, however it ends; the last callback is told first."""
+        """Called when a started run ends, also after an error; the last callback comes first."""
 
 
 class _Best:
@@ -96,7 +96,7 @@ class _Best:
         self.since = 0
 
     def improves(self, metrics: Mapping[str, Any]) -> bool:
-        """Takes note of an evaluation: whether it is a new best one. NaN never is."""
+        """Record an evaluation and return whether it is a new best one. NaN never is."""
         value = metrics.get(self._metric)
         signed = -math.inf if value is None or math.isnan(value) else self._sign * value
         if signed > self._value + self._margin or (self._value == -math.inf and signed > -math.inf):
@@ -107,10 +107,10 @@ class _Best:
 
 
 class EarlyStopping(Callback):
-    """Stops a run whose evaluations do not get better.
+    """Stop a run whose evaluations do not improve.
 
     Args:
-        patience: evaluations in a row without a new best value.
+        patience: number of evaluations in a row without a new best value.
         metric: of the evaluations.
         best: which value is the best.
         margin: how much better than the best so far a new best value must be.
@@ -131,7 +131,7 @@ class EarlyStopping(Callback):
         self._best = self._fresh()
 
     def on_start(self, run: Run) -> None:
-        """Takes note of the evaluations that a resumed run has made already."""
+        """Record the evaluations that a resumed run has made already."""
         self._best = self._fresh()
         for row in run.history:
             self._look(run, row)
@@ -139,7 +139,7 @@ class EarlyStopping(Callback):
     def on_evaluation(
         self, run: Run, step: int, metrics: Mapping[str, float], scores: Mapping[str, float]
     ) -> None:
-        """Stops the run if its patience is over."""
+        """Stop the run if too many evaluations brought no new best value."""
         self._look(run, metrics)
 
     def _look(self, run: Run, metrics: Mapping[str, Any]) -> None:
@@ -149,7 +149,7 @@ class EarlyStopping(Callback):
 
 
 class BestCheckpoint(Callback):
-    """Keeps the checkpoint of the best evaluation in the folder `checkpoints-best` of the run.
+    """Keep the checkpoint of the best evaluation in the run's folder `checkpoints-best`.
 
     Args:
         metric: of the evaluations.
@@ -173,7 +173,7 @@ class BestCheckpoint(Callback):
         self._checkpoints: Checkpoints | None = None
 
     def on_start(self, run: Run) -> None:
-        """Takes note of the evaluations that a resumed run has made already."""
+        """Record the evaluations that a resumed run has made already."""
         self._best = self._fresh()
         for row in run.history:
             self._best.improves(row)
@@ -182,12 +182,12 @@ class BestCheckpoint(Callback):
     def on_evaluation(
         self, run: Run, step: int, metrics: Mapping[str, float], scores: Mapping[str, float]
     ) -> None:
-        """Saves the state if this evaluation is the best one so far."""
+        """Save the state if this evaluation is the best one so far."""
         if self._best.improves(metrics):
             assert self._checkpoints is not None
             self._checkpoints.save(run.state, run.memory)
 
     def on_end(self, run: Run) -> None:
-        """Closes the folder."""
+        """Close the folder."""
         if self._checkpoints is not None:
             self._checkpoints.close()

@@ -1,4 +1,4 @@
-"""Whether a run goes on with what it was made from."""
+"""Checks that a resumed run has the inputs that it was made from."""
 
 import logging
 from collections.abc import Collection, Mapping
@@ -20,17 +20,17 @@ def check_inputs(
     *,
     free: Collection[str] = (),
 ) -> None:
-    """Refuses to go on with what would be another run; warns where only its circumstances differ.
+    """Refuse inputs that would make another run; warn if only the environment differs.
 
     Args:
-        saved: the record of a checkpoint, its configuration under today's names.
-        now: what is at hand; what it lacks is not compared.
+        saved: the record of a checkpoint, its configuration with the current names.
+        now: the current inputs. Missing ones are not compared.
         where: the checkpoint, for messages.
         free: dotted names of fields of the configuration that may differ.
 
     Raises:
-        ValueError: naming what differs: a field of the configuration, weights, a file of the model
-            or of another model that is the teacher, questions, or a text of the objective.
+        ValueError: an input differs. The message names it: a field of the configuration, weights, a
+            file of the model or of the teacher, questions, or a text of the objective.
     """
     if saved.get("format") != FORMAT:
         _warn("%s has a record of another version: what it was made from is not compared", where)
@@ -76,7 +76,7 @@ def check_inputs(
 def _check_model(
     saved: Mapping[str, Any], now: Mapping[str, Any], where: str, name: str, advice: str
 ) -> None:
-    """Compares two records of `model_inputs`, of the model `name`."""
+    """Compare two records of `model_inputs` for the model `name`."""
     both = saved.keys() & now.keys()
     if "weights" in both and saved["weights"] != now["weights"]:
         raise PGPOValueError(

@@ -22,28 +22,29 @@ from pgpo_jax.training.update._state import TrainState
 
 _log = logging.getLogger("pgpo_jax")
 _ITEM = "state"
-# What an objective remembers on the host, as the bytes of a JSON text; only of objectives that do.
+# The memory of an objective on the host, as bytes of a JSON text, if it has one.
 _MEMORY = "memory"
 # The JSON file of a checkpoint that holds the digests of its arrays and the inputs of its run.
 _RECORD = "_CHECKPOINT_METADATA"
-# Former versions kept the digest of all arrays as one more array.
+# Former versions stored the digest of all arrays as one more array.
 _FORMER = "digest"
 
 
 class Checkpoints:
-    """The checkpoints of a run: what changes of a `TrainState`, one folder per step, written
-    atomically.
+    """The checkpoints of a run: the changing part of a `TrainState`, one folder per step.
 
-    A save that fails leaves the older checkpoints as they were. Use as a context manager.
+    Each is written atomically.
+
+    A save that fails does not change the older checkpoints. Use this as a context manager.
 
     Args:
-        folder: an absolute path; created if need be. What a killed process left half-written in it
-            is removed, so no other process may be writing there.
-        keep: how many of the newest remain.
-        inputs: what the run is made from, as plain values, for the record of each checkpoint.
+        folder: an absolute path, which is created if it does not exist. Incomplete checkpoints of a
+            killed process are removed, so no other process may write there.
+        keep: number of newest checkpoints to keep.
+        inputs: inputs of the run, as plain values, for the record of each checkpoint.
 
     Raises:
-        ValueError: naming the folder, if the record of a checkpoint is damaged.
+        ValueError: the record of a checkpoint is damaged. The message names the folder.
     """
 
     def __init__(
@@ -56,11 +57,11 @@ class Checkpoints:
             self._checkpointer = training.Checkpointer(
                 path,  # pyright: ignore[reportArgumentType]
                 preservation_policy=training.preservation_policies.LatestN(keep),  # pyright: ignore[reportArgumentType]
-                # What a killed process left half-written is never a checkpoint.
+                # An incomplete checkpoint of a killed process never counts as one.
                 cleanup_tmp_directories=True,
             )
         except (ValueError, TypeError, KeyError) as error:
-            # It reads the record of each checkpoint to list them.
+            # It reads the record of each checkpoint to list the checkpoints.
             cause = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
             raise PGPOValueError(
                 f"the checkpoints in {path} cannot be listed: a {_RECORD} in one of them is "
@@ -74,7 +75,7 @@ class Checkpoints:
         self.close()
 
     def close(self) -> None:
-        """Waits for what is being written, and gives the folder free."""
+        """Wait for pending writes and release the folder."""
         self._checkpointer.close()
 
     @property
@@ -84,12 +85,11 @@ class Checkpoints:
         return None if newest is None else newest.step
 
     def save(self, state: TrainState, memory: dict[str, Any] | None = None) -> None:
-        """Writes the state under its own step and waits until it is complete on disk.
+        """Write the state under its own step and wait until it is complete on disk.
 
         Args:
             state: of the run.
-            memory: what the objective remembers, as plain values for JSON; see
-                `Objective.new_memory`.
+            memory: memory of the objective, as plain values for JSON; see `Objective.new_memory`.
         """
         step = int(state.step)
         if step != self.latest:
@@ -105,11 +105,12 @@ class Checkpoints:
             self._checkpointer.save_checkpointables(step, items, force=True, custom_metadata=record)
 
     def memory(self) -> dict[str, Any]:
-        """What the objective remembered at the newest checkpoint.
+        """The memory of the objective at the newest checkpoint.
 
         Raises:
             FileNotFoundError: if there is no checkpoint.
-            ValueError: if it holds no memory, cannot be read, or holds another than was saved.
+            ValueError: it holds no memory, cannot be read, or differs from the memory that was
+                saved.
         """
         step = self._newest()
         with self._readable(step):
@@ -134,10 +135,10 @@ class Checkpoints:
         return json.loads(text)
 
     def inputs(self) -> dict[str, Any] | None:
-        """What the run of the newest checkpoint was made from, as `inputs` of the class.
+        """The inputs of the run of the newest checkpoint, as `inputs` of the class.
 
         Returns:
-            The record, or `None` if a former version, which kept none, wrote the checkpoint.
+            The record, or `None` if a former version without records wrote the checkpoint.
 
         Raises:
             FileNotFoundError, ValueError: as `restore`.
@@ -148,17 +149,17 @@ class Checkpoints:
         return record.get("inputs") or None
 
     def restore(self, template: TrainState) -> TrainState:
-        """Reads the newest checkpoint into the structure, types and layout of `template`.
+        """Read the newest checkpoint into the structure, dtypes and shardings of `template`.
 
         Args:
-            template: a state, which stays as it is, or what `free_buffers` makes of it where there
-                is no room for two. What never changes is taken over from it.
+            template: a state, which does not change, or the result of `free_buffers` if two states
+                do not fit in memory. Parts that never change are copied from it.
 
         Raises:
             FileNotFoundError: if there is no checkpoint.
-            ValueError: naming the first array that differs, if it belongs to another model, to
-                another step, or its bits are not those that were saved; or naming the file, if it
-                cannot be read. An older checkpoint is never taken in its place unasked.
+            ValueError: an array belongs to another model or another step, or its bits are not those
+                that were saved. The message names the first one. Or a file cannot be read, which
+                the message names. An older checkpoint is never used instead without a request.
         """
         step = self._newest()
         with self._readable(step):
@@ -201,16 +202,16 @@ class Checkpoints:
     def _readable(self, step: int) -> Iterator[None]:
         try:
             yield
-        # What orbax and tensorstore raise on a broken file is no part of their interfaces.
+        # The errors of orbax and tensorstore for a damaged file are not documented.
         except Exception as error:
             cause = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
             raise self._damaged(step, f"cannot be read ({cause})") from error
 
     def _check_without_digests(self, step: int) -> None:
-        """Passes the checkpoint of a version that wrote none; refuses one that has lost them."""
+        """Accept a checkpoint of a version without digests; refuse one that has lost them."""
         path = self._path(step) / _RECORD
         try:
-            # That of such a version is whole, and has nothing of ours.
+            # The checkpoint of such a version is complete and has none of our files.
             whole = json.loads(path.read_text(encoding="utf-8"))["custom_metadata"] in (None, {})
         except (OSError, ValueError, KeyError, TypeError):
             whole = False
@@ -218,8 +219,8 @@ class Checkpoints:
             raise self._damaged(step, f"lacks its digests, which are in the file {_RECORD}")
         if is_first():
             _log.warning(
-                "checkpoint %d in %s was made by a version that wrote no digests: whether its "
-                "numbers are those that were saved cannot be told",
+                "checkpoint %d in %s was made by a version that wrote no digests, so its numbers "
+                "cannot be checked",
                 step,
                 self._checkpointer.directory,
             )
@@ -228,7 +229,7 @@ class Checkpoints:
         return Path(str(self._checkpointer.directory)) / str(step)
 
     def _broken_file(self, step: int, item: str = _ITEM) -> str:
-        """Words for why orbax gives no description of the arrays."""
+        """The reason why orbax has no description of the arrays."""
         folder = self._path(step) / item
         for name in ("", "_METADATA", "manifest.ocdbt", "d"):
             if not (folder / name).exists():
@@ -246,7 +247,7 @@ class Checkpoints:
 
     def _compare(self, wanted: dict[str, Any], saved: dict[str, Any], step: int) -> None:
         where = f"checkpoint {step} in {self._checkpointer.directory}"
-        # The digest last: another number of arrays is better told by the arrays.
+        # The digest comes last, because a wrong number of arrays is better explained by the arrays.
         for name in sorted(wanted.keys() | saved.keys(), key=lambda name: (name == _FORMER, name)):
             if name not in saved:
                 raise PGPOValueError(f"{where} lacks {name}, which this run's state has")
@@ -259,15 +260,15 @@ class Checkpoints:
 
 
 def _record(metadata: Any) -> dict[str, Any]:
-    """What `save` wrote beside the arrays; empty if a former version wrote the checkpoint."""
+    """The record that `save` wrote; empty if a former version wrote the checkpoint."""
     held = metadata.custom_metadata
     return held if isinstance(held, dict) else {}
 
 
 def _changed(loaded: dict[str, Array], step: int, recorded: dict[str, str] | None) -> str | None:
-    """The first array that is not as it was saved; a former digest is taken out of `loaded`.
+    """The first array that differs from the saved one; a former digest is removed from `loaded`.
 
-    Without any digest, `recorded` being empty, nothing is known to have changed.
+    If `recorded` is empty there is no digest, and no change can be found.
     """
     if recorded is None:
         kept = np.asarray(loaded.pop(_FORMER))
@@ -286,7 +287,7 @@ def _purpose(step: int) -> str:
 
 
 def free_buffers(state: TrainState) -> TrainState:
-    """The shapes and layout of a state, whose memory is given back, but for what never changes."""
+    """The shapes and shardings of a state; its memory is freed, except for constant parts."""
 
     def release(leaf: Any) -> jax.ShapeDtypeStruct:
         shape = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
@@ -298,12 +299,12 @@ def free_buffers(state: TrainState) -> TrainState:
 
 
 def _named(state: TrainState) -> dict[str, Any]:
-    """The arrays of a state that change, by path: the files do not depend on Python classes."""
+    """The changing arrays of a state by path, so that files do not depend on Python classes."""
     paths = jax.tree_util.tree_flatten_with_path(state.changing)[0]
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in paths}
 
 
 def _no_digest(state: TrainState) -> jax.ShapeDtypeStruct:
-    """The shape of a former digest, held where the scalars of a state are."""
+    """The shape of a former digest, with the sharding of a state's scalars."""
     number = len(_named(state))
     return jax.ShapeDtypeStruct((number,), jnp.uint32, sharding=state.step.sharding)

@@ -1,7 +1,7 @@
-"""Digests of arrays: 32 bits of each that tell whether it is the one that was saved.
+"""Digests of arrays: 32 bits that show whether an array is the one that was saved.
 
-They are computed where the arrays lie, part by part, and are the same for any layout over devices
-and processes, since integers add up to the same in any order.
+They are computed on the devices of the arrays, part by part. They are the same for any sharding,
+because a sum of integers does not depend on the order.
 """
 
 import functools
@@ -21,12 +21,12 @@ from jaxtyping import Array, UInt32
 def digests(arrays: Mapping[str, Array], *, purpose: str) -> dict[str, str]:
     """Eight hexadecimal digits for each array.
 
-    They follow from every bit and its place, and from name, shape, dtype and purpose. Two arrays
-    that differ have equal digests by chance only, once in 2**32.
+    They depend on every bit and its place, and on name, shape, dtype and purpose. Two different
+    arrays have equal digests with a chance of 2**-32.
 
     Args:
-        arrays: by name, on one device or laid out over a mesh.
-        purpose: what the arrays are, e.g. the step of a checkpoint.
+        arrays: arrays by name, on one device or sharded over a mesh.
+        purpose: purpose of the arrays, such as the step of a checkpoint.
 
     Returns:
         The digests, by sorted name.
@@ -37,12 +37,12 @@ def digests(arrays: Mapping[str, Array], *, purpose: str) -> dict[str, str]:
         told = f"{name} {array.dtype}{list(array.shape)} {purpose}"
         salt = np.uint32(zlib.crc32(told.encode()))
         found[name] = _program(_place(array))(array, salt)
-    # Fetched together, after all have been started.
+    # The results are fetched together, after all computations have been started.
     return {name: f"{int(np.asarray(value)):08x}" for name, value in found.items()}
 
 
 def combined(found: Mapping[str, str]) -> str:
-    """One digest of several."""
+    """Combine several digests into one."""
     text = "\n".join(f"{name} {found[name]}" for name in sorted(found))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -53,7 +53,7 @@ def _program(place: Any) -> Any:
 
 
 def _place(array: Array) -> Any:
-    """Where a number of all devices lies, so that every process can read it."""
+    """The sharding of a replicated number, so that every process can read it."""
     layout = array.sharding
     if isinstance(layout, NamedSharding):
         return NamedSharding(layout.mesh, PartitionSpec())
@@ -62,7 +62,7 @@ def _place(array: Array) -> Any:
 
 def _digest(array: Array, salt: UInt32[Array, ""]) -> UInt32[Array, ""]:
     words = _words(array)
-    # The place in the whole array. Places 2**32 apart look alike.
+    # The place in the whole array. Places that differ by 2**32 are not distinguished.
     place = jnp.zeros(words.shape, jnp.uint32)
     for axis in range(words.ndim):
         stride = np.uint32(math.prod(words.shape[axis + 1 :]) % 2**32)
@@ -71,7 +71,7 @@ def _digest(array: Array, salt: UInt32[Array, ""]) -> UInt32[Array, ""]:
 
 
 def _words(array: Array) -> UInt32[Array, "*shape"]:
-    """The bits of an array as words of 32; a number of 64 bits has two of them."""
+    """The bits of an array as words of 32 bits; a number of 64 bits has two words."""
     if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
         array = jax.random.key_data(array)
     if array.dtype == jnp.bool_:
@@ -88,9 +88,9 @@ def _mixed(words: UInt32[Array, "*shape"]) -> UInt32[Array, "*shape"]:
 
 
 def former_digest(arrays: Mapping[str, Array]) -> UInt32[Array, " arrays"]:
-    """What checkpoints of former versions hold: the sum of the bits of each array, by sorted name.
+    """The digests of former versions: the sum of the bits of each array, by sorted name.
 
-    The sum does not tell apart arrays with the same numbers in another order.
+    The sum does not distinguish arrays with the same numbers in another order.
     """
     return jax.jit(_sums, out_shardings=arrays["step"].sharding)(dict(arrays))
 

@@ -13,7 +13,7 @@ from pgpo_jax.models import load_tokenizer, merged, save_pretrained
 from pgpo_jax.paths import local_path
 from pgpo_jax.training.rollout._policy import Policy
 
-# What tokenizers and `generate` are made from, in every layout that Hugging Face has had.
+# The files of tokenizers and of `generate`, in every layout of Hugging Face.
 _TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -33,22 +33,23 @@ _ENDINGS = "generation_config.json"
 def export_model(
     policy: Policy, weights: Any, folder: str | Path, *, dtype: str = "float32"
 ) -> None:
-    """Writes weights as a Hugging Face folder, with the tokenizer of their policy.
+    """Write weights as a Hugging Face folder, with the tokenizer of their policy.
 
-    The files of the tokenizer and `generation_config.json` are copied from the folder that the
-    policy was loaded from, byte for byte, so whatever opens that folder opens this one. Only a
-    tokenizer that was changed since, or whose folder is gone, is written by transformers, in the
-    style of the version that is installed.
+    The files of the tokenizer and `generation_config.json` are copied byte for byte from the folder
+    that the policy was loaded from. So any program that opens that folder opens this one. If the
+    tokenizer has changed or its folder is gone, the installed version of transformers writes the
+    tokenizer.
 
     Args:
         policy: structure and tokenizer.
-        weights: of the model, for example `Trainer.student(state)`; LoRA's additions are summed.
-        folder: must be new or empty.
-        dtype: of the stored weights: float32, bfloat16 or float16.
+        weights: parameters of the model, such as `Trainer.student(state)`. LoRA's additions are
+            summed.
+        folder: folder to write, which must be new or empty.
+        dtype: dtype of the stored weights: float32, bfloat16 or float16.
 
     Raises:
-        FileExistsError: if the folder holds something.
-        ValueError: a dtype that cannot hold a weight.
+        FileExistsError: the folder is not empty.
+        ValueError: the dtype cannot hold a weight.
 
     Added in version 0.2.0.
     """
@@ -66,7 +67,7 @@ def export_model(
 
 
 def _copy(source: Path, folder: Path, names: Iterable[str]) -> None:
-    """Those of some files and folders that there are."""
+    """The given files and folders that exist."""
     for name in names:
         if (source / name).is_dir():
             shutil.copytree(source / name, folder / name)
@@ -75,13 +76,13 @@ def _copy(source: Path, folder: Path, names: Iterable[str]) -> None:
 
 
 def _source(policy: Policy) -> Path | None:
-    """The folder that a policy was loaded from, if it is still there."""
+    """The folder that a policy was loaded from, if it still exists."""
     folder = Path(policy.folder)
     return folder if policy.folder and folder.is_dir() else None
 
 
 def _same_tokenizer(tokenizer: Any, folder: Path) -> bool:
-    """Whether a folder holds just this tokenizer."""
+    """Whether a folder holds exactly this tokenizer."""
     try:
         return _traits(load_tokenizer(folder)) == _traits(tokenizer)
     except PGPOError:
@@ -96,7 +97,7 @@ def _traits(tokenizer: Any) -> tuple[Any, ...]:
 
 
 def check_new_folder(folder: Path) -> None:
-    """Refuses a folder that holds something.
+    """Refuse a folder that is not empty.
 
     Raises:
         FileExistsError: naming it.

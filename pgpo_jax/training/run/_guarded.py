@@ -9,11 +9,11 @@ _log = logging.getLogger("pgpo_jax")
 
 
 class GuardedTracker:
-    """Passes calls on to a tracker until one of them fails.
+    """Pass calls on to a tracker until one of them fails.
 
-    The first exception is logged as a warning with its cause. The tracker is then closed, and
-    later calls do nothing. Trackers that are not the record of a run are wrapped in it, so that a
-    full disk or a lost connection does not end the run.
+    The first exception is logged as a warning with its cause. The tracker is then closed, and later
+    calls do nothing. It wraps all trackers except the JSON lines, so that a full disk or a lost
+    connection does not end the run.
 
     Args:
         tracker: the tracker that may fail.
@@ -57,13 +57,13 @@ class GuardedTracker:
         except Exception as error:
             self._tracker = None
             warn_of_failure(type(tracker).__name__, when, error)
-            # It failed already; the cause has been told.
+            # It has failed already, and the cause has been logged.
             with suppress(Exception):
                 tracker.close()
 
 
 def warn_of_failure(name: str, when: str, error: Exception) -> None:
-    """Says that a tracker is given up, with the cause."""
+    """Warn that a tracker is dropped, with the cause."""
     _log.warning(
         "%s failed %s and is off from now on; the run goes on, and its JSON lines have all "
         "numbers: %s: %s",

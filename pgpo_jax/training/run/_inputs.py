@@ -1,4 +1,4 @@
-"""What a run is made from, as plain values for the record of a checkpoint."""
+"""The inputs of a run, as plain values for the record of a checkpoint."""
 
 import dataclasses
 import hashlib
@@ -30,19 +30,19 @@ _MODEL_FILES = (
     "vocab.json",
     "merges.txt",
 )
-# What libraries write into a model's files and nothing follows from.
+# Keys that libraries write into a model's files and that have no effect.
 _IDLE_FIELDS = {"_name_or_path", "transformers_version", "architectures", "torch_dtype", "dtype"}
-# Of an endless source, and of one that makes its questions as they are asked for.
+# Number of questions compared of an endless source, and of a lazy one.
 _SOME_QUESTIONS = 64
 
 
 def model_inputs(weights: Any, folder: str, end_ids: Sequence[int]) -> dict[str, Any]:
-    """What identifies a model: its weights as they were loaded, and the files beside them.
+    """The identity of a model: its weights as loaded, and the other files of its folder.
 
     Args:
-        weights: the arrays before the first step, on the devices.
-        folder: it was read from; empty if that is not known.
-        end_ids: tokens that end a response.
+        weights: arrays before the first step, on the devices.
+        folder: folder that it was read from; empty if that is not known.
+        end_ids: ids of the tokens that end a response.
     """
     paths = jax.tree_util.tree_flatten_with_path(weights)[0]
     named = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in paths}
@@ -59,7 +59,7 @@ def model_inputs(weights: Any, folder: str, end_ids: Sequence[int]) -> dict[str,
 
 
 def question_inputs(train: Sequence[Question], held_out: Sequence[Question]) -> dict[str, Any]:
-    """What identifies the questions of a run, wherever their files lie."""
+    """The identity of a run's questions, independent of the paths of their files."""
     return {"questions": _questions(train), "held_out_questions": _questions(held_out)}
 
 
@@ -68,7 +68,7 @@ def run_inputs(config: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[str,
 
     Args:
         config: as in `config.json`.
-        parts: of `model_inputs` and `question_inputs`, or less.
+        parts: results of `model_inputs` and `question_inputs`, or a part of them.
 
     Returns:
         Plain values for JSON.
@@ -94,7 +94,7 @@ def _questions(questions: Sequence[Question]) -> dict[str, Any]:
     whole = isinstance(questions, list | tuple)
     looked_at = count if whole else min(count, _SOME_QUESTIONS)
     digest = hashlib.sha256()
-    # They say nothing new, and former versions did not have them.
+    # They carry no further information, and former versions did not have them.
     implied = getattr(questions, "implied", ())
     for position in range(looked_at):
         digest.update(_line(questions[position], implied).encode("utf-8", "surrogatepass") + b"\n")
@@ -105,13 +105,13 @@ def _questions(questions: Sequence[Question]) -> dict[str, Any]:
 
 
 def _line(question: Question, implied: Collection[str]) -> str:
-    """What a question says. Its id and domain may be those of its file."""
+    """The contents of a question. Its id and domain may come from the name of its file."""
     said = {
         entry.name: getattr(question, entry.name)
         for entry in dataclasses.fields(question)
         if entry.name not in ("id", "domain", "history", "columns", *implied)
     }
-    # Fields that later versions add leave the digest as it is while they are empty.
+    # Empty fields of later versions do not change the digest.
     said = {name: value for name, value in said.items() if value not in (None, "")}
     said["history"] = [(turn.role, turn.content) for turn in question.history]
     said["columns"] = {str(name): value for name, value in question.columns.items()}
@@ -119,7 +119,7 @@ def _line(question: Question, implied: Collection[str]) -> str:
 
 
 def _code(config: Mapping[str, Any]) -> dict[str, str]:
-    """Digests of the own files that a configuration names."""
+    """Digests of the user's files that a configuration names."""
     grader, engine = config.get("grader"), config.get("engine")
     specs = [config.get("task"), config.get("objective")]
     if isinstance(engine, dict):
@@ -153,7 +153,7 @@ def _file_digest(path: Path) -> str:
 def _version(package: str) -> str:
     try:
         return importlib.metadata.version(package)
-    # It can be imported, but was not installed as a package.
+    # It can be imported but was not installed as a package.
     except importlib.metadata.PackageNotFoundError:
         return "unknown"
 

@@ -15,16 +15,16 @@ class JSONLinesTracker:
     """Writes `metrics.jsonl`, `evaluations.jsonl`, `timings.jsonl` and `texts.jsonl`.
 
     Each call appends its lines and flushes them. JSON has no NaN: a number that is not finite
-    becomes null. Timings have a file of their own, so that the metrics of a resumed run equal
-    those of an unbroken one, digit for digit. `texts.jsonl` appears with the first text.
+    becomes null. Timings have their own file. So the metrics of a resumed run equal those of a run
+    without interruption, digit for digit. `texts.jsonl` is created with the first text.
 
     Args:
         folder: the run folder.
         last_step: lines after this step are dropped; -1 for a new run.
 
     Raises:
-        OSError: if a file cannot be written, at any call. These files are the record of the
-            run, so such an error is not passed over.
+        OSError: a file cannot be written, at any call. These files are the record of the run, so
+            such an error is not ignored.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -80,12 +80,12 @@ class JSONLinesTracker:
         return self._files[name]
 
     def close(self) -> None:
-        # All files are closed even if one of them cannot write its rest.
+        # All files are closed even if one of them cannot write its buffer.
         self._open.close()
 
 
 def _finite(value: Any) -> Any:
-    """The value with null for each number that is not finite, however deep it lies."""
+    """The value with null for each number that is not finite, at any depth."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

@@ -13,21 +13,21 @@ from pgpo_jax.errors import PGPOFileNotFoundError, PGPORuntimeError
 
 try:
     import fcntl
-except ImportError:  # There is none on Windows.
+except ImportError:  # The module does not exist on Windows.
     fcntl = None
 
 _log = logging.getLogger("pgpo_jax")
-# What file systems without locks answer.
+# Error codes of file systems without locks.
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
 @contextmanager
 def claimed_run_folder(folder: Path) -> Iterator[Path]:
-    """Keeps other processes from using a run folder that is there; see `locked_file`.
+    """Keep other processes from using an existing run folder; see `locked_file`.
 
     Raises:
-        FileNotFoundError: if there is no such folder.
-        RuntimeError: if another process is using it.
+        FileNotFoundError: the folder does not exist.
+        RuntimeError: another process is using it.
     """
     if not folder.is_dir():
         raise PGPOFileNotFoundError(f"there is no run folder {folder}")
@@ -37,18 +37,18 @@ def claimed_run_folder(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked_file(path: Path, what: str = "") -> Iterator[None]:
-    """Keeps other processes out; never waits.
+    """Lock a file against other processes, without waiting.
 
     The lock is one of the operating system, which ends with its process. On a file system without
-    such locks it is a second file, `lock.owner` beside `lock`, which is made for this process and
-    removed at the end, with a warning: after a kill it stays.
+    locks it is a second file, `lock.owner` next to `lock`. It is created for this process, with a
+    warning, and removed at the end. If the process is killed, the file remains.
 
     Args:
-        path: the file that is locked; created if need be, and left there.
-        what: is protected, for messages; the file by default.
+        path: file to lock. It is created if it does not exist, and it is not removed.
+        what: name of the protected object, for messages; the file by default.
 
     Raises:
-        RuntimeError: if another process holds it.
+        RuntimeError: another process holds it.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder, locked_file(Path(folder) / "lock"):
@@ -67,7 +67,7 @@ def locked_file(path: Path, what: str = "") -> Iterator[None]:
 
 
 def _locked(file: int, what: str) -> bool:
-    """Whether the operating system holds a lock for us; false where it has none to give."""
+    """Whether the operating system has locked the file for us; false if it has no locks."""
     if fcntl is None:
         return False
     try:
@@ -85,7 +85,7 @@ def _locked(file: int, what: str) -> bool:
 def _owned(path: Path, what: str) -> Iterator[None]:
     me = {"host": socket.gethostname(), "pid": os.getpid()}
     try:
-        # Exclusive: of two processes one fails.
+        # Creation is exclusive: one of two processes fails.
         with path.open("x", encoding="utf-8") as file:
             file.write(json.dumps(me) + "\n")
     except FileExistsError:
@@ -94,7 +94,7 @@ def _owned(path: Path, what: str) -> Iterator[None]:
             f"delete {path}"
         ) from None
     _log.warning(
-        "the file system of %s has no locks: the file %s keeps other processes out instead; if "
+        "the file system of %s has no locks: the file %s keeps other processes out instead. If "
         "this process is killed, delete that file before you resume",
         what,
         path.name,
@@ -109,6 +109,6 @@ def _owner(path: Path) -> str:
     try:
         owner = json.loads(path.read_text(encoding="utf-8"))
         return f"process {int(owner['pid'])} on {owner['host']}"
-    # It may be gone, half written, or another's file.
+    # The file may be gone, incomplete, or that of another process.
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"

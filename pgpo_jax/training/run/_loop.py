@@ -1,4 +1,4 @@
-"""The loop of a run: steps, evaluations, checkpoints, callbacks, and how it ends."""
+"""The loop of a run: steps, evaluations, checkpoints, callbacks and the end."""
 
 import json
 import logging
@@ -43,7 +43,7 @@ _WARN_EVERY = 10
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How long a run is and what it leaves behind; see `Trainer.fit`."""
+    """The length of a run and its outputs; see `Trainer.fit`."""
 
     steps: int
     checkpoint_every: int
@@ -65,7 +65,7 @@ class FitSettings:
 
 @runtime_checkable
 class StepSource(Protocol):
-    """What the loop asks of a trainer."""
+    """The interface that the loop needs of a trainer."""
 
     objective: Objective
     callbacks: tuple[Callback, ...]
@@ -93,12 +93,12 @@ def fit(
     resume: bool,
     today: Callable[[dict[str, Any]], dict[str, Any]] = lambda values: values,
 ) -> TrainState:
-    """Trains from start to end, or from the newest checkpoint to the end; see `Trainer.fit`.
+    """Train from the start, or from the newest checkpoint, to the end; see `Trainer.fit`.
 
-    The first SIGTERM, SIGINT, SIGHUP or SIGUSR1 lets the step in progress finish, saves the state
-    and ends the process with 128 + the signal's number; a second one ends it at once. With several
-    processes all call this with the same arguments; the first writes the folder, checkpoints are
-    written by all, and a signal to any of them stops all after the same step.
+    After the first SIGTERM, SIGINT, SIGHUP or SIGUSR1 the current step is finished and the state is
+    saved. The process then ends with 128 + the signal's number. A second signal ends it at once.
+    With several processes all call this with the same arguments. The first process writes the
+    folder, and all write checkpoints. A signal to any process stops all after the same step.
 
     Returns:
         The final state.
@@ -109,8 +109,8 @@ def fit(
     if resume:
         require(
             settings.keep_checkpoints > 0,
-            "keep_checkpoints must be at least 1 to resume a run: it goes on from its newest "
-            "checkpoint, and one that keeps none cannot be continued",
+            "keep_checkpoints must be at least 1 to resume a run, which continues from its newest "
+            "checkpoint",
             settings.keep_checkpoints,
         )
     chosen = settings.selection
@@ -130,7 +130,7 @@ def fit(
         run = RunInProgress(trainer, path, settings, config, request)
         stack.callback(run.close)
         run.open(resume, today)
-        # Each callback that has begun is told of the end, whatever the others do.
+        # Each callback that has begun is called at the end, even if others fail.
         for callback in run.callbacks:
             callback.on_start(run)
             stack.callback(callback.on_end, run)
@@ -138,7 +138,7 @@ def fit(
 
 
 class RunInProgress:
-    """A run between its start and its end: the handle that callbacks are given."""
+    """A run between its start and its end, as the argument of callbacks."""
 
     def __init__(
         self,
@@ -155,26 +155,26 @@ class RunInProgress:
         self.inputs: dict[str, Any] = {}
         self.callbacks = (*_selection_callbacks(settings.selection), *trainer.callbacks)
         self._request, self._reason = request, ""
-        # What all processes have agreed to obey; a request is only this one's.
+        # All processes have agreed on this. A request is that of this process only.
         self._signal = 0
         self._checkpoints: Checkpoints | None = None
         self._tracker: Tracker | None = None
         self._evaluated: int | None = None
-        # Steps without a right response since the beginning; None once there was one.
+        # Number of first steps without a right response; None after the first right one.
         self._never_right: int | None = 0
 
     def stop(self, reason: str) -> None:
-        """Ends the run after this step, with its last evaluation and checkpoint.
+        """End the run after this step, with its last evaluation and checkpoint.
 
         Before the first step there is nothing to save, and no step is made.
         """
         self._reason = self._reason or reason
 
     def open(self, resume: bool, today: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-        """Restores the newest checkpoint of a run that is resumed, and opens the trackers.
+        """Restore the newest checkpoint of a resumed run, and open the trackers.
 
         Raises:
-            ValueError: if it was made from something else than this run.
+            ValueError: it was made from other inputs than this run.
         """
         settings = self.settings
         if settings.keep_checkpoints or settings.selection.keep_best:
@@ -189,7 +189,7 @@ class RunInProgress:
                 _warn("there is no checkpoint in %s: the run starts from step 0", self.folder)
             else:
                 self._check_inputs(self._checkpoints, today)
-                # The initial state takes as much memory as the one that is read.
+                # The initial state needs as much memory as the one that is read.
                 self.state = self._checkpoints.restore(free_buffers(self.state))
                 if self.trainer.memory is not None:
                     self.trainer.memory = self._checkpoints.memory()
@@ -206,7 +206,7 @@ class RunInProgress:
                 self.trainer.rollout_settings.max_prompt,
             )
         if is_first():
-            # A run that is resumed before its first checkpoint makes its first evaluation again.
+            # A run that is resumed before its first checkpoint repeats its first evaluation.
             last = first if resume and first else -1
             self._tracker = make_trackers(
                 settings.trackers, self.folder, config=self._config, last_step=last
@@ -236,14 +236,14 @@ class RunInProgress:
         check_inputs(saved, self.inputs, where, free=free)
 
     def close(self) -> None:
-        """Closes trackers and checkpoints."""
+        """Close trackers and checkpoints."""
         if self._tracker is not None:
             self._tracker.close()
         if self._checkpoints is not None:
             self._checkpoints.close()
 
     def loop(self) -> TrainState:
-        """Makes the steps that are left."""
+        """Run the remaining steps."""
         settings, trainer = self.settings, self.trainer
         first, idle = int(self.state.step), 0
         progress = Progress(first, settings.steps, hidden=not is_first())
@@ -281,7 +281,7 @@ class RunInProgress:
         return self.state
 
     def _ended(self, number: int, progress: Progress) -> bool:
-        """Whether a signal or a callback ends the run; all processes agree."""
+        """Whether a signal or a callback ends the run, the same in all processes."""
         self._signal = largest(self._request.number or 0)
         reasoned = any_process(bool(self._reason))
         if self._signal:
@@ -327,7 +327,7 @@ class RunInProgress:
 
     @property
     def memory(self) -> dict[str, Any] | None:
-        """What the objective remembers, for checkpoints; None if it remembers nothing."""
+        """The memory of the objective, for checkpoints; None if it has none."""
         return self.trainer.memory
 
     def _save(self, number: int) -> None:
@@ -344,7 +344,7 @@ class RunInProgress:
         return idle
 
     def _count_never_right(self, metrics: dict[str, float]) -> None:
-        """Warns of a task that the model cannot begin to learn, as long as no score is above 0."""
+        """Warn, as long as no score is above 0, that the model cannot start to learn the task."""
         if self._never_right is None or metrics.get("rollout/accuracy", 0.0) > 0:
             self._never_right = None
             return

@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, and else a line every few seconds."""
+"""The progress of a run: a bar on a terminal, else a line every few seconds."""
 
 import logging
 import sys
@@ -16,10 +16,10 @@ class Progress:
     """Shows the step and the newest numbers of a run.
 
     Args:
-        first: steps that are done already.
-        total: steps in all.
-        hidden: show nothing, as in processes that do not speak for all.
-        seconds: between two lines where stderr is no terminal.
+        first: number of steps that are done already.
+        total: total number of steps.
+        hidden: show nothing, as in all processes but the first.
+        seconds: time between two lines if stderr is no terminal.
     """
 
     def __init__(self, first: int, total: int, *, hidden: bool, seconds: float = _SECONDS):
@@ -45,11 +45,11 @@ class Progress:
             self._said, self._said_step = now, self._step
 
     def say(self, message: str, *values: object) -> None:
-        """A line of its own, where there is no bar."""
+        """Print a line, if there is no bar."""
         if not self._hidden and self._bar is None:
             _log.info(message, *values)
 
     def close(self) -> None:
-        """Ends the bar."""
+        """End the bar."""
         if self._bar is not None:
             self._bar.close()

@@ -15,8 +15,8 @@ from pgpo_jax.training.config._places import same_but_for_place
 from pgpo_jax.training.config._rules import require
 from pgpo_jax.training.run._lock import claimed_run_folder
 
-# What may differ between a run and its continuation: it changes no number of a step (another
-# mesh: none beyond the order in which floats are added).
+# Settings that may differ between a run and its continuation. They do not change the numbers of a
+# step. Another mesh changes only the order in which floats are added.
 FREE_FIELDS = frozenset(
     {"steps", "checkpoint_every", "keep_checkpoints", "trackers"}
     | {"grader.timeout", "grader.workers"}
@@ -36,23 +36,23 @@ def open_run_folder(
     resume: bool,
     today: Callable[[dict[str, Any]], dict[str, Any]] = lambda values: values,
 ) -> Iterator[Path]:
-    """Claims a run folder for this process and this configuration.
+    """Lock a run folder for this process and check its configuration.
 
     Args:
-        folder: holds `config.json`, `metrics.jsonl`, `evaluations.jsonl`, `timings.jsonl`,
+        folder: folder with `config.json`, `metrics.jsonl`, `evaluations.jsonl`, `timings.jsonl`,
             `texts.jsonl`, `questions.jsonl`, `checkpoints/` and TensorBoard's events.
-        config: what the run is to be made, or continued, with. `config.json` of a new run says so;
-            that of a run that is continued is left as it is, see `write_config`.
-        steps: of the run, those that it has made included.
+        config: configuration of the run. It is written to `config.json` of a new run. That of a
+            continued run does not change, see `write_config`.
+        steps: total number of steps, including those already made.
         resume: continue the run in it.
-        today: brings what `config.json` holds of an older version under today's names.
+        today: function that converts an older `config.json` to the current names.
 
     Raises:
-        FileExistsError: if it holds a run and `resume` is false.
-        FileNotFoundError: if there is nothing to resume.
-        ValueError: naming the first field that differs, if the run in it has another
-            configuration (model, task and own files may lie in another place); `steps` below
-            those that it has made.
+        FileExistsError: it holds a run and `resume` is false.
+        FileNotFoundError: there is no run to resume.
+        ValueError: the run in it has another configuration, or has made more than `steps` steps.
+            The message names the first field that differs. Paths of model, task and own files may
+            differ.
         RuntimeError: if another process is using it.
     """
     path = folder / "config.json"
@@ -80,29 +80,29 @@ def open_run_folder(
 
 
 def free_fields(config: Mapping[str, Any]) -> frozenset[str]:
-    """The fields in which a run may differ from its continuation."""
-    # A falling learning rate depends on where it is to end.
+    """The fields that may differ between a run and its continuation."""
+    # A decreasing learning rate depends on the last step.
     falling = config.get("optimizer", {})
     falls = isinstance(falling, dict) and falling.get("schedule", "constant") != "constant"
     return FREE_FIELDS - {"steps"} if falls else FREE_FIELDS
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """Writes `config.json`, if it says something else: what a run is continued with from now on."""
+    """Write `config.json` with the settings of the continued run, if they differ."""
     path, text = folder / "config.json", json.dumps(config, indent=2) + "\n"
     if not path.exists() or path.read_text() != text:
         replace_file(path, text)
 
 
 def write_questions(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes the held-out questions of a run to `questions.jsonl`, one per line."""
+    """Write the held-out questions of a run to `questions.jsonl`, one per line."""
     if rows:
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         replace_file(folder / "questions.jsonl", text)
 
 
 def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
-    """The complete lines of a file of JSON lines; a line cut off by a crash is left out.
+    """The complete lines of a file of JSON lines. A line that a crash cut off is left out.
 
     Raises:
         ValueError: naming the line, if one is not an object with a step.
@@ -111,14 +111,14 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
 
 
 def cut_jsonl(path: Path, last_step: int) -> None:
-    """Drops the lines of later steps: a resumed run will write them again, digit for digit."""
+    """Drop the lines of later steps; a resumed run writes them again, digit for digit."""
     if path.is_file():
         kept = [row for row in read_jsonl(path) if row["step"] <= last_step]
         replace_file(path, "".join(json.dumps(row) + "\n" for row in kept))
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Writes a file as a whole or not at all."""
+    """Write a file atomically."""
     temporary = path.with_suffix(".tmp")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)

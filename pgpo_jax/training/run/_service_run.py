@@ -1,4 +1,4 @@
-"""What the trackers of outside services share: the import, and the memory of the run."""
+"""Code that the trackers of outside services share: the import, and the state of the run."""
 
 import importlib
 import json
@@ -11,7 +11,7 @@ from pgpo_jax.errors import PGPOImportError, PGPOValueError
 
 
 def import_service(name: str) -> ModuleType:
-    """The package of a service, which is also the name of its extra.
+    """Import the package of a service; its extra has the same name.
 
     Raises:
         ImportError: if it is not installed; the message says what to install.
@@ -30,16 +30,16 @@ def import_service(name: str) -> ModuleType:
 
 
 class ServiceRun:
-    """A small JSON file that keeps what names a run at a service, and its last step there.
+    """A small JSON file with the identity of a run at a service and the last step that was sent.
 
-    The service may have received steps that come after the newest checkpoint. A resumed run makes
-    these steps again, with the same numbers; `is_new` tells them from the ones to send.
+    The service may have received steps after the newest checkpoint. A resumed run makes these steps
+    again, with the same numbers. `is_new` distinguishes them from steps to send.
 
     Args:
         path: the file. It is replaced as a whole.
 
     Attributes:
-        names: what was given to `begin`, in this process or in an earlier one.
+        names: values that were given to `begin`, in this process or in an earlier one.
     """
 
     def __init__(self, path: Path):
@@ -62,12 +62,12 @@ class ServiceRun:
         self._save()
 
     def is_new(self, step: int) -> bool:
-        """Whether no earlier process sent this step; the answer is kept for later processes."""
+        """Whether no earlier process sent this step; the answer is stored for later processes."""
         if step <= self._done:
             return False
         if step > self._sent:
-            # Kept before the step is sent: if the process dies in between, the service misses
-            # a step, and it never has one twice.
+            # This is stored before the step is sent. If the process dies in between, the service
+            # misses a step, but never gets one twice.
             self._sent = step
             self._save()
         return True
@@ -81,7 +81,7 @@ class ServiceRun:
 def table(rows: Any) -> tuple[list[str], list[list[Any]]]:
     """Columns and cells of the fields that hold one text or one number.
 
-    Lists, such as the numbers of each token, are left to `texts.jsonl`.
+    Lists, such as the numbers of each token, are in `texts.jsonl` only.
     """
     kinds = (str, int, float, bool)
     names = dict.fromkeys(

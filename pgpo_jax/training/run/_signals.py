@@ -1,25 +1,25 @@
-"""Signals that ask a run to end: the first one is obeyed after the step, a second one at once."""
+"""Signals that end a run: the first one after the current step, a second one at once."""
 
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# SIGUSR1 is the warning that schedulers send some time before they kill a job.
+# Schedulers send SIGUSR1 as a warning some time before they kill a job.
 _NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1")
 
 
 class StopRequest:
-    """Whether a signal has asked the run to end, and which one."""
+    """The signal that requested the end of the run, if any."""
 
     number: int | None = None
 
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Turns the first of these signals into a request; the next has its usual effect.
+    """Turn the first of these signals into a request; the next one has its usual effect.
 
-    Outside the main thread, where Python allows no handlers, signals are left alone.
+    Outside the main thread Python allows no handlers, so signals are not changed.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -38,7 +38,7 @@ def stop_requests() -> Iterator[StopRequest]:
         restore()
 
     for number in numbers:
-        # What is ignored stays so: `nohup` says that a run survives its terminal.
+        # Ignored signals stay ignored: with `nohup` a run continues without its terminal.
         if signal.getsignal(number) is signal.SIG_IGN:
             continue
         before[number] = signal.signal(number, handler)

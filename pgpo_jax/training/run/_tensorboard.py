@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tensorboardX import RecordWriter
-from tensorboardX.proto.event_pb2 import (  # protobuf makes these names at import
+from tensorboardX.proto.event_pb2 import (  # protobuf creates these names at import.
     Event,  # pyright: ignore[reportAttributeAccessIssue]
     SessionLog,  # pyright: ignore[reportAttributeAccessIssue]
 )
@@ -17,15 +17,16 @@ _FLUSH_SECONDS = 10.0
 
 
 class TensorBoardTracker(SilentTracker):
-    """Writes metrics and timings as TensorBoard's events into `tensorboard/`.
+    """Write metrics and timings as TensorBoard's events into `tensorboard/`.
 
     Texts are not written; they are in `texts.jsonl`. The events reach the disk within about ten
     seconds, and all of them when the tracker is closed.
 
     Args:
         folder: the run folder.
-        config: not used; all trackers are called with it.
-        last_step: TensorBoard hides older events of later steps; -1 for a new run.
+        config: not used here; all trackers are called with it.
+        last_step: step that the run is resumed from; -1 for a new run. TensorBoard hides older
+            events of later steps.
 
     Raises:
         OSError: if the events cannot be written.
@@ -58,7 +59,7 @@ class TensorBoardTracker(SilentTracker):
         self._writer = RecordWriter(str(path / name))
         self._flushed = time.monotonic()
         self._add(Event(file_version="brain.Event:2"))
-        # From this step on TensorBoard hides what older files say.
+        # From this step on TensorBoard hides the events of older files.
         self._add(Event(step=first, file_version="brain.Event:2"))
         self._add(Event(step=first, session_log=SessionLog(status=SessionLog.START)))
 

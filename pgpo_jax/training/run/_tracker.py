@@ -4,26 +4,26 @@ from typing import Any, Protocol, runtime_checkable
 
 @runtime_checkable
 class Tracker(Protocol):
-    """Receives what a run has to tell.
+    """Receives the numbers and texts of a run.
 
     Steps are counted from 0, the state before training. `log` may be called more than once for a
     step. A run that is resumed calls again with the steps that follow its newest checkpoint.
     """
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Takes numbers that are the same whenever the run is repeated."""
+        """Log numbers that are the same when the run is repeated."""
         ...
 
     def log_timing(self, step: int, timings: Mapping[str, float]) -> None:
-        """Takes numbers that differ between repetitions, such as seconds."""
+        """Log numbers that differ between repetitions, such as seconds."""
         ...
 
     def log_evaluation(self, step: int, scores: Mapping[str, float]) -> None:
-        """Takes the score of each held-out question, by its id."""
+        """Log the score of each held-out question, by id."""
         ...
 
     def log_texts(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Takes sampled texts.
+        """Log sampled texts.
 
         Args:
             step: the step that they were sampled in.
@@ -32,12 +32,12 @@ class Tracker(Protocol):
         ...
 
     def close(self) -> None:
-        """Writes what is still held and frees files and connections."""
+        """Write buffered data and close files and connections."""
         ...
 
 
 class SilentTracker:
-    """Keeps nothing. It is also the base for trackers that take only some of the calls.
+    """A tracker that records nothing, and a base for trackers with only some of the methods.
 
     >>> from pgpo_jax.training import SilentTracker, Tracker
     >>> class Printer(SilentTracker):

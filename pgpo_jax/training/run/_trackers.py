@@ -33,12 +33,12 @@ def make_trackers(
     config: Mapping[str, Any],
     last_step: int = -1,
 ) -> Tracker:
-    """The trackers of a run as one: always JSON lines, then those that are asked for.
+    """Combine the trackers of a run: always JSON lines, then the requested ones.
 
-    An error of the JSON lines stops the run. Any other tracker is given up at its first error,
-    with a warning, and the run goes on; see `GuardedTracker`. If such a tracker cannot begin, a
-    new run stops, since nothing is lost yet; a run that is resumed goes on without it, unless a
-    package is missing.
+    An error of the JSON lines stops the run. Any other tracker is dropped at its first error, with
+    a warning, and the run continues; see `GuardedTracker`. If such a tracker cannot begin, a new
+    run stops, because nothing is lost yet. A resumed run continues without it, unless a package is
+    missing.
 
     Args:
         trackers: names in `TRACKERS`, `FILE.py:NAME` for a class of your own, classes, or objects
@@ -49,11 +49,11 @@ def make_trackers(
         last_step: the step that the run is resumed from; -1 for a new run.
 
     Raises:
-        ValueError: for an unknown name, or a file that does not define what was asked for.
-        FileNotFoundError: if there is no such file.
-        TypeError: for an object that lacks a method of `Tracker`, or a class that does not take
-            the three arguments.
-        ImportError: if a tracker needs a package that is not installed.
+        ValueError: a name is unknown, or a file does not define it.
+        FileNotFoundError: a file does not exist.
+        TypeError: an object lacks a method of `Tracker`, or a class does not take the three
+            arguments.
+        ImportError: a tracker needs a package that is not installed.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -91,7 +91,7 @@ def make_trackers(
 
 
 def check_trackers(trackers: Sequence[Any]) -> None:
-    """Refuses trackers that cannot be made, before anything is written.
+    """Refuse trackers that cannot be made, before anything is written.
 
     Raises:
         ValueError: an unknown name.
@@ -139,7 +139,7 @@ def _check(asked: Any, tracker: Any) -> None:
 
 
 class _Trackers:
-    """Hands each call to all of them, in order."""
+    """Pass each call to all trackers, in order."""
 
     def __init__(self, trackers: Sequence[Tracker]):
         self._trackers = tuple(trackers)
@@ -161,7 +161,7 @@ class _Trackers:
             tracker.log_texts(step, rows)
 
     def close(self) -> None:
-        # All are closed even if one of them raises.
+        # All trackers are closed even if one of them raises.
         with ExitStack() as stack:
             for tracker in reversed(self._trackers):
                 stack.callback(tracker.close)

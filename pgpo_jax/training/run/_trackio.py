@@ -8,24 +8,24 @@ from pgpo_jax.training.run._tracker import SilentTracker
 
 
 class TrackioTracker(SilentTracker):
-    """Sends metrics, timings and a table of texts to trackio (extra `trackio`).
+    """Send metrics, timings and a table of texts to trackio (extra `trackio`).
 
-    trackio writes to a database of its own on this machine, or to where `TRACKIO_SPACE_ID` or
-    `TRACKIO_SERVER_URL` points. It knows a run by its name, so the name is the folder's with a
-    few digits that no other run has; it is kept in `trackio.json` in the run folder, and a resumed
-    run continues it. trackio would keep a step twice: the steps that were sent before are made
-    again with the same numbers and are not sent again.
+    trackio writes to its own database on this machine, or to the address in `TRACKIO_SPACE_ID` or
+    `TRACKIO_SERVER_URL`. It identifies a run by its name. So the name is that of the folder with a
+    few unique digits. It is stored in `trackio.json` in the run folder, and a resumed run continues
+    it. trackio would store a step twice. So steps that were sent before are made again with the
+    same numbers but not sent again.
 
     Args:
         folder: the run folder.
         config: the configuration to show, which may be nested.
-        last_step: not used; the steps that were sent are in `trackio.json`.
-        name: the start of the name; by default that of the folder.
+        last_step: not used here; `trackio.json` holds the last step that was sent.
+        name: beginning of the name; by default that of the folder.
         project: the project that the run is shown in.
 
     Raises:
-        ImportError: if trackio is not installed.
-        ValueError: if `trackio.json` is damaged.
+        ImportError: trackio is not installed.
+        ValueError: `trackio.json` is damaged.
 
     Added in version 0.2.0.
     """

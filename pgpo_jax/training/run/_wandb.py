@@ -7,30 +7,30 @@ from typing import Any
 from pgpo_jax.training.run._service_run import ServiceRun, import_service, table
 from pgpo_jax.training.run._tracker import SilentTracker
 
-# Without a network the end of a run would wait for the upload for ever. What was not uploaded
+# Without a network the end of a run would wait for the upload for ever. Data that was not uploaded
 # stays in the run folder, for `wandb sync`.
 _UPLOAD_SECONDS = 120.0
 
 
 class WandbTracker(SilentTracker):
-    """Sends metrics, timings and a table of texts to Weights & Biases (extra `wandb`).
+    """Send metrics, timings and a table of texts to Weights & Biases (extra `wandb`).
 
-    The id of the run is kept in `wandb.json` in the run folder, and a resumed run continues it.
-    Weights & Biases does not take a step that is older than its newest; the steps that were sent
-    before are made again with the same numbers and are not sent again. `WANDB_MODE=offline`,
-    `WANDB_PROJECT` and `WANDB_NAME` work as usual; offline, each process of a run writes a folder
-    of its own below `wandb/`, and `wandb sync` joins them by the id.
+    The id of the run is stored in `wandb.json` in the run folder, and a resumed run continues it.
+    Weights & Biases refuses a step that is older than its newest. So steps that were sent before
+    are made again with the same numbers but not sent again. `WANDB_MODE=offline`, `WANDB_PROJECT`
+    and `WANDB_NAME` work as usual. Offline, each process of a run writes its own folder below
+    `wandb/`, and `wandb sync` joins them by the id.
 
     Args:
         folder: the run folder; local files are written to its `wandb/`.
         config: the configuration to show, which may be nested.
-        last_step: not used; the steps that were sent are in `wandb.json`.
-        name: the name to show; by default that of the folder.
-        project: by default `WANDB_PROJECT`, or else `pgpo-jax`.
+        last_step: not used here; `wandb.json` holds the last step that was sent.
+        name: name to show; by default that of the folder.
+        project: project of the run; by default `WANDB_PROJECT`, or else `pgpo-jax`.
 
     Raises:
-        ImportError: if wandb is not installed.
-        ValueError: if `wandb.json` is damaged.
+        ImportError: wandb is not installed.
+        ValueError: `wandb.json` is damaged.
 
     Added in version 0.2.0.
     """
@@ -60,7 +60,7 @@ class WandbTracker(SilentTracker):
             config=dict(config),
             # A resumed run may have more steps, for instance.
             allow_val_change=bool(known),
-            # A run of the caller's own, or of an earlier training, stays another one.
+            # A run of the caller, or of an earlier training, is a separate one.
             reinit="create_new",
             settings=self._wandb.Settings(finish_timeout=_UPLOAD_SECONDS),
         )

@@ -1,4 +1,4 @@
-"""What a run needs of accelerators that are not there: its programs, compiled for them."""
+"""Compiles the programs of a run for accelerators that are not present."""
 
 from pgpo_jax.training.target._chips import CHIPS as CHIPS, Chip as Chip
 from pgpo_jax.training.target._hlo import Collective as Collective, ProgramText as ProgramText

@@ -1,4 +1,4 @@
-"""What makers say of their chips: the figures behind an estimate of time."""
+"""The makers' figures of their chips, for an estimate of time."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -13,12 +13,12 @@ class Chip(NamedTuple):
     """One device.
 
     Attributes:
-        memory: bytes.
-        flops: of dense bfloat16 products, per second.
-        memory_bandwidth: bytes per second.
+        memory: bytes of memory.
+        flops: FLOPs of dense bfloat16 products, per second.
+        memory_bandwidth: bytes of memory traffic per second.
         link_bandwidth: bytes per second that a device sends to others of its slice or machine, in
             one direction, over all links together.
-        source: where the figures stand.
+        source: source of the figures.
 
     Added in version 0.2.0.
     """

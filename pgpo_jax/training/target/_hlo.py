@@ -1,4 +1,4 @@
-"""What a compiled program sends between devices, counted in its text."""
+"""Counts the bytes that a compiled program sends between devices, from its text."""
 
 import math
 import re
@@ -35,11 +35,11 @@ class Instruction(NamedTuple):
     """One line of a program.
 
     Attributes:
-        name: its own.
-        shape: the text of its type.
-        kind: the operation.
-        rest: operands and attributes.
-        computation: in which it stands.
+        name: name of the instruction.
+        shape: text of its type.
+        kind: operation.
+        rest: text of operands and attributes.
+        computation: computation that contains it.
     """
 
     name: str
@@ -54,11 +54,11 @@ class Collective(NamedTuple):
 
     Attributes:
         kind: one of `KINDS`.
-        bytes: of its result on one device, each time.
-        largest: of these, those of the largest array: compilers send several at once.
-        times: how often it runs; a loop of unknown length counts once.
-        in_loop: whether it stands in a loop of unknown length, as that over tokens.
-        shape: of its result.
+        bytes: bytes of its result on one device, each time.
+        largest: bytes of the largest array among them, because compilers send several at once.
+        times: number of times it runs. A loop of unknown length counts once.
+        in_loop: whether it is in a loop of unknown length, such as that over tokens.
+        shape: dtype of its result.
 
     Added in version 0.2.0.
     """
@@ -72,13 +72,13 @@ class Collective(NamedTuple):
 
 
 class ProgramText:
-    """An optimized program, read once.
+    """An optimized program, parsed once.
 
     Args:
         text: `compiled.as_text()`.
 
     Raises:
-        RuntimeError: if that is `None`.
+        RuntimeError: the text is `None`.
 
     Added in version 0.2.0.
     """
@@ -99,7 +99,7 @@ class ProgramText:
             number = one.rest.split(")")[0]
             if one.kind == "constant" and one.shape.startswith("s32[]") and number.isdigit():
                 self._constants[one.computation].append(int(number))
-        # computation -> (who calls it, how often each time; 0: unknown)
+        # By computation: its caller, and how often it is called each time (0: unknown).
         self._callers: dict[str, list[tuple[str, int]]] = defaultdict(list)
         for one in self.instructions:
             called = _CALLED.findall(one.rest)
@@ -113,7 +113,7 @@ class ProgramText:
     def _trips(self, loop: Instruction) -> int:
         if known := _TRIPS.search(loop.rest):
             return int(known[1])
-        # The TPU's compiler does not say it; its counted loops compare with one constant.
+        # The TPU's compiler does not state the count. Its counted loops compare with one constant.
         condition = re.search(r"condition=%?([\w.\-]+)", loop.rest)
         numbers = self._constants[condition[1]] if condition else []
         return numbers[0] if len(numbers) == 1 else 0
@@ -131,14 +131,14 @@ class ProgramText:
         return self._known[computation]
 
     def collectives(self) -> list[Collective]:
-        """All that is sent, the largest sums first."""
+        """All collectives, those with the largest sums first."""
         found = []
         for one in self.instructions:
             kind = one.kind.removesuffix("-start")
             if kind in KINDS:
                 shapes = _SHAPE.findall(one.shape)
                 if one.kind.endswith("-start") and kind != "all-reduce":
-                    # Operands, as many results, and counters of the transfer.
+                    # Operands, equally many results, and counters of the transfer.
                     shapes = [shape for shape in shapes if shape != ("u32", "")]
                     shapes = shapes[len(shapes) // 2 :]
                 sizes = [array_bytes(*shape) for shape in shapes]
@@ -147,9 +147,9 @@ class ProgramText:
         return sorted(found, key=lambda one: one.bytes * one.times, reverse=True)
 
     def copies(self, least: int) -> int:
-        """How many instructions copy an array of at least so many bytes.
+        """The number of instructions that copy an array of at least so many bytes.
 
-        What a TPU fetches into its fast memory (`S(1)`) ahead of its use, and back, does not count.
+        Prefetches of a TPU into its fast memory (`S(1)`), and back, do not count.
         """
         shapes = {(one.computation, one.name): one.shape for one in self.instructions}
 
@@ -166,7 +166,7 @@ class ProgramText:
 
 
 def array_bytes(dtype: str, sizes: str) -> int:
-    """Bytes of an array, of its type's name and the sizes between the brackets.
+    """Bytes of an array, from the name of its type and the sizes in brackets.
 
     >>> array_bytes("bf16", "36,128")
     9216

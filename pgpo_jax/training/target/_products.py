@@ -1,4 +1,4 @@
-"""The matrix products of a compiled program, and the dtypes that they multiply."""
+"""The matrix products of a compiled program and the dtypes of their operands."""
 
 import re
 from typing import NamedTuple
@@ -12,11 +12,11 @@ _OPERAND = re.compile(r"%?([\w.\-]+)")
 
 
 class Product(NamedTuple):
-    """One matrix product, or one call that attends.
+    """One matrix product, or one call of attention.
 
     Attributes:
-        dtypes: of the two operands, by the compiler's names, as "bf16" and "f32".
-        source: the path of JAX operations that it comes from; an einsum's has its letters.
+        dtypes: dtypes of the two operands, by the compiler's names, such as "bf16" and "f32".
+        source: path of JAX operations that it comes from. That of an einsum has its letters.
 
     Added in version 0.2.0.
     """
@@ -26,11 +26,11 @@ class Product(NamedTuple):
 
 
 def products(text: ProgramText) -> list[Product]:
-    """The products of a program, in the order of its text; one in a loop counts once.
+    """The products of a program, in the order of its text. A product in a loop counts once.
 
     Args:
-        text: a program before or after it is compiled. XLA for CPU widens what it multiplies, so
-            its compiled programs say nothing of other devices.
+        text: text of a program before or after compilation. XLA for CPU converts operands to
+            float32, so its compiled programs say nothing about other devices.
 
     Returns:
         The products.

@@ -1,4 +1,4 @@
-"""The programs of a run, ready to be compiled for devices that need not be there."""
+"""The programs of a run, compiled for devices that need not be present."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ class Program(NamedTuple):
 
     Attributes:
         name: "step", "prefill" or "decode".
-        compiled: by the compiler of the mesh's devices.
+        compiled: result of the compiler of the mesh's devices.
 
     Added in version 0.2.0.
     """
@@ -32,10 +32,10 @@ class Program(NamedTuple):
 
 
 class CompilerRefusal(PGPORuntimeError):
-    """A compiler that does not compile a program for its target; the message names both.
+    """A compiler refuses a program for its target; the message names both.
 
     Attributes:
-        out_of_memory: because the program needs more memory than a device has.
+        out_of_memory: whether the program needs more memory than a device has.
 
     Added in version 0.2.0.
     """
@@ -49,14 +49,14 @@ def compile_program(name: str, lowered: jax.stages.Lowered) -> Program:
     """Compiles one program.
 
     Args:
-        name: of the program.
-        lowered: what is compiled.
+        name: name of the program.
+        lowered: lowered program to compile.
 
     Returns:
         The program.
 
     Raises:
-        CompilerRefusal: with the first line of what the compiler says.
+        CompilerRefusal: the compiler refuses it. The message has the compiler's first line.
     """
     try:
         return Program(name, lowered.compile())

@@ -1,4 +1,4 @@
-"""What a target's compiler says of a run, program by program, with an estimate of its time."""
+"""Reports a target compiler's figures for each program of a run, with an estimate of time."""
 
 from collections.abc import Iterator
 from importlib import metadata
@@ -18,14 +18,14 @@ from pgpo_jax.training.target._work import Times, Work, least_times, run_flops
 
 
 class ProgramReport(NamedTuple):
-    """Of one program, per device.
+    """Figures of one program, per device.
 
     Attributes:
         name: "step", "prefill" or "decode".
-        peak: bytes at most at a time, arguments included.
-        arguments: bytes of those.
-        sent: bytes of the results of its collectives by kind, loops multiplied out. Of the
-            decoding loop: for one token.
+        peak: largest number of bytes at a time, arguments included.
+        arguments: bytes of the arguments.
+        sent: bytes of the results of its collectives by kind, with loops multiplied out. For the
+            decoding loop they are those of one token.
 
     Added in version 0.2.0.
     """
@@ -40,8 +40,8 @@ def report_program(program: Program, tokens: int) -> ProgramReport:
     """Reads one compiled program.
 
     Args:
-        program: to be read.
-        tokens: decoding steps of a rollout.
+        program: program to read.
+        tokens: number of decoding steps of a rollout.
 
     Returns:
         The report.
@@ -56,7 +56,7 @@ def report_program(program: Program, tokens: int) -> ProgramReport:
     for one in ProgramText(program.compiled.as_text()).collectives():
         total = one.bytes * one.times
         if program.name == "decode":
-            # A loop of known length has it multiplied in; what stands outside runs once a rollout.
+            # Counts include the known length of a loop. Instructions outside run once a rollout.
             total = one.bytes if one.in_loop else total // max(tokens, 1)
         sent[one.kind] += total
     return ProgramReport(
@@ -65,12 +65,12 @@ def report_program(program: Program, tokens: int) -> ProgramReport:
 
 
 def report_run(config: TrainConfig, shape: DecoderConfig, mesh: Mesh) -> Iterator[ProgramReport]:
-    """Compiles and reads the programs of a run, one after the other.
+    """Compile and read the programs of a run, one after the other.
 
     Args:
         config: the run.
         shape: of its model.
-        mesh: of the target's devices.
+        mesh: mesh of the target's devices.
 
     Yields:
         A report as soon as its program is compiled.
@@ -82,12 +82,12 @@ def report_run(config: TrainConfig, shape: DecoderConfig, mesh: Mesh) -> Iterato
 
 
 def work_of(config: TrainConfig, shape: DecoderConfig, reports: list[ProgramReport]) -> Work:
-    """The arithmetic and the traffic of a run on one device.
+    """The FLOPs and the bytes sent of a run on one device.
 
     Args:
         config: the run.
         shape: of its model.
-        reports: of all its programs.
+        reports: reports of all its programs.
 
     Returns:
         The work.
@@ -96,7 +96,7 @@ def work_of(config: TrainConfig, shape: DecoderConfig, reports: list[ProgramRepo
     rollout = config.rollout
     held = sampling_plan(shape, config.mesh, config.dtype, rollout).rollout
     questions = rollout.micro_batch or rollout.questions
-    # All responses of a call at their longest, some at a time one after the other.
+    # All responses of a call have the largest length, and groups are decoded one after the other.
     rows = questions * rollout.samples
     turns = -(-rows // min(rollout.max_num_seqs or rows, rows))
     calls = rollout.questions // questions
@@ -135,7 +135,7 @@ def report_rows(reports: list[ProgramReport]) -> list[list[str]]:
 def estimated_times(
     config: TrainConfig, shape: DecoderConfig, reports: list[ProgramReport], chip: Chip
 ) -> tuple[Work, Times]:
-    """The work of a run and the least time that it takes; see `least_times`.
+    """The work of a run and its least time; see `least_times`.
 
     Added in version 0.2.0.
     """
@@ -144,7 +144,7 @@ def estimated_times(
 
 
 def versions() -> str:
-    """Of what compiled, for the reader of the figures."""
+    """Versions of the compilers, for the reader of the figures."""
     found = [f"jax {jax.__version__}"]
     for name in ("libtpu", "jax-cuda12-plugin"):
         try:

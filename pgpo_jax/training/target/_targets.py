@@ -1,4 +1,4 @@
-"""Devices that can be compiled for on a machine that has none of them."""
+"""Accelerators to compile for on a machine without them."""
 
 import importlib
 import importlib.util
@@ -15,23 +15,23 @@ from jax.experimental import topologies
 from pgpo_jax.errors import PGPOImportError, PGPOValueError
 from pgpo_jax.training.target._chips import CHIPS, Chip
 
-# The chips of a host along each axis of a topology, which its sizes must be multiples of.
+# The chips of a host along each axis. The sizes of a topology must be multiples of them.
 _HOST: Mapping[str, tuple[int, ...]] = MappingProxyType(
     {"v5e": (2, 2), "v5p": (2, 2, 1), "v6e": (2, 2)}
 )
 ENVIRONMENT: Mapping[str, str] = MappingProxyType(
     {
         "JAX_PLATFORMS": "cpu",
-        # Nothing is asked of a cloud's metadata server, and several processes may compile.
+        # No metadata server of a cloud is queried, and several processes may compile.
         "TPU_SKIP_MDS_QUERY": "1",
         "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
         "TPU_MIN_LOG_LEVEL": "3",
         "TF_CPP_MIN_LOG_LEVEL": "3",
-        # The CUDA compiler would measure kernels on a device.
+        # Otherwise the CUDA compiler would measure kernels on a device.
         "XLA_FLAGS": "--xla_gpu_enable_triton_gemm=false --xla_gpu_autotune_level=0",
     }
 )
-"""Environment variables of a process that compiles; they are read as the compilers are loaded.
+"""Environment variables of a process that compiles. The compilers read them when loaded.
 
 Added in version 0.2.0.
 """
@@ -41,11 +41,11 @@ class Target(NamedTuple):
     """Accelerators to compile for.
 
     Attributes:
-        name: as it is given, for example `tpu:v5e:2x4`.
+        name: name of the target, such as `tpu:v5e:2x4`.
         kind: "tpu" or "cuda".
-        topology: as the compiler takes it.
+        topology: topology for the compiler.
         size: number of devices.
-        chip: their figures.
+        chip: figures of the chip.
 
     Added in version 0.2.0.
     """
@@ -58,7 +58,7 @@ class Target(NamedTuple):
 
 
 def parse_target(text: str) -> Target:
-    """Reads the name of a target.
+    """Parse the name of a target.
 
     Args:
         text: `tpu:CHIP:TOPOLOGY`, or `cuda:h200:DEVICES` for those of one machine.
@@ -105,16 +105,16 @@ def parse_target(text: str) -> Target:
 
 
 def target_devices(target: Target) -> list[Any]:
-    """The descriptions of a target's devices, for a mesh whose programs are compiled only.
+    """The descriptions of a target's devices, for a mesh whose programs are only compiled.
 
     Args:
-        target: of `parse_target`.
+        target: result of `parse_target`.
 
     Returns:
         As many as the target has.
 
     Raises:
-        ImportError: its compiler is not installed; the message says what brings it.
+        ImportError: its compiler is not installed. The message says what to install.
         ValueError: the compiler does not know the topology.
 
     Added in version 0.2.0.

@@ -1,4 +1,4 @@
-"""The arithmetic of a run by formula, and the least time that it takes on a chip."""
+"""The FLOPs of a run by formula, and its least time on a chip."""
 
 from typing import NamedTuple
 
@@ -9,15 +9,15 @@ from pgpo_jax.training.target._chips import Chip
 
 
 class Work(NamedTuple):
-    """What a step does on one device.
+    """The work of a step on one device.
 
     Attributes:
-        flops: of the products of the train step.
+        flops: FLOPs of the products of the train step.
         sent: bytes of the step's collectives.
         weights: bytes that a decoding step reads of the weights.
-        cache: bytes that it reads of keys and values, with half of the response there.
+        cache: bytes of keys and values that it reads, after half of the response.
         sent_per_token: bytes of a decoding step's collectives.
-        tokens: decoding steps, one after the other, of a rollout of the longest responses.
+        tokens: number of sequential decoding steps of a rollout with the longest responses.
     """
 
     flops: float
@@ -29,13 +29,13 @@ class Work(NamedTuple):
 
 
 class Times(NamedTuple):
-    """Seconds at the makers' figures: a lower bound, which no run reaches.
+    """Seconds by the makers' figures: a lower bound, which no run reaches.
 
     Attributes:
-        compute: of the step's products.
-        links: of the step's collectives.
-        step: the larger of the two, as if they overlapped in full.
-        rollout: reading weights and cache once a token, and sending.
+        compute: seconds of the step's products.
+        links: seconds of the collectives.
+        step: the larger of the two, as if they overlapped completely.
+        rollout: seconds for reading weights and cache once a token, and for collectives.
     """
 
     compute: float
@@ -45,7 +45,7 @@ class Times(NamedTuple):
 
 
 def kernel_entries(shape: DecoderConfig) -> int:
-    """Entries of one layer's kernels.
+    """The number of entries of one layer's kernels.
 
     Args:
         shape: of a model.
@@ -60,7 +60,7 @@ def kernel_entries(shape: DecoderConfig) -> int:
 
 
 def _factor_entries(shape: DecoderConfig, rank: int) -> int:
-    """Entries of one layer's low-rank factors, on all seven kernels."""
+    """The number of entries of one layer's low-rank factors, on all seven kernels."""
     width, mlp = shape.hidden_size, shape.intermediate_size
     queries = shape.num_attention_heads * shape.head_dim
     keys = shape.num_key_value_heads * shape.head_dim
@@ -74,24 +74,26 @@ def step_flops(
     prompt: int,
     teacher_prompt: int | None,
     response: int,
+    teacher_passes: int = 1,
     rank: int = 0,
     remat: bool = False,
     teacher_shape: DecoderConfig | None = None,
 ) -> float:
     """FLOPs of the products of a train step of SDPO, or of distillation from another model.
 
-    A product of [m, k] and [k, n] counts 2 m k n. A backward pass is two forward passes, or one
-    where kernels are frozen. Attention counts the pairs that a causal mask leaves.
+    A product of [m, k] and [k, n] counts 2 m k n. A backward pass counts as two forward passes, or
+    as one if the kernels are frozen. Attention counts the pairs of a causal mask.
 
     Args:
         shape: of the model.
-        rows: sequences.
+        rows: number of sequences.
         prompt: tokens of each prompt.
         teacher_prompt: tokens of each of the teacher's prompts; `None` without a teacher.
-        response: tokens of each response; the last is predicted, not read.
-        rank: of LoRA, or 0.
-        remat: layers are computed once more in the backward pass.
-        teacher_shape: of the teacher, if it is another model.
+        response: tokens of each response. The last one is predicted, not read.
+        teacher_passes: number of the teacher's passes over each row, one for each of its prompts.
+        rank: rank of LoRA, or 0.
+        remat: whether layers are computed once more in the backward pass.
+        teacher_shape: shape of the teacher, if it is another model.
 
     Returns:
         The number, over all devices.
@@ -117,12 +119,12 @@ def step_flops(
         total += layers(shape, student) + attention(shape, student)
     if teacher_prompt is not None:
         teacher, own = teacher_prompt + response - 1, teacher_shape or shape
-        total += layers(own, teacher) + attention(own, teacher) + head(own)
+        total += teacher_passes * (layers(own, teacher) + attention(own, teacher) + head(own))
     return float(rows * total)
 
 
 def run_flops(config: TrainConfig, shape: DecoderConfig) -> float:
-    """`step_flops` of a run, all rows at their longest.
+    """`step_flops` of a run with all rows at their largest length.
 
     Args:
         config: the run.
@@ -132,7 +134,7 @@ def run_flops(config: TrainConfig, shape: DecoderConfig) -> float:
         The number, over all devices.
     """
     objective = config.make_objective()
-    # A teacher without a prompt of its own reads the student's.
+    # A teacher without its own prompt reads the student's.
     longest = objective.longest_teacher_prompt
     teacher_prompt = longest if longest > 1 else config.rollout.max_prompt
     return step_flops(
@@ -141,6 +143,7 @@ def run_flops(config: TrainConfig, shape: DecoderConfig) -> float:
         prompt=config.rollout.max_prompt,
         teacher_prompt=None if objective.teacher_settings is None else teacher_prompt,
         response=config.rollout.max_response,
+        teacher_passes=1 + objective.further_prompts,
         rank=config.lora.rank,
         remat=config.remat,
         teacher_shape=teacher_shape(config),
@@ -148,7 +151,7 @@ def run_flops(config: TrainConfig, shape: DecoderConfig) -> float:
 
 
 def least_times(work: Work, chip: Chip) -> Times:
-    """Seconds of a step and of a rollout at the figures of a chip.
+    """Seconds of a step and of a rollout by the figures of a chip.
 
     Args:
         work: of one device.

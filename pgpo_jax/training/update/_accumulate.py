@@ -20,33 +20,34 @@ def accumulated_gradient(
     *,
     in_place: bool = False,
 ) -> tuple[Any, Any]:
-    """The gradient of a batch's loss, taken a few rows at a time.
+    """The gradient of a batch's loss, computed a few rows at a time.
 
-    The micro-batches are scanned over, so that one's activations are alive at a time. Their
-    losses and gradients are added up in float32: `loss_of` must divide by the denominators of the
-    whole batch, not by those of the rows it is given.
+    A scan over the micro-batches holds the activations of one at a time. Their losses and gradients
+    are added in float32. So `loss_of` must divide by the denominators of the whole batch, not by
+    those of its rows.
 
     Args:
-        loss_of: the part of the loss that some rows contribute, in the field `loss` of a
-            NamedTuple, beside their statistics.
-        params: what to differentiate with respect to.
+        loss_of: function that returns the part of the loss of some rows, in the field `loss` of a
+            NamedTuple with their statistics.
+        params: arrays to differentiate with respect to.
         batch: R rows.
         micro_batch: rows at a time; `None`, or R: all at once.
-        combine: repairs what is not a sum over micro-batches; see `Objective.combine`.
-        in_place: add a micro-batch's gradient to the sum layer by layer, see
-            `pgpo_jax.models.with_totals`; `params` are those of a model, each layer of which the
-            loss passes once.
+        combine: function that corrects statistics that are no sum over micro-batches; see
+            `Objective.combine`.
+        in_place: whether to add a micro-batch's gradient to the sum layer by layer, see
+            `pgpo_jax.models.with_totals`. `params` are then those of a model, and the loss passes
+            each layer once.
 
     Returns:
         The gradient, and the loss with its statistics of the whole batch.
 
     Raises:
-        ValueError: if the micro-batches do not divide the rows, or rows share their prompts.
-        RuntimeError: if the loss passes the layers more than once, with `in_place`.
+        ValueError: the micro-batches do not divide the rows, or rows share their prompts.
+        RuntimeError: the loss passes the layers more than once with `in_place`.
     """
 
     def gradient(rows: Experience, total: Any = None) -> tuple[Any, Any]:
-        """The gradient, added to `total` if that is given."""
+        """The gradient, plus `total` if that is given."""
 
         def loss_fn(chosen: Any) -> tuple[Array, Any]:
             out = loss_of(chosen if total is None else with_totals(params, chosen), rows)
@@ -72,15 +73,15 @@ def accumulated_gradient(
 def measured_beforehand(
     measure: Callable[[Experience], dict[str, Array]], batch: Experience, micro_batch: int | None
 ) -> dict[str, Array]:
-    """What the weights of a loss need of all rows, where it is given some rows at a time.
+    """Numbers of all rows that the weights of a loss need, if it gets some rows at a time.
 
     Args:
-        measure: of some rows; see `Objective.beforehand`.
+        measure: function of some rows; see `Objective.beforehand`.
         batch: R rows.
         micro_batch: rows at a time; `None`, or R: all at once.
 
     Returns:
-        The numbers of the whole batch; none if all rows are taken at once.
+        The numbers of the whole batch; empty if all rows are taken at once.
 
     Raises:
         ValueError: see `accumulated_gradient`.
@@ -104,7 +105,7 @@ def _split(batch: Experience, micro_batch: int | None) -> Experience:
         )
     if batch.prompt_owner is not None:
         raise PGPOValueError("rows that share their prompts cannot be taken in micro-batches")
-    # Every `number`-th row: rows that are spread over devices stay where they are, and each
+    # Each micro-batch takes every `number`-th row. So rows do not move between devices, and each
     # device has its share of every micro-batch.
     number = count // micro_batch
     return jax.tree.map(
@@ -113,7 +114,7 @@ def _split(batch: Experience, micro_batch: int | None) -> Experience:
 
 
 def _joined(outs: Any) -> Any:
-    """Arrays per row in the order of the rows; what is one number per micro-batch adds up."""
+    """Arrays per row in the order of the rows; single numbers per micro-batch are added."""
 
     def join(x: Array) -> Array:
         if x.ndim == 1:

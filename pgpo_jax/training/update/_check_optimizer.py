@@ -1,4 +1,4 @@
-"""What can be told of an optimizer before the first step, without computing anything."""
+"""Checks of an optimizer before the first step, without computing anything."""
 
 from typing import Any
 
@@ -14,8 +14,8 @@ from pgpo_jax.models._muon import kernel_paths
 def with_extra_arguments(optimizer: Any) -> optax.GradientTransformationExtraArgs:
     """An optimizer whose `update` may be given `information` and `value`.
 
-    `optax.with_extra_args_support` is not enough: `optax.MultiSteps` hands extra arguments on, but
-    its `gradient_transformation()` is typed as one that takes none, so that optax drops them.
+    `optax.with_extra_args_support` is not enough. `optax.MultiSteps` passes extra arguments on, but
+    the type of its `gradient_transformation()` takes none, so optax drops them.
 
     Args:
         optimizer: any optax transform, or an `optax.MultiSteps`.
@@ -28,7 +28,7 @@ def with_extra_arguments(optimizer: Any) -> optax.GradientTransformationExtraArg
     """
     steps = getattr(getattr(optimizer, "update", None), "__self__", None)
     if isinstance(steps, optax.MultiSteps):
-        # optax types the state of a transform as any tree of arrays
+        # optax types the state of a transform as any tree of arrays.
         return optax.GradientTransformationExtraArgs(steps.init, steps.update)  # pyright: ignore[reportArgumentType]
     if not isinstance(optimizer, optax.GradientTransformation):
         raise PGPOTypeError(
@@ -38,11 +38,11 @@ def with_extra_arguments(optimizer: Any) -> optax.GradientTransformationExtraArg
 
 
 def check_takes_information(optimizer: Any, params: Any) -> bool:
-    """Evaluates `init` and one `update` abstractly, as the training step will call them.
+    """Evaluate `init` and one `update` abstractly, as the training step calls them.
 
     Args:
         optimizer: any optax transform; one without extra arguments is a plain optimizer.
-        params: what is trained, as arrays or `jax.ShapeDtypeStruct`s.
+        params: trained parameters, as arrays or `jax.ShapeDtypeStruct`s.
 
     Returns:
         Whether the optimizer has a multiplier: its state holds a `ScaleByInformationState`.
@@ -50,8 +50,8 @@ def check_takes_information(optimizer: Any, params: Any) -> bool:
     Raises:
         TypeError: not an optax transform; `init` or `update` fails; a transform around
             `scale_by_information` drops `information`.
-        ValueError: the updates or the new state differ in structure, shape or dtype from what they
-            must match.
+        ValueError: the updates or the new state have another structure, shape or dtype than the
+            parameters or the old state.
     """
     extended = with_extra_arguments(optimizer)
     state = _initial_state(extended, params)
@@ -75,12 +75,12 @@ def check_takes_information(optimizer: Any, params: Any) -> bool:
 def muon_without_kernels(opt_state: Any, params: Any) -> bool:
     """Whether a Muon inside the optimizer leaves every stacked kernel to its Adam.
 
-    `optax.contrib.muon` without dimension numbers does so, without a word: it orthogonalises
-    leaves with two axes only.
+    `optax.contrib.muon` without dimension numbers does so without a warning, because it
+    orthogonalises only leaves with two axes.
 
     Args:
-        opt_state: of the optimizer, as arrays or shapes.
-        params: what it was initialised with.
+        opt_state: state of the optimizer, as arrays or shapes.
+        params: parameters that it was initialised with.
 
     Returns:
         True if the state holds a Muon, `params` has kernels or leaves with three axes or more, and
@@ -99,15 +99,15 @@ def muon_without_kernels(opt_state: Any, params: Any) -> bool:
 
 
 def check_orthogonalises(optimizer: Any, params: Any) -> None:
-    """Refuses a Muon that would treat all stacked kernels as Adam does.
+    """Refuse a Muon that would update all stacked kernels by Adam.
 
     Args:
         optimizer: any optax transform.
-        params: what is trained, as arrays or shapes.
+        params: trained parameters, as arrays or shapes.
 
     Raises:
         TypeError: not an optax transform, or `init` fails.
-        ValueError: see `muon_without_kernels`; the message names the remedy.
+        ValueError: the case of `muon_without_kernels`. The message names the remedy.
     """
     if muon_without_kernels(_initial_state(with_extra_arguments(optimizer), params), params):
         raise PGPOValueError(
@@ -144,8 +144,8 @@ def _updated(
     except Exception as error:
         raise PGPOTypeError(
             "The optimizer's update must work as update(gradient, state, params, "
-            "information=scalar, value=loss), as optax's do, and must take extra arguments that "
-            f"it has no use for; it failed: {error}"
+            "information=scalar, value=loss), as optax's do, and must ignore extra arguments that "
+            f"it does not use. It failed: {error}"
         ) from error
 
 

@@ -50,7 +50,7 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "sm3": optax.sm3,
     "yogi": optax.yogi,
 }
-"""Those that a name and numbers are enough for; each takes a learning rate first.
+"""Optimizers that need only a name and numbers; the first argument of each is a learning rate.
 
 Added in version 0.2.0.
 """
@@ -70,11 +70,11 @@ UNSUITABLE: dict[str, str] = {
     "schedule_free_sgd": "the weights that answer would have to be others than those it trains",
     "sophia": "it evaluates the Hessian of the loss",
 }
-"""Optimizers of optax that a trainer cannot run by name, and why."""
+"""Optimizers of optax that a trainer cannot run by name, with the reason."""
 
-# Their update computes with the rate as a number.
+# Their update needs the rate as a number.
 _CONSTANT_RATE = ("rprop", "sm3")
-# They divide by the sum of rate times gradient so far: 0 / 0 = NaN after an update with rate 0.
+# They divide by the sum of rate times gradient, which is 0 / 0 = NaN after an update with rate 0.
 _RATE_ABOVE_ZERO = ("dadapt_adamw", "prodigy")
 
 
@@ -85,25 +85,25 @@ def named_optimizer(
 ) -> optax.GradientTransformationExtraArgs:
     """An optimizer of optax by its name.
 
-    Muon is given `pgpo_jax.models.muon_dimension_numbers`, so that it orthogonalises the kernel of
-    each layer; the embedding, the head and the norms are updated by its Adam. The weights of all
-    layers are one stacked leaf, so optimizers that measure the norm of a leaf (lamb, lars,
-    novograd, fromage, and adafactor where it scales and clips) measure it over all layers together.
-    The optimizers that find their own step (cocob, dadapt_adamw, dog, dowg, prodigy) multiply it by
-    `learning_rate`, which is usually 1 for them.
+    Muon gets `pgpo_jax.models.muon_dimension_numbers`, so that it orthogonalises the kernel of each
+    layer. Its Adam updates the embedding, the head and the norms. The weights of all layers are one
+    stacked leaf. So optimizers that use the norm of a leaf compute it over all layers together
+    (lamb, lars, novograd, fromage, and adafactor for scaling and clipping). Optimizers that find
+    their own step (cocob, dadapt_adamw, dog, dowg, prodigy) multiply it by `learning_rate`, which
+    is usually 1 for them.
 
     Args:
         name: a key of `OPTIMIZERS`.
-        learning_rate: the rate, or an optax schedule of the update count.
-        arguments: the others, by name; `parse_arguments` reads them from text. Those that are not
-            given keep optax's defaults.
+        learning_rate: learning rate, or an optax schedule of the update count.
+        arguments: other arguments by name; `parse_arguments` reads them from text. Missing ones
+            have optax's defaults.
 
     Returns:
-        The optimizer, without a multiplier. It ignores extra arguments that it has no use for.
+        The optimizer, without a multiplier. It ignores extra arguments that it does not use.
 
     Raises:
-        ValueError: an unknown or unsuitable name, an unknown argument, one of the wrong type, or a
-            schedule that the optimizer cannot follow.
+        ValueError: the name is unknown or unsuitable, an argument is unknown or of the wrong type,
+            or the optimizer cannot use a schedule.
 
     >>> optimizer = named_optimizer("sgd", 0.1, {"momentum": 0.9, "nesterov": True})
     >>> named_optimizer("sgd", 0.1, {"momentun": 0.9})
@@ -143,15 +143,15 @@ def _check_schedule(name: str, schedule: optax.Schedule, given: Mapping[str, Any
         )
     if given.get("adam_learning_rate") is not None:
         raise PGPOValueError(
-            "The argument 'adam_learning_rate' of muon is a constant, which would not follow the "
-            "schedule of the learning rate: set no warm-up (warmup_steps 0) and schedule "
-            f"'constant', or leave it out; got {given['adam_learning_rate']!r}."
+            "The argument 'adam_learning_rate' of muon is a constant and would not follow the "
+            f"schedule of the learning rate, got {given['adam_learning_rate']!r}. Leave it out, "
+            "or set no warm-up (warmup_steps 0) and schedule 'constant'."
         )
     if name in _RATE_ABOVE_ZERO and given.get("safeguard_warmup") is not True:
         with jax.ensure_compile_time_eval():
             first = float(jnp.asarray(schedule(0)))
         if first <= 0:
             raise PGPOValueError(
-                f"The optimizer {name!r} divides by the learning rate of its first update, which "
-                f"must be above 0, got {first}: set no warm-up (warmup_steps 0)."
+                f"The optimizer {name!r} divides by the learning rate of its first update, got "
+                f"{first}: it must be above 0, so set no warm-up (warmup_steps 0)."
             )

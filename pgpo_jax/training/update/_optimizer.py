@@ -16,17 +16,18 @@ def make_optimizer(
     alpha: float | None = None,
     steps: int = 1,
 ) -> optax.GradientTransformationExtraArgs:
-    """Gradient clip, the named optimizer, and the multiplier last, so that no moment sees it.
+    """Gradient clip, the named optimizer, and last the multiplier, so that no moment sees it.
 
-    The learning rate rises linearly from 0, as in SDPO: the first update is zero. Whatever else
-    scales the update comes before the multiplier. Equal settings give the same object, so that
-    runs that differ in seed or questions alone share a compiled step.
+    The learning rate rises linearly from 0, as in SDPO, so the first update is zero. All other
+    scaling of the update comes before the multiplier. Equal settings give the same object. So runs
+    that differ only in seed or questions share a compiled step.
 
     Args:
-        settings: of the optimizer.
-        signal: of the multiplier.
-        alpha: of the multiplier instead of `signal.alpha`, per nat; 0 switches it off.
-        steps: that a falling learning rate ends with.
+        settings: settings of the optimizer.
+        signal: settings of the multiplier.
+        alpha: sensitivity of the multiplier instead of `signal.alpha`, per nat. 0 means no
+            multiplier.
+        steps: number of steps after which a decreasing learning rate ends.
 
     Returns:
         A transform whose `update` needs `information` (nats) and, for a plateau, `value`: the loss.

@@ -1,4 +1,4 @@
-"""Arguments of an optax optimizer from a command line: read as text, checked by its signature."""
+"""Reads arguments of an optax optimizer from text and checks them by its signature."""
 
 import difflib
 import inspect
@@ -12,7 +12,7 @@ from pgpo_jax.errors import PGPOValueError
 
 Value: TypeAlias = float | bool | int | str | None
 
-# What an argument is whose default does not say it: these are None or a dtype.
+# Types of arguments whose default does not show the type, because it is None or a dtype.
 _NUMBERS = (
     "beta3",
     "consistent_rms",
@@ -27,17 +27,18 @@ _PLAIN = {bool: "true or false", int: "an integer", float: "a finite number", st
 
 
 def parse_arguments(pairs: Sequence[str]) -> dict[str, Value]:
-    """Reads `key=value` pairs.
+    """Parse `key=value` pairs.
 
     Args:
-        pairs: `["momentum=0.9", "nesterov=true"]`, or a text with spaces between the pairs.
+        pairs: pairs such as `["momentum=0.9", "nesterov=true"]`, or a text with spaces between the
+            pairs.
 
     Returns:
-        The values by key: `true` and `false` are bools, `none` is None, numbers are int or float,
-        and anything else is a string.
+        The values by key. `true` and `false` are bools, `none` is None, and numbers are int or
+        float. Anything else is a string.
 
     Raises:
-        ValueError: a pair without "=", without a key or a value, or a key that comes twice.
+        ValueError: a pair has no "=", no key or no value, or a key is repeated.
 
     >>> parse_arguments(["momentum=0.9 nesterov=true", "mu_dtype=bfloat16"])
     {'momentum': 0.9, 'nesterov': True, 'mu_dtype': 'bfloat16'}
@@ -69,7 +70,7 @@ def _read(text: str) -> Value:
 
 
 def settable(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The arguments of an optimizer, after its rate, that a number, bool or word can set."""
+    """The arguments of an optimizer after its rate that a number, bool or word can set."""
     parameters = list(inspect.signature(factory).parameters.values())[1:]
     return {p.name: p for p in parameters if _kind(p) is not None}
 
@@ -77,7 +78,7 @@ def settable(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 def checked_arguments(
     name: str, factory: Callable[..., Any], arguments: Mapping[str, Value]
 ) -> dict[str, Any]:
-    """The arguments as the optimizer takes them: known by name and of the right type."""
+    """The arguments, checked for their names and converted to their types."""
     known = settable(factory)
     listing = ", ".join(f"{key}={_shown(p.default)}" for key, p in known.items()) or "none"
     for key in arguments:
@@ -92,14 +93,14 @@ def checked_arguments(
 
 
 def _kind(parameter: inspect.Parameter) -> Any:
-    """bool, int, float, str, `jnp.dtype`, a tuple of choices, or None: it cannot be set."""
+    """bool, int, float, str, `jnp.dtype` or a tuple of choices; None if it cannot be set."""
     name, default = parameter.name, parameter.default
     if name in _DTYPES:
         return jnp.dtype
     if name.endswith("mask"):
         return None
     if name == "ns_coeffs":
-        # Three numbers by default, or the name of some that optax knows.
+        # By default three numbers, or the name of three numbers in optax.
         return ("standard", "dion")
     if get_origin(parameter.annotation) is Literal:
         return get_args(parameter.annotation)

@@ -20,15 +20,15 @@ def shared_step(
     mesh: Mesh | None,
     **settings: Any,
 ) -> Callable[..., Any]:
-    """The compiled step of a run, shared by the runs of this process that have the same program.
+    """The compiled step of a run, shared by runs of this process with the same program.
 
     Args:
-        graphdef: the structure of the model.
+        graphdef: structure of the model.
         optimizer: of the run.
-        program: what `Objective.program` gives.
-        state: the first state, which says where each array lies.
-        mesh: of the model; steps on a mesh are not shared.
-        settings: further ones of `make_train_step`.
+        program: result of `Objective.program`.
+        state: first state, with the sharding of each array.
+        mesh: mesh of the model. Steps on a mesh are not shared.
+        settings: further arguments of `make_train_step`.
 
     Returns:
         The step, as `make_train_step` returns it.
@@ -39,7 +39,7 @@ def shared_step(
     try:
         hash((program, graphdef))
     except TypeError:
-        # An objective of the user's own that cannot be compared has a program of its own.
+        # An objective of the user that cannot be compared has its own program.
         return make_train_step(graphdef, optimizer, program, **settings)
     return _of_update(graphdef, optimizer.update, program, **settings)
 
@@ -48,9 +48,9 @@ def shared_step(
 def _of_update(
     graphdef: Any, update: Callable[..., Any], objective: Objective, **settings: Any
 ) -> Callable[..., Any]:
-    """The step of all runs of this process that differ in seed, questions or evaluation alone.
+    """The step of all runs of this process that differ only in seed, questions or evaluation.
 
-    Of an optimizer only `update` is a part of the program: what its `init` gives is an argument.
+    Only `update` of the optimizer is a part of the program. The result of `init` is an argument.
     """
 
     def no_init(params: Any) -> Any:

@@ -10,24 +10,26 @@ from jaxtyping import Array, Bool, Int
 from pgpo_jax.models import averaged_deltas, init_lora, with_deltas, with_lora, zero_deltas
 from pgpo_jax.training.config import LoRAConfig, TeacherConfig
 
-# Among the keys that are made of a seed; 0 and 1 are those of rollouts and evaluations.
+# Number of this key among those of a seed; 0 and 1 are those of rollouts and evaluations.
 _FACTORS = 2
 
 
 class TrainState(NamedTuple):
-    """All that changes during training; what a checkpoint holds.
+    """The state that changes during training and that a checkpoint holds.
 
     Attributes:
-        step: steps taken, skipped ones included.
-        params: what is trained, float32: the student, or with LoRA the factors of its additions.
-        teacher: the moving average, the snapshot or the initial model, float32; `None` if the
-            teacher is live. With LoRA the average or snapshot of the additions, and `None` for the
+        step: number of steps, skipped ones included.
+        params: trained parameters in float32: the student, or with LoRA the factors of its
+            additions.
+        teacher: moving average, snapshot or initial model in float32; `None` if the teacher is
+            live. With LoRA it is the average or snapshot of the additions, and `None` for the
             initial model.
-        opt_state: of the whole chain, the multiplier's state included.
-        skipped: steps in a row whose gradient was not finite.
-        frozen: the initial model if LoRA leaves it as it is, else `None`. It passes through the
-            step, which may then give its memory back as it came; a checkpoint does not hold it.
-        external: another model that is the teacher, else `None`. It passes through as well.
+        opt_state: optimizer state of the whole chain, the multiplier's state included.
+        skipped: number of steps in a row with a gradient that was not finite.
+        frozen: the initial model if LoRA does not change it, else `None`. It is an input and an
+            output of the step, which can so return its memory unchanged. A checkpoint does not hold
+            it.
+        external: another model that is the teacher, else `None`. It is also an input and an output.
     """
 
     step: Int[Array, ""]
@@ -40,7 +42,7 @@ class TrainState(NamedTuple):
 
     @property
     def changing(self) -> "TrainState":
-        """The state without what no step changes: what a checkpoint holds."""
+        """The state without its constant parts, as a checkpoint holds it."""
         return self._replace(frozen=None, external=None)
 
 
@@ -54,22 +56,24 @@ def init_state(
     seed: int = 0,
     external: Any = None,
 ) -> TrainState:
-    """The state before the first step; a teacher of its own starts as a copy of the student.
+    """The state before the first step; a separate teacher starts as a copy of the student.
 
-    On a mesh the moments are laid out as their parameters are, and scalars are held everywhere.
+    On a mesh the moments have the sharding of their parameters, and scalars are replicated.
 
     Args:
         params: the model's weights.
-        optimizer: of what is trained.
-        teacher: which kind there is; `None` without a teacher.
-        mesh: where the weights lie.
-        lora: freeze `params` and train factors of this rank instead, if it is not 0.
-        seed: of the factors.
-        external: the weights of another model that is the teacher, of the kind `external`.
+        optimizer: optimizer of the trained parameters.
+        teacher: settings of the teacher; `None` without a teacher.
+        mesh: mesh of the weights.
+        lora: settings of factors. If the rank is not 0, `params` are frozen and factors are
+            trained.
+        seed: seed of the factors.
+        external: weights of a teacher that is another model, of the kind `external`.
     """
     frozen = None
     if lora is None or not lora.rank:
-        # A copy, since the step donates its buffers: student and teacher must not share any.
+        # It is a copy, because the step donates its buffers and student and teacher must not share
+        # any.
         none = teacher is None or teacher.kind in ("live", "external")
         copy = None if none else jax.tree.map(jnp.copy, params)
     else:
@@ -92,7 +96,8 @@ def init_state(
         if isinstance(leaf, Tracer):
             return leaf
         if mesh is None:
-            # Committed, as what a checkpoint restores is: a resumed run has the same programs.
+            # The arrays are committed like restored ones, so that a resumed run has the same
+            # programs.
             return jax.device_put(leaf, leaf.sharding)
         on_mesh = isinstance(leaf.sharding, NamedSharding)
         return leaf if on_mesh else jax.device_put(leaf, NamedSharding(mesh, PartitionSpec()))
@@ -101,14 +106,16 @@ def init_state(
 
 
 def _without(params: Any, other: Any) -> Any:
-    """A tree without arrays of `params`: some optimizers hold the first parameters as they came,
-    and the step donates its buffers, so that none may occur twice."""
+    """A tree that shares no arrays with `params`.
+
+    Some optimizers hold the first parameters without a copy. The step donates its buffers, so none
+    may occur twice."""
     shared = {id(leaf) for leaf in jax.tree.leaves(params)}
     return jax.tree.map(lambda leaf: jnp.copy(leaf) if id(leaf) in shared else leaf, other)
 
 
 def student_weights(params: Any, frozen: Any, lora: LoRAConfig) -> Any:
-    """The student as parameters of the model, from what is trained and what is frozen."""
+    """The student as parameters of the model, from the trained and the frozen parts."""
     return params if frozen is None else with_lora(frozen, params, lora.scale)
 
 
@@ -130,21 +137,21 @@ def update_teacher(
     *,
     done: Int[Array, ""] | None = None,
 ) -> Any:
-    """The teacher after a step to `params`; left as it was, to the bit, where it does not move.
+    """The teacher after a step to `params`; unchanged to the bit if it does not move.
 
-    A moving average moves where `applies` is true. A snapshot is the student itself after every
-    `settings.every` steps, whether or not the last of them was applied.
+    A moving average moves if `applies` is true. A snapshot is the student after every
+    `settings.every` steps, even if the last of them was skipped.
 
-    With LoRA the average is of what the student adds to the frozen model, in full: it is exactly
-    the average of the merged weights, less the model.
+    With LoRA it is the average of the student's full additions to the frozen model. This is exactly
+    the average of the merged weights minus the model.
 
     Args:
-        teacher: the moving average before the step.
-        params: what is trained, after the step.
+        teacher: moving average before the step.
+        params: trained parameters after the step.
         applies: whether the step changed the weights.
-        settings: kind and rate; kinds other than `ema` and `snapshot` stay as they are.
-        lora: its scale, if the model has factors.
-        done: steps taken, this one included; a snapshot needs it.
+        settings: kind and rate. Kinds other than `ema` and `snapshot` do not change.
+        lora: settings with the scale, if the model has factors.
+        done: number of steps, this one included. A snapshot needs it.
     """
     if settings is None or settings.kind not in ("ema", "snapshot"):
         return teacher
@@ -152,7 +159,7 @@ def update_teacher(
     if settings.kind == "snapshot":
         assert settings.every is not None
         assert done is not None
-        # A moving average of which nothing stays.
+        # A moving average with rate 1 keeps nothing of the old value.
         share, applies = 1.0, done % settings.every == 0
     rate = jnp.where(applies, jnp.float32(share), 0.0)
     if lora.rank:

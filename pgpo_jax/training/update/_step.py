@@ -35,28 +35,28 @@ def make_train_step(
     layout: TrainState | None = None,
     teacher_graphdef: Any = None,
 ) -> Callable[..., tuple[TrainState, Metrics, Tokens]]:
-    """Builds the jitted step: the forward passes, the loss and the signal, and the update.
+    """Build the jitted step: the forward passes, the loss and the signal, and the update.
 
-    The step is compiled once per shape of its `Experience`. Its state is donated. A gradient that
-    is not finite, or a batch in which no sequence trains, changes nothing but the counters:
-    neither weights, moments, the memory of the multiplier nor the teacher move.
+    The step is compiled once per shape of its `Experience`. Its state is donated. If a gradient is
+    not finite, or no sequence of a batch trains, only the counters change. Weights, moments, the
+    state of the multiplier and the teacher do not.
 
     Args:
-        graphdef: the structure of the model, from `nnx.split`.
-        optimizer: its `update` is given `information` (nats) and `value` (the loss) as extra
-            arguments.
-        objective: loss, signal and metrics.
-        sequences: responses of a step, those that do not train included.
-        temperature: logits are divided by it.
-        lora: the factors, if the state has any.
-        micro_batch: rows that go through the model at a time; `None`: all.
-        layout: the sharding of every array of the state, if it lives on a mesh.
-        teacher_graphdef: the structure of the teacher, if it is another model.
+        graphdef: structure of the model, from `nnx.split`.
+        optimizer: optimizer whose `update` gets `information` (nats) and `value` (the loss) as
+            extra arguments.
+        objective: objective with loss, signal and metrics.
+        sequences: number of responses of a step, including those that do not train.
+        temperature: temperature that divides the logits.
+        lora: settings of the factors, if the state has any.
+        micro_batch: number of rows that go through the model at a time; `None` means all.
+        layout: sharding of every array of the state, if it is on a mesh.
+        teacher_graphdef: structure of the teacher, if it is another model.
 
     Returns:
-        `step(state, experience, shown=None) -> (state, metrics, tokens)`: metrics are float32
-        scalars, tokens are the numbers per response token of `Objective.tokens`, of the rows that
-        `shown` (int32) names.
+        `step(state, experience, shown=None) -> (state, metrics, tokens)`: The metrics are float32
+        scalars. The tokens are the numbers per response token of `Objective.tokens`, for the rows
+        in `shown` (int32).
     """
 
     def train_step(
@@ -88,12 +88,13 @@ def make_train_step(
             in_place=_adds_in_place(graphdef, state, objective),
         )
         if layout is not None:
-            # As the weights lie: otherwise the optimizer runs in the layout of the loss, and its
-            # moments travel.
+            # The gradient gets the sharding of the weights. Otherwise the optimizer runs in the
+            # layout of the loss, and its moments move between devices.
             grads = jax.lax.with_sharding_constraint(grads, layout.params)
         measured = objective.signal(out, batch)
         information = jnp.zeros([], jnp.float32) if measured is None else measured
-        # optax's Adam mixes float32 with its int32 count, which a strict regime would refuse.
+        # optax's Adam mixes float32 with its int32 count, which strict dtype promotion would
+        # refuse.
         with jax.numpy_dtype_promotion("standard"):
             updates, opt_state = optimizer.update(
                 grads, state.opt_state, state.params, information=information, value=out.loss
@@ -134,8 +135,8 @@ def make_train_step(
         tokens = {} if shown is None else objective.tokens(out)
         return new_state, scalars, {name: x[shown] for name, x in tokens.items()}
 
-    # Without a fixed layout XLA may choose another one for the output, and the second call would
-    # compile anew.
+    # Without a fixed layout XLA may choose another one for the output. The second call would then
+    # compile again.
     return jax.jit(
         train_step,
         donate_argnums=0,
@@ -144,7 +145,9 @@ def make_train_step(
 
 
 def _adds_in_place(graphdef: Any, state: TrainState, objective: Objective) -> bool:
-    """Whether a layer's gradient may be added up as it is made: nothing of it is stored anyway."""
+    """Whether the gradient of each layer can be added directly, because no layer output is
+    stored.
+    """
     if state.frozen is not None or not objective.one_pass:
         return False
     remat = getattr(nnx.merge(graphdef, state.params), "remat", None)
@@ -154,13 +157,13 @@ def _adds_in_place(graphdef: Any, state: TrainState, objective: Objective) -> bo
 def _multiplier_metrics(
     measured: Array | None, tried: Any, kept: Any, before: Any
 ) -> dict[str, Array]:
-    """What the multiplier was given and gave; an optimizer without one has no such numbers.
+    """Input and output of the multiplier; an optimizer without one has no such numbers.
 
     Args:
-        measured: the signal of the objective.
-        tried: the optimizer's state after the update, even if that is not applied.
-        kept: the state that the step ends with.
-        before: the state that it began with.
+        measured: signal of the objective.
+        tried: optimizer state after the update, even if that is not applied.
+        kept: state at the end of the step.
+        before: state at the beginning of the step.
     """
     metrics = {} if measured is None else {"pgpo/information": measured}
     given, counted = multiplier_state(tried), multiplier_state(kept)
