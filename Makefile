@@ -55,7 +55,8 @@ test-slow: $(STAMP)
 OLDEST := "jax==0.8.0" "jaxlib==0.8.0" "optax==0.2.8"
 NEWEST := jax optax
 CORE_TOOLS := jaxtyping beartype hypothesis pytest
-CORE_TESTS := -q -p no:cacheprovider tests/core --ignore tests/core/test_docs.py --ignore tests/core/test_extras.py
+NEED_MORE := test_docs.py test_extras.py test_head_sharding.py
+CORE_TESTS := -q -p no:cacheprovider tests/core $(addprefix --ignore tests/core/,$(NEED_MORE))
 
 test-oldest:
 	@test -x .venv-oldest/bin/pytest || { $(PYTHON) -m venv .venv-oldest && .venv-oldest/bin/python -m pip install --quiet --quiet --disable-pip-version-check $(OLDEST) $(CORE_TOOLS); }
