@@ -1,5 +1,6 @@
 """The equations that are claimed to track a chain, and some that could be mistaken for one."""
 
+import functools as ft
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -75,8 +76,8 @@ class Equation:
         order: claimed weak order for the chain that it was written for.
         follows_chain: whether drift or diffusion use the chain's own b and S. The state then begins
             at the chain's `equation_start`.
-        tracks: function of a chain. It gives `None`, or what the equation needs and the chain lacks,
-            in words. `None`: the equation is for any chain.
+        tracks: function of a chain. It gives `None`, or what the equation needs and the chain
+            lacks, in words. `None`: the equation is for any chain.
 
     >>> EQUATIONS["corrected"].order
     1
@@ -97,7 +98,8 @@ class Equation:
         Raises:
             ValueError: a chain that has no b and S, where they are needed; order 2 without
                 smoothness or for a chain with memory; a chain that `tracks` refuses, such as
-                one whose memory is of the other kind for `averaged` or `augmented`.
+                one whose memory is of the other kind for `averaged` or `augmented`; a drift or a
+                diffusion of another shape than the state asks for.
         """
         if self.follows_chain:
             chain.check_limit(problem)
@@ -116,6 +118,7 @@ class Equation:
             wanted = self.tracks(chain)
             if wanted is not None:
                 raise PGPOValueError(f"{self.name!r} {wanted}, got {chain!r}")
+        _check_shapes(self, problem, chain)
 
     def start(self, problem: Problem, chain: Chain) -> Float[Array, " m"]:
         """Where the equation starts: theta0, or (theta0, J_0) for the augmented state."""
@@ -164,6 +167,22 @@ class Equation:
             f"{self.name!r} on {type(problem).__name__}",
         )
         return Coefficients(drift, diffusion_matrix, tuple(float(x) for x in start))
+
+
+@ft.lru_cache(maxsize=256)
+def _check_shapes(equation: Equation, problem: Problem, chain: Chain) -> None:
+    setting, state = Setting(problem, 0.01), equation.start(problem, chain)
+    m = state.shape[0]
+    for what, field, wanted in (
+        ("drift", equation.drift, (m,)),
+        ("diffusion", equation.diffusion, (m, m)),
+    ):
+        shape = jax.eval_shape(lambda x, field=field: field(chain, setting, x), state).shape
+        if shape != wanted:
+            raise PGPOValueError(
+                f"the {what} of {equation.name!r} must have the shape {wanted} on "
+                f"{type(problem).__name__}, got {shape}"
+            )
 
 
 def _fixed_memory(chain: Chain) -> str | None:

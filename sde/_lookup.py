@@ -1,5 +1,6 @@
 """Finds objects by name and checks numbers for all entry points."""
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import TypeVar
@@ -18,14 +19,34 @@ _T = TypeVar("_T")
 
 def _lookup(kind: str, table: Mapping[str, _T], wanted: str | _T, base: type[_T]) -> _T:
     if isinstance(wanted, base):
-        return wanted
+        return _hashable(kind, wanted)
     if isinstance(wanted, str) and is_object_spec(wanted):
-        return _own(kind, wanted, base)
+        return _hashable(kind, _own(kind, wanted, base))
     if not isinstance(wanted, str) or wanted not in table:
         raise PGPOValueError(
             f"unknown {kind} {wanted!r}; there are {', '.join(table)}, or FILE.py:NAME"
         )
     return table[wanted]
+
+
+def _hashable(kind: str, thing: _T) -> _T:
+    try:
+        hash(thing)
+    except TypeError as error:
+        for field in dataclasses.fields(thing):  # type: ignore[arg-type]
+            value = getattr(thing, field.name)
+            try:
+                hash(value)
+            except TypeError:
+                raise PGPOTypeError(
+                    f"the fields of a {kind} must be hashable, numbers and tuples, so that its "
+                    f"programs are compiled once; {field.name!r} of {type(thing).__name__} is of "
+                    f"type {type(value).__name__}: keep a tuple, and make an array where it is used"
+                ) from error
+        raise PGPOTypeError(
+            f"a {kind} must be hashable (a frozen dataclass is): {type(thing).__name__}: {error}"
+        ) from error
+    return thing
 
 
 def _own(kind: str, spec: str, base: type[_T]) -> _T:

@@ -45,6 +45,17 @@ class OptaxChain(StateChain):
                 f"{self.name} must begin in a state that does not depend on eta; hyperparameters "
                 "in the state (optax.inject_hyperparams) would stay those of one step size"
             )
+        state = self.begin(problem)
+        try:
+            jax.eval_shape(lambda e: self.advance(problem, state, jnp.zeros(1, int), e), eta)
+        except TypeError as error:
+            if isinstance(error, PGPOTypeError):
+                raise
+            raise PGPOTypeError(
+                f"{self.name} must step on the gradient of a minibatch, the parameters and "
+                "information= alone; a line search or a step size that looks at the loss "
+                f"(optax.lbfgs, optax.polyak_sgd) cannot. Its update fails with: {error}"
+            ) from error
 
 
 def optax_chain(
@@ -128,9 +139,15 @@ def optax_chain(
         regime.check_rates(**rates)
 
     def make(eta: Any) -> optax.GradientTransformation:
-        built = (
-            optimizer(eta) if regime is None else optimizer(**regime.hyperparameters(eta, **rates))
-        )
+        try:
+            built = (
+                optimizer(eta)
+                if regime is None
+                else optimizer(**regime.hyperparameters(eta, **rates))
+            )
+        except TypeError as error:
+            takes = "eta" if regime is None else ", ".join(("learning_rate", *rates))
+            raise PGPOTypeError(f"optimizer must take {takes}, and fails with: {error}") from error
         if not isinstance(built, optax.GradientTransformation):
             raise PGPOTypeError(
                 f"optimizer must give an optax transformation, got {type(built).__name__}"

@@ -1,7 +1,7 @@
 """Checks before a simulation, and the drift that Stratonovich solvers need."""
 
 import functools as ft
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import diffrax
@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from pgpo_jax.errors import PGPOValueError
 from sde._equations import Coefficients
 from sde._psd import check_psd
+from sde.exact._observables import Observable
 from sde.monte_carlo._solvers import check_solver, is_additive, is_euler, solver_name
 
 _PATH = 16
@@ -61,6 +62,27 @@ def extrapolates(richardson: bool | None, solver: diffrax.AbstractSolver) -> boo
     (True, False)
     """
     return is_euler(solver) if richardson is None else richardson
+
+
+def check_observables(observables: Sequence[Observable], dim: int) -> None:
+    """Refuses an observable that does not give one number.
+
+    Raises:
+        ValueError: naming it and what it gives.
+    """
+    theta = jax.ShapeDtypeStruct((dim,), jnp.zeros(()).dtype)
+    for g in observables:
+        try:
+            shape = jax.eval_shape(g.function, theta).shape
+        except (TypeError, ValueError, AttributeError) as error:
+            raise PGPOValueError(
+                f"observable {g.name!r} must take theta of shape {(dim,)} and give one number; it "
+                f"fails with {type(error).__name__}: {error}"
+            ) from error
+        if shape != ():
+            raise PGPOValueError(
+                f"observable {g.name!r} must give one number per theta, got the shape {shape}"
+            )
 
 
 def check_coefficients(

@@ -3,6 +3,7 @@
 import functools as ft
 import math
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -23,6 +24,7 @@ Added in version 0.2.0.
 
 
 _MOST_PATHS = 10**11
+_WORTH_TELLING = 5.0
 
 
 def not_finite(label: str) -> str:
@@ -96,6 +98,7 @@ def over_chunks(
     chunks: int,
     *args: Any,
     label: str = "",
+    tell: Callable[[str], None] | None = None,
 ) -> Iterator[PyTree]:
     """Yields `function(key_c, *args)` for chunks c = 0, 1, ..., one chunk per device at a time.
 
@@ -108,6 +111,10 @@ def over_chunks(
         chunks: how many chunks.
         args: numbers, traced.
         label: name on the progress bar, shown when stderr is a terminal and the run is long.
+        tell: told once how long the rest will take, if that is more than some seconds.
+
+    Raises:
+        ValueError: a chunk does not fit into memory.
 
     Added in version 0.2.0.
     """
@@ -117,7 +124,21 @@ def over_chunks(
     sharding = NamedSharding(_mesh(devices), PartitionSpec("chunks"))
     for first in _progress(range(0, rounds * devices, devices), label):
         keys = _keys(key, first, devices)
-        out = jax.device_get(program(jax.device_put(keys, sharding), args))
+        begun = time.perf_counter()
+        try:
+            out = jax.device_get(program(jax.device_put(keys, sharding), args))
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            raise PGPOValueError(
+                f"chunk must be small enough for its paths to be in memory ({label}): give a "
+                f"smaller one. {error}"
+            ) from error
+        # The first round compiles, so the second says how long one takes.
+        if tell is not None and first == devices:
+            left = (rounds - 2) * (time.perf_counter() - begun)
+            if left > _WORTH_TELLING:
+                tell(f"{label}: {chunks} chunks of paths, about {left:.0f} s more")
         for i in range(min(devices, chunks - first)):
             yield jax.tree.map(lambda leaf, i=i: leaf[i], out)
 
@@ -168,7 +189,8 @@ def gather(
         out = np.empty((paths, dim))
     except MemoryError as error:
         raise PGPOValueError(
-            f"paths must be few enough for their states to be in memory, got {paths}: {error}"
+            f"paths must be few enough for their states to be in memory, got {paths}: {error}. "
+            "sde.estimate_chain and sde.estimate_equation hold one chunk at a time"
         ) from error
     chunks = math.ceil(paths / chunk)
     for c, (part, _) in enumerate(over_chunks(function, key, chunks, *args, label=label)):

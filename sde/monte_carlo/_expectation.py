@@ -15,7 +15,7 @@ from sde._equations import Equation, as_eta
 from sde._lookup import as_chain, as_problem, count_steps
 from sde.exact._observables import Observable, as_observable
 from sde.monte_carlo._chain import chain_program
-from sde.monte_carlo._checks import extrapolates
+from sde.monte_carlo._checks import check_observables, extrapolates
 from sde.monte_carlo._control_variate import Estimate, Moments, products
 from sde.monte_carlo._ensemble import CHUNK, even_chunks, over_chunks
 from sde.monte_carlo._equation import equation_program
@@ -44,6 +44,7 @@ def estimate_chain(
     replace: bool = True,
     control_variate: bool = True,
     chunk: int = CHUNK,
+    progress: Callable[[str], None] | None = None,
 ) -> Estimate:
     """Monte Carlo expectations of observables of a chain, with standard errors.
 
@@ -54,7 +55,8 @@ def estimate_chain(
         paths: how many are simulated; rounded up to whole chunks.
         control_variate: subtract the linearised fluctuation (and its square), whose expectation is
             known.
-        chunk: paths that are simulated at a time.
+        chunk: paths that are simulated at a time: memory is that of one chunk.
+        progress: told how long a run of many chunks will take; for instance `print`.
 
     >>> e = estimate_chain("quadratic", "sgd", ["mean"], eta=1 / 8, paths=1000,
     ...                    key=jax.random.key(0))
@@ -67,6 +69,7 @@ def estimate_chain(
     eta = as_eta(eta)
     steps = count_steps(eta, horizon)
     with jax.enable_x64(True):
+        check_observables(functions, problem.dim)
         chain.check(problem, eta)
         program = moment_sums(
             chain_program(problem, chain, batch_size, replace, size, control_variate),
@@ -74,7 +77,8 @@ def estimate_chain(
             dim=problem.dim,
         )
         args = (float(eta), steps)
-        return estimate_in_chunks(program, functions, key, paths, size, args, f"chain, eta={eta:g}")
+        label = f"chain, eta={eta:g}"
+        return estimate_in_chunks(program, functions, key, paths, size, args, label, progress)
 
 
 def estimate_equation(
@@ -94,6 +98,7 @@ def estimate_equation(
     replace: bool = True,
     control_variate: bool = True,
     chunk: int = CHUNK,
+    progress: Callable[[str], None] | None = None,
 ) -> Estimate:
     r"""Monte Carlo expectations of observables of an equation, with standard errors.
 
@@ -128,6 +133,7 @@ def estimate_equation(
             richardson=richardson,
         )
         finite_sum = as_problem(problem)
+        check_observables(functions, finite_sum.dim)
         how: dict[str, Any] = {"paths": size, "solver": solver, "control": control_variate}
         how["observed"] = as_chain(chain).observed(finite_sum)
         coarse = equation_program(build, stride=2, **how) if richardson else None
@@ -135,9 +141,8 @@ def estimate_equation(
         program = moment_sums(fine, functions, coarse, dim=finite_sum.dim)
         finest = 2 * substeps if richardson else substeps
         args = (as_eta(eta), eta / finest, steps * finest)
-        return estimate_in_chunks(
-            program, functions, key, paths, size, args, f"equation, eta={eta:g}"
-        )
+        label = f"equation, eta={eta:g}"
+        return estimate_in_chunks(program, functions, key, paths, size, args, label, progress)
 
 
 @ft.lru_cache(maxsize=64)
@@ -185,6 +190,7 @@ def estimate_in_chunks(
     chunk: int,
     args: tuple[Any, ...],
     label: str,
+    tell: Callable[[str], None] | None = None,
 ) -> Estimate:
     """Runs a program of `moment_sums` chunk by chunk, and estimates the observables from the sums.
 
@@ -196,10 +202,12 @@ def estimate_in_chunks(
         chunk: paths per chunk, which is the size that the program was made for.
         args: numbers that the program takes, traced.
         label: what is simulated, on the progress bar and in messages.
+        tell: told how long it will take.
 
     Added in version 0.2.0.
     """
     moments = Moments(len(observables))
-    for part in over_chunks(program, key, math.ceil(paths / chunk), *args, label=label):
+    chunks = math.ceil(paths / chunk)
+    for part in over_chunks(program, key, chunks, *args, label=label, tell=tell):
         moments.add(part)
     return moments.estimate(label)

@@ -16,6 +16,7 @@ from sde._lookup import as_chain, as_equation, as_problem, count_steps
 from sde._minibatches import check_batch
 from sde.exact import Observable, as_observable, ode_floor
 from sde.exact._process import Process
+from sde.monte_carlo._checks import check_observables
 from sde.order._exact import Exact
 from sde.order._method import Method
 from sde.order._report import OrderReport, report_order
@@ -91,7 +92,10 @@ class Comparison:
         for name, value in fill.items():
             object.__setattr__(self, name, value)
         check_batch(self.problem.num_examples, batch_size, replace)
+        check_observables(self.observables, self.problem.dim)
         self.equation.check(self.problem, self.chain)
+        for eta in self.etas or ():
+            self.chain.check(self.problem, eta)
 
     def order(self, method: Method = _EXACT, *, tolerance: float = TOLERANCE) -> OrderReport:
         r"""Measures the weak order, and says what the measurement is worth.

@@ -44,7 +44,8 @@ class MonteCarlo(Method):
             where the solver is Euler, which alone can be.
         control_variate: whether to subtract what a path does to second order.
         chunk: paths that are simulated at a time, which bounds the memory.
-        progress: told which rung is done and how long it took; for instance `print`.
+        progress: told which rung is done and how long it took, and how long one of many chunks will
+            take; for instance `print`.
 
     >>> MonteCarlo(paths=1024, key=jax.random.key(1), solver=diffrax.Heun()).extrapolated
     False
@@ -107,6 +108,7 @@ class MonteCarlo(Method):
                 "replace": asked.replace,
                 "control_variate": self.control_variate,
                 "chunk": self.chunk,
+                "progress": self.progress,
             }
             tracked = estimate_chain(
                 asked.problem, asked.chain, wanted, key=jax.random.fold_in(rung, 0), **shared

@@ -153,20 +153,30 @@ class Problem(abc.ABC):
 
 @ft.lru_cache(maxsize=1024)
 def _count_examples(problem: Problem) -> int:
-    theta = jax.ShapeDtypeStruct((problem.dim,), jnp.zeros(()).dtype)
-    signals = jax.eval_shape(problem.signals, theta).shape
+    signals = _shape(problem, "signals")
     losses = signals
     if type(problem).losses is not Problem.losses:
-        losses = jax.eval_shape(problem.losses, theta).shape
+        losses = _shape(problem, "losses")
     if len(signals) != 1 or losses != signals:
         raise PGPOValueError(
             f"{type(problem).__name__} must have one loss and one signal per example, [N] of each, "
             f"got losses of shape {losses} and signals of shape {signals}"
         )
-    gradients = jax.eval_shape(problem.gradients, theta).shape
+    gradients = _shape(problem, "gradients")
     if gradients != (*signals, problem.dim):
         raise PGPOValueError(
             f"{type(problem).__name__} must have one gradient and one signal per example: "
             f"gradients {(*signals, problem.dim)}, got gradients of shape {gradients}"
         )
     return signals[0]
+
+
+def _shape(problem: Problem, what: str) -> tuple[int, ...]:
+    theta = jax.ShapeDtypeStruct((problem.dim,), jnp.zeros(()).dtype)
+    try:
+        return jax.eval_shape(getattr(problem, what), theta).shape
+    except (TypeError, ValueError, AttributeError) as error:
+        raise PGPOValueError(
+            f"{what} of {type(problem).__name__} must take theta of shape {theta.shape}, the "
+            f"length of theta0, and give an array; it fails with {type(error).__name__}: {error}"
+        ) from error

@@ -1,17 +1,19 @@
 """What the laboratory refuses by name, and roots whose eigenvalues are equal or zero."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import sde
-from pgpo_jax.errors import PGPOValueError
+from pgpo_jax.errors import PGPOTypeError, PGPOValueError
 from sde._equations import as_eta
 from sde._psd import psd_root
-from sde.monte_carlo._ensemble import check_paths, gather
+from sde.monte_carlo import _ensemble
+from sde.monte_carlo._ensemble import check_paths, gather, over_chunks
 
 
 def drawn(rank, size=4):
@@ -131,6 +133,90 @@ def test_lengths_that_differ_are_refused(losses, signals, key):
     with pytest.raises(PGPOValueError, match="Lengths must have one loss and one"):
         sde.run_chain(problem, "pgpo_minibatch", eta=1 / 8, paths=4, key=key)
     assert Lengths().num_examples == 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wide(sde.Problem):
+    """A matrix of data that may not fit theta0, and a field that may be an array."""
+
+    theta0: tuple[float, ...] = (0.5, 0.1)
+    columns: int = 2
+    shift: object = 0.0
+
+    def losses(self, theta):
+        return (jnp.ones((4, self.columns)) @ theta - self.shift) ** 2
+
+    def signals(self, theta):
+        return 0.1 * jnp.ones(4) * theta[0]
+
+
+def _flat(chain, setting, state):
+    return jnp.zeros(state.shape[0])
+
+
+EQ7 = sde.EQUATIONS["eq7"]
+LINE_SEARCH = sde.optax_chain(optax.lbfgs)
+MISNAMED = sde.optax_chain(optax.sgd, regime="ballistic", b1=1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"problem": Wide(columns=3)}, r"losses of Wide must take theta of shape \(2,\), the len"),
+        ({"problem": Wide(shift=np.zeros(4))}, "'shift' of Wide is of type ndarray: keep a tuple"),
+        ({"problem": Wide(theta0=[0.5, 0.1])}, "'theta0' of Wide is of type list"),
+        ({"equation": replace(EQ7, drift=lambda *_: jnp.zeros(3))}, "the drift of 'eq7' must have"),
+        ({"equation": replace(EQ7, diffusion=_flat)}, r"shape \(2, 2\) on Wide, got \(2,\)"),
+        ({"observable": lambda theta: theta}, r"one number per theta, got the shape \(2,\)"),
+        ({"observable": lambda theta: theta[0] @ theta}, "must take theta of shape"),
+        ({"chain": LINE_SEARCH}, r"lbfgs\) must step on the gradient of a minibatch"),
+        ({"chain": MISNAMED}, "optimizer must take learning_rate, b1, and fails with: sgd"),
+    ],
+)
+def test_a_question_that_cannot_be_computed_is_refused_as_it_is_asked(change, message):
+    def ask(problem=Wide(), chain="sgd", equation=EQ7, observable="m2"):
+        return sde.Comparison(
+            problem, chain, equation, observables=["mean", observable], etas=(1 / 4, 1 / 8)
+        )
+
+    with pytest.raises((PGPOValueError, PGPOTypeError), match=message):
+        ask(**change)
+    # The control: nothing else is wrong with it.
+    assert ask().etas == (1 / 4, 1 / 8)
+
+
+def test_many_chunks_say_how_long_they_take(monkeypatch, key):
+    def slow(key, scale):
+        return jnp.ones(()) * scale
+
+    monkeypatch.setattr(_ensemble, "_WORTH_TELLING", 0.0)
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    told = []
+    chunks = list(over_chunks(slow, key, 5, 2.0, label="chain, eta=0.5", tell=told.append))
+    assert len(chunks) == 5
+    (line,) = told
+    assert line.startswith("chain, eta=0.5: 5 chunks of paths, about ")
+    # Two rounds are over by then.
+    list(over_chunks(slow, key, 2, 2.0, tell=told.append))
+    assert len(told) == 1
+
+
+def test_a_chunk_beyond_memory_is_named(monkeypatch, key):
+    def exhausted(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes")
+
+    def broken(*_):
+        raise jax.errors.JaxRuntimeError("INTERNAL: something else")
+
+    def none(key):
+        return key
+
+    monkeypatch.setattr(_ensemble, "_sharded", lambda *_: exhausted)
+    with pytest.raises(PGPOValueError, match=r"chunk must be small enough .* \(chain, eta=0.5\)"):
+        list(over_chunks(none, key, 1, label="chain, eta=0.5"))
+    monkeypatch.setattr(_ensemble, "_sharded", lambda *_: broken)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
+        list(over_chunks(none, key, 1))
 
 
 def test_a_step_that_is_too_large_is_told_so():
