@@ -26,7 +26,7 @@ class Child:
         self.about = self._answer()
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Its answer to a request; `{"error": REASON}` if it has ended."""
+        """The answer to a request; `{"error": REASON}` if the process has ended."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(request) + "\n")
@@ -36,7 +36,7 @@ class Child:
         return self._answer()
 
     def close(self) -> None:
-        """Tells it that no request will come, and waits for its end."""
+        """Signal that no request will come, and wait for the end of the process."""
         # It closes both pipes, and is silent about one that is broken.
         self._process.communicate()
 

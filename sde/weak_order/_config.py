@@ -29,14 +29,15 @@ class Config:
     """
 
     all: bool = False
-    """Every statement of the table that has an exact engine; by Monte Carlo those that have none,
-    and four that have one."""
+    """Measure every statement of the table. Those with an exact engine use it. The others, and four
+    of those, use Monte Carlo."""
     statement: str | None = None
-    """One row of the table, by its id; an id that there is not lists those that there are."""
+    """One row of the table, by its id. An unknown id lists all ids."""
     kink: bool = False
-    """The size of the half order at the cap, predicted and measured, instead of the table."""
+    """Measure the size of the half order at the cap and compare it with the prediction, instead of
+    the table."""
     viscous: bool = False
-    """The small-mass limit of the paper's viscous particle, instead of the table."""
+    """Measure the small-mass limit of the paper's viscous particle, instead of the table."""
     problem: str | None = None
     """A problem, or FILE.py:NAME of your own; with --statement or --all it replaces the problems of
     the rows."""

@@ -15,7 +15,7 @@ from sde.weak_order._tables import observable_cells, step_size_table, table
 
 
 def create_run_folder(config: Config) -> Path:
-    """Makes the run folder and writes the configuration into it, before anything is measured.
+    """Create the run folder and write the configuration into it, before anything is measured.
 
     Raises:
         ValueError: it holds results.
@@ -34,14 +34,14 @@ def create_run_folder(config: Config) -> Path:
 
 
 def discard_run_folder(folder: Path) -> None:
-    """Removes the configuration, and the folder if it is empty then."""
+    """Remove the configuration, and then the folder if it is empty."""
     (folder / "config.json").unlink()
     if not any(folder.iterdir()):
         folder.rmdir()
 
 
 def write_results(rows: list[Row], config: Config, folder: Path, seconds: float) -> None:
-    """Fills the run folder: results, tables, plots and a README for a referee."""
+    """Write the results, tables, plots and a README for a referee into the run folder."""
     results = [
         {
             "statement": row.statement.id,

@@ -96,7 +96,9 @@ def with_token(folder, content, special):
 
 def test_a_tokenizer_beyond_the_model_is_refused_at_loading(tmp_path):
     folder = with_token(tmp_path / "model", "<tool>", special=False)
-    with pytest.raises(PGPOValueError, match=r"below 576.*'<tool>' has the id 576.*not resized"):
+    with pytest.raises(
+        PGPOValueError, match=r"below 576.*'<tool>' has the id 576.*Resize the embedding"
+    ):
         load_policy(str(folder))
 
 

@@ -38,8 +38,7 @@ _DENOMINATORS = ("num_sequences", "num_tokens")
 
 
 class Passed(NamedTuple):
-    """What one pass of student and teacher gave: hidden states, heads, and what the teacher's
-    logits are mixed with."""
+    """The results of one pass of student and teacher: hidden states, heads and a reference."""
 
     student_hidden: Float[Array, "R T D"]
     student_head: Float[Array, "D V"]

@@ -145,7 +145,7 @@ def _updated(
         raise PGPOTypeError(
             "The optimizer's update must work as update(gradient, state, params, "
             "information=scalar, value=loss), as optax's do, and must ignore extra arguments that "
-            f"it does not use. It failed: {error}"
+            f"it does not use; it failed: {error}"
         ) from error
 
 
