@@ -10,6 +10,7 @@ import tomllib
 import jax
 import pytest
 
+import sde
 from tools.docs.public_api import ROOT
 
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
@@ -100,3 +101,12 @@ def test_the_page_for_users_of_optax_quotes_its_notebook(monkeypatch):
 def test_the_notebook_on_weak_order_gives_the_verdicts_of_the_theory(monkeypatch):
     space = run_cells(ROOT / "examples" / "weak_order.ipynb", monkeypatch)
     assert [report.verdict for report in space["reports"]] == ["order 1", "order 0", "order 1"]
+
+
+@pytest.mark.slow
+def test_the_notebook_of_the_statements_gives_their_verdicts(monkeypatch):
+    space = run_cells(ROOT / "examples" / "statements.ipynb", monkeypatch)
+    found = {name: report.verdict for name, report in space["reports"].items()}
+    assert len(found) == 13
+    assert found == {name: sde.STATEMENTS[name].expected for name in found}
+    assert space["simulated"].verdict == sde.STATEMENTS["rmsprop-population"].expected
