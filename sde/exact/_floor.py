@@ -1,20 +1,12 @@
 """The limit of an error of order 0, from two noise-free paths."""
 
 import dataclasses
-import functools as ft
 from collections.abc import Callable
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-from sde import _fields as fields
 from sde._chains import Chain
 from sde._equations import Equation
-from sde._setting import Setting
 from sde.exact._expectation import make_process
 from sde.exact._observables import Observable, as_observable
-from sde.exact._process import Process
 from sde.exact._solve import exact_path
 from sde.problems import Problem
 
@@ -54,51 +46,13 @@ def ode_floor(
     observable = as_observable(observable)
     tracked = make_process(problem, chain, "ode", 1.0, batch_size, replace)
     model = make_process(problem, chain, equation, 1.0, batch_size, replace)
-    assert model.equation is not None
-    model = dataclasses.replace(model, equation=_limit(model.equation, _keeps_noise(model)))
     coarse = horizon / 16
     count = 16
     sides = [
-        exact_path(dataclasses.replace(side, eta=coarse), (observable,), count, 1e-9)
-        for side in (model, tracked)
+        exact_path(side, (observable,), count, 1e-9)
+        for side in (
+            dataclasses.replace(model, eta=coarse, limit=True),
+            dataclasses.replace(tracked, eta=coarse),
+        )
     ]
     return float(sides[0].values[-1, 0] - sides[1].values[-1, 0])
-
-
-_VANISHING = (
-    fields.diffusion_none,
-    fields.diffusion_sgd,
-    fields.diffusion_population,
-    fields.diffusion_chain,
-)
-
-
-def _keeps_noise(process: Process) -> bool:
-    """Whether the diffusion matrix near the start does not vanish at eta = 0."""
-    equation = process.equation
-    assert equation is not None
-    if equation.diffusion in _VANISHING:
-        return False
-    setting = Setting(process.problem, 0.0, process.batch_size, process.replace)
-    with jax.enable_x64(True):
-        states = [jnp.asarray(process.start) + offset for offset in (-0.3, 0.0, 0.3)]
-        found = [equation.diffusion(process.chain, setting, state) for state in states]
-    return any(np.any(np.asarray(matrix) != 0.0) for matrix in found)
-
-
-@ft.lru_cache(maxsize=64)
-def _limit(equation: Equation, noisy: bool) -> Equation:
-    """The equation at eta = 0."""
-
-    def still(setting):
-        return dataclasses.replace(setting, eta=0.0 * setting.eta)
-
-    def drift(chain, setting, state):
-        return equation.drift(chain, still(setting), state)
-
-    def diffusion(chain, setting, state):
-        return equation.diffusion(chain, still(setting), state)
-
-    return dataclasses.replace(
-        equation, drift=drift, diffusion=diffusion if noisy else fields.diffusion_none
-    )

@@ -1,30 +1,39 @@
 """One-dimensional grids: interpolation and differentiation of a function known at nodes."""
 
 import abc
+import functools as ft
 import itertools
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.linalg
 import scipy.sparse as sp
 import scipy.special
 from jaxtyping import Float
 
 
-def _chebyshev(lo: float, hi: float, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Chebyshev-Lobatto nodes, their barycentric weights and the differentiation matrix."""
+class _Nodes(NamedTuple):
+    """Chebyshev-Lobatto nodes on (-1, 1), their barycentric weights, two derivatives."""
+
+    nodes: np.ndarray
+    weights: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+
+
+@ft.lru_cache(maxsize=32)
+def _chebyshev(n: int) -> _Nodes:
     angle = np.pi * np.arange(n) / (n - 1)
-    # sin keeps the nodes symmetric to the last bit.
-    nodes = lo + 0.5 * (hi - lo) * (1.0 - np.cos(angle))
     weights = (-1.0) ** np.arange(n)
     weights[[0, -1]] *= 0.5
     # x_i - x_j by a product of sines, which does not cancel near the ends.
     i, j = np.meshgrid(angle, angle, indexing="ij")
-    apart = (hi - lo) * np.sin(0.5 * (i + j)) * np.sin(0.5 * (i - j))
+    apart = 2.0 * np.sin(0.5 * (i + j)) * np.sin(0.5 * (i - j))
     np.fill_diagonal(apart, 1.0)
     first = (weights[None, :] / weights[:, None]) / apart
     np.fill_diagonal(first, 0.0)
     np.fill_diagonal(first, -first.sum(axis=1))
-    return nodes, weights, first
+    return _Nodes(-np.cos(angle), weights, first, first @ first)
 
 
 class Grid(abc.ABC):
@@ -63,8 +72,10 @@ class Chebyshev(Grid):
 
     def __init__(self, lo: float, hi: float, n: int):
         self.lo, self.hi = lo, hi
-        self.nodes, self._weights, self.first = _chebyshev(lo, hi, n)
-        self.second = self.first @ self.first
+        unit = _chebyshev(n)
+        self.nodes = lo + 0.5 * (hi - lo) * (1.0 + unit.nodes)
+        self._weights = unit.weights
+        self.first = 2.0 / (hi - lo) * unit.first
 
     def interpolate(self, points):
         apart = points[..., None] - self.nodes
@@ -91,24 +102,26 @@ class Pieces(Grid):
     def __init__(self, breaks: list[float], n: int, collar: float):
         self._core, self._collar = (breaks[0], breaks[-1]), collar
         breaks = [breaks[0] - collar, *breaks[1:-1], breaks[-1] + collar]
-        self._parts = [_chebyshev(a, b, n) for a, b in itertools.pairwise(breaks)]
+        self._parts = [Chebyshev(a, b, n) for a, b in itertools.pairwise(breaks)]
         self._breaks, self._n = breaks, n
         parts = len(self._parts)
-        total = parts * n
         left, right = n * np.arange(1, parts) - 1, n * np.arange(1, parts)
-        inner = np.setdiff1d(np.arange(total), np.concatenate([left, right]))
-        slope = np.zeros((total, total))
-        for p, (_, _, first) in enumerate(self._parts):
-            slope[p * n : (p + 1) * n, p * n : (p + 1) * n] = first
+        inner = np.setdiff1d(np.arange(parts * n), np.concatenate([left, right]))
+        unit = _chebyshev(n)
+        scales = [2.0 / (b - a) for a, b in itertools.pairwise(breaks)]
+        slope = scipy.linalg.block_diag(*(scale * unit.first for scale in scales))
+        bend = scipy.linalg.block_diag(*(scale**2 * unit.second for scale in scales))
         jump = slope[left] - slope[right]
         solved = -np.linalg.solve(jump[:, left] + jump[:, right], jump[:, inner])
-        lift = np.zeros((total, len(inner)))
+        lift = np.zeros((parts * n, len(inner)))
         lift[inner, np.arange(len(inner))] = 1.0
         lift[left] = lift[right] = solved
         self._lift = lift
-        self.nodes = np.concatenate([part[0] for part in self._parts])[inner]
-        self.first = (slope @ lift)[inner]
-        self.second = (slope @ slope @ lift)[inner]
+        self.nodes = np.concatenate([part.nodes for part in self._parts])[inner]
+        self.first, self.second = (
+            matrix[np.ix_(inner, inner)] + (matrix[:, left] + matrix[:, right])[inner] @ solved
+            for matrix in (slope, bend)
+        )
 
     def fade(self, drift, diffusion):
         r"""$\frac12\mathrm{erfc}$ from one in the core to zero at the ends, for the diffusion, and
@@ -136,8 +149,7 @@ class Pieces(Grid):
         piece = np.searchsorted(self._breaks[1:-1], flat, side="right")
         matrix = np.zeros((flat.size, self._lift.shape[1]))
         for p in np.unique(piece):
-            local = Chebyshev(self._breaks[p], self._breaks[p + 1], self._n)
-            rows = local.interpolate(flat[piece == p])
+            rows = self._parts[p].interpolate(flat[piece == p])
             matrix[piece == p] = rows @ self._lift[p * self._n : (p + 1) * self._n]
         return matrix.reshape((*np.shape(points), -1))
 

@@ -5,15 +5,16 @@ import math
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from pgpo_jax.errors import PGPOValueError
 from sde._chains import MinibatchPGPO, RememberingPGPO
 from sde._state_chain import StateChain
+from sde.exact._blocks import in_blocks
 from sde.exact._grids import Chebyshev, Fine, Grid, Pieces, Point
 from sde.exact._process import Process
+from sde.problems import Problem
 
 _SMOOTH_LADDER = (60, 90, 130, 190, 280, 400)
 _FINE_LADDER = (1_000, 2_000, 4_000, 8_000, 16_000)
@@ -160,6 +161,13 @@ def _grid_motion(
     return mean / process.eta, ((move - mean[:, None]) ** 2 @ process.weights) / process.eta
 
 
+@ft.partial(jax.jit, static_argnums=0)
+def _signals(
+    problem: Problem, thetas: Float[Array, "P d"]
+) -> tuple[Float[Array, "P N"], Float[Array, " P"]]:
+    return jax.vmap(lambda theta: (problem.signals(theta), problem.information(theta)))(thetas)
+
+
 def _kinks(process: Process, layout: Layout, lo: float, hi: float) -> list[float]:
     """Where on (lo, hi) some signal that enters the coefficients meets log(rho_max) / alpha."""
     problem, chain = process.problem, process.chain
@@ -169,8 +177,7 @@ def _kinks(process: Process, layout: Layout, lo: float, hi: float) -> list[float
     else:
         thetas = layout.states(0.0, scan)
         with jax.enable_x64(True):
-            per_example = np.asarray(jax.jit(jax.vmap(problem.signals))(jnp.asarray(thetas)))
-            population = np.asarray(jax.jit(jax.vmap(problem.information))(jnp.asarray(thetas)))
+            per_example, population = in_blocks(lambda block: _signals(problem, block), thetas)
         signals = population[:, None]
         if isinstance(chain, (MinibatchPGPO, RememberingPGPO, StateChain)):
             signals = np.concatenate([signals, per_example @ process._batches.fractions.T], axis=1)

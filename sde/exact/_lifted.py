@@ -19,7 +19,6 @@ import math
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse as sp
 from jaxtyping import Float
 
@@ -27,6 +26,7 @@ from sde.exact._grids import Grid
 from sde.exact._layout import Layout, choose_grid
 from sde.exact._observables import Observable
 from sde.exact._process import Process
+from sde.exact._propagation import exponential, propagate
 
 # Points times minibatches times nodes that are held at once.
 _CHUNK = 20_000_000
@@ -45,14 +45,16 @@ def lifted_values(
     if process.equation is None:
         advance = _chain_matrix(process, layout, grid, degree)
     else:
-        advance = scipy.linalg.expm(process.eta * _generator(process, layout, grid, degree))
+        advance = exponential(process.eta * _generator(process, layout, grid, degree))
     final = np.stack([_final(o, layout, grid, degree) for o in observables], axis=1)
     x0 = 1.0 if layout.power is None else float(process.start[layout.power])
     y0 = np.zeros(1) if layout.grid is None else process.start[[layout.grid]]
     here = grid.interpolate(y0)
     here = np.ravel(here.toarray() if sp.issparse(here) else here)
     law = np.concatenate([x0**l * here for l in range(degree + 1)])
-    backward = sp.csr_array(advance.T) if sp.issparse(advance) else np.ascontiguousarray(advance.T)
+    if not sp.issparse(advance):
+        return propagate(advance, law, final, steps)
+    backward = sp.csr_array(advance.T)
     values = np.empty((steps + 1, len(observables)))
     values[0] = law @ final
     for k in range(1, steps + 1):

@@ -1,5 +1,6 @@
 """The functions whose expectations are computed."""
 
+import functools as ft
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -10,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from pgpo_jax.errors import PGPOValueError
+from sde.exact._blocks import in_blocks
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,23 @@ class Observable:
 
     def on(self, nodes: Float[np.ndarray, "P d"]) -> Float[np.ndarray, " P"]:
         """The values at many points."""
+        if self.degree is not None:
+            return nodes[:, 0] ** self.degree
         with jax.enable_x64(True):
-            values = np.asarray(jax.vmap(self.function)(jnp.asarray(nodes)), dtype=float)
+            (values,) = in_blocks(lambda block: (_on_block(self.function, block),), nodes)
         if values.shape != nodes.shape[:1]:
             raise PGPOValueError(
                 f"observable {self.name!r} must give one number per theta, got the shape "
                 f"{values.shape[1:]}"
             )
         return values
+
+
+@ft.partial(jax.jit, static_argnums=0)
+def _on_block(
+    function: Callable[[Float[Array, " d"]], Float[Array, ""]], nodes: Float[Array, "P d"]
+) -> Float[Array, " P"]:
+    return jax.vmap(function)(nodes).astype(float)
 
 
 def _power(degree: int) -> Callable[[Float[Array, " d"]], Float[Array, ""]]:

@@ -7,20 +7,34 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from sde import _fields as fields
 from sde._chains import Chain
 from sde._equations import Equation
 from sde._minibatches import minibatches
 from sde._psd import check_psd
 from sde._setting import Setting
+from sde.exact._blocks import BLOCK, in_blocks
 from sde.problems import Problem
 
-# Points evaluated at once.
-_BLOCK = 256
+# States so short share one program with the grids of the engines; a block of long ones costs more
+# than a program of its own.
+_FEW = 2
+# Of order eta for every chain and problem.
+_VANISHING = (
+    fields.diffusion_none,
+    fields.diffusion_sgd,
+    fields.diffusion_population,
+    fields.diffusion_chain,
+)
 
 
 @dataclass(frozen=True)
 class Process:
-    """What the exact engines work on; `equation=None` means the chain itself."""
+    """What the exact engines work on; `equation=None` means the chain itself.
+
+    `limit` takes the coefficients of the equation at a step size of zero; eta then says only when
+    its values are asked for.
+    """
 
     problem: Problem
     chain: Chain
@@ -28,6 +42,7 @@ class Process:
     eta: float
     batch_size: int = 1
     replace: bool = True
+    limit: bool = False
 
     @property
     def name(self) -> str:
@@ -60,36 +75,49 @@ class Process:
             def run(block):
                 return (_next_states(self.problem, self.chain, block, batches, self.eta),)
 
-            return _blockwise(run, states)[0]
+            return in_blocks(run, states)[0]
 
     def coefficients(
         self, states: Float[np.ndarray, "P m"]
     ) -> tuple[Float[np.ndarray, "P m"], Float[np.ndarray, "P m m"]]:
         """Drift and diffusion matrix of the equation at each state; checked to be a diffusion."""
-        assert self.equation is not None
-        how = (self.problem, self.chain, self.equation, self.batch_size, self.replace)
-        with jax.enable_x64(True):
-            drift, diffusion = _blockwise(lambda block: _coefficients(how, block, self.eta), states)
+        drift, diffusion = self._evaluate(states)
         check_psd(diffusion, self.name)
         return drift, diffusion
 
+    @property
+    def noisy(self) -> bool:
+        """Whether the equation has noise; in the limit, looked at about the start."""
+        assert self.equation is not None
+        if self.equation.diffusion is fields.diffusion_none:
+            return False
+        if not self.limit:
+            return True
+        if self.equation.diffusion in _VANISHING:
+            return False
+        _, diffusion = self._evaluate(self.start + np.array([[-0.3], [0.0], [0.3]]))
+        return bool(np.any(diffusion != 0.0))
+
     def drift(self, state: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
         """The equation's drift at one state."""
-        assert self.equation is not None
-        how = (self.problem, self.chain, self.equation, self.batch_size, self.replace)
         with jax.enable_x64(True):
-            return np.asarray(_drift(how, state, self.eta))
+            if len(state) <= _FEW:
+                block = np.tile(state, (BLOCK, 1))
+                return np.asarray(_coefficients(self._how, block, self._at)[0])[0]
+            return np.asarray(_drift(self._how, state, self._at))
 
+    @property
+    def _how(self) -> tuple:
+        assert self.equation is not None
+        return self.problem, self.chain, self.equation, self.batch_size, self.replace
 
-def _blockwise(run, states: np.ndarray) -> list[np.ndarray]:
-    """Apply a compiled function to blocks of one size, so that it is compiled once."""
-    missing = -len(states) % _BLOCK
-    padded = np.concatenate([states, np.repeat(states[:1], missing, axis=0)])
-    parts = [run(block) for block in padded.reshape(-1, _BLOCK, states.shape[1])]
-    return [
-        np.concatenate([np.asarray(part) for part in out])[: len(states)]
-        for out in zip(*parts, strict=True)
-    ]
+    @property
+    def _at(self) -> float:
+        return 0.0 if self.limit else self.eta
+
+    def _evaluate(self, states: Float[np.ndarray, "P m"]) -> list[np.ndarray]:
+        with jax.enable_x64(True):
+            return in_blocks(lambda block: _coefficients(self._how, block, self._at), states)
 
 
 @ft.partial(jax.jit, static_argnums=(0, 1))

@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Float
 
 from pgpo_jax.errors import PGPOValueError
-from sde import _fields as fields
 from sde.exact import _deterministic, _torus
 from sde.exact._layout import Layout, ladder
 from sde.exact._lifted import lifted_values
@@ -105,8 +104,7 @@ def _at_level(process, engine, observables, steps, level):
 
 def _choose(process: Process, observable: Observable) -> str | Layout:
     """ "ode", "torus", or the layout of a lifted state."""
-    equation = process.equation
-    if equation is not None and equation.diffusion is fields.diffusion_none:
+    if process.equation is not None and not process.noisy:
         return "ode"
     size = len(process.start)
     if process.problem.period is not None:

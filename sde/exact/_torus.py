@@ -15,11 +15,11 @@ Both carry the law forward (the adjoint), so that observables cost nothing extra
 import functools as ft
 import math
 from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float, Int
 
 from pgpo_jax.errors import PGPOValueError
 from sde.exact._observables import Observable
@@ -27,6 +27,7 @@ from sde.exact._process import Process
 
 LADDER = (24, 32, 40, 48)
 _ROUNDING = 1e-14
+_Law: TypeAlias = Float[np.ndarray, "D n n"] | Float[Array, "D n n"]
 
 
 def torus_values(
@@ -91,60 +92,48 @@ def _run_chain(process, nodes, n, values, read, steps):
     factorials = np.array([math.factorial(k) for k in orders], dtype=float)
     along = [shift[:, :, k, None] ** np.arange(terms + degree + 1) for k in range(2)]
     moments = np.einsum("m,pma,pmb->abp", process.weights, along[0], along[1])
-    fields = (
-        np.stack(
-            [
-                moments[q : q + terms + 1, : terms + 1]
-                / np.multiply.outer(factorials, factorials)[..., None]
-                for q in range(degree + 1)
-            ]
-        )
-        * (orders[:, None] + orders <= terms)[..., None]
+    # The powers of the shift up to a total degree, those of one b side by side.
+    by_y, by_x = np.nonzero(orders[:, None] + orders <= terms)
+    fields = np.stack(
+        [
+            moments[by_x + q, by_y] / (factorials[by_x] * factorials[by_y])[:, None]
+            for q in range(degree + 1)
+        ]
     )
     first = _derivative(n, period)
     powers = np.stack([np.linalg.matrix_power(first, k) for k in orders])
-    with jax.enable_x64(True):
-        fields = jnp.asarray(fields.reshape(degree + 1, terms + 1, terms + 1, n, n))
-        advance = ft.partial(_shift, fields, jnp.asarray(powers))
-        return _carry(advance, values, read, n, steps)
+    starts = np.flatnonzero(np.diff(by_y, prepend=-1))
+    backward = np.ascontiguousarray(powers.swapaxes(1, 2))[by_x]
+    shape = (degree + 1, len(by_x), n, n)
+    advance = ft.partial(_shift, fields.reshape(shape), backward, powers, starts)
+    return _carry(advance, values, read.reshape(-1, n, n), steps)
 
 
-def _carry(
-    advance: Callable[[jax.Array], jax.Array],
-    values: np.ndarray,
-    read: np.ndarray,
-    n: int,
-    steps: int,
-) -> np.ndarray:
-    """`[K + 1, observables]`: the law `read`, advanced step by step, applied to `values`.
-
-    A loop outside the compiled step, so that one program serves every number of steps.
-    """
-    law = jnp.asarray(read.reshape(-1, n, n))
-    laws = [law]
+def _carry(advance: Callable[[Any], _Law], values: np.ndarray, law: _Law, steps: int) -> np.ndarray:
+    """`[K + 1, observables]`: a law advanced step by step, and what it says of `values`."""
+    laws = [np.asarray(law)]
     for _ in range(steps):
         law = advance(law)
-        laws.append(law)
+        laws.append(np.asarray(law))
     return np.asarray(laws).reshape(steps + 1, -1) @ values.reshape(-1, values.shape[-1])
 
 
-@jax.jit
-def _shift(fields, powers, law):
-    degree = law.shape[0] - 1
-
-    def backward(v):
-        derivatives = jnp.einsum("aij,ljk->alik", powers, v)
-        derivatives = jnp.einsum("bkj,alij->ablik", powers, derivatives)
-        rows = []
-        for j in range(degree + 1):
-            parts = [
-                math.comb(l, j) * jnp.einsum("abik,abik->ik", fields[l - j], derivatives[:, :, l])
-                for l in range(j, degree + 1)
-            ]
-            rows.append(sum(parts[1:], parts[0]))
-        return jnp.stack(rows)
-
-    return jax.linear_transpose(backward, law)(law)[0]
+def _shift(
+    fields: Float[np.ndarray, "D P n n"],
+    along_x: Float[np.ndarray, "P n n"],
+    along_y: Float[np.ndarray, "T n n"],
+    starts: Int[np.ndarray, " T"],
+    law: Float[np.ndarray, "D n n"],
+) -> Float[np.ndarray, "D n n"]:
+    """One step of the law; products of matrices so small cost less than compiling them."""
+    out = np.empty_like(law)
+    for l in range(len(law)):
+        weighted = fields[0] * law[l]
+        for j in range(l):
+            weighted += fields[l - j] * (math.comb(l, j) * law[j])
+        moved = np.add.reduceat(along_x @ weighted, starts, axis=0)
+        out[l] = np.sum(moved @ along_y, axis=0)
+    return out
 
 
 def _derivative(n: int, period: float) -> np.ndarray:
@@ -168,14 +157,12 @@ def _run_equation(process, nodes, n, values, read, steps):
     with jax.enable_x64(True):
         advance = ft.partial(
             _taylor,
-            jnp.asarray(drift.reshape(n, n, 2)),
-            jnp.asarray(diffusion.reshape(n, n, 2, 2)),
-            jnp.asarray(first),
+            *jax.device_put((drift.reshape(n, n, 2), diffusion.reshape(n, n, 2, 2), first)),
             process.eta / substeps,
             terms,
             substeps,
         )
-        return _carry(advance, values, read, n, steps)
+        return _carry(advance, values, jax.device_put(read.reshape(-1, n, n)), steps)
 
 
 @jax.jit
