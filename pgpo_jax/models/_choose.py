@@ -1,83 +1,146 @@
-"""Drawing one token per row from log-probabilities: all of them, the k likeliest, a nucleus."""
+"""Choosing one token per row from logits: among all tokens, the k likeliest, or a nucleus."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, UInt32
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
-# Below it no draw is distinguished from 0.
-_SMALLEST = 2.0**-33
+from pgpo_jax.models._race import Blocks, bits_of_a_race, in_blocks, race
 
-
-def block_width(vocabulary: int) -> int:
-    """How many tokens stand in a block, a choice among many being two choices among few."""
-    return 128 if vocabulary >= 4096 else min(32, vocabulary)
+# Words that seed the later rounds of a filtered draw.
+_SEED_WORDS = 2
 
 
 def bits_of_a_draw(vocabulary: int) -> int:
     """How many random words of 32 bits `draw` needs for a row."""
-    width = block_width(vocabulary)
-    return -(-vocabulary // width) + width
+    return bits_of_a_race(vocabulary) + _SEED_WORDS
 
 
-def draw(logprobs: Float[Array, "R V"], bits: UInt32[Array, "R W"]) -> Int[Array, " R"]:
-    """Draws a token of each row: first a block of tokens by its sum, then a token of the block.
+class Drawn(NamedTuple):
+    """What `draw` gives."""
 
-    Each of the two is a race: everyone waits for an exponential time of rate p, and the first one
-    wins, which is i with probability p_i / sum p. Unlike a running sum of float32 and a uniform
-    number of 23 bits, a race can be won by every token, however small its probability is beside
-    the sum of all others. The sums of the blocks are the only ones that are taken. The
-    probabilities are right to float32 rounding, but for 2**-32 in all of each race.
+    token: Int[Array, " R"]
+    logprob: Float[Array, " R"]
+    """In nats, under the distribution before the filters."""
+
+
+def draw(
+    logits: Float[Array, "R V"],
+    bits: UInt32[Array, "R W"],
+    *,
+    top_k: int | None = None,
+    top_p: float | Float[Array, ""] | None = None,
+) -> Drawn:
+    """Draws a token of each row by `race`, and tells its log-probability.
+
+    A filter needs no threshold. A token is among the k likeliest if fewer than k are likelier, and
+    in the nucleus if those that are likelier have less than its mass. A token that is not is
+    thrown away, and the next one is drawn among those that are likelier than it, which still hold
+    all that the filter keeps. So what is kept has its probabilities given that it is kept.
 
     Args:
-        logprobs: log-probabilities in nats, not necessarily normalised; -inf is never drawn, and
-            at least one per row is above -80.
+        logits: not necessarily normalised; -inf is never drawn, and one per row is finite.
         bits: random, W = `bits_of_a_draw(V)` words per row.
+        top_k: how many of the likeliest to keep, at least 1, and with them those that are exactly
+            as likely as the last one; None keeps all.
+        top_p: the mass of the nucleus in (0, 1], taken of what `top_k` keeps; None keeps all.
 
     Returns:
-        Token ids, int32.
+        Token ids, int32, and their log-probabilities.
     """
-    rows, vocabulary = logprobs.shape
-    width = block_width(vocabulary)
-    blocks = -(-vocabulary // width)
-    filled = jnp.pad(
-        logprobs, ((0, 0), (0, blocks * width - vocabulary)), constant_values=-jnp.inf
-    ).reshape(rows, blocks, width)
-    waits = _waits(bits)
-    mass = jnp.sum(jnp.exp(filled), axis=-1)
-    block = jnp.argmax(mass / waits[:, :blocks], axis=-1).astype(jnp.int32)
-    chosen = jnp.take_along_axis(filled, block[:, None, None], axis=1)[:, 0]
-    # Relative to the likeliest one of the block, so that nothing underflows.
-    chance = jnp.exp(chosen - jnp.max(chosen, axis=-1, keepdims=True))
-    token = jnp.argmax(chance / waits[:, blocks:], axis=-1).astype(jnp.int32)
-    return block * width + token
+    whole = in_blocks(logits)
+    sums = whole.sums()
+    if top_k is None and top_p is None:
+        token = race(whole, sums, bits[:, :-_SEED_WORDS])
+    elif top_k is None or top_p is None:
+        token = _draw_within(whole, sums, bits, top_k, top_p)
+    else:
+        kept = in_blocks(likeliest(logits, top_k))
+        token = _draw_within(kept, kept.sums(), bits, None, top_p)
+    return _told(whole, token)
 
 
-def _waits(bits: UInt32[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Exponential times of rate 1, in (0, 17]; small ones, which win, are the exact ones."""
-    uniform = bits.astype(jnp.float32) * 2.0**-32 + _SMALLEST
-    # Rounding may give 1, whose time would be infinite.
-    return -jnp.log1p(-jnp.minimum(uniform, 1 - 2.0**-24))
-
-
-def likeliest(logprobs: Float[Array, "R V"], k: int) -> Float[Array, "R V"]:
-    """The k likeliest tokens, renormalised; the others are at -inf.
-
-    The threshold is found as in `nucleus`, here on the log-probabilities themselves, whose order
-    is kept where a probability would underflow.
+def greedy(logits: Float[Array, "R V"]) -> Drawn:
+    """The likeliest token of each row, the lowest id among equals, and its log-probability.
 
     Args:
-        logprobs: log-probabilities in nats, none above 0.
+        logits: not necessarily normalised.
+
+    Returns:
+        Token ids, int32, and their log-probabilities.
+    """
+    return _told(in_blocks(logits), jnp.argmax(logits, axis=-1).astype(jnp.int32))
+
+
+def _told(blocks: Blocks, token: Int[Array, " R"]) -> Drawn:
+    return Drawn(token, blocks.at(token) - jnp.log(jnp.sum(blocks.sums(), axis=-1)))
+
+
+def _draw_within(
+    blocks: Blocks,
+    sums: Float[Array, "R n"],
+    bits: UInt32[Array, "R W"],
+    top_k: int | None,
+    top_p: float | Float[Array, ""] | None,
+) -> Int[Array, " R"]:
+    limits = (top_k, None if top_p is None else _limit(top_p, jnp.sum(sums, axis=-1)))
+    words = bits.shape[1] - _SEED_WORDS
+    keys = jax.random.wrap_key_data(bits[:, words:], impl="threefry2x32")
+
+    def again(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        number, token, outside, likelier = state
+        fresh = jax.vmap(
+            lambda key: jax.random.bits(jax.random.fold_in(key, number), (words,), jnp.uint32)
+        )(keys)
+        other = race(blocks, likelier, fresh, blocks.at(token))
+        token = jnp.where(outside, other, token)
+        return number + 1, token, *_outside(blocks, token, *limits)
+
+    token = race(blocks, sums, bits[:, :words])
+    start = (jnp.int32(0), token, *_outside(blocks, token, *limits))
+    return jax.lax.while_loop(lambda state: jnp.any(state[2]), again, start)[1]
+
+
+def _outside(
+    blocks: Blocks,
+    token: Int[Array, " R"],
+    most: int | None,
+    mass: Float[Array, " R"] | None,
+) -> tuple[Bool[Array, " R"], Float[Array, "R n"]]:
+    """Whether a filter drops the token, and the sums of the tokens that are likelier."""
+    likelier = blocks.logits > blocks.at(token)[:, None, None]
+    sums = jnp.sum(jnp.where(likelier, blocks.chance, 0.0), axis=-1)
+    # Comparisons that are false for NaN, so that every draw ends.
+    if mass is not None:
+        return jnp.sum(sums, axis=-1) >= mass, sums
+    assert most is not None, "a filter has one of the two limits"
+    return jnp.sum(likelier, axis=(1, 2), dtype=jnp.int32) >= most, sums
+
+
+def _limit(top_p: float | Float[Array, ""], total: Float[Array, " R"]) -> Float[Array, " R"]:
+    # A sum that rounding brings to the total would drop what is rare although all is asked for.
+    return jnp.where(jnp.asarray(top_p) < 1, top_p * total, jnp.inf)
+
+
+def likeliest(logits: Float[Array, "R V"], k: int) -> Float[Array, "R V"]:
+    """The k likeliest tokens; the others are at -inf.
+
+    The threshold is found by bisection on the bits of the distances to the largest logit
+    (non-negative floats are ordered as their bits), 31 sums over the vocabulary in place of a
+    sort.
+
+    Args:
+        logits: not necessarily normalised.
         k: how many to keep, in [1, V]. Tokens exactly as likely as the k-th are kept too.
 
     Returns:
-        Log-probabilities given that the token is one of those kept.
+        `logits`, filtered, not renormalised.
     """
-    # Floats that are not negative are ordered as their bits: a small number is a likely token.
-    bits = jax.lax.bitcast_convert_type(jnp.abs(logprobs), jnp.int32)
+    distance = jnp.max(logits, axis=-1, keepdims=True) - logits
+    bits = jax.lax.bitcast_convert_type(distance, jnp.int32)
 
     def halve(_: Any, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
         # Up to `high` there are k tokens at least; up to `low` there are fewer.
@@ -86,37 +149,7 @@ def likeliest(logprobs: Float[Array, "R V"], k: int) -> Float[Array, "R V"]:
         enough = jnp.sum(bits <= middle[:, None], axis=-1, dtype=jnp.int32) >= k
         return jnp.where(enough, low, middle), jnp.where(enough, middle, high)
 
-    low = jnp.full(logprobs.shape[0], -1, jnp.int32)
+    low = jnp.full(logits.shape[0], -1, jnp.int32)
     infinite = jax.lax.bitcast_convert_type(jnp.float32(jnp.inf), jnp.int32)
     _, high = jax.lax.fori_loop(0, 31, halve, (low, low + 1 + infinite))
-    return jax.nn.log_softmax(jnp.where(bits <= high[:, None], logprobs, -jnp.inf))
-
-
-def nucleus(logprobs: Float[Array, "R V"], top_p: float | Float[Array, ""]) -> Float[Array, "R V"]:
-    """Log-probabilities with the tokens outside the nucleus at -inf.
-
-    The threshold is found by bisection on the bits of the probabilities (non-negative floats are
-    ordered as their bits), 31 sums over the vocabulary in place of a sort.
-
-    Args:
-        logprobs: log-probabilities in nats.
-        top_p: the mass to keep, in (0, 1].
-
-    Returns:
-        `logprobs`, filtered, not renormalised.
-    """
-    chance = jnp.exp(logprobs)
-    bits = jax.lax.bitcast_convert_type(chance, jnp.int32)
-
-    def halve(_: Any, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
-        # The mass at or above `low` reaches top_p; at or above `high` it does not.
-        low, high = bounds
-        middle = low + (high - low) // 2
-        mass = jnp.sum(jnp.where(bits >= middle[:, None], chance, 0.0), axis=-1)
-        enough = mass >= top_p
-        return jnp.where(enough, middle, low), jnp.where(enough, high, middle)
-
-    low = jnp.zeros(logprobs.shape[0], jnp.int32)
-    one = jax.lax.bitcast_convert_type(jnp.float32(1.0), jnp.int32)
-    low, _ = jax.lax.fori_loop(0, 31, halve, (low, low + one + 2))
-    return jnp.where(bits >= low[:, None], logprobs, -jnp.inf)
+    return jnp.where(bits <= high[:, None], logits, -jnp.inf)
