@@ -11,9 +11,11 @@ from typing import NamedTuple
 from pgpo_jax._extras import require_extra
 from pgpo_jax._printable import printable
 from pgpo_jax._version import __version__
+from pgpo_jax.cli._program_cache import keep_programs
 from pgpo_jax.errors import PGPOError
 
 USAGE_ERROR = 2
+_NO_CACHE = "--no-compilation-cache"
 _INTERRUPTED = 130
 
 
@@ -58,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     2
     """
     args = list(sys.argv[1:] if argv is None else argv)
+    keep = args[:1] != [_NO_CACHE]
+    args = args if keep else args[1:]
     if not args or args[0] in ("-h", "--help", "help"):
         print(_help())
         return 0 if args else USAGE_ERROR
@@ -75,6 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _messages():
             if command.extra is not None:
                 require_extra(command.extra)
+            if keep and command.extra == "train":
+                keep_programs()
             code = importlib.import_module(f"pgpo_jax.cli.{command.module}").main(args[1:])
             # Otherwise a closed pipe is noticed at exit only, where the error cannot be caught.
             sys.stdout.flush()
@@ -150,5 +156,7 @@ def _help() -> str:
             "",
             "`pgpo COMMAND --help` lists the options of a command. PGPO_TRACEBACK=1 shows where",
             "an error came from.",
+            "",
+            f"`pgpo {_NO_CACHE} COMMAND ...` keeps no compiled programs in your cache folder.",
         ]
     )

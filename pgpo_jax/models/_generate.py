@@ -12,7 +12,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
 from pgpo_jax.models._cache import Cache, Prompt, start_cache
-from pgpo_jax.models._choose import bits_of_a_draw, draw, likeliest, nucleus
+from pgpo_jax.models._choose import bits_of_a_draw, draw, greedy
 from pgpo_jax.models._decode import decode_step, prefill
 from pgpo_jax.models._decoder import Qwen3
 from pgpo_jax.models._row_steps import count_row_steps
@@ -243,16 +243,11 @@ def choose(
         Token ids, and log-probabilities in nats.
     """
     logits = constrain(weights.logits(hidden), ("batch", "vocab"), model.mesh)
-    if not settings.greedy:
-        logits = logits / temperature
-    logprobs = jax.nn.log_softmax(logits)
     if settings.greedy:
-        token = jnp.argmax(logprobs, axis=-1)
-    else:
-        # The recorded log-probability is that of the whole distribution.
-        kept = logprobs if settings.top_k is None else likeliest(logprobs, settings.top_k)
-        token = draw(nucleus(kept, top_p) if settings.filtered else kept, bits)
-    return token, jnp.take_along_axis(logprobs, token[:, None], axis=1)[:, 0]
+        return greedy(logits)
+    # What is recorded stays the whole distribution's.
+    within = top_p if settings.filtered else None
+    return draw(logits / temperature, bits, top_k=settings.top_k, top_p=within)
 
 
 def ends(settings: Settings, token: Int[Array, " R"]) -> Bool[Array, " R"]:

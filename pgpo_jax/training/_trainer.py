@@ -293,8 +293,7 @@ class Trainer:
             "time/step": done - start,
             "throughput/rollout_tokens_per_second": answered / (sampled - start),
             "throughput/update_tokens_per_second": trained / (done - packed),
-            # A jitted function has this method, but its type does not declare it.
-            "compilations/step": float(self._step._cache_size()),  # pyright: ignore[reportFunctionMemberAccess]
+            "compilations/step": float(self._step.compilations()),
         }
         return state, StepReport(
             metrics, {k: float(v) for k, v in timings.items()}, rollout, lesson, chosen, tokens

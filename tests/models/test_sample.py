@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import re
 
 import jax
@@ -9,14 +10,30 @@ from flax import nnx
 
 from pgpo_jax.models import _cache, _generate as module, _step_weights, sample
 from pgpo_jax.models._choose import (
+    _limit,
+    _outside,
     bits_of_a_draw,
-    block_width,
-    draw as draw_tokens,
+    draw as choose_tokens,
     likeliest,
-    nucleus,
 )
+from pgpo_jax.models._race import block_width, in_blocks
 
 EOS, PAD = 5, 0
+
+
+def draw_tokens(logits, bits, **kw):
+    return choose_tokens(logits, bits, **kw).token
+
+
+def kept_by(logits, top_k=None, top_p=None):
+    """Which tokens the filter of a draw lets through, asked of each token."""
+    blocks = in_blocks(jnp.asarray(logits))
+    mass = None if top_p is None else _limit(top_p, jnp.sum(blocks.sums(), axis=-1))
+
+    def of_token(token):
+        return ~_outside(blocks, jnp.full(len(logits), token), top_k, mass)[0]
+
+    return np.asarray(jax.vmap(of_token)(jnp.arange(logits.shape[1]))).T
 
 
 def draw(model, prompts, key, **kw):
@@ -144,11 +161,14 @@ def test_nucleus_is_the_smallest_set_that_reaches_the_mass():
     chances[1] = 1 / 40
     for top_p in (1e-6, 0.1, 0.5, 0.9, 0.999):
         with np.errstate(divide="ignore"):
-            kept = np.isfinite(np.asarray(nucleus(jnp.log(jnp.asarray(chances)), top_p)))
+            kept = kept_by(np.log(chances), top_p=top_p)
         for row, chance in zip(kept, chances, strict=True):
             order = np.sort(chance)[::-1]
             needed = order[np.searchsorted(np.cumsum(order, dtype=np.float64), top_p - 1e-7)]
             np.testing.assert_array_equal(row, chance >= needed * (1 - 1e-6))
+    # The control: all are kept where all is asked for, however rare they are.
+    assert kept_by(np.array([[0.0, -80.0, -np.inf]], np.float32), top_p=1.0)[0, :2].all()
+    assert not kept_by(np.array([[0.0, -80.0]], np.float32), top_p=0.999)[0, 1]
 
 
 def test_a_draw_never_lands_on_what_is_excluded(key):
@@ -210,6 +230,24 @@ def test_every_token_of_a_large_vocabulary_can_be_drawn():
     assert (total[rare] <= np.maximum.accumulate(total)[rare - 1]).sum() > 8
 
 
+def test_every_token_of_a_large_vocabulary_has_its_exact_chance():
+    """The chance that a draw gives each token, computed of its own float32 sums."""
+    vocabulary, width = 151_936, block_width(151_936)
+    logits = 3 * np.random.default_rng(0).standard_normal(vocabulary).astype(np.float32)
+    exact = np.exp(logits.astype(np.float64) - logits.max())
+    exact /= exact.sum()
+    blocks = in_blocks(jnp.asarray(logits)[None])
+    sums, relative = np.asarray(blocks.sums()[0]), np.asarray(blocks.logits[0])
+    within = np.exp(relative - relative.max(axis=-1, keepdims=True))
+    within = within.astype(np.float64) / within.sum(axis=-1, keepdims=True, dtype=np.float64)
+    given = (sums.astype(np.float64) / sums.sum(dtype=np.float64))[:, None] * within
+    np.testing.assert_allclose(given.ravel()[:vocabulary], exact, rtol=3e-6)
+    assert sums.size * width == vocabulary
+    # The control: the running sum of float32 gives tens of thousands of tokens no chance at all.
+    steps = np.diff(np.cumsum(exact.astype(np.float32)))
+    assert (steps <= 0).sum() > 10_000
+
+
 @pytest.mark.slow
 def test_the_tail_beside_a_likely_token_is_drawn_in_full(key):
     """One token has .99 of the whole; a running sum loses a quarter of what is left."""
@@ -233,7 +271,7 @@ def test_the_tail_beside_a_likely_token_is_drawn_in_full(key):
 def test_top_p_keeps_to_the_nucleus(tiny_model, prompts, key, forward):
     tokens, mask = (x[:1] for x in prompts)
     logprobs = forward(tiny_model, tokens, mask)[0, -1:]
-    kept = np.isfinite(np.asarray(nucleus(logprobs, 0.5)))[0]
+    kept = kept_by(logprobs, top_p=0.5)[0]
     for top_p in (0.5, 1.0):
         out = draw(
             tiny_model, (tokens, mask), key, max_new_tokens=1, samples_per_prompt=4000, top_p=top_p
@@ -297,15 +335,54 @@ def test_top_k_draws_from_the_truncated_distribution(tiny_model, prompts, forwar
     assert chi_square(top_k=3, top_p=top_p) > bound
 
 
-def test_top_k_comes_before_top_p():
-    logprobs = jnp.log(jnp.asarray([[0.1, 0.4, 0.2, 0.3]]))
-    chance = np.exp(np.asarray(logprobs, np.float64))[0]
-    first = np.exp(np.asarray(nucleus(likeliest(logprobs, 2), 0.55)))[0]
-    np.testing.assert_array_equal(first > 0, truncated(chance, 2, 0.55) > 0)
-    np.testing.assert_array_equal(first > 0, [False, True, False, False])
+def frequencies(logits, key, rows=4096, **kw):
+    """Shares of the tokens in draws from one row of logits."""
+    vocabulary = len(logits)
+    bits = jax.random.bits(key, (rows, bits_of_a_draw(vocabulary)), jnp.uint32)
+    every = jnp.broadcast_to(jnp.asarray(logits, jnp.float32), (rows, vocabulary))
+    drawn = jax.jit(functools.partial(draw_tokens, **kw))(every, bits)
+    return np.bincount(np.asarray(drawn), minlength=vocabulary) / rows
+
+
+@pytest.mark.parametrize(
+    ("top_k", "top_p"), [(None, 0.6), (9, None), (25, 0.8)], ids=["top_p", "top_k", "both"]
+)
+def test_filtered_draws_follow_the_truncated_distribution(key, top_k, top_p):
+    """Most first draws fall outside, so that later rounds decide."""
+    vocabulary, rows = 100, 2**14
+    logits = 1.2 * np.random.default_rng(0).standard_normal(vocabulary)
+    chance = np.exp(logits) / np.exp(logits).sum()
+    want = truncated(chance, top_k or vocabulary, 1.0 if top_p is None else top_p)
+    seen = frequencies(logits, key, rows, top_k=top_k, top_p=top_p)
+    assert not seen[want == 0].any()
+    noise = np.sqrt(2 * want * (1 - want) / (np.pi * rows)).sum() / 2
+    assert np.abs(seen - want).sum() / 2 < 1.3 * noise
+    # The controls: one token fewer, or a temperature of 0.9 among those that are kept.
+    fewer = np.where(want == want[want > 0].min(), 0, want)
+    assert seen[(fewer == 0) & (want > 0)].any()
+    cold = np.where(want > 0, want ** (1 / 0.9), 0)
+    assert np.abs(seen - cold / cold.sum()).sum() / 2 > 1.3 * noise
+
+
+def test_top_k_comes_before_top_p(key):
+    logits = np.log([0.1, 0.4, 0.2, 0.3])
+    # Of the two likeliest the first has more than .55; of all four it has less.
+    assert frequencies(logits, key, 64, top_k=2, top_p=0.55)[1] == 1
     # The control: in the other order both of the two would stay.
-    other = np.asarray(likeliest(nucleus(logprobs, 0.55), 2))[0]
-    np.testing.assert_array_equal(np.isfinite(other), [False, True, False, True])
+    assert set(np.flatnonzero(frequencies(logits, key, 64, top_p=0.55))) == {1, 3}
+
+
+def test_a_draw_ends_whatever_the_logits_are(key):
+    """Equal ones, ones without chance, and ones that are no numbers."""
+    rows = np.zeros((4, 40), np.float32)
+    rows[1, 1:] = -np.inf
+    rows[2] = np.nan
+    rows[3] = -1e4 * np.arange(40)
+    bits = jax.random.bits(key, (4, bits_of_a_draw(40)), jnp.uint32)
+    for kw in ({"top_p": 0.3}, {"top_p": 1e-6}, {"top_k": 1}, {"top_k": 3, "top_p": 0.5}):
+        drawn = np.asarray(draw_tokens(jnp.asarray(rows), bits, **kw))
+        assert (drawn[[1, 3]] == 0).all()
+        assert ((drawn >= 0) & (drawn < 40)).all()
 
 
 def test_the_likeliest_and_their_equals_are_kept():
@@ -319,7 +396,10 @@ def test_the_likeliest_and_their_equals_are_kept():
         got = np.asarray(likeliest(jnp.asarray(logprobs), k))
         last = np.sort(logprobs, axis=-1)[:, [-k]]
         np.testing.assert_array_equal(np.isfinite(got), (logprobs >= last) & np.isfinite(logprobs))
-        np.testing.assert_allclose(np.exp(got).sum(axis=-1), 1.0, rtol=1e-5)
+        np.testing.assert_array_equal(got[np.isfinite(got)], logprobs[np.isfinite(got)])
+        # The filter of a draw keeps the same ones.
+        possible = kept_by(logprobs, top_k=k) & np.isfinite(logprobs)
+        np.testing.assert_array_equal(possible, np.isfinite(got))
     # Exactly k where no two are equal.
     assert np.isfinite(np.asarray(likeliest(jnp.asarray(logprobs[2:3]), 7))).sum() == 7
 

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import ScalarLike
 
 from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.models import muon_dimension_numbers
@@ -82,7 +83,7 @@ _RATE_ABOVE_ZERO = ("dadapt_adamw", "prodigy")
 
 def named_optimizer(
     name: str,
-    learning_rate: float | int | optax.Schedule,
+    learning_rate: ScalarLike | optax.Schedule,
     arguments: Mapping[str, Value] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """An optimizer of optax by its name.

@@ -1,6 +1,6 @@
 """The jitted training step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -56,13 +56,17 @@ def make_train_step(
         teacher_graphdef: structure of the teacher, if it is another model.
 
     Returns:
-        `step(state, experience, shown=None) -> (state, metrics, tokens)`: The metrics are float32
-        scalars. The tokens are the numbers per response token of `Objective.tokens`, for the rows
-        in `shown` (int32).
+        `step(state, experience, shown=None, numbers=None) -> (state, metrics, tokens)`: metrics are
+        float32 scalars, tokens are the numbers per response token of `Objective.tokens`, of the
+        rows that `shown` (int32) names. `numbers` are handed to the optimizer, if they are given;
+        see `make_optimizer`.
     """
 
     def train_step(
-        state: TrainState, batch: Experience, shown: Int[Array, " shown"] | None = None
+        state: TrainState,
+        batch: Experience,
+        shown: Int[Array, " shown"] | None = None,
+        numbers: Mapping[str, Float[Array, ""]] | None = None,
     ) -> tuple[TrainState, Metrics, Tokens]:
         denominators = objective.denominators(batch, sequences)
 
@@ -95,11 +99,16 @@ def make_train_step(
             grads = jax.lax.with_sharding_constraint(grads, layout.params)
         measured = objective.signal(out, batch)
         information = jnp.zeros([], jnp.float32) if measured is None else measured
-        # optax's Adam mixes float32 with its int32 count, which strict dtype promotion would
-        # refuse.
+        more = {} if numbers is None else {"numbers": numbers}
+        # optax's Adam mixes float32 with its int32 count, which a strict regime would refuse.
         with jax.numpy_dtype_promotion("standard"):
             updates, opt_state = optimizer.update(
-                grads, state.opt_state, state.params, information=information, value=out.loss
+                grads,
+                state.opt_state,
+                state.params,
+                information=information,
+                value=out.loss,
+                **more,
             )
         grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(grad_norm)
