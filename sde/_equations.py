@@ -96,10 +96,10 @@ class Equation:
         """Refuse a combination that has no meaning.
 
         Raises:
-            ValueError: a chain that has no b and S, where they are needed; order 2 without
-                smoothness or for a chain with memory; a chain that `tracks` refuses, such as
-                one whose memory is of the other kind for `averaged` or `augmented`; a drift or a
-                diffusion of another shape than the state asks for.
+            ValueError: the chain has no b and S although they are needed. Or order 2 is asked
+                without smoothness or for a chain with memory. Or `tracks` refuses the chain: for
+                `averaged` and `augmented`, one with the other kind of memory. Or the drift or the
+                diffusion has another shape than the state needs.
         """
         if self.follows_chain:
             chain.check_limit(problem)

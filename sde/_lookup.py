@@ -39,9 +39,9 @@ def _hashable(kind: str, thing: _T) -> _T:
                 hash(value)
             except TypeError:
                 raise PGPOTypeError(
-                    f"the fields of a {kind} must be hashable, numbers and tuples, so that its "
-                    f"programs are compiled once; {field.name!r} of {type(thing).__name__} is of "
-                    f"type {type(value).__name__}: keep a tuple, and make an array where it is used"
+                    f"the fields of a {kind} must be hashable, such as numbers and tuples; "
+                    f"{field.name!r} of {type(thing).__name__} is of type {type(value).__name__}. "
+                    "Keep a tuple, and make an array where it is used."
                 ) from error
         raise PGPOTypeError(
             f"a {kind} must be hashable (a frozen dataclass is): {type(thing).__name__}: {error}"

@@ -26,8 +26,8 @@ _SETTINGS = {
 def keep_programs() -> Path | None:
     """Lets JAX keep what it compiles in the user's cache folder.
 
-    Nothing is done if jax is imported already, if the user has named a folder for JAX, if JAX's
-    cache is switched off, or if `filelock`, which bounds the size, is missing.
+    Nothing is done if jax is imported already, or if the user has set JAX's own cache. Nothing is
+    done without `filelock` either, which bounds the size.
 
     Returns:
         The folder, or None.

@@ -10,11 +10,16 @@ from pgpo_jax._multiplier import check_number
 
 
 class Contrasted(NamedTuple):
-    """What `contrasted_advantages` gives.
+    """Result of `contrasted_advantages`.
 
     Attributes:
         advantages: A' of each token.
         selected: the tokens whose advantage was moved.
+
+    >>> import jax.numpy as jnp
+    >>> found = contrasted_advantages(jnp.array([1.0]), jnp.array([0.5]))
+    >>> type(found).__name__, found.selected.tolist()
+    ('Contrasted', [True])
 
     Added in version 0.2.0.
     """

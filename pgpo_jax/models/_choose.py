@@ -128,9 +128,9 @@ def _limit(top_p: float | Float[Array, ""], total: Float[Array, " R"]) -> Float[
 def likeliest(logits: Float[Array, "R V"], k: int) -> Float[Array, "R V"]:
     """The k likeliest tokens; the others are at -inf.
 
-    The threshold is found by bisection on the bits of the distances to the largest logit
-    (non-negative floats are ordered as their bits), 31 sums over the vocabulary in place of a
-    sort.
+    The threshold is found by bisection on the bits of the distances to the largest logit, because
+    non-negative floats are ordered like their bits. This takes 31 sums over the vocabulary instead
+    of a sort.
 
     Args:
         logits: not necessarily normalised.

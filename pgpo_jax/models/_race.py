@@ -65,11 +65,11 @@ def race(
 ) -> Int[Array, " R"]:
     """Draws a token of each row: first a block of tokens by its sum, then a token of the block.
 
-    Each of the two is a race: everyone waits for an exponential time of rate p, and the first one
-    wins, which is i with probability p_i / sum p. Unlike a running sum of float32 and a uniform
-    number of 23 bits, a race can be won by every token, however small its probability is beside
-    the sum of all others. The sums of the blocks are the only ones that are taken. The
-    probabilities are right to float32 rounding, but for 2**-32 in all of each race.
+    Each draw is an exponential race: candidate i has an exponential waiting time of rate p_i, and
+    the smallest time wins. So i wins with probability p_i / sum p. Every token can win, however
+    small its probability is. This would not hold for a running sum in float32 and a uniform number
+    of 23 bits. Only the sums of the blocks are computed. The probabilities are exact up to float32
+    rounding and a total of 2**-32 per race.
 
     Args:
         blocks: of all tokens.

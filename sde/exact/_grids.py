@@ -109,8 +109,8 @@ class Pieces(Grid):
         inner = np.setdiff1d(np.arange(parts * n), np.concatenate([left, right]))
         unit = _chebyshev(n)
         scales = [2.0 / (b - a) for a, b in itertools.pairwise(breaks)]
-        slope = scipy.linalg.block_diag(*(scale * unit.first for scale in scales))
-        bend = scipy.linalg.block_diag(*(scale**2 * unit.second for scale in scales))
+        slope = np.asarray(scipy.linalg.block_diag(*(scale * unit.first for scale in scales)))
+        bend = np.asarray(scipy.linalg.block_diag(*(scale**2 * unit.second for scale in scales)))
         jump = slope[left] - slope[right]
         solved = -np.linalg.solve(jump[:, left] + jump[:, right], jump[:, inner])
         lift = np.zeros((parts * n, len(inner)))

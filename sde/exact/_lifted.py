@@ -53,7 +53,7 @@ def lifted_values(
     here = np.ravel(here.toarray() if sp.issparse(here) else here)
     law = np.concatenate([x0**l * here for l in range(degree + 1)])
     if not sp.issparse(advance):
-        return propagate(advance, law, final, steps)
+        return propagate(np.asarray(advance), law, final, steps)
     backward = sp.csr_array(advance.T)
     values = np.empty((steps + 1, len(observables)))
     values[0] = law @ final

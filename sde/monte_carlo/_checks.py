@@ -43,10 +43,10 @@ def check_scheme(solver: Any, substeps: Any, richardson: bool) -> None:
     """Refuses a scheme that does not exist.
 
     Raises:
-        TypeError, ValueError: a solver that cannot integrate a drift with noise (see
-            `check_solver`); substeps that are not a whole number >= 1; Richardson with a solver
-            other than Euler (others read more of the path than its increments, or their leading
-            error is not linear).
+        TypeError, ValueError: the solver cannot integrate a drift with noise; see `check_solver`.
+            Or substeps are not a whole number >= 1. Or Richardson is used with a solver other than
+            Euler. The others read more of the path than its increments, or their leading error is
+            not linear.
     """
     check_solver(solver)
     if isinstance(substeps, bool) or not isinstance(substeps, int) or substeps < 1:

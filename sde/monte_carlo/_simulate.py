@@ -96,12 +96,13 @@ def simulate(
     chain measures the scheme, not the equation, so such samples verify nothing. Use `substeps` and
     extrapolate over it, as `sde.estimate_equation` does.
 
-    The solver is any of diffrax's that declares how it reads the noise. `diffrax.Euler()` is Itô's.
-    Those that converge to the Stratonovich reading are handed the drift
-    $b - \frac12\sum_j(D\sigma_j)\sigma_j$, by autodiff: `EulerHeun`, `Heun`, `Midpoint`, `Ralston`,
-    `ReversibleHeun`, `StratonovichMilstein` (weak order 1), `SPaRK`, `GeneralShARK`, `SlowRK`
-    (higher order for commutative noise, which minibatch noise in d >= 2 is in general not). `SRA1`,
-    `ShARK`, `SEA` take only noise that does not depend on the state and are refused otherwise.
+    The solver is any of diffrax's that declares how it reads the noise. `diffrax.Euler()` is for
+    Itô equations. Others converge to the Stratonovich equation, so they get the drift
+    $b - \frac12\sum_j(D\sigma_j)\sigma_j$, by autodiff. `EulerHeun`, `Heun`, `Midpoint`, `Ralston`,
+    `ReversibleHeun` and `StratonovichMilstein` have weak order 1. `SPaRK`, `GeneralShARK` and
+    `SlowRK` have a higher order for commutative noise. Minibatch noise in d >= 2 is in general not
+    commutative. `SRA1`, `ShARK` and `SEA` take only noise that does not depend on the state. They
+    are refused otherwise.
 
     Args:
         problem: a problem or its name.
@@ -122,9 +123,9 @@ def simulate(
         theta at the horizon, shape [paths, d], NumPy float64 (without the memory J of "augmented").
 
     Raises:
-        ValueError: an unknown name, an eta that does not divide the horizon, paths or substeps
-            below 1, a diffusion matrix that is not positive semi-definite, a solver that cannot
-            take the noise or does not declare how it reads it; all before any simulation starts.
+        ValueError: a name is unknown, eta does not divide the horizon, or paths or substeps are
+            below 1. Or the diffusion matrix is not positive semi-definite. Or the solver cannot
+            take the noise, or does not declare how it reads it. Raised before any simulation.
         TypeError: a solver that is none of diffrax.
         FloatingPointError: a path did not stay finite.
 

@@ -63,9 +63,9 @@ def check_solver(solver: Any) -> None:
 
     Raises:
         TypeError: it is no diffrax solver.
-        ValueError: it does not declare Itô or Stratonovich (a solver for ordinary differential
-            equations), asks for other terms than a drift and a noise (the Langevin solvers), or
-            cannot take an ensemble as its state (`diffrax.ItoMilstein`).
+        ValueError: it does not declare Itô or Stratonovich, like a solver for ordinary differential
+            equations. Or it needs other terms than a drift and a noise, like the Langevin solvers.
+            Or it cannot take an ensemble as its state, like `diffrax.ItoMilstein`.
 
     >>> check_solver(diffrax.ShARK())
     """

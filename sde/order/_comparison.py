@@ -47,9 +47,9 @@ class Comparison:
         replace: whether minibatches are drawn with replacement.
 
     Raises:
-        ValueError: unknown names (with those that exist), etas that do not divide the horizon or do
-            not decrease, no observable or two of one name, an equation that is not for this chain
-            or problem.
+        ValueError: a name is unknown; the message names those that exist. Or etas do not divide the
+            horizon or do not decrease. Or there is no observable, or two have one name. Or the
+            equation is not for this chain or problem.
 
     >>> report = Comparison("quadratic", "sgd", "eq7").order()
     >>> report.verdict
@@ -103,13 +103,14 @@ class Comparison:
         A verdict follows one rule (`sde.order.classify_order`) and rests on all observables; the
         worst counts. Four traps are refused, with "undecided" and the reason:
 
-        * Euler with dt = eta *is* SGD with Gaussian noise, so one substep without extrapolation
-          measures the scheme and not the equation; nor can any number of substeps without it tell
-          order 2 from 1;
-        * the mean alone is blind to the diffusion when the drift is linear: a confirmation needs
-          "m2" and a third: bounded, "cos3x", or "m3" or "m4" where an engine has moments only;
-        * a Monte Carlo error larger than what it should resolve (it names the paths that would do);
-        * an order-0 verdict that the ODE floor does not confirm.
+        * One substep without extrapolation. Euler with dt = eta *is* SGD with Gaussian noise, so it
+          measures the scheme and not the equation. Without extrapolation no number of substeps
+          tells order 2 from 1.
+        * The mean alone. It is blind to the diffusion when the drift is linear. A confirmation
+          needs "m2" and a third observable: "cos3x", or "m3" or "m4" where an engine has moments
+          only.
+        * A Monte Carlo error larger than what it should resolve. It names the paths that would do.
+        * An order-0 verdict that the ODE floor does not confirm.
 
         Args:
             method: `sde.Exact()` or `sde.MonteCarlo(...)`.

@@ -75,6 +75,9 @@ def statements(config: Config) -> list[Statement]:
         ValueError: nothing or too much is asked for, a name is unknown, or an option would not be
             looked at.
 
+    >>> [row.id for row in statements(Config(statement="sgd-eq7"))]
+    ['sgd-eq7']
+
     Added in version 0.2.0.
     """
     own = (config.chain, config.equation)

@@ -13,7 +13,16 @@ LONGEST = 30
 WITHOUT_EXAMPLE = 133
 # The rules of a study are fixed before its runs, and so is their wording.
 FIXED = [
-    *("baselines", "brake", "falsification", "family", "real_model", "science_qa", "stability"),
+    *(
+        "baselines",
+        "brake",
+        "falsification",
+        "family",
+        "real_model",
+        "science_qa",
+        "stability",
+        "selection",
+    ),
     "estimators/_command",
 ]
 TREE = {

@@ -1,3 +1,5 @@
+"""Settings of the objective rlcsd."""
+
 from dataclasses import dataclass
 
 from pgpo_jax.training.config._rules import finite, positive, require
@@ -5,18 +7,25 @@ from pgpo_jax.training.config._rules import finite, positive, require
 
 @dataclass(frozen=True)
 class RlcsdConfig:
-    """The contrast of right and wrong hints of the objective rlcsd.
+    """Settings of the contrast of right and wrong hints, of the objective rlcsd.
+
+    Raises:
+        ValueError: a setting is out of its range. The message names the rule and the value.
+
+    >>> RlcsdConfig(wrong_hints=2).scale
+    0.5
 
     Added in version 0.2.0.
     """
 
     wrong_hints: int = 4
-    """Wrong answers of peers that each response is contrasted with, at most; each is one more pass
-    of the teacher."""
+    """Largest number of wrong answers of peers that each response is contrasted with. Each is one
+    more pass of the teacher."""
     scale: float = 0.5
     """Largest move of an advantage: beta times lambda of the authors."""
     temperature: float = 0.02
-    """Nats; a contrast that is large beside it moves the advantage by the whole scale."""
+    """Temperature in nats. A contrast that is large beside it moves the advantage by the whole
+    scale."""
     clip: float = 2.0
     """Bound of a move."""
     threshold: float = 0.02
