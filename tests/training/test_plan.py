@@ -274,6 +274,22 @@ def test_second_turns_are_counted(variant):
     )
 
 
+def test_explanations_are_counted():
+    """A prompt per question, of the teacher's length, and one answer to each."""
+    shape = QWEN3_SHAPES["Qwen3-8B"]
+    plain = with_published(PAPER, "opsd")
+    explained = {"reason_first": True, "max_rationale": 4096, "max_prompt": 9000}
+    config = replaced(plain, teacher=explained)
+    plan = memory_plan(config, shape, compiled=False)
+    per_token = 36 * 8 * 128 * 2 * 2
+    assert plan.explanation["key-value cache"] == per_token * 32 * (9000 + 4096)
+    assert ["key-value cache", "explanation"] in [row[:2] for row in plan.rows()]
+    fewer = memory_plan(replaced(config, rollout={"micro_batch": 8}), shape, compiled=False)
+    assert fewer.explanation["key-value cache"] == per_token * 8 * (9000 + 4096)
+    # The control: a teacher that does not explain plans none.
+    assert memory_plan(plain, shape, compiled=False).explanation == {}
+
+
 def test_a_server_samples_elsewhere():
     shape = QWEN3_SHAPES["Qwen3-8B"]
     plan = memory_plan(PAPER, shape, compiled=False)

@@ -37,6 +37,7 @@ class MemoryPlan(NamedTuple):
         evaluation: further bytes during the evaluation.
         second_turn: further bytes while the student answers a second time, for objectives that need
             it.
+        explanation: further bytes while the teacher explains solutions, with `teacher.reason_first`.
     """
 
     resident: dict[str, int]
@@ -44,6 +45,7 @@ class MemoryPlan(NamedTuple):
     rollout: dict[str, int]
     evaluation: dict[str, int]
     second_turn: dict[str, int]
+    explanation: dict[str, int]
 
     @property
     def peak(self) -> int:
@@ -122,7 +124,8 @@ def memory_plan(
     if here and held_out_spec(config.task, config.eval_task) is not None:
         evaluation = _sampling_bytes(shape, config.mesh, config.dtype, _evaluated_at_once(config))
     held = {name: size for name, size in resident.items() if size}
-    return MemoryPlan(held, update, rollout, evaluation, second)
+    explained = _explanation_bytes(config, shape if other is None else other)
+    return MemoryPlan(held, update, rollout, evaluation, second, explained)
 
 
 def sampling_plan(
@@ -146,7 +149,7 @@ def sampling_plan(
     check_mesh(shape, axes)
     weights = _device_bytes(_abstract_weights(shape, dtype, axes))
     sampling = _sampling_bytes(shape, mesh, dtype, rollout)
-    return MemoryPlan({"weights": weights}, {}, sampling, {}, {})
+    return MemoryPlan({"weights": weights}, {}, sampling, {}, {}, {})
 
 
 def abstract_state(
@@ -335,6 +338,21 @@ def _sampling_bytes(
         "sampler's weights": held,
         "key-value cache": shape.num_hidden_layers * per_token * tokens // mesh.size,
     }
+
+
+def _explanation_bytes(config: TrainConfig, teacher: DecoderConfig) -> dict[str, int]:
+    """As the trainer asks the teacher to explain solutions: one answer to a prompt per question."""
+    settings = config.make_objective().teacher_settings
+    if settings is None or not settings.reason_first:
+        return {}
+    asked = dataclasses.replace(
+        config.rollout,
+        samples=1,
+        row_buckets=1,
+        max_prompt=max(config.rollout.max_prompt, settings.max_prompt),
+        max_response=settings.max_rationale,
+    )
+    return _sampling_bytes(teacher, config.mesh, config.dtype, asked)
 
 
 def _evaluated_at_once(config: TrainConfig) -> RolloutConfig:
