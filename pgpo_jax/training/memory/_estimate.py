@@ -37,7 +37,7 @@ class MemoryPlan(NamedTuple):
         evaluation: further bytes during the evaluation.
         second_turn: further bytes while the student answers a second time, for objectives that need
             it.
-        explanation: further bytes while the teacher explains solutions, with `teacher.reason_first`.
+        explanation: further bytes while the teacher explains solutions (`teacher.reason_first`).
     """
 
     resident: dict[str, int]
