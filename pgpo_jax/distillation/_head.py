@@ -6,6 +6,7 @@ from pgpo_jax._reduce import Mask, SequenceMask
 from pgpo_jax.distillation._divergence import check_divergence, divergence
 from pgpo_jax.distillation._head_sharding import HeadSharding
 from pgpo_jax.distillation._taught_head import HeadLoss, taught_head_loss
+from pgpo_jax.errors import PGPOValueError
 
 
 def sdpo_head_loss(
@@ -115,6 +116,11 @@ def sdpo_head_loss(
     (True, (2, 3))
     """
     check_divergence(teacher_weight, support, k, True, temperature, entry_clip)
+    if trust_region_rate is None and reference_hidden is not None:
+        raise PGPOValueError(
+            "reference_hidden and trust_region_rate belong together; got reference_hidden alone, "
+            "which no divergence reads."
+        )
 
     def token_loss(student_logits: Array, teacher_logits: Array, chunk: dict) -> Array:
         return divergence(

@@ -158,8 +158,10 @@ def taught_head_loss(
         alpha: sensitivity of that modulation, per nat.
         rho_max: largest weight, >= 1.
         rho_min: smallest weight, in [0, 1].
-        reference_hidden: hidden states of the initial model on the teacher's prompt.
-        reference_head: output projection of the initial model.
+        reference_hidden: hidden states of a third model, such as the initial model on the teacher's
+            prompt. Without `trust_region_rate` `token_loss` finds its logits as
+            `reference_logits` among the numbers of the chunk.
+        reference_head: output projection of the third model.
         trust_region_rate: share of the live student in the mixture of both, in [0, 1].
         importance: weight per token; no gradient.
         token_weight: a further weight that is computed from the teacher's entropy; see
@@ -201,11 +203,11 @@ def taught_head_loss(
             "estimator='outcome' and success belong together; got "
             f"{estimator!r} {'without' if success is None else 'with'} success."
         )
-    trust_region = (reference_hidden, reference_head, trust_region_rate)
-    if any(x is None for x in trust_region) and any(x is not None for x in trust_region):
+    reference = (reference_hidden is not None, reference_head is not None)
+    if reference[0] != reference[1] or (trust_region_rate is not None and not reference[0]):
         raise PGPOValueError(
-            "reference_hidden, reference_head and trust_region_rate belong together; got "
-            f"{[x is not None for x in trust_region]} of them."
+            "reference_hidden and reference_head belong together, and trust_region_rate needs "
+            f"both; got {reference} of them and trust_region_rate={trust_region_rate}."
         )
     if (sampler_logprobs is None) != (rollout_clip is None):
         raise PGPOValueError(
@@ -262,6 +264,10 @@ def taught_head_loss(
             teacher_logits = trust_region_logits(
                 reference_logits, teacher_logits, trust_region_rate
             )
+        elif reference_hidden is not None:
+            third = head_logits(chunk["reference"], heads["reference"], sharding)
+            third = jax.lax.stop_gradient(tempered(third, temperature))
+            chunk = chunk | {"reference_logits": third}
         student_logits = tempered(student_logits, temperature)
         teacher_logits = jax.lax.stop_gradient(tempered(teacher_logits, temperature))
         losses = token_loss(student_logits, teacher_logits, chunk)
