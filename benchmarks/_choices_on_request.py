@@ -1,4 +1,4 @@
-"""One side of `benchmarks.choice`: the choice of tokens, or whole calls of `sample`.
+"""One side of `benchmarks.choice`: calls of `sample` with a usual or a very thin model.
 
 Run by that benchmark as `PYTHON _choices_on_request.py FOLDER`. It takes `pgpo_jax` from the folder
 and imports nothing else of this project. A request is one line; the answer has the seconds of one
@@ -12,43 +12,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-
-def choices(request: dict[str, Any]) -> Callable[[], Any]:
-    """The choice alone, `steps` times: logits are given, of rows that differ."""
-    import jax
-    import jax.numpy as jnp
-
-    from pgpo_jax.models import _generate
-
-    rows, vocabulary, top_p = (request[name] for name in ("rows", "vocab", "top_p"))
-    settings = _generate.Settings(1, 1, False, top_p < 1, (0,), 0, request["top_k"])
-    config = SimpleNamespace(vocab_size=vocabulary)
-    model: Any = SimpleNamespace(mesh=None, config=config)
-    weights: Any = SimpleNamespace(logits=lambda hidden: hidden)
-    logits = 3 * jax.random.normal(jax.random.key(0), (rows, vocabulary))
-    keys = jax.random.split(jax.random.key(1), rows)
-
-    @jax.jit
-    def run(logits: jax.Array) -> jax.Array:
-        def step(number: Any, found: jax.Array) -> jax.Array:
-            bits = _generate.random_bits(keys, number, vocabulary)
-            # What was found takes part, or a step could begin before the one before it.
-            x = logits + 0 * found[:, None]
-            token, logprob = _generate.choose(
-                model, settings, jnp.float32(1), jnp.float32(top_p), weights, x, bits
-            )
-            return logprob + 0 * token
-
-        return jax.lax.fori_loop(0, request["steps"], step, jnp.zeros(rows))
-
-    return lambda: run(logits)
+# Of the thin model nearly all time goes into the choice of the tokens.
+_SHAPES = {"call": (256, 768, 4, 32), "choice": (8, 8, 1, 8)}
 
 
-def calls(request: dict[str, Any]) -> Callable[[], Any]:
-    """A whole `sample` of `steps` tokens a row; 4 layers of width 256, prompts of 64 tokens."""
+def calls(request: dict[str, Any], what: str) -> Callable[[], Any]:
+    """A `sample` of `steps` tokens a row behind prompts of 64 tokens."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -56,14 +27,15 @@ def calls(request: dict[str, Any]) -> Callable[[], Any]:
 
     from pgpo_jax.models import Qwen3, Qwen3Config, sample
 
+    width, mlp, layers, head = _SHAPES[what]
     config = Qwen3Config(
         vocab_size=request["vocab"],
-        hidden_size=256,
-        intermediate_size=768,
-        num_hidden_layers=4,
-        num_attention_heads=8,
-        num_key_value_heads=4,
-        head_dim=32,
+        hidden_size=width,
+        intermediate_size=mlp,
+        num_hidden_layers=layers,
+        num_attention_heads=width // head,
+        num_key_value_heads=max(1, width // head // 2),
+        head_dim=head,
         tie_word_embeddings=True,
     )
     model = nnx.jit(lambda: Qwen3(config, rngs=nnx.Rngs(0), dtype=jnp.float32))()
@@ -88,7 +60,7 @@ def prepared(request: str) -> Callable[[], Any]:
     import jax
 
     settings = json.loads(request)
-    run = {"choice": choices, "call": calls}[settings.pop("what")](settings)
+    run = calls(settings, settings.pop("what"))
     jax.block_until_ready(run())
     return run
 

@@ -1,16 +1,14 @@
 """Weak errors without noise, by the exact engines."""
 
 import dataclasses
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from sde._lookup import count_steps
 from sde.exact._weak_errors import compare_paths
 from sde.order._method import Measurement, Method
-
-if TYPE_CHECKING:
-    from sde.order._comparison import Comparison
+from sde.order._question import Question
 
 ETAS = tuple(2.0**-k for k in range(5, 10))
 """Step sizes of a measurement with exact expectations.
@@ -40,7 +38,7 @@ class Exact(Method):
     name: ClassVar[str] = "exact"
     etas: ClassVar[tuple[float, ...]] = ETAS
 
-    def measure(self, asked: "Comparison") -> Measurement:
+    def measure(self, asked: Question) -> Measurement:
         wanted = asked.observables
         signed = np.empty((len(asked.steps), len(wanted)))
         largest, resolution = np.empty_like(signed), np.empty_like(signed)

@@ -2,14 +2,12 @@
 
 import abc
 import dataclasses
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
+from sde.order._question import Question
 from sde.order._verdict import Evidence
-
-if TYPE_CHECKING:
-    from sde.order._comparison import Comparison
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,12 +43,12 @@ class Method(abc.ABC):
     name: ClassVar[str]
     etas: ClassVar[tuple[float, ...]]
 
-    def check(self, asked: "Comparison") -> None:
+    def check(self, asked: Question) -> None:
         """Refuse everything that can be refused before anything is measured."""
         del asked
 
     @abc.abstractmethod
-    def measure(self, asked: "Comparison") -> Measurement:
+    def measure(self, asked: Question) -> Measurement:
         """The errors of all rungs."""
 
     def blind(self, verdict: str, claimed: int) -> str | None:

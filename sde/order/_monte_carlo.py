@@ -3,7 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import diffrax
 import jax
@@ -18,9 +18,7 @@ from sde.monte_carlo._ensemble import CHUNK, check_paths
 from sde.monte_carlo._simulate import prepare
 from sde.monte_carlo._solvers import is_euler, solver_name
 from sde.order._method import Measurement, Method
-
-if TYPE_CHECKING:
-    from sde.order._comparison import Comparison
+from sde.order._question import Question
 
 MONTE_CARLO_ETAS = tuple(2.0**-k for k in range(4, 9))
 """Step sizes of a measurement by simulation.
@@ -70,7 +68,7 @@ class MonteCarlo(Method):
         """Whether there is a pair of runs."""
         return extrapolates(self.richardson, self.solver)
 
-    def check(self, asked: "Comparison") -> None:
+    def check(self, asked: Question) -> None:
         check_paths(self.paths, self.chunk)
         prepare(
             asked.problem,
@@ -86,7 +84,7 @@ class MonteCarlo(Method):
             richardson=self.extrapolated,
         )
 
-    def measure(self, asked: "Comparison") -> Measurement:
+    def measure(self, asked: Question) -> Measurement:
         # Centred near the mean, so that the variance is not the difference of two large numbers.
         centre = float(exact_path(asked.noise_free(), (_FIRST,), 1, 1e-6).values[-1, 0])
         spread = Observable("spread", lambda theta: (theta[0] - centre) ** 2)

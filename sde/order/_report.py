@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,11 +13,9 @@ from jaxtyping import Float
 from sde._equations import EQUATIONS
 from sde._named_chains import CHAINS
 from sde.order._method import Method
+from sde.order._question import Question
 from sde.order._verdict import Finding, classify_order, confirmed_by, overall_verdict
 from sde.problems import PROBLEMS
-
-if TYPE_CHECKING:
-    from sde.order._comparison import Comparison
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +124,7 @@ class OrderReport:
         )
 
 
-def report_order(asked: "Comparison", method: Method, tolerance: float) -> OrderReport:
+def report_order(asked: Question, method: Method, tolerance: float) -> OrderReport:
     """Measures, classifies, and says what the verdict rests on; see `Comparison.order`."""
     start = time.perf_counter()
     with jax.enable_x64(True):

@@ -163,7 +163,7 @@ MISNAMED = sde.optax_chain(optax.sgd, regime="ballistic", b1=1.0)
     ("change", "message"),
     [
         ({"problem": Wide(columns=3)}, r"losses of Wide must take theta of shape \(2,\), the len"),
-        ({"problem": Wide(shift=np.zeros(4))}, "'shift' of Wide is of type ndarray: keep a tuple"),
+        ({"problem": Wide(shift=np.zeros(4))}, "'shift' of Wide is of type ndarray. Keep a tuple"),
         ({"problem": Wide(theta0=[0.5, 0.1])}, "'theta0' of Wide is of type list"),
         ({"equation": replace(EQ7, drift=lambda *_: jnp.zeros(3))}, "the drift of 'eq7' must have"),
         ({"equation": replace(EQ7, diffusion=_flat)}, r"shape \(2, 2\) on Wide, got \(2,\)"),
