@@ -44,6 +44,7 @@ def keep_programs() -> Path | None:
         probe = folder / f".probe-{os.getpid()}"
         probe.touch()
         probe.unlink()
+        _drop_unfinished(folder)
     except (OSError, RuntimeError) as error:
         # RuntimeError: there is no home folder.
         _LOG.info("compiled programs are not kept: %s", error)
@@ -52,6 +53,14 @@ def keep_programs() -> Path | None:
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     return folder
+
+
+def _drop_unfinished(folder: Path) -> None:
+    """Removes programs whose writer was killed: JAX would warn of them for ever."""
+    for program in folder.glob("*-cache"):
+        # JAX writes the time of use after the program.
+        if not program.with_name(f"{program.name.removesuffix('-cache')}-atime").exists():
+            program.unlink(missing_ok=True)
 
 
 def programs_folder() -> Path:

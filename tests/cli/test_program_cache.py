@@ -77,6 +77,17 @@ def test_a_folder_that_cannot_be_made_is_no_error(fresh, monkeypatch, caplog):
     assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
 
 
+def test_a_program_whose_writer_was_killed_is_removed(fresh):
+    folder = programs_folder()
+    folder.mkdir(parents=True)
+    for name in ("half-cache", "whole-cache", "whole-atime", ".lockfile"):
+        (folder / name).write_bytes(b"12345678")
+    assert keep_programs() == folder
+    # JAX reads the time of each program when it makes room, and would warn for ever.
+    left = {path.name for path in folder.iterdir()}
+    assert left == {"whole-cache", "whole-atime", ".lockfile"}
+
+
 def test_a_program_that_has_imported_jax_decides_for_itself(fresh, monkeypatch):
     monkeypatch.setitem(sys.modules, "jax", object())
     assert keep_programs() is None

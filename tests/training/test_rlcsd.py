@@ -134,6 +134,12 @@ def test_moves_outside_their_range_are_refused(settings, rule):
         contrasted_advantages(jnp.ones(1), jnp.ones(1), **settings)
 
 
+def test_another_mean_is_refused_from_python_too():
+    assert RLCSD().loss.reduction == "token_mean"
+    with pytest.raises(ValueError, match=r"'token_mean' with objective 'rlcsd'.*'sequence_mean'"):
+        RLCSD(loss=LossConfig())
+
+
 ROLLOUT = RolloutConfig(questions=1, samples=5, max_prompt=60, max_response=6, row_buckets=1)
 
 
@@ -202,6 +208,11 @@ def test_further_prompts_are_packed_as_they_are(share):
         places = range(5) if owners is None else owners[k]
         found = [prompts[k][i][masks[k][i]].tolist() for i in places]
         assert found == [known[row] for row in range(5)]
+    first, second, third = lesson.further_prompts
+    short = {row: ids for row, ids in second.items() if row != 3}
+    lesson = lesson._replace(further_prompts=[first, short, third])
+    with pytest.raises(ValueError, match=r"further_prompts\[1\] must hold .* responses \[3\]"):
+        trainer.packed(rollout, lesson)
 
 
 @pytest.mark.slow

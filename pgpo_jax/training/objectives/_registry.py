@@ -74,11 +74,6 @@ def _rlsd(sections: ObjectiveSections) -> RLSD:
 
 
 def _rlcsd(sections: ObjectiveSections) -> RLCSD:
-    if sections.loss.reduction != "token_mean":
-        raise PGPOValueError(
-            "loss.reduction must be 'token_mean' with objective 'rlcsd', which has one mean over "
-            f"the moved tokens and one over the others; got {sections.loss.reduction!r}"
-        )
     if sections.teacher.feedback:
         raise PGPOValueError(
             "teacher.feedback must be False with objective 'rlcsd', whose teacher is shown the "

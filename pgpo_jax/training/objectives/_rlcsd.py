@@ -16,8 +16,9 @@ from pgpo_jax.distillation import (
     hint_contrast,
     policy_loss,
 )
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.tasks import CONTEXTS, Message, Question
-from pgpo_jax.training.config import PolicyConfig, RlcsdConfig
+from pgpo_jax.training.config import LossConfig, PolicyConfig, RlcsdConfig
 from pgpo_jax.training.objectives._advantages import group_advantages
 from pgpo_jax.training.objectives._base import Models, mean_over_loss
 from pgpo_jax.training.objectives._taught import Known, Passed, Taught, of_each_row
@@ -53,14 +54,25 @@ class RLCSD(Taught):
         policy: the advantages.
         rlcsd: the hints and how far they move an advantage.
 
+    Raises:
+        ValueError: another reduction.
+
     >>> RLCSD().rlcsd.wrong_hints
     4
 
     Added in version 0.2.0.
     """
 
+    loss: LossConfig = LossConfig(reduction="token_mean")
     policy: PolicyConfig = PolicyConfig()
     rlcsd: RlcsdConfig = RlcsdConfig()
+
+    def __post_init__(self) -> None:
+        if self.loss.reduction != "token_mean":
+            raise PGPOValueError(
+                "loss.reduction must be 'token_mean' with objective 'rlcsd', which has one mean "
+                f"over the moved tokens and one over the others; got {self.loss.reduction!r}"
+            )
 
     loss_name: ClassVar[str] = "token_loss"
     kept_numbers: ClassVar[tuple[str, ...]] = ("contrast", "moved")

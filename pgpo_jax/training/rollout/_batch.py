@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.tasks import hesitation_count
 from pgpo_jax.tasks.graders import FailedGrade
 from pgpo_jax.training.config import RolloutConfig
@@ -81,6 +82,9 @@ def pack(
         The arrays (on the host), and numbers per response of all processes. These are the numbers
         of `lesson.facts`, `score`, `kept`, `failed`, `length`, `hesitations`, `sampled`,
         `truncated` and `distinct`. `failed` is 1 if the grader failed; for `sampled` see `Rollout`.
+
+    Raises:
+        ValueError: a kept response lacks one of the teacher's further prompts.
 
     Added in version 0.2.0.
     """
@@ -184,6 +188,13 @@ def _packed(
 
     def further() -> tuple[Any, Any, Any]:
         """All of one size: that of the most different ones."""
+        for number, ids in enumerate(lesson.further_prompts):
+            missing = [row for row in kept if row not in ids]
+            if missing:
+                raise PGPOValueError(
+                    f"Lesson.further_prompts[{number}] must hold a prompt for each kept response, "
+                    f"got none for the responses {missing}"
+                )
         lists = [[ids[row] for row in kept] for ids in lesson.further_prompts]
         if not lists:
             return None, None, None
