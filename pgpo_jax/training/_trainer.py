@@ -435,7 +435,12 @@ class Trainer:
 
     def packed(self, rollout: Rollout, lesson: Lesson) -> tuple[Any, dict[str, Any]]:
         """The arrays of a step, and numbers per response; see `pack`."""
-        longest = self.objective.longest_teacher_prompt
+        longest, further = self.objective.longest_teacher_prompt, self.objective.further_prompts
+        if len(lesson.further_prompts) != further:
+            raise PGPOValueError(
+                f"a lesson must hold the further prompts that its objective declares, that is "
+                f"{further} mappings (further_prompts), got {len(lesson.further_prompts)}"
+            )
         return pack(rollout, lesson, self.rollout_settings, longest_teacher_prompt=longest)
 
     def evaluate(self, state: TrainState) -> Evaluation:

@@ -215,6 +215,13 @@ def test_further_prompts_are_packed_as_they_are(share):
         trainer.packed(rollout, lesson)
 
 
+def test_a_lesson_without_the_declared_prompts_is_refused():
+    trainer, rollout, lesson = prepared(["right", "cat", "dog", "right", "owl"], wrong_hints=3)
+    short = lesson._replace(further_prompts=lesson.further_prompts[:1])
+    with pytest.raises(ValueError, match=r"that is 3 mappings \(further_prompts\), got 1"):
+        trainer.packed(rollout, short)
+
+
 @pytest.mark.slow
 def test_a_shared_prompt_gives_the_same_step():
     """With a rollout of the shipped model, whose groups are mixed; a wrong owner is told."""
