@@ -113,9 +113,14 @@ def count_steps(eta: ScalarLike, horizon: float) -> int:
     8
     """
     eta = as_eta(eta)
-    if not 0.0 < horizon < math.inf:
-        raise PGPOValueError(f"horizon must be a positive number, got {horizon!r}")
+    check_horizon(horizon)
     steps = round(horizon / eta)
     if steps < 1 or abs(steps * eta - horizon) > 1e-9 * horizon:
         raise PGPOValueError(f"eta must divide the horizon {horizon!r}, got eta={eta!r}")
     return steps
+
+
+def check_horizon(horizon: float) -> None:
+    """Raises ValueError unless the horizon is a positive number."""
+    if not 0.0 < horizon < math.inf:
+        raise PGPOValueError(f"horizon must be a positive number, got {horizon!r}")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from jaxtyping import ScalarLike
 
 from pgpo_jax._files import is_object_spec, load_object
-from pgpo_jax.errors import PGPOTypeError, PGPOValueError
+from pgpo_jax.errors import PGPOValueError
 from sde._chains import Chain
 from sde._equations import EQUATIONS, Equation, as_eta
 from sde._lookup import as_chain, as_equation, as_problem, count_steps
@@ -20,13 +20,6 @@ from sde.problems import Problem
 def make_process(problem, chain, equation, eta, batch_size, replace) -> Process:
     """A process from names or objects; combinations without a meaning are refused."""
     problem, chain = as_problem(problem), as_chain(chain)
-    try:
-        hash(problem)
-    except TypeError:
-        raise PGPOTypeError(
-            f"{type(problem).__name__} must be hashable: give its fields as numbers and tuples, "
-            "not arrays"
-        ) from None
     check_batch(problem.num_examples, batch_size, replace)
     chain.check(problem, float(eta))
     if equation is not None:

@@ -1,6 +1,7 @@
 """A chain or an equation on concrete numbers: next states, drifts and diffusions at many points."""
 
 import functools as ft
+import math
 from dataclasses import dataclass
 
 import jax
@@ -16,8 +17,8 @@ from sde._setting import Setting
 from sde.exact._blocks import BLOCK, in_blocks
 from sde.problems import Problem
 
-# States so short share one program with the grids of the engines; a block of long ones costs more
-# than a program of its own.
+# One state so short may use the program of the grids, with a whole block of states. For longer ones
+# or many minibatches the block costs more than a program for one state.
 _FEW = 2
 # Of order eta for every chain and problem.
 _VANISHING = (
@@ -95,13 +96,24 @@ class Process:
             return True
         if self.equation.diffusion in _VANISHING:
             return False
-        _, diffusion = self._evaluate(self.start + np.array([[-0.3], [0.0], [0.3]]))
-        return bool(np.any(diffusion != 0.0))
+        probes = self.start + np.array([[-0.3], [0.0], [0.3]])
+        if self.light:
+            _, diffusion = self._evaluate(probes)
+        else:
+            with jax.enable_x64(True):
+                _, diffusion = _coefficients(self._how, probes, self._at)
+        return bool(np.any(np.asarray(diffusion) != 0.0))
+
+    @ft.cached_property
+    def light(self) -> bool:
+        """Whether a block of states costs little more than one."""
+        minibatches = self.batch_size * math.log(self.problem.num_examples)
+        return len(self.start) <= _FEW and minibatches <= math.log(BLOCK) + 1e-9
 
     def drift(self, state: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
         """The equation's drift at one state."""
         with jax.enable_x64(True):
-            if len(state) <= _FEW:
+            if self.light:
                 block = np.tile(state, (BLOCK, 1))
                 return np.asarray(_coefficients(self._how, block, self._at)[0])[0]
             return np.asarray(_drift(self._how, state, self._at))

@@ -28,9 +28,9 @@ class Comparison(Question):
         replace: whether minibatches are drawn with replacement.
 
     Raises:
-        ValueError: a name is unknown; the message names those that exist. Or etas do not divide the
-            horizon or do not decrease. Or there is no observable, or two have one name. Or the
-            equation is not for this chain or problem.
+        ValueError: a name is unknown; the message names those that exist. Or the horizon is not
+            positive, or etas do not divide it or do not decrease. Or there is no observable, or two
+            have one name. Or the equation is not for this chain or problem.
 
     >>> report = Comparison("quadratic", "sgd", "eq7").order()
     >>> report.verdict

@@ -27,6 +27,8 @@ Added in version 0.2.0.
 """
 _FIRST = OBSERVABLES["mean"]
 _EULER = diffrax.Euler()
+# A smaller variance, as a share of what it is computed from, is rounding: the full batch has none.
+_ROUNDING = 1e-12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,9 +134,11 @@ class MonteCarlo(Method):
             gains[row] = tracked.gain[:size]
             sides = (model, tracked)
             spreads = [e.values[-1] - (e.values[-2] - centre) ** 2 for e in sides]
-            blurs = [e.standard_errors[-1] / s for e, s in zip(sides, spreads, strict=True)]
-            value = spreads[0] / spreads[1]
-            ratio = (float(value), float(value * np.hypot(*blurs)))
+            ratio = (float("nan"), float("nan"))
+            if spreads[1] > _ROUNDING * tracked.values[-1]:
+                blurs = [e.standard_errors[-1] / s for e, s in zip(sides, spreads, strict=True)]
+                value = spreads[0] / spreads[1]
+                ratio = (float(value), float(value * np.hypot(*blurs)))
         evidence = asked.evidence(signed, errors, None, np.zeros_like(signed), self.paths)
         by_name = {g.name: gains[:, k] for k, g in enumerate(asked.observables)}
         return Measurement(evidence, ratio, self.paths, by_name)

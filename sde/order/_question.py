@@ -12,7 +12,7 @@ from pgpo_jax.errors import PGPOValueError
 from sde import _fields as fields
 from sde._chains import Chain
 from sde._equations import EQUATIONS, Equation, as_eta
-from sde._lookup import as_chain, as_equation, as_problem, count_steps
+from sde._lookup import as_chain, as_equation, as_problem, check_horizon, count_steps
 from sde._minibatches import check_batch
 from sde.exact import Observable, as_observable, ode_floor
 from sde.exact._process import Process
@@ -49,6 +49,7 @@ class Question:
         batch_size: int = 1,
         replace: bool = True,
     ) -> None:
+        check_horizon(horizon)
         fill = {
             "problem": as_problem(problem),
             "chain": as_chain(chain),

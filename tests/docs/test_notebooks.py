@@ -86,6 +86,12 @@ def test_a_package_that_colab_would_lack_is_told(tmp_path):
         missing_packages(path)
 
 
+def test_the_list_of_examples_has_each():
+    told = (ROOT / "examples" / "README.md").read_text()
+    files = {path.name for kind in ("*.py", "*.ipynb") for path in (ROOT / "examples").glob(kind)}
+    assert set(re.findall(r"^\| \[(.*?)\]\(\1\) \|", told, re.M)) == files
+
+
 @pytest.mark.slow
 def test_the_page_for_users_of_optax_quotes_its_notebook(monkeypatch):
     space = run_cells(ROOT / "examples" / "optax_loop.ipynb", monkeypatch)

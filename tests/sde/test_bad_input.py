@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -75,7 +76,7 @@ class Isotropic(sde.Problem):
 @pytest.mark.slow
 def test_a_stratonovich_solver_runs_in_three_dimensions(key):
     settings = {"chain": "sgd", "eta": 1 / 8, "paths": 4, "key": key}
-    paths = sde.simulate(Isotropic(), "eq7", solver="heun", **settings)
+    paths = sde.simulate(Isotropic(), "eq7", solver=diffrax.Heun(), **settings)
     assert np.isfinite(paths).all()
 
 

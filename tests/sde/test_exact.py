@@ -10,7 +10,7 @@ import pytest
 import scipy.integrate
 
 import sde
-from sde.exact import as_observable, half_order, rational_moments
+from sde.exact import _process, as_observable, half_order, rational_moments
 from sde.exact._grids import Chebyshev, Fine, Pieces
 from sde.exact._layout import Layout
 from sde.exact._lifted import lifted_values
@@ -443,6 +443,18 @@ def test_the_floor_of_a_diffusion_of_ones_own_is_that_of_the_same_diffusion_in_t
     floor = sde.ode_floor("quadratic", "sgd", table, "m2")
     assert floor > 0.5
     assert abs(sde.ode_floor("quadratic", "sgd", own, "m2") - floor) < 1e-12
+
+
+def test_a_block_of_states_is_computed_only_where_it_is_cheap(monkeypatch):
+    table = sde.EQUATIONS["eq7"]
+    own = dataclasses.replace(table, diffusion=lambda *given: table.diffusion(*given))
+    monkeypatch.setattr(_process, "in_blocks", lambda *_: pytest.fail("a block"))
+    ones = (1.0,) * 300
+    many = sde.problems.Quadratic(curvatures=ones, centres=ones, information_values=ones)
+    assert abs(sde.ode_floor(many, "sgd", own, "mean")) < 1e-9
+    # The control: four examples are few.
+    with pytest.raises(pytest.fail.Exception, match="a block"):
+        sde.ode_floor("quadratic", "sgd", own, "mean")
 
 
 @pytest.mark.slow

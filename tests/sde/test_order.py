@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import diffrax
 import jax
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 import sde
-from sde.order import Measurement
+from sde.monte_carlo import Estimate
+from sde.order import Measurement, _monte_carlo
 
 # Polynomial moments of the quadratic are closed: exact rows cost milliseconds.
 MOMENTS = ("mean", "m2", "m4")
@@ -145,6 +147,23 @@ def test_monte_carlo_agrees_with_the_exact_engine_and_decides():
     assert stored["settings"]["substeps"] == 4
 
 
+@pytest.mark.parametrize(("variance", "ratio"), [(0.1, 1.0), (1e-17, np.nan)])
+def test_a_chain_without_noise_has_no_ratio_of_variances_by_simulation(
+    variance, ratio, monkeypatch
+):
+    def estimate(problem, which, wanted, **_):
+        values = np.array([float(g.function(np.array([0.5]))) for g in wanted])
+        values[-1] += variance
+        return Estimate(values, np.full(len(wanted), 1e-6), np.ones(len(wanted)), 8)
+
+    for name in ("estimate_chain", "estimate_equation"):
+        monkeypatch.setattr(_monte_carlo, name, estimate)
+    asked = sde.Comparison("quadratic", "sgd", "eq7", etas=(1 / 4,), observables=("mean",))
+    found = asked.order(sde.MonteCarlo(paths=8))
+    np.testing.assert_allclose(found.variance_ratio, ratio, rtol=1e-12)
+    assert math.isnan(found.variance_ratio_error) == math.isnan(ratio)
+
+
 def test_four_rungs_are_undecided():
     report = sde.Comparison("quadratic", "sgd", "eq7", etas=[1 / 8, 1 / 16, 1 / 32, 1 / 64]).order()
     assert report.verdict == "undecided"
@@ -157,6 +176,7 @@ def test_four_rungs_are_undecided():
         ({"etas": (0.3, 0.1)}, "eta must divide the horizon"),
         ({"etas": (1 / 16, 1 / 8)}, "etas must decrease"),
         ({"etas": ()}, "etas must hold"),
+        ({"horizon": -1.0}, "horizon must be a positive number, got -1.0"),
         ({"observables": ()}, "at least one test function"),
         ({"observables": ("m2", "m2")}, "distinct names"),
         ({"observables": ("m9",)}, "unknown observable 'm9'"),
