@@ -1,6 +1,6 @@
 """An equation held against a chain, and the order that a method finds."""
 
-from pgpo_jax.errors import PGPOTypeError
+from pgpo_jax.errors import PGPOTypeError, PGPOValueError
 from sde.order._exact import Exact
 from sde.order._method import Method
 from sde.order._question import Question
@@ -77,5 +77,7 @@ class Comparison(Question):
                 "method must be sde.Exact() or sde.MonteCarlo(...), got "
                 + (f"the class {method.__name__}" if isinstance(method, type) else repr(method))
             )
+        if not 0 < tolerance < 1:
+            raise PGPOValueError(f"tolerance must be above 0 and below 1, got {tolerance}")
         asked = self if self.etas is not None else self.at(method.etas)
         return report_order(asked, method, tolerance)

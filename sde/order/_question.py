@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from pgpo_jax.errors import PGPOValueError
+from pgpo_jax.errors import PGPOTypeError, PGPOValueError
 from sde import _fields as fields
 from sde._chains import Chain
 from sde._equations import EQUATIONS, Equation, as_eta
@@ -146,17 +146,25 @@ class Question:
 def _functions(
     observables: Sequence[str | Callable[..., Any] | Observable],
 ) -> tuple[Observable, ...]:
+    if isinstance(observables, str):
+        raise PGPOTypeError(
+            f"observables must be a sequence of test functions, such as [{observables!r}], got the "
+            f"string {observables!r}"
+        )
     functions = tuple(as_observable(g) for g in observables)
     if not functions:
         raise PGPOValueError("observables must name at least one test function, got none")
     if len({g.name for g in functions}) < len(functions):
         raise PGPOValueError(
-            f"observables must have distinct names, got {[g.name for g in functions]}"
+            f"observables must have distinct names, got {[g.name for g in functions]}; name a "
+            "function with sde.exact.Observable(name, function)"
         )
     return functions
 
 
 def _steps(etas: Sequence[float], horizon: float) -> tuple[float, ...]:
+    if isinstance(etas, int | float):
+        raise PGPOTypeError(f"etas must be a sequence of step sizes, got the number {etas}")
     found = tuple(as_eta(eta) for eta in etas)
     if not found:
         raise PGPOValueError("etas must hold step sizes, got none")

@@ -188,6 +188,15 @@ def test_a_question_that_has_no_meaning_is_refused_as_it_is_asked(change, messag
         sde.Comparison("quadratic", "sgd", "eq7", **change)
 
 
+def test_a_single_name_and_a_bound_without_meaning_are_refused():
+    with pytest.raises(TypeError, match=r"sequence of test functions, such as \['mean'\]"):
+        sde.Comparison("quadratic", "sgd", "eq7", observables="mean")
+    asked = sde.Comparison("quadratic", "sgd", "eq7")
+    for tolerance in (float("nan"), 0.0, -1.0, 1.0):
+        with pytest.raises(ValueError, match="tolerance must be above 0 and below 1, got"):
+            asked.order(tolerance=tolerance)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
