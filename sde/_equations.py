@@ -42,7 +42,7 @@ class Coefficients:
             of eta.
         x0: initial state, `m` numbers.
 
-    >>> still = Coefficients(lambda x: -x, lambda x: jnp.zeros((1, 1)), jnp.ones(1))
+    >>> still = Coefficients(lambda x: -x, lambda x: jnp.zeros((1, 1)), (1.0,))
     >>> still.dim
     1
     """
@@ -171,13 +171,16 @@ class Equation:
 
 @ft.lru_cache(maxsize=256)
 def _check_shapes(equation: Equation, problem: Problem, chain: Chain) -> None:
-    setting, state = Setting(problem, 0.01), equation.start(problem, chain)
+    # As the engines compute: what the setting keeps may have been made with 64 bits.
+    with jax.enable_x64(True):
+        setting, state = Setting(problem, 0.01), equation.start(problem, chain)
     m = state.shape[0]
     for what, field, wanted in (
         ("drift", equation.drift, (m,)),
         ("diffusion", equation.diffusion, (m, m)),
     ):
-        shape = jax.eval_shape(lambda x, field=field: field(chain, setting, x), state).shape
+        with jax.enable_x64(True):
+            shape = jax.eval_shape(lambda x, field=field: field(chain, setting, x), state).shape
         if shape != wanted:
             raise PGPOValueError(
                 f"the {what} of {equation.name!r} must have the shape {wanted} on "

@@ -75,7 +75,8 @@ class Chebyshev(Grid):
         unit = _chebyshev(n)
         self.nodes = lo + 0.5 * (hi - lo) * (1.0 + unit.nodes)
         self._weights = unit.weights
-        self.first = 2.0 / (hi - lo) * unit.first
+        scale = 2.0 / (hi - lo)
+        self.first, self.second = scale * unit.first, scale**2 * unit.second
 
     def interpolate(self, points):
         apart = points[..., None] - self.nodes

@@ -34,10 +34,11 @@ class Problem(abc.ABC):
             it. The chain must not leave it.
         period: the period of losses and signals in every coordinate, or `None`.
 
-    Example (a seventh problem, complete):
-
     Raises:
         ValueError: a field is out of its range. The message names the field and the value.
+
+    Examples:
+        A seventh problem, complete:
 
         >>> import dataclasses, jax.numpy as jnp, sde
         >>> @dataclasses.dataclass(frozen=True, kw_only=True)

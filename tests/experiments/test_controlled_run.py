@@ -83,7 +83,7 @@ def test_a_report_of_a_run_that_was_given_other_signals(unbroken, tmp_path, caps
 def test_controls_share_a_step_in_one_process():
     def step(**control):
         config = changed(SMALL, control=control)
-        return Trainer(*config.build(), **config.trainer_settings())._step
+        return Trainer(*config.build(), **config.trainer_settings())._step.program
 
     plain = step()
     assert step(replay=REPLAY) is plain

@@ -30,7 +30,8 @@ def test_the_command_learns(tmp_path, capsys, name):
 def test_a_run_goes_on_digit_for_digit(tmp_path, name):
     config = replaced(
         with_published(PRESETS["tiny"], name),
-        rollout={"questions": 4, "samples": 2, "row_buckets": 1},
+        # RLCSD needs a right and a wrong peer.
+        rollout={"questions": 4, "samples": 6 if name == "rlcsd" else 2, "row_buckets": 1},
         evaluation={"every": 100, "questions": 2, "samples": 1},
         optimizer={"warmup_steps": 0},
         # With a snapshot that is not the newest student.
