@@ -39,6 +39,30 @@ def test_both_methods_get_the_same_questions_and_seed(trained, capsys):
     assert "Held-out accuracy" in html
 
 
+def test_the_collapsing_demo_differs_in_teacher_and_rate_alone(trained, monkeypatch, capsys):
+    def train(config, folder, *, resume=False):
+        trained.append(config)
+        shutil.copytree(DATA / "sdpo", folder)
+
+    monkeypatch.setattr(_demo, "train", train)
+    assert main(["demo", "--collapse", "--steps", "7", "--seed", "3"]) == 0
+    shown = capsys.readouterr().out
+    assert main(["demo", "--steps", "7", "--seed", "3"]) == 0
+    sdpo, brake, plain, _ = trained
+    assert (sdpo.alpha, brake.alpha, brake.information.rho_max) == (0.0, 30.0, 1.0)
+    for config in (sdpo, brake):
+        assert (config.teacher.kind, config.optimizer.learning_rate) == ("live", 3e-4)
+        assert (config.steps, config.seed) == (7, 3)
+    assert (plain.teacher.kind, plain.optimizer.learning_rate) == ("ema", 1.5e-4)
+    assert sdpo.rollout == plain.rollout
+    assert "undecided" in shown
+    assert "undecided" not in capsys.readouterr().out
+    assert [line.split()[0] for line in shown.splitlines() if line[:5] in ("SDPO ", "BRAKE")] == [
+        "SDPO",
+        "BRAKE",
+    ]
+
+
 def test_a_second_demo_gets_a_folder_of_its_own(trained, capsys):
     assert main(["demo"]) == main(["demo"]) == main(["demo"]) == 0
     for name in ("demo", "demo-2", "demo-3"):
