@@ -14,6 +14,10 @@ from pgpo_jax.errors import PGPOError as PGPOError
 if TYPE_CHECKING:
     from pgpo_jax import distillation as distillation, information as information
     from pgpo_jax._brake import brake as brake
+    from pgpo_jax._budget import (
+        ScaleByInformationBudgetState as ScaleByInformationBudgetState,
+        scale_by_information_budget as scale_by_information_budget,
+    )
     from pgpo_jax._multiplier import multiplier as multiplier
     from pgpo_jax._target import (
         ScaleByInformationToTargetState as ScaleByInformationToTargetState,
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PGPOError",
+    "ScaleByInformationBudgetState",
     "ScaleByInformationState",
     "ScaleByInformationToTargetState",
     "brake",
@@ -36,11 +41,14 @@ __all__ = [
     "multiplier",
     "pgpo",
     "scale_by_information",
+    "scale_by_information_budget",
     "scale_by_information_to_target",
 ]
 # The module of each name. A test compares it with the imports above.
 _LAZY = {
     "brake": "_brake",
+    "ScaleByInformationBudgetState": "_budget",
+    "scale_by_information_budget": "_budget",
     "multiplier": "_multiplier",
     "ScaleByInformationToTargetState": "_target",
     "scale_by_information_to_target": "_target",

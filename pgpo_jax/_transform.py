@@ -40,7 +40,20 @@ class ScaleByInformationState(NamedTuple):
     weight: Float[Array, ""]
 
 
-def _as_signal(information: ArrayLike | None) -> Float[Array, ""]:
+def initial_state() -> ScaleByInformationState:
+    """The state before the first update."""
+    return ScaleByInformationState(
+        count=jnp.zeros([], jnp.int32),
+        information=jnp.zeros([], jnp.float32),
+        rho=jnp.ones([], jnp.float32),
+        clipped_count=jnp.zeros([], jnp.int32),
+        nonfinite_count=jnp.zeros([], jnp.int32),
+        average=jnp.zeros([], jnp.float32),
+        weight=jnp.zeros([], jnp.float32),
+    )
+
+
+def as_signal(information: ArrayLike | None) -> Float[Array, ""]:
     """The signal as a float32 scalar that is not weakly typed."""
     if information is None:
         raise PGPOTypeError(
@@ -62,14 +75,15 @@ def _as_signal(information: ArrayLike | None) -> Float[Array, ""]:
     return signal.astype(jnp.float32)
 
 
-def _scaled(update: ArrayLike, rho: Float[Array, ""]) -> Array:
+def scaled(update: ArrayLike, rho: Float[Array, ""]) -> Array:
     """`rho * update` in the dtype of the update; rho is never rounded to 16 bits."""
     update = jnp.asarray(update)
     dtype = at_least_float32(update.dtype)
     return (update.astype(dtype) * rho.astype(dtype)).astype(update.dtype)
 
 
-def _count_if(count: Int[Array, ""], happened: Bool[Array, ""]) -> Int[Array, ""]:
+def count_if(count: Int[Array, ""], happened: Bool[Array, ""]) -> Int[Array, ""]:
+    """The count, one higher if something happened."""
     return jnp.where(happened, jnp.asarray(optax.safe_increment(count)), count)
 
 
@@ -133,15 +147,7 @@ def scale_by_information(
 
     def init_fn(params: optax.Params) -> ScaleByInformationState:
         del params
-        return ScaleByInformationState(
-            count=jnp.zeros([], jnp.int32),
-            information=jnp.zeros([], jnp.float32),
-            rho=jnp.ones([], jnp.float32),
-            clipped_count=jnp.zeros([], jnp.int32),
-            nonfinite_count=jnp.zeros([], jnp.int32),
-            average=jnp.zeros([], jnp.float32),
-            weight=jnp.zeros([], jnp.float32),
-        )
+        return initial_state()
 
     def update_fn(
         updates: optax.Updates,
@@ -152,7 +158,7 @@ def scale_by_information(
         **extra_args,
     ) -> tuple[optax.Updates, ScaleByInformationState]:
         del params, extra_args
-        signal = _as_signal(information)
+        signal = as_signal(information)
         keep = jnp.asarray(decay, jnp.float32)
         sensitivity = jnp.asarray(alpha(state.count) if callable(alpha) else alpha, jnp.float32)
         cap = jnp.asarray(rho_max, jnp.float32)
@@ -175,12 +181,12 @@ def scale_by_information(
             count=jnp.asarray(optax.safe_increment(state.count)),
             information=signal,
             rho=rho,
-            clipped_count=_count_if(state.clipped_count, clipped),
-            nonfinite_count=_count_if(state.nonfinite_count, ~usable),
+            clipped_count=count_if(state.clipped_count, clipped),
+            nonfinite_count=count_if(state.nonfinite_count, ~usable),
             average=average,
             weight=weight,
         )
-        return jax.tree.map(lambda u: _scaled(u, rho), updates), new_state
+        return jax.tree.map(lambda u: scaled(u, rho), updates), new_state
 
     # optax types a state as any tree of arrays
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)  # pyright: ignore[reportArgumentType]

@@ -13,6 +13,7 @@ from pgpo_jax.distillation._cross_entropy_head import (
 from pgpo_jax.distillation._divergence import divergence as divergence, on_support as on_support
 from pgpo_jax.distillation._head import sdpo_head_loss as sdpo_head_loss
 from pgpo_jax.distillation._head_entropies import (
+    head_divergences as head_divergences,
     head_entropies as head_entropies,
     head_logprobs as head_logprobs,
 )

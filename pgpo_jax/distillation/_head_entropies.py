@@ -6,7 +6,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from pgpo_jax._categorical import entropy, finite, log_probs, token_log_probs
+from pgpo_jax._categorical import (
+    entropy,
+    finite,
+    log_probs,
+    mixture_divergence,
+    token_log_probs,
+)
 from pgpo_jax._reduce import Mask
 from pgpo_jax.distillation._chunked import head_logits
 from pgpo_jax.distillation._chunks import chunk_layout
@@ -116,6 +122,66 @@ def head_logprobs(
         reference_hidden=reference_hidden,
         reference_head=reference_head,
         trust_region_rate=trust_region_rate,
+        chunk_size=chunk_size,
+        sharding=sharding,
+    )
+
+
+def head_divergences(
+    hidden: Float[Array, "B T D"],
+    head: Float[Array, "D V"],
+    other_hidden: Float[Array, "B T Do"],
+    other_head: Float[Array, "Do V"],
+    mask: Mask,
+    *,
+    temperature: float | int = 1.0,
+    chunk_size: int = 512,
+    sharding: HeadSharding | None = None,
+) -> Float[Array, "B T"]:
+    """KL(own || other) over the whole vocabulary, a chunk of tokens at a time, without a gradient.
+
+    Args:
+        hidden: final hidden states.
+        head: output projection.
+        other_hidden: final hidden states of the other model.
+        other_head: output projection of the other model.
+        mask: tokens that count (nonzero).
+        temperature: divides the logits of both.
+        chunk_size: tokens per chunk.
+        sharding: how the products with the heads are cut over a mesh.
+
+    Returns:
+        Divergences in nats, in float32 or wider; 0 off the mask.
+
+    >>> import jax.numpy as jnp, pgpo_jax as pgpo
+    >>> hidden, other = jnp.zeros((1, 1, 2)), jnp.log(jnp.array([[[0.9, 0.1]]]))
+    >>> out = pgpo.distillation.head_divergences(
+    ...     other, jnp.eye(2), hidden, jnp.eye(2), jnp.ones((1, 1))
+    ... )
+    >>> round(float(out[0, 0]), 4)
+    0.3681
+
+    Added in version 0.2.0.
+    """
+    projection = other_head if sharding is None else sharding.head(other_head)
+
+    def divergence(logits: Array, chunk: dict[str, Array]) -> Array:
+        other = tempered(head_logits(chunk["other"], projection, sharding), temperature)
+        return mixture_divergence(log_probs(other), log_probs(logits), 0)
+
+    valid = mask.astype(bool)[..., None]
+    # Padding may hold NaN.
+    others = jnp.where(valid, other_hidden, jnp.zeros([], other_hidden.dtype))
+    return _of_distributions(
+        divergence,
+        hidden,
+        head,
+        mask,
+        {"other": jax.lax.stop_gradient(others)},
+        temperature=temperature,
+        reference_hidden=None,
+        reference_head=None,
+        trust_region_rate=None,
         chunk_size=chunk_size,
         sharding=sharding,
     )

@@ -114,7 +114,10 @@ def test_resume_alone_continues_as_configured(asked):
     ("arguments", "named"),
     [
         (("--preset", "huge"), "'huge'"),
-        (("--information-preset", "break"), "information-preset must be one of brake, got 'break'"),
+        (
+            ("--information-preset", "break"),
+            "information-preset must be one of brake, budget, got 'break'",
+        ),
         (
             ("--objective", "grpo", "--information-preset", "brake"),
             "objective must have a multiplier with information-preset 'brake', got 'grpo'",

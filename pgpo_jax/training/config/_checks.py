@@ -10,7 +10,9 @@ from pgpo_jax.training.config._rules import require
 
 # Settings of the step's multiplier that weights of the loss ignore, with the value that has no
 # effect.
-_OF_THE_STEP = {"decay": 0.0, "delay": 0, "target_rho": None}
+_OF_THE_STEP = {"decay": 0.0, "delay": 0, "target_rho": None, "budget": None}
+# Settings of Eq. 9, with the values that a budget in its place needs.
+_WITH_A_BUDGET = {"alpha": 0.0, "rho_max": 1.0, "decay": 0.0, "delay": 0, "target_rho": None}
 
 
 def check_rows(
@@ -78,6 +80,15 @@ def check_multiplier(signal: InformationConfig, loss: LossConfig) -> None:
                 value == default,
                 f"information.{name} must be {default!r} with loss.modulation: it acts on the "
                 "multiplier of the step, which is then 1",
+                value,
+            )
+    if signal.budget is not None:
+        for name, needed in _WITH_A_BUDGET.items():
+            value = getattr(signal, name)
+            require(
+                value == needed,
+                f"information.{name} must be {needed!r} with information.budget, which takes the "
+                "place of Eq. 9",
                 value,
             )
     if signal.target_rho is not None:

@@ -9,9 +9,11 @@ from pgpo_jax.training.config._train_config import WITHOUT_INFORMATION, TrainCon
 
 INFORMATION_PRESETS: dict[str, dict[str, Any]] = {
     "brake": {"alpha": BRAKE_ALPHA, "rho_max": 1.0},
+    "budget": {"alpha": 0.0, "rho_max": 1.0, "budget": 0.1},
 }
 """Fields of the section `information` by preset name; other fields do not change. `brake` is the
-multiplier of `pgpo_jax.brake` and experimental.
+multiplier of `pgpo_jax.brake`, `budget` that of `pgpo_jax.scale_by_information_budget`. Both are
+experimental.
 
 Added in version 0.2.0.
 """

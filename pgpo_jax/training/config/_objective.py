@@ -236,6 +236,9 @@ class InformationConfig:
     target_rho: float | None = None
     """Target of the mean of rho, above 1 and below `rho_max`. alpha starts from `alpha` and adapts
     to it, see `pgpo_jax.scale_by_information_to_target`. `None` means a fixed alpha."""
+    budget: float | None = None
+    """Nats that a step may move the policy per nat of information, in the place of Eq. 9, see
+    `pgpo_jax.scale_by_information_budget`. alpha must then be 0 and rho_max 1."""
 
     def __post_init__(self) -> None:
         one_of_its_choices(self)
@@ -246,3 +249,5 @@ class InformationConfig:
         )
         check_hyperparameters(self.alpha, self.rho_max, self.rho_min)
         require(0 <= self.decay < 1, "InformationConfig.decay must be in [0, 1)", self.decay)
+        if self.budget is not None:
+            positive(self, "budget")

@@ -169,6 +169,12 @@ class TrainConfig:
             check_logprobs(self.engine.logprobs_mode, *sampled)
         check_attention(self.attention, self.dtype)
         check_multiplier(self.information, self.loss)
+        require(
+            self.information.budget is None or self.objective not in WITHOUT_INFORMATION,
+            f"information.budget must be None with objective {self.objective!r}, which measures no "
+            "information",
+            self.information.budget,
+        )
         check_weight(self.loss, self.rollout)
         check_schedule(self.optimizer, self.loss, self.steps)
         if self.objective == "grpo":
@@ -203,7 +209,7 @@ class TrainConfig:
     @property
     def label(self) -> str:
         """A short name of the method; `pgpo` is SDPO with a multiplier."""
-        scaled = self.alpha > 0 or self.loss.modulation != "none"
+        scaled = self.alpha > 0 or self.information.budget or self.loss.modulation != "none"
         return "pgpo" if self.objective == "sdpo" and scaled else self.objective
 
     def make_objective(self) -> Objective:

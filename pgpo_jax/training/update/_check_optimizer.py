@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from pgpo_jax import ScaleByInformationState
+from pgpo_jax import ScaleByInformationBudgetState, ScaleByInformationState
 from pgpo_jax.errors import PGPOError, PGPOTypeError, PGPOValueError
 from pgpo_jax.models._muon import kernel_paths
 
@@ -132,9 +132,12 @@ def _initial_state(optimizer: optax.GradientTransformation, params: Any) -> Any:
 def _updated(
     optimizer: optax.GradientTransformationExtraArgs, state: Any, params: Any
 ) -> tuple[Any, Any]:
+    budget = _found(state, ScaleByInformationBudgetState)
+    more = {"movement": lambda updates: jnp.zeros([], jnp.float32)} if budget else {}
+
     def update(gradient: Any, state: Any, params: Any, signal: Any, loss: Any) -> tuple[Any, Any]:
         with jax.numpy_dtype_promotion("standard"):
-            return optimizer.update(gradient, state, params, information=signal, value=loss)
+            return optimizer.update(gradient, state, params, information=signal, value=loss, **more)
 
     scalar = jax.ShapeDtypeStruct((), jnp.float32)
     try:

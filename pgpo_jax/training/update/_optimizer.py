@@ -9,7 +9,11 @@ from typing import Any, TypeVar
 import optax
 from jaxtyping import ScalarLike
 
-from pgpo_jax import scale_by_information, scale_by_information_to_target
+from pgpo_jax import (
+    scale_by_information,
+    scale_by_information_budget,
+    scale_by_information_to_target,
+)
 from pgpo_jax.training.config import InformationConfig, OptimizerConfig
 from pgpo_jax.training.update._named_optimizers import named_optimizer
 from pgpo_jax.training.update._optimizer_arguments import Value, parse_arguments
@@ -55,7 +59,9 @@ class SettingsUpdate:
         )
         rho: dict[str, Any] = {name: given.get(name, getattr(signal, name)) for name in _MULTIPLIER}
         rate = given.get("learning_rate", settings.learning_rate)
-        if signal.target_rho is None:
+        if signal.budget is not None:
+            modulation = scale_by_information_budget(signal.budget, rho_min=rho["rho_min"])
+        elif signal.target_rho is None:
             modulation = scale_by_information(**rho, delay=signal.delay)
         else:
             modulation = scale_by_information_to_target(

@@ -1,7 +1,7 @@
 """The jitted training step."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +9,10 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from pgpo_jax import ScaleByInformationState
+from pgpo_jax import ScaleByInformationBudgetState, ScaleByInformationState
 from pgpo_jax.training.config import LoRAConfig
 from pgpo_jax.training.objectives._base import Models, Objective
+from pgpo_jax.training.objectives._movement import policy_movement
 from pgpo_jax.training.rollout._batch import Experience
 from pgpo_jax.training.update._accumulate import accumulated_gradient, measured_beforehand
 from pgpo_jax.training.update._state import (
@@ -21,6 +22,7 @@ from pgpo_jax.training.update._state import (
     update_teacher,
 )
 
+_State = TypeVar("_State")
 Metrics = dict[str, Float[Array, ""]]
 Tokens = dict[str, Float[Array, "shown T"]]
 
@@ -99,7 +101,16 @@ def make_train_step(
             grads = jax.lax.with_sharding_constraint(grads, layout.params)
         measured = objective.signal(out, batch)
         information = jnp.zeros([], jnp.float32) if measured is None else measured
-        more = {} if numbers is None else {"numbers": numbers}
+        more: dict[str, Any] = {} if numbers is None else {"numbers": numbers}
+        if budget_state(state.opt_state) is not None:
+
+            def movement(updates: Any) -> Float[Array, ""]:
+                after = student_weights(
+                    optax.apply_updates(state.params, updates), state.frozen, lora
+                )
+                return policy_movement(models_of(state.params), after, batch)
+
+            more["movement"] = movement
         # optax's Adam mixes float32 with its int32 count, which a strict regime would refuse.
         with jax.numpy_dtype_promotion("standard"):
             updates, opt_state = optimizer.update(
@@ -177,6 +188,9 @@ def _multiplier_metrics(
         before: state at the beginning of the step.
     """
     metrics = {} if measured is None else {"pgpo/information": measured}
+    budget = budget_state(tried)
+    if budget is not None:
+        metrics["pgpo/movement"] = budget.movement
     given, counted = multiplier_state(tried), multiplier_state(kept)
     if given is None or counted is None:
         return metrics
@@ -196,8 +210,17 @@ def _multiplier_metrics(
 def multiplier_state(opt_state: Any) -> ScaleByInformationState | None:
     """The state of the last `scale_by_information` in an optimizer, or `None` without one."""
 
+    return _last(opt_state, ScaleByInformationState)
+
+
+def budget_state(opt_state: Any) -> ScaleByInformationBudgetState | None:
+    """The state of the last `scale_by_information_budget`, or `None` without one."""
+    return _last(opt_state, ScaleByInformationBudgetState)
+
+
+def _last(opt_state: Any, kind: type[_State]) -> _State | None:
     def found(node: Any) -> bool:
-        return isinstance(node, ScaleByInformationState)
+        return isinstance(node, kind)
 
     states = [node for node in jax.tree.leaves(opt_state, is_leaf=found) if found(node)]
     return states[-1] if states else None
