@@ -132,7 +132,7 @@ class ControlledConfig(TrainConfig):
                 self.objective,
             ),
             (
-                not given or signal.alpha > 0,
+                not given or signal.alpha > 0 or signal.budget is not None,
                 "information.alpha must be positive with control.replay or flip: without the "
                 "multiplier they do nothing",
                 signal.alpha,

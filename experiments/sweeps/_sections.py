@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from experiments.sweeps._compare import Comparison
 from experiments.sweeps._records import Records
 from experiments.sweeps._seed_means import mean_curves
+from experiments.sweeps._shares import SharesCompared, detectable_share
 from pgpo_jax.reports import Page, interval_figure
 
 
@@ -80,4 +81,50 @@ def curve_section(
         x_label="optimizer step",
         y_label=label,
         caption=note,
+    )
+
+
+def shares_section(
+    page: Page, compared: Sequence[SharesCompared], seeds: int, *, what: str
+) -> None:
+    """Adds the table of a family of shares.
+
+    Args:
+        page: of the report.
+        compared: the family.
+        seeds: pairs of runs.
+        what: happens to a share of the runs.
+    """
+    least = detectable_share(seeds, len(compared))
+    power = (
+        "No difference can pass this family with so few seeds."
+        if least is None
+        else f"A difference of {least:.2f} that goes one way in all pairs is found with 80 % power."
+    )
+    page.table(
+        [
+            what,
+            "first",
+            "second",
+            "first alone",
+            "second alone",
+            "difference",
+            "p, Holm",
+            "verdict",
+        ],
+        [
+            [
+                c.name,
+                c.first,
+                c.second,
+                c.only_first,
+                c.only_second,
+                c.difference,
+                c.adjusted,
+                c.verdict,
+            ]
+            for c in compared
+        ],
+        caption="Paired by seed; McNemar's exact test, Holm over the family. Shares with exact "
+        f"95 % intervals, differences with Agresti and Min's. {power}",
     )

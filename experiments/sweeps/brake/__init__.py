@@ -16,6 +16,7 @@ from experiments.sweeps.brake._arms import (
     arms_of as arms_of,
 )
 from experiments.sweeps.brake._found import (
+    AREA as AREA,
     Found as Found,
     found_in as found_in,
     measured as measured,
@@ -35,6 +36,7 @@ from experiments.sweeps.brake._settings import (
     Setting as Setting,
     level as level,
     neighbour as neighbour,
+    placed as placed,
 )
 from experiments.sweeps.brake._verdict import (
     cause as cause,

@@ -7,9 +7,9 @@ import numpy as np
 
 from experiments.sweeps._collapse import collapse_step
 from experiments.sweeps._results import Call, write_results
-from experiments.sweeps._sections import comparison_section, curve_section
+from experiments.sweeps._sections import comparison_section, curve_section, shares_section
 from experiments.sweeps._seed_means import mean_of, over_seeds, share_over_seeds
-from experiments.sweeps._shares import SharesCompared, detectable_share, share
+from experiments.sweeps._shares import share
 from experiments.sweeps._sittings import parts_found
 from experiments.sweeps._sweep import Sweep
 from experiments.sweeps.brake._alarm import Alarm, alarm_in, alarm_verdict
@@ -62,7 +62,7 @@ def _setting_section(page: Page, found: Found, config: Config) -> None:
     page.facts({arm: GIVEN[arm] for arm in found.records}, fold="The arms")
     if found.setting.drawn:
         _level_table(page, found)
-    _collapse_table(page, found.collapses_compared, len(found.seeds))
+    shares_section(page, found.collapses_compared, len(found.seeds), what="runs that collapse")
     comparison_section(page, found.areas_compared, outcome=AREA, margin=config.margin)
     if found.variants_compared:
         page.text("Variants of the brake against it, a family of its own that decides nothing.")
@@ -130,42 +130,6 @@ def _level_table(page: Page, found: Found) -> None:
             for arm, fallen in found.collapsed.items()
         ],
         caption="Runs that collapse, by the level that their seed has.",
-    )
-
-
-def _collapse_table(page: Page, compared: Sequence[SharesCompared], seeds: int) -> None:
-    least = detectable_share(seeds, len(compared))
-    power = (
-        "No difference can pass this family with so few seeds."
-        if least is None
-        else f"A difference of {least:.2f} that goes one way in all pairs is found with 80 % power."
-    )
-    page.table(
-        [
-            "runs that collapse",
-            "first",
-            "second",
-            "first alone",
-            "second alone",
-            "difference",
-            "p, Holm",
-            "verdict",
-        ],
-        [
-            [
-                c.name,
-                c.first,
-                c.second,
-                c.only_first,
-                c.only_second,
-                c.difference,
-                c.adjusted,
-                c.verdict,
-            ]
-            for c in compared
-        ],
-        caption="Paired by seed; McNemar's exact test, Holm over the family. Shares with exact "
-        f"95 % intervals, differences with Agresti and Min's. {power}",
     )
 
 
