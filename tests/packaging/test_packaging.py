@@ -83,5 +83,5 @@ def test_the_readme_on_pypi_has_no_link_to_a_file():
     assert re.findall(relative, shown) == []
     # The words stay, and so do addresses.
     assert "[arXiv 2606.03620](https://arxiv.org/abs/2606.03620)" in shown
-    assert "(Figure: The demo's report.)" in shown
+    assert "(Figure: Held-out accuracy over 60 steps, 24 runs each: " in shown
     assert on_pypi("[a](b.md#c), [d](https://e.f) and [g](#h)") == "a, [d](https://e.f) and [g](#h)"
