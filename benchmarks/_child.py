@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -44,3 +45,32 @@ class Child:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         return json.loads(line) if line else {"error": "the process ended; see its message above"}
+
+
+def taking_turns(
+    children: Mapping[str, Child], rounds: int, request: Mapping[str, Any] | None = None
+) -> dict[str, list[dict[str, Any]]]:
+    """The answers of each process to one request after the other; the order rotates.
+
+    Args:
+        children: processes that answer the request with their own `seconds`.
+        rounds: answers of each that count.
+        request: what all are asked; the number of the round is added as `turn`.
+
+    Returns:
+        By name `rounds + 1` answers. The first is that of a round that warms up.
+
+    Raises:
+        RuntimeError: a process that fails.
+    """
+    names = list(children)
+    answers: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    for turn in range(rounds + 1):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            answer = children[name].ask({**(request or {}), "turn": turn})
+            if "error" in answer:
+                raise RuntimeError(f"{name}: {answer['error']}")
+            answers[name].append(answer)
+            print(f"{name}, round {turn}: {answer['seconds']:.4g} s", file=sys.stderr, flush=True)
+    return answers

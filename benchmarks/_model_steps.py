@@ -1,6 +1,8 @@
-"""One side of `benchmarks.real_step`: our compiled step on a folder's weights, a step a request.
+"""One side of two benchmarks: our compiled step on a folder's weights, a step a request.
 
-Run by that benchmark as `PYTHON -m benchmarks._model_steps FOLDER SHAPE`; SHAPE is JSON.
+Run by `benchmarks.real_step` and `benchmarks.peers` as
+`PYTHON -m benchmarks._model_steps FOLDER SHAPE`. SHAPE is JSON: the arguments of `grouped_tokens`,
+`support` of `LossConfig`, and `share_prompts` of `RolloutConfig`.
 """
 
 import json
@@ -10,28 +12,44 @@ import sys
 import time
 
 import jax
+from flax import nnx
 
-from benchmarks._batch import random_batch
+from benchmarks._batch import grouped_batch
 from benchmarks._config_step import first_state, jitted_step
-from pgpo_jax.training import InformationConfig, RolloutConfig, TrainConfig, load_policy
+from pgpo_jax.models import load_pretrained
+from pgpo_jax.training import InformationConfig, LossConfig, RolloutConfig, TrainConfig
 
 
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     folder, shape = sys.argv[1], json.loads(sys.argv[2])
+    support, share = shape.pop("support", "topk_tail"), shape.pop("share_prompts", False)
+    questions = shape.get("questions", 1)
     config = TrainConfig(
         dtype="float32",
         remat=False,
-        rollout=RolloutConfig(questions=1, samples=shape["rows"], row_buckets=1),
+        rollout=RolloutConfig(
+            questions=questions,
+            samples=shape["rows"] // questions,
+            row_buckets=1,
+            share_prompts=share,
+        ),
+        loss=LossConfig(support=support),
         information=InformationConfig(alpha=1.0),
     )
-    policy, params = load_policy(folder, dtype="float32")
-    batch = random_batch(policy.vocabulary or 0, **shape)
+    model = load_pretrained(folder)
+    batch = grouped_batch(model.config.vocab_size, shape, share=share)
+    graphdef, params = nnx.split(model, nnx.Param)
     state = first_state(params, config)
-    del params
-    step = jitted_step(policy.graphdef, config).lower(state, batch).compile()
-    about = {"jax": jax.__version__, "temp_mb": step.memory_analysis().temp_size_in_bytes / 1e6}
+    del params, model
+    start = time.perf_counter()
+    step = jitted_step(graphdef, config).lower(state, batch).compile()
+    about = {
+        "jax": jax.__version__,
+        "compile_seconds": time.perf_counter() - start,
+        "temp_mb": step.memory_analysis().temp_size_in_bytes / 1e6,
+    }
     print(json.dumps(about), file=answers, flush=True)
     for _ in sys.stdin:
         start = time.perf_counter()

@@ -1,9 +1,11 @@
-"""One side of `benchmarks.real_step`: TRL's own SDPO loss and AdamW in PyTorch, a step a request.
+"""One side of two benchmarks: TRL's own SDPO loss and AdamW in PyTorch, a step a request.
 
-Run by that benchmark as `PYTHON _trl_steps.py FOLDER SHAPE eager|compiled`, in an interpreter with
-torch, transformers and trl; SHAPE is JSON. It imports nothing of this project. The trainer object
-is made without its constructor, which needs data sets and an accelerator. The time is that of its
-`compute_loss`, the backward pass, the clipping, the fused AdamW and the update of the EMA teacher.
+Run by `benchmarks.real_step` and `benchmarks.peers` as
+`PYTHON _trl_steps.py FOLDER SHAPE eager|compiled`, in an interpreter with torch, transformers and
+trl. SHAPE is JSON: the arguments of `grouped_tokens`, and `support` of our `LossConfig`. It imports
+nothing of the package. The trainer object is made without its constructor, which needs data sets
+and an accelerator. The time is that of its `compute_loss`, the backward pass, the clipping, the
+fused AdamW and the update of the EMA teacher.
 """
 
 import collections
@@ -26,6 +28,9 @@ def main() -> None:
         import torch  # pyright: ignore[reportMissingImports]  # only in that interpreter
         import trl  # pyright: ignore[reportMissingImports]  # only in that interpreter
         import trl.experimental.sdpo.sdpo_trainer as module  # pyright: ignore[reportMissingImports]
+        from _grouped_tokens import (  # pyright: ignore[reportMissingImports]  # beside this file
+            grouped_tokens,
+        )
         from transformers import AutoModelForCausalLM
         from trl.trainer.callbacks import (  # pyright: ignore[reportMissingImports]
             SyncRefModelCallback,
@@ -40,11 +45,11 @@ def main() -> None:
 
     model, teacher = load().train(), load().eval().requires_grad_(False)
     vocabulary, rows = model.config.vocab_size, shape["rows"]
-    rng = np.random.default_rng(0)
-    prompt, shown, response = (
-        torch.tensor(rng.integers(0, vocabulary, (rows, shape[name])))
-        for name in ("prompt", "teacher_prompt", "response")
-    )
+    full = shape.pop("support", "topk_tail") == "full"
+    found = grouped_tokens(vocabulary, **shape)
+    prompt = torch.tensor(found["prompt"][found["prompt_owner"]])
+    shown = torch.tensor(found["teacher_prompt"][found["teacher_prompt_owner"]])
+    response = torch.tensor(found["response"])
     seen = torch.cat([shown, response], 1)
     uniform = -float(np.log(vocabulary))
     inputs = {
@@ -60,8 +65,8 @@ def main() -> None:
     trainer = module.SDPOTrainer.__new__(module.SDPOTrainer)
     trainer.args = types.SimpleNamespace(
         distillation_weight=1.0,
-        distillation_mode="topk_logits",
-        distillation_topk=100,
+        distillation_mode="full_logits" if full else "topk_logits",
+        distillation_topk=None if full else 100,
         distillation_alpha=0.5,
         distillation_add_tail=True,
         distillation_is_clip=2.0,
@@ -79,12 +84,15 @@ def main() -> None:
     if kind == "compiled":
         student = torch.compile(model, dynamic=False)
         trainer.teacher_model = torch.compile(teacher, dynamic=False)
-        for name in ("compute_topk_self_distillation_loss", "selective_log_softmax"):
+        for name in (
+            "compute_topk_self_distillation_loss",
+            "compute_full_logit_self_distillation_loss",
+            "selective_log_softmax",
+        ):
             setattr(module, name, torch.compile(getattr(module, name), dynamic=False))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, weight_decay=0.01, fused=True)
-    print(
-        json.dumps({"trl": trl.__version__, "torch": torch.__version__}), file=answers, flush=True
-    )
+    about = {"trl": trl.__version__, "torch": torch.__version__, "threads": torch.get_num_threads()}
+    print(json.dumps(about), file=answers, flush=True)
     for _ in sys.stdin:
         start = time.perf_counter()
         loss = trainer.compute_loss(student, inputs)

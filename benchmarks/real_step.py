@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks._child import Child
+from benchmarks._child import Child, taking_turns
 from benchmarks._record import add_json_flag, ratio, report
 
 KINDS = ("pgpo", "trl eager", "trl compiled")
@@ -90,17 +90,11 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         if "error" in side.about:
             print(f"{name} is not measured: {side.about['error']}", file=sys.stderr)
             sides.pop(name)
-    answers: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
-    names = list(sides)
     load = os.getloadavg()[0]
-    for turn in range(args.rounds + 1):
-        first = turn % len(names)
-        for name in names[first:] + names[:first]:
-            answer = sides[name].ask({})
-            if "error" in answer:
-                raise SystemExit(f"{name}: {answer['error']}")
-            answers[name].append(answer)
-            print(name, turn, answer, file=sys.stderr, flush=True)
+    try:
+        answers = taking_turns(sides, args.rounds)
+    except RuntimeError as error:
+        raise SystemExit(str(error)) from error
     for side in sides.values():
         side.close()
     given = sys.argv[1:] if arguments is None else arguments

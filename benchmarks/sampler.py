@@ -143,10 +143,14 @@ def products_alone(model: Qwen3, rows: int, steps: int) -> Callable[[], Any]:
     return lambda: run(x, weights.layers, weights.head)
 
 
-def beside_hugging_face(
+def calls_in_turns(
     model: Qwen3, args: argparse.Namespace, tokens: np.ndarray, other: HuggingFace
-) -> dict[str, Any]:
-    """One row of the table: our seconds and theirs, in turns."""
+) -> dict[str, list[float]]:
+    """Seconds of calls, in turns.
+
+    Returns:
+        `ours` and `products` (each step's products alone), and `theirs` unless it is missing.
+    """
     ours = next(
         run
         for seed in range(100)
@@ -161,6 +165,15 @@ def beside_hugging_face(
         # It times itself: the pipe is not part of its seconds.
         runs["theirs"] = lambda: theirs.append(other.generate(args, tokens))
     times = in_turns(runs, args.repeats)
+    # The first call is not counted, on either side.
+    return times if other.missing else times | {"theirs": theirs[1:]}
+
+
+def beside_hugging_face(
+    model: Qwen3, args: argparse.Namespace, tokens: np.ndarray, other: HuggingFace
+) -> dict[str, Any]:
+    """One row of the table: our seconds and theirs, in turns."""
+    times = calls_in_turns(model, args, tokens, other)
     seconds, products = times["ours"], times["products"]
     made = len(tokens) * args.new
     row: dict[str, Any] = {
@@ -169,11 +182,10 @@ def beside_hugging_face(
         "ms_per_step": 1e3 * statistics.median(seconds) / args.new,
         "ms_products": 1e3 * statistics.median(products) / args.new,
     }
-    if not other.missing:
-        # The first call is not counted, on either side.
-        row["hugging_face"] = made / statistics.median(theirs[1:])
-        row |= {f"ratio_{name}": value for name, value in ratio(theirs[1:], seconds).items()}
-        row["bound"] = ratio(theirs[1:], products)["median"]
+    if theirs := times.get("theirs"):
+        row["hugging_face"] = made / statistics.median(theirs)
+        row |= {f"ratio_{name}": value for name, value in ratio(theirs, seconds).items()}
+        row["bound"] = ratio(theirs, products)["median"]
     return row
 
 

@@ -67,7 +67,7 @@ def test_a_run_that_is_given_its_own_signals_is_the_same_run(unbroken, tmp_path)
     train(config, folder, resume=True)
     assert contents(folder) == contents(unbroken)
     timings = read_jsonl(folder / "timings.jsonl")
-    assert [row["compilations/step"] for row in timings] == [1, 1, 1, 1]
+    assert [row["compilations/step"] for row in timings if "time/step" in row] == [1, 1, 1, 1]
 
 
 def test_a_report_of_a_run_that_was_given_other_signals(unbroken, tmp_path, capsys):
@@ -134,4 +134,5 @@ def test_a_step_that_is_not_applied_does_not_shift_the_replay(tmp_path, follows)
     given = column(tmp_path / "run", "pgpo/signal")
     np.testing.assert_array_equal(given, np.float32([REPLAY[i] for i in wanted]))
     timings = read_jsonl(tmp_path / "run" / "timings.jsonl")
-    assert timings[-1]["compilations/step"] == timings[0]["compilations/step"]
+    compiled = {row["compilations/step"] for row in timings if "time/step" in row}
+    assert len(compiled) == 1

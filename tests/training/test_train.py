@@ -58,7 +58,16 @@ def test_a_run_writes_what_it_promises(unbroken):
     for row, scores in zip(evaluations, read_jsonl(folder / "evaluations.jsonl"), strict=True):
         assert np.mean(list(scores["scores"].values())) == pytest.approx(row["eval/accuracy"])
     timings = read_jsonl(folder / "timings.jsonl")
-    assert timings[-1]["compilations/step"] == 1
+    steps = [row for row in timings if "time/step" in row]
+    assert [row["step"] for row in steps] == [1, 2, 3, 4]
+    assert steps[-1]["compilations/step"] == 1
+    assert 0 < steps[0]["time/compile"] < steps[0]["time/step"]
+    assert steps[-1]["time/compile"] < steps[0]["time/compile"]
+    for name, at in (("time/evaluation", [0, 2, 4]), ("time/checkpoint", [2, 4])):
+        assert [row["step"] for row in timings if row.get(name, 0) > 0] == at
+    first, *later = [row for row in timings if "time/evaluation" in row]
+    assert 0 < first["time/evaluation_compile"] < first["time/evaluation"]
+    assert all(row["time/evaluation_compile"] < row["time/evaluation"] for row in later)
     assert list((folder / "tensorboard").iterdir())
     assert int(result.state.step) == 4
     names = {name for row in [*rows, *timings] for name in row} - {"step"}
@@ -77,8 +86,8 @@ def test_resuming_is_the_same_run(unbroken, tmp_path):
     same = jax.tree.map(np.array_equal, jax.device_get(result.state), jax.device_get(resumed.state))
     assert all(jax.tree.leaves(same))
     # What was compiled before the run was broken off is what it goes on with.
-    compiled = [row["compilations/step"] for row in read_jsonl(tmp_path / "run" / "timings.jsonl")]
-    assert compiled == [1, 1, 1, 1]
+    timings = read_jsonl(tmp_path / "run" / "timings.jsonl")
+    assert [row["compilations/step"] for row in timings if "time/step" in row] == [1, 1, 1, 1]
     # There is no room for two: the state that it began with was gone before the other was read.
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(resumed.trainer.initial_state))
 

@@ -4,8 +4,9 @@ import json
 import logging
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -23,6 +24,7 @@ from pgpo_jax.training.rollout._texts import evaluation_texts, question_row
 from pgpo_jax.training.run._callbacks import BestCheckpoint, Callback, EarlyStopping
 from pgpo_jax.training.run._check_inputs import check_inputs
 from pgpo_jax.training.run._checkpoint import Checkpoints, free_buffers
+from pgpo_jax.training.run._compile_watch import CompileWatch
 from pgpo_jax.training.run._inputs import run_inputs
 from pgpo_jax.training.run._progress import Progress
 from pgpo_jax.training.run._run_folder import (
@@ -159,6 +161,7 @@ class RunInProgress:
         self._signal = 0
         self._checkpoints: Checkpoints | None = None
         self._tracker: Tracker | None = None
+        self._watch: CompileWatch | None = None
         self._evaluated: int | None = None
         # Number of first steps without a right response; None after the first right one.
         self._never_right: int | None = 0
@@ -247,7 +250,7 @@ class RunInProgress:
         settings, trainer = self.settings, self.trainer
         first, idle = int(self.state.step), 0
         progress = Progress(first, settings.steps, hidden=not is_first())
-        try:
+        with closing(progress), CompileWatch(progress.note) as self._watch:
             if self._evaluated is None and first == 0 and trainer.held_out:
                 progress.say("evaluating the initial model")
                 self._evaluate()
@@ -256,8 +259,9 @@ class RunInProgress:
                     if self._ended(number - 1, progress):
                         break
                     progress.say("compiling and making the first step")
+                compiled = self._compiled()
                 self.state, report = trainer.step(self.state)
-                self._log(number, report)
+                self._log(number, report, self._compiled() - compiled)
                 progress.step(report.metrics)
                 idle = self._count_idle(number, report.metrics, idle)
                 self._count_never_right(report.metrics)
@@ -274,8 +278,6 @@ class RunInProgress:
                     self._save(number)
                 if ended:
                     break
-        finally:
-            progress.close()
         if number := self._signal or self._request.number:
             sys.exit(128 + number)
         return self.state
@@ -292,11 +294,15 @@ class RunInProgress:
             progress.say("step %d: the run stops early, since %s", number, self._reason)
         return bool(self._signal) or reasoned
 
-    def _log(self, number: int, report: Any) -> None:
+    def _compiled(self) -> float:
+        """Seconds of compilation so far."""
+        return 0.0 if self._watch is None else self._watch.seconds
+
+    def _log(self, number: int, report: Any, compiled: float) -> None:
         if self._tracker is None:
             return
         self._tracker.log(number, report.metrics)
-        self._tracker.log_timing(number, report.timings)
+        self._tracker.log_timing(number, {**report.timings, "time/compile": compiled})
         texts = self.trainer.texts_settings
         if texts.rows and number % texts.every == 0:
             self._tracker.log_texts(number, report.texts())
@@ -305,7 +311,12 @@ class RunInProgress:
         step = int(self.state.step)
         if not self.trainer.held_out or self._evaluated == step:
             return
+        start, compiled = time.perf_counter(), self._compiled()
         result = self.trainer.evaluate(self.state)
+        timings = {
+            "time/evaluation": time.perf_counter() - start,
+            "time/evaluation_compile": self._compiled() - compiled,
+        }
         self._evaluated = step
         metrics = {
             "eval/accuracy": result.accuracy,
@@ -318,6 +329,7 @@ class RunInProgress:
         }
         if self._tracker is not None:
             self._tracker.log(step, metrics)
+            self._tracker.log_timing(step, timings)
             self._tracker.log_evaluation(step, result.scores)
             if kept := self.trainer.texts_settings.evaluation:
                 self._tracker.log_texts(step, evaluation_texts(result, kept))
@@ -333,7 +345,10 @@ class RunInProgress:
     def _save(self, number: int) -> None:
         if self._checkpoints is None:
             return
+        start = time.perf_counter()
         self._checkpoints.save(self.state, self.memory)
+        if self._tracker is not None:
+            self._tracker.log_timing(number, {"time/checkpoint": time.perf_counter() - start})
         for callback in self.callbacks:
             callback.on_checkpoint(self, number)
 

@@ -49,6 +49,15 @@ class Progress:
         if not self._hidden and self._bar is None:
             _log.info(message, *values)
 
+    def note(self, text: str) -> None:
+        """Show a text until the next step. Other threads may call it."""
+        if self._hidden:
+            return
+        if self._bar is None:
+            _log.info("%s", text)
+        else:
+            self._bar.set_postfix_str(text)
+
     def close(self) -> None:
         """End the bar."""
         if self._bar is not None:
