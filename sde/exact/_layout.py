@@ -63,14 +63,26 @@ def choose_grid(process: Process, layout: Layout, steps: int, level: int) -> Gri
     if process.problem.domain is not None and layout.grid == 0:
         lo, hi = process.problem.domain
         _check_domain(process, layout, steps * process.eta, lo, hi)
-    elif process.equation is None and not _kinked(process):
+    elif process.equation is None and (_remembers(process) or not _kinked(process)):
         lo, hi = _invariant_interval(process, layout)
     else:
         lo, hi = _diffusion_interval(process, layout, steps * process.eta, level)
     if process.equation is None:
-        return Fine(lo, hi, n) if _kinked(process) else Chebyshev(lo, hi, n)
+        if not _kinked(process):
+            return Chebyshev(lo, hi, n)
+        if _remembers(process):
+            # The first signal may be on the kink, which costs nothing on a node.
+            lo, hi = _with_node(float(process.start[layout.grid]), lo, hi, n)
+        return Fine(lo, hi, n)
     kinks = _kinks(process, layout, lo, hi) if _kinked(process) else []
     return Pieces([lo, *kinks, hi], n, _COLLAR * (hi - lo))
+
+
+def _with_node(node: float, lo: float, hi: float, n: int) -> tuple[float, float]:
+    """An interval about (lo, hi), one cell longer, of whose n even points `node` is one."""
+    step = (hi - lo) / (n - 2)
+    lo = node - step * math.ceil((node - lo) / step)
+    return lo, lo + step * (n - 1)
 
 
 def _check_domain(process: Process, layout: Layout, horizon: float, lo: float, hi: float) -> None:
@@ -93,7 +105,17 @@ def _check_domain(process: Process, layout: Layout, horizon: float, lo: float, h
 
 
 def _kinked(process: Process) -> bool:
-    return process.chain.modulated and process.problem.kinked
+    problem = process.problem
+    if not process.chain.modulated:
+        return False
+    # rho of a remembered signal has the kink even where the signal does not depend on theta.
+    hard = problem.softmin is None and not problem.exponential
+    return problem.kinked or (hard and _remembers(process))
+
+
+def _remembers(process: Process) -> bool:
+    """Whether a remembered signal is a coordinate of the state."""
+    return process.chain.remembers and len(process.start) > process.problem.dim
 
 
 @ft.lru_cache(maxsize=256)

@@ -1,6 +1,7 @@
 """The exact engines: known values, two engines against each other, and refusals."""
 
 import dataclasses
+import itertools
 import math
 from fractions import Fraction
 
@@ -461,3 +462,23 @@ def test_a_block_of_states_is_computed_only_where_it_is_cheap(monkeypatch):
 def test_answers_below_the_discretisation_error_are_refused():
     with pytest.raises(ValueError, match="discretisation error"):
         sde.exact_expectation("double_well", "thm2i_literal", "cos3x", eta=1 / 8, tolerance=1e-17)
+
+
+@pytest.mark.parametrize("alpha", [1.0, 30.0])
+def test_a_remembered_signal_may_begin_on_the_kink_of_its_multiplier(alpha):
+    # With rho_max = 1 the kink is at J = 0, where pgpo_delayed begins.
+    problem = dataclasses.replace(QUADRATIC, alpha=alpha, rho_max=1.0)
+    eta, ends = 1 / 4, []
+    rho = np.minimum(1.0, np.exp(alpha * np.asarray(problem.information_values)))
+    for drawn in itertools.product(range(problem.num_examples), repeat=4):
+        theta, size = problem.theta0[0], 1.0
+        for n in drawn:
+            theta -= eta * size * problem.curvatures[n] * (theta - problem.centres[n])
+            size = rho[n]
+        ends.append(theta)
+    for degree, name in ((1, "mean"), (3, "m3")):
+        value, error = sde.exact_value(problem, "pgpo_delayed", name, eta=eta)
+        assert abs(value - np.mean(np.power(ends, degree))) < 1e-12
+        assert error < 1e-12
+    plain = sde.exact_expectation(problem, "pgpo_minibatch", "mean", eta=eta)
+    assert abs(plain - np.mean(ends)) > 0.01
