@@ -16,6 +16,7 @@ FIXED = [
     *(
         "baselines",
         "brake",
+        "budget",
         "falsification",
         "family",
         "real_model",
