@@ -29,6 +29,11 @@ class ScaleByInformationBudgetState(NamedTuple):
         inner: the last signal and multiplier, and the counters. `clipped_count` counts the updates
             that were within the budget, whose multiplier is 1. `average` and `weight` stay 0.
 
+    >>> import jax.numpy as jnp, pgpo_jax
+    >>> state = pgpo_jax.scale_by_information_budget(0.1).init(jnp.ones(2))
+    >>> float(state.movement), float(state.inner.rho)
+    (0.0, 1.0)
+
     Added in version 0.2.0.
     """
 
