@@ -2,7 +2,7 @@
 
 Run by `benchmarks.real_step` and `benchmarks.peers` as
 `PYTHON -m benchmarks._model_steps FOLDER SHAPE`. SHAPE is JSON: the arguments of `grouped_tokens`,
-`support` of `LossConfig`, and `share_prompts` of `RolloutConfig`.
+`support` and `chunk` of `LossConfig`, and `share_prompts` of `RolloutConfig`.
 """
 
 import json
@@ -25,6 +25,7 @@ def main() -> None:
     os.dup2(2, 1)
     folder, shape = sys.argv[1], json.loads(sys.argv[2])
     support, share = shape.pop("support", "topk_tail"), shape.pop("share_prompts", False)
+    chunk = shape.pop("chunk", LossConfig().chunk)
     questions = shape.get("questions", 1)
     config = TrainConfig(
         dtype="float32",
@@ -35,7 +36,7 @@ def main() -> None:
             row_buckets=1,
             share_prompts=share,
         ),
-        loss=LossConfig(support=support),
+        loss=LossConfig(support=support, chunk=chunk),
         information=InformationConfig(alpha=1.0),
     )
     model = load_pretrained(folder)

@@ -52,6 +52,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rows", type=int, nargs="*", default=[1, 8, 32])
     parser.add_argument("--new", type=int, default=64, help="tokens per row that are timed")
     parser.add_argument("--prompt", type=int, default=128, help="tokens of a timed prompt")
+    parser.add_argument(
+        "--same-prompt", action="store_true", help="the rows are samples of one prompt"
+    )
     parser.add_argument("--repeats", type=int, default=5)
     add_json_flag(parser)
     return parser.parse_args(arguments)
@@ -158,12 +161,20 @@ def timed(
     generate = argparse.Namespace(new=args.new, prompt=args.prompt, temperature=1.0, top_p=1.0)
     rows = []
     for count in args.rows:
-        tokens = np.array([long[i % len(long)] for i in range(count)], np.int32)
+        samples = count if args.same_prompt else 1
+        read = np.array([long[i % len(long)] for i in range(count // samples)], np.int32)
+        # What `generate` makes of `num_return_sequences`.
+        tokens = read.repeat(samples, axis=0)
         theirs: list[float] = []
         fourbit: list[float] = []
         runs: dict[str, Callable[[], Any]] = {
-            "ours": lambda tokens=tokens: sample(
-                model, tokens, np.ones_like(tokens), jax.random.key(0), **settings
+            "ours": lambda read=read, samples=samples: sample(
+                model,
+                read,
+                np.ones_like(read),
+                jax.random.key(0),
+                samples_per_prompt=samples,
+                **settings,
             ),
             "hugging_face": lambda tokens=tokens, theirs=theirs: theirs.append(
                 other.generate(generate, tokens)
@@ -176,7 +187,11 @@ def timed(
             )
         seconds = in_turns(runs, args.repeats)["ours"]
         made = count * args.new
-        row = {"rows": count, "tokens_per_second": made / statistics.median(seconds)}
+        row = {
+            "rows": count,
+            "prompts": len(read),
+            "tokens_per_second": made / statistics.median(seconds),
+        }
         # The first call is not counted, on any side.
         for name, taken in (("hugging_face", theirs[1:]), ("llama_cpp", fourbit[1:])):
             if taken:

@@ -8,6 +8,10 @@ EMA teacher, AdamW and clipping. Ours is PGPO, so it also measures the informati
 it is written and with `torch.compile`. Each side is a process, and they take turns. The first step
 of each, which compiles, is reported separately.
 
+The rows are responses to one question. `prompts shared` reads each prompt once for all of them
+(`rollout.share_prompts`), with `--chunk` tokens at a time in the loss. TRL reads a prompt for every
+row.
+
 Memory is the largest resident set of each process, interpreter, libraries and compilers included.
 """
 
@@ -24,7 +28,8 @@ from typing import Any
 from benchmarks._child import Child, taking_turns
 from benchmarks._record import add_json_flag, ratio, report
 
-KINDS = ("pgpo", "trl eager", "trl compiled")
+OURS = ("pgpo", "pgpo, prompts shared")
+KINDS = (*OURS, "trl eager", "trl compiled")
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -36,6 +41,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--prompt", type=int, default=64)
     parser.add_argument("--teacher-prompt", type=int, default=128)
     parser.add_argument("--response", type=int, default=128)
+    parser.add_argument("--chunk", type=int, default=256, help="of the loss, prompts shared")
     parser.add_argument("--rounds", type=int, default=5)
     add_json_flag(parser)
     return parser.parse_args(arguments)
@@ -43,12 +49,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def commands(args: argparse.Namespace) -> dict[str, list[str]]:
     """What starts each side."""
-    shape = json.dumps(
-        {name: getattr(args, name) for name in ("rows", "prompt", "teacher_prompt", "response")}
-    )
+    sizes = {name: getattr(args, name) for name in ("rows", "prompt", "teacher_prompt", "response")}
+    shape = json.dumps(sizes)
+    shared = json.dumps(sizes | {"share_prompts": True, "chunk": args.chunk})
+    ours = [sys.executable, "-m", "benchmarks._model_steps", args.model]
     script = str(Path(__file__).with_name("_trl_steps.py"))
     return {
-        "pgpo": [sys.executable, "-m", "benchmarks._model_steps", args.model, shape],
+        OURS[0]: [*ours, shape],
+        OURS[1]: [*ours, shared],
         "trl eager": [args.trl, script, args.model, shape, "eager"],
         "trl compiled": [args.trl, script, args.model, shape, "compiled"],
     }
@@ -62,10 +70,10 @@ def compared(answers: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
 
     Returns:
         Median seconds of the later steps, seconds of the first, peak memory, the first loss, and
-        ratios of ours to it within a round.
+        ratios of ours to it within a round: `ours` without and `shared` with shared prompts.
     """
     rows = []
-    ours = answers.get("pgpo")
+    own = {"ours": answers.get(OURS[0]), "shared": answers.get(OURS[1])}
     for name, steps in answers.items():
         seconds = [step["seconds"] for step in steps[1:]]
         row = {
@@ -75,10 +83,12 @@ def compared(answers: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
             "peak_mb": steps[-1]["peak_mb"],
             "first_loss": steps[0]["loss"],
         }
-        if ours is not None and steps is not ours:
+        for label, ours in own.items():
+            if ours is None or name in OURS:
+                continue
             time = ratio([step["seconds"] for step in ours[1:]], seconds)
-            row |= {f"ours_to_it_{name}": value for name, value in time.items()}
-            row["memory_ours_to_it"] = ours[-1]["peak_mb"] / steps[-1]["peak_mb"]
+            row |= {f"{label}_to_it_{part}": value for part, value in time.items()}
+            row[f"memory_{label}_to_it"] = ours[-1]["peak_mb"] / steps[-1]["peak_mb"]
         rows.append(row)
     return rows
 

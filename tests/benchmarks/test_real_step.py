@@ -17,7 +17,9 @@ def test_both_sides_are_given_the_same_shape():
     shapes = {
         name: json.loads(command[-2 if "trl" in name else -1]) for name, command in found.items()
     }
+    shared = shapes.pop("pgpo, prompts shared")
     assert set(map(str, shapes.values())) == {str(shapes["pgpo"])}
+    assert shared == shapes["pgpo"] | {"share_prompts": True, "chunk": 256}
     assert shapes["pgpo"] == {"rows": 4, "prompt": 64, "teacher_prompt": 128, "response": 7}
     assert found["trl compiled"][-1] == "compiled"
     assert found["trl compiled"][0] == "python-with-trl"
@@ -35,3 +37,13 @@ def test_ratios_are_within_a_round_and_leave_the_first_step_out():
     assert second["memory_ours_to_it"] == pytest.approx(0.25)
     # Without our side there is no ratio.
     assert "ours_to_it_median" not in compared({"trl eager": theirs})[0]
+
+
+def test_both_ways_of_ours_are_compared_with_each_peer():
+    quick = steps(1.0, 1.0, 1.0, peak=50.0)
+    sides = {"pgpo": steps(1.0, 2.0, 2.0), "pgpo, prompts shared": quick}
+    *own, peer = compared(sides | {"trl eager": steps(1.0, 4.0, 4.0)})
+    assert [row for row in own if "ours_to_it_median" in row or "shared_to_it_median" in row] == []
+    assert peer["ours_to_it_median"] == pytest.approx(0.5)
+    assert peer["shared_to_it_median"] == pytest.approx(0.25)
+    assert peer["memory_shared_to_it"] == pytest.approx(0.5)
