@@ -1,6 +1,7 @@
 """The notebooks run, hold no outputs in the repository, and give the numbers that pages quote."""
 
 import ast
+import doctest
 import json
 import re
 import shlex
@@ -11,6 +12,7 @@ import jax
 import pytest
 
 import sde
+from tools.docs import notebook_needs
 from tools.docs.public_api import ROOT
 
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
@@ -41,6 +43,12 @@ def test_a_notebook_holds_no_outputs(path):
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
 
 
+def extras_of(need, name):
+    """The extras in a requirement like `name[a,b]`."""
+    found = re.fullmatch(rf"{re.escape(name)}\[(.*)\]", need)
+    return found[1].split(",") if found else []
+
+
 def missing_packages(path):
     """What a notebook imports and the `%pip install` line of its first cell does not bring."""
     cells = json.loads(path.read_text())["cells"]
@@ -48,14 +56,18 @@ def missing_packages(path):
     assert asked, f"{path.name} does not say what to install"
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     brought = {*sys.stdlib_module_names, "numpy"}
+    optional = project["optional-dependencies"]
     for word in shlex.split(asked[1]):
         name, *extras = re.split(r"[\[\],]", word.rstrip("]"))
         brought.add(name.replace("-", "_"))
         if name == project["name"]:
-            needs = project["dependencies"]
-            needs = sum((project["optional-dependencies"][e] for e in extras), needs)
+            # `tunix` brings `pgpo-jax[train]` among others.
+            for extra in extras:
+                extras += [e for need in optional[extra] for e in extras_of(need, name)]
+            needs = sum((optional[e] for e in extras), project["dependencies"])
             brought |= {re.split(r"[\[<>=]", need)[0] for need in needs}
             brought |= {"sde"} & set(extras)
+            brought |= {"tunix"} if "google-tunix" in brought else set()
     code = "\n".join("".join(cell["source"]) for cell in code_cells(path))
     imported = set()
     for node in ast.walk(ast.parse(code)):
@@ -81,9 +93,19 @@ def test_a_package_that_colab_would_lack_is_told(tmp_path):
     path = tmp_path / "weak_order.ipynb"
     path.write_text(source.replace("pgpo-jax[sde]", "pgpo-jax[math]"))
     assert missing_packages(path) == {"sde", "matplotlib"}
+    tunix = (ROOT / "examples" / "tunix.ipynb").read_text()
+    path.write_text(tunix.replace("pgpo-jax[tunix]", "pgpo-jax[train]"))
+    assert missing_packages(path) == {"tunix"}
     path.write_text(source.replace("%pip install", "%pip show"))
     with pytest.raises(AssertionError, match="does not say what to install"):
         missing_packages(path)
+
+
+def test_a_module_that_the_site_lacks_is_told_on_the_page():
+    assert doctest.testmod(notebook_needs) == (0, 2)
+    notebooks = {path.name: json.loads(path.read_text())["metadata"] for path in NOTEBOOKS}
+    needs = {name: metadata["needs"] for name, metadata in notebooks.items() if "needs" in metadata}
+    assert needs == {"tunix.ipynb": ["tunix"]}
 
 
 def test_the_list_of_examples_has_each():

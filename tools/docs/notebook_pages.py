@@ -8,6 +8,7 @@ from nbconvert import MarkdownExporter
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from traitlets.config import Config
 
+from tools.docs.notebook_needs import missing_modules, not_run
 from tools.docs.public_api import ROOT
 
 _SECONDS = 600
@@ -15,6 +16,8 @@ _SECONDS = 600
 
 def notebook_pages(folder: Path = ROOT / "examples") -> dict[str, str | bytes]:
     """Path of each page and picture, below the folder of the documentation, to its content.
+
+    A notebook that needs a module which is not installed is a page without outputs, and says so.
 
     Raises:
         CellExecutionError: naming the cell that failed.
@@ -27,10 +30,15 @@ def notebook_pages(folder: Path = ROOT / "examples") -> dict[str, str | bytes]:
     made: dict[str, str | bytes] = {}
     for path in sorted(folder.glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
-        # From the root of the repository, as the package is imported from there.
-        where = {"metadata": {"path": str(ROOT)}}
-        client = nbclient.NotebookClient(notebook, timeout=_SECONDS, resources=where, config=config)
-        client.execute()
+        if missing := missing_modules(notebook.metadata):
+            notebook.cells[0].source += f"\n\n{not_run(missing)}"
+        else:
+            # From the root of the repository, as the package is imported from there.
+            where = {"metadata": {"path": str(ROOT)}}
+            client = nbclient.NotebookClient(
+                notebook, timeout=_SECONDS, resources=where, config=config
+            )
+            client.execute()
         names = {"unique_key": path.stem, "output_files_dir": f"{path.stem}_files"}
         text, resources = exporter.from_notebook_node(notebook, resources=names)
         made[f"examples/{path.stem}.md"] = text
