@@ -23,6 +23,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     folder, shape, kind = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     try:
         import numpy as np
         import torch  # pyright: ignore[reportMissingImports]  # only in that interpreter

@@ -99,7 +99,8 @@ def load_pretrained(
             return files.read(source, index, np.dtype(param_dtype))
 
         if mesh is None:
-            value = jnp.asarray(part((slice(None),) * len(leaf.shape)))
+            # `jnp.asarray` would compile a program for every shape.
+            value = jax.device_put(part((slice(None),) * len(leaf.shape)), may_alias=False)
         else:
             value = jax.make_array_from_callback(leaf.shape, places[key].get_value(), part)
         loaded[key] = leaf.replace(value)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any
 
+from pgpo_jax._json_files import read_object
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
 from pgpo_jax.models._load import find_folder
 from pgpo_jax.models.gguf import gguf_tokenizer, is_gguf, read_gguf
@@ -36,10 +38,8 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> Any:
         raise PGPOFileNotFoundError(
             f"No tokenizer in {path}: neither tokenizer.json nor vocab.json with merges.txt."
         )
-    from transformers import AutoTokenizer
-
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
+        tokenizer = _maker(path).from_pretrained(
             path, trust_remote_code=False, local_files_only=True
         )
         # Some settings are checked in use only.
@@ -53,6 +53,34 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> Any:
             f"The tokenizer in {path} is not a fast one ({type(tokenizer).__name__})."
         )
     return tokenizer
+
+
+# Here `AutoTokenizer` makes a plain tokenizer of tokenizer.json, too. But it imports the list of all
+# models first, which takes half a second.
+_PLAIN = ("PreTrainedTokenizerFast", "TokenizersBackend")
+_PLAIN_MODELS = ("llama", "qwen3")
+
+
+def _maker(folder: Path) -> Any:
+    """The class that makes the tokenizer of a folder."""
+    import transformers
+
+    settings, model = (_fields(folder / f"{name}.json") for name in ("tokenizer_config", "config"))
+    plain = (
+        settings.get("tokenizer_class") in _PLAIN
+        and "auto_map" not in settings
+        and model.get("model_type") in _PLAIN_MODELS
+        and (folder / "tokenizer.json").is_file()
+    )
+    return transformers.PreTrainedTokenizerFast if plain else transformers.AutoTokenizer
+
+
+def _fields(file: Path) -> dict[str, Any]:
+    """What a JSON file says; nothing if it cannot be read, which its reader tells better."""
+    try:
+        return read_object(file)
+    except (OSError, ValueError):
+        return {}
 
 
 def encode(tokenizer: Any, text: str) -> list[int]:

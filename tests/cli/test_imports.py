@@ -45,6 +45,16 @@ def test_tasks_need_neither_jax_models_nor_trainers():
     assert names.isdisjoint(HEAVY)
 
 
+def test_samples_need_no_checkpoints_and_not_the_list_of_all_models():
+    load = "from pgpo_jax.models import load_tokenizer; load_tokenizer({!r})"
+    code = load.format(str(Path(pgpo_jax.__file__).parent / "assets" / "tiny"))
+    names = loaded("-c", f"import pgpo_jax.cli._sample; {code}")
+    assert {"flax", "transformers"} <= names
+    assert "orbax" not in names
+    code += "; import sys; sys.exit('transformers.models.auto' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_the_check_sees_a_heavy_import():
     assert "flax" in loaded("-c", "import pgpo_jax, flax.version")
 

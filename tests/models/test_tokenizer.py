@@ -1,9 +1,15 @@
 import json
 import shutil
+from pathlib import Path
 
 import pytest
+import transformers
 
+import pgpo_jax
 from pgpo_jax.models import decode, encode, load_tokenizer, render_chat
+from pgpo_jax.models._tokenizer import _maker
+
+TINY = Path(pgpo_jax.__file__).parent / "assets" / "tiny"
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +132,41 @@ def test_no_or_lossy_template(tokenizer_folder, tmp_path):
     bare.chat_template = "{{ messages[-1].content }}"
     with pytest.raises(ValueError, match="leaves the system message out"):
         render_chat(bare, "s", "u")
+
+
+@pytest.mark.parametrize(
+    ("config", "settings", "plain"),
+    [
+        ({}, {}, True),
+        ({"model_type": "llama"}, {"tokenizer_class": "TokenizersBackend"}, True),
+        # The controls: whatever is not known to be plain is made by `AutoTokenizer`.
+        ({"model_type": "qwen2"}, {}, False),
+        ({"model_type": "mistral"}, {}, False),
+        ({}, {"tokenizer_class": "Qwen2Tokenizer"}, False),
+        ({}, {"auto_map": {"AutoTokenizer": ["x.Y", None]}}, False),
+    ],
+)
+def test_a_plain_tokenizer_is_that_of_auto_tokenizer(tmp_path, config, settings, plain):
+    for file, changes in (("config", config), ("tokenizer_config", settings)):
+        values = json.loads((TINY / f"{file}.json").read_text())
+        (tmp_path / f"{file}.json").write_text(json.dumps(values | changes))
+    shutil.copy(TINY / "tokenizer.json", tmp_path)
+    made = transformers.PreTrainedTokenizerFast if plain else transformers.AutoTokenizer
+    assert _maker(tmp_path) is made
+    if plain:
+        ours, theirs = (
+            cls.from_pretrained(tmp_path, local_files_only=True)
+            for cls in (made, transformers.AutoTokenizer)
+        )
+        assert type(ours) is type(theirs)
+        assert repr(ours) == repr(theirs)
+        assert ours.init_kwargs == theirs.init_kwargs
+        assert ours.chat_template == theirs.chat_template
+        assert ours.backend_tokenizer.to_str() == theirs.backend_tokenizer.to_str()
+
+
+def test_a_folder_without_a_readable_config_is_left_to_auto_tokenizer(tmp_path):
+    assert _maker(tmp_path) is transformers.AutoTokenizer
+    for name in ("config.json", "tokenizer_config.json"):
+        (tmp_path / name).write_text("[]")
+    assert _maker(tmp_path) is transformers.AutoTokenizer

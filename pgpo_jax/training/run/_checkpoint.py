@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
-from orbax.checkpoint import v1 as ocp
 
 from pgpo_jax.errors import PGPOFileNotFoundError, PGPOValueError
 from pgpo_jax.paths import local_path
@@ -52,6 +51,9 @@ class Checkpoints:
     def __init__(
         self, folder: Path, *, keep: int = 2, inputs: Mapping[str, Any] = MappingProxyType({})
     ):
+        # It takes a sixth of the start of `pgpo sample`, which needs no checkpoints.
+        from orbax.checkpoint import v1 as ocp
+
         self._inputs = dict(inputs)
         path = local_path(folder, "the folder of checkpoints")
         training = ocp.training
