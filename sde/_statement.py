@@ -53,9 +53,16 @@ def on(*names: str) -> tuple[tuple[str, Problem], ...]:
 
 
 def statement(
-    id: str, claim: str, chain: str | Chain, equation: str, expected: str, *where: str, **more
+    id: str,
+    claim: str,
+    chain: str | Chain,
+    equation: str | Equation,
+    expected: str,
+    *where: str,
+    **more,
 ) -> Statement:
     """A row, of things by name; `problems` in place of `where` are problems that have none."""
     algorithm = CHAINS[chain] if isinstance(chain, str) else chain
+    tracked_by = EQUATIONS[equation] if isinstance(equation, str) else equation
     problems = more.pop("problems", None) or on(*where)
-    return Statement(id, claim, algorithm, EQUATIONS[equation], expected, problems, **more)
+    return Statement(id, claim, algorithm, tracked_by, expected, problems, **more)

@@ -3,6 +3,7 @@
 import dataclasses
 from types import MappingProxyType
 
+from sde._adamw_statements import ADAMW_ROWS
 from sde._adaptive_statements import ADAPTIVE_ROWS
 from sde._brake_statements import BRAKE_ROWS
 from sde._chains import RememberingPGPO
@@ -266,6 +267,7 @@ _ROWS = (
         observables=MOMENTS,
     ),
     *ADAPTIVE_ROWS,
+    *ADAMW_ROWS,
     *BRAKE_ROWS,
 )
 
