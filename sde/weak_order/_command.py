@@ -14,6 +14,7 @@ from pgpo_jax.flags import parse
 from pgpo_jax.paths import with_local_paths
 from sde import as_problem
 from sde.viscous import MASSES, Fluid
+from sde.weak_order._brake import measure_brake
 from sde.weak_order._config import Config, statements
 from sde.weak_order._csv import check_csv, write_csv
 from sde.weak_order._kink import measure_kink
@@ -71,6 +72,8 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m sde.weak_o
     try:
         if config.kink:
             measure_kink(folder)
+        elif config.brake:
+            measure_brake(folder)
         elif config.viscous:
             fluid = Fluid(as_problem(config.problem or "student_teacher"), "gradient", 0.25)
             measure_viscous(

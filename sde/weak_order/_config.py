@@ -16,6 +16,8 @@ MONTE_CARLO_ROWS = (
 )
 _NOT_OF_VISCOUS = ("method", "batch_size", "csv")
 _NOT_OF_KINK = (*_NOT_OF_VISCOUS, "problem", "etas", "paths", "figures")
+# What is measured instead of the table, and the options that it does not look at.
+_MODES = {"kink": _NOT_OF_KINK, "brake": _NOT_OF_KINK, "viscous": _NOT_OF_VISCOUS}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Config:
     """Measures the weak order of equations against the chains they are said to track.
 
     Choose `--all`, one `--statement ID`, your own `--problem`, `--chain` and `--equation`,
-    `--kink` or `--viscous`.
+    `--kink`, `--brake` or `--viscous`.
 
     Added in version 0.2.0.
     """
@@ -36,6 +38,9 @@ class Config:
     kink: bool = False
     """Measure the size of the half order at the cap and compare it with the prediction, instead of
     the table."""
+    brake: bool = False
+    """Measure how the errors of a large alpha under rho_max = 1 grow with alpha, instead of the
+    table."""
     viscous: bool = False
     """Measure the small-mass limit of the paper's viscous particle, instead of the table."""
     problem: str | None = None
@@ -81,17 +86,17 @@ def statements(config: Config) -> list[Statement]:
     Added in version 0.2.0.
     """
     own = (config.chain, config.equation)
-    asked = [config.all, config.statement is not None, any(own), config.kink, config.viscous]
-    if sum(asked) != 1:
+    modes = [mode for mode in _MODES if getattr(config, mode)]
+    asked = [config.all, config.statement is not None, any(own), *modes]
+    if sum(map(bool, asked)) != 1:
         raise PGPOValueError(
-            "choose one of --all, --statement ID, --kink, --viscous, or --problem with --chain and "
-            "--equation"
+            "choose one of --all, --statement ID, --kink, --brake, --viscous, or --problem with "
+            "--chain and --equation"
         )
-    if config.kink or config.viscous:
-        mode, foreign = ("kink", _NOT_OF_KINK) if config.kink else ("viscous", _NOT_OF_VISCOUS)
-        for name in foreign:
+    if modes:
+        for name in _MODES[modes[0]]:
             if getattr(config, name) != getattr(Config(), name):
-                raise PGPOValueError(f"--{mode} takes no --{name.replace('_', '-')}")
+                raise PGPOValueError(f"--{modes[0]} takes no --{name.replace('_', '-')}")
         return []
     if config.all:
         exact = config.method == "exact"

@@ -13,6 +13,7 @@ import pytest
 import experiments.weak_order
 import sde
 from sde import weak_order
+from sde.weak_order import _brake
 
 
 def test_one_statement_writes_what_a_referee_reads(tmp_path, capsys):
@@ -86,6 +87,20 @@ def test_a_surprise_is_an_exit_code(tmp_path):
     assert code == 1
 
 
+def test_the_brake_is_measured_by_alpha(tmp_path, capsys, monkeypatch):
+    crossing = _brake.Crossing(3.0, 0.1, 0.2, -0.3, -0.4)
+    sliding = _brake.Sliding(3.0, -0.15, -0.16, "told", "of both")
+    monkeypatch.setattr(_brake, "ALPHAS", (3.0,))
+    monkeypatch.setattr(_brake, "measure_crossing", lambda alpha: crossing)
+    monkeypatch.setattr(_brake, "measure_sliding", lambda alpha: sliding)
+    assert weak_order.main(["--brake", "--output", str(tmp_path), "--run", "x"]) == 0
+    shown = capsys.readouterr().out
+    assert "-0.1500 / -0.1600" in shown
+    stored = json.loads((tmp_path / "x" / "results.json").read_text())
+    assert stored["crossing"] == [dataclasses.asdict(crossing)]
+    assert "| 3 " in (tmp_path / "x" / "README.md").read_text()
+
+
 def test_a_folder_that_cannot_be_filled_is_refused_before_anything_is_measured(
     tmp_path, capsys, monkeypatch
 ):
@@ -131,6 +146,8 @@ def test_what_no_exact_engine_covers_is_measured_all_the_same(tmp_path, capsys, 
         (["--viscous", "--csv", "a.csv"], "--viscous takes no --csv"),
         (["--viscous", "--batch-size", "2"], "--viscous takes no --batch-size"),
         (["--kink", "--problem", "quadratic"], "--kink takes no --problem"),
+        (["--brake", "--paths", "8"], "--brake takes no --paths"),
+        (["--brake", "--kink"], "choose one of"),
         (["--kink", "--figures", "svg"], "--kink takes no --figures"),
         (["--statement", "sgd-ode", "--figures", "jpg"], "jpg"),
         (["--statement", "sgd-ode", "--etas", "0.3", "0.1"], "eta must divide"),
