@@ -55,8 +55,8 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> Any:
     return tokenizer
 
 
-# Here `AutoTokenizer` makes a plain tokenizer of tokenizer.json, too. But it imports the list of all
-# models first, which takes half a second.
+# Here `AutoTokenizer` makes a plain tokenizer of tokenizer.json, too. But it first imports the list
+# of all models, which takes half a second.
 _PLAIN = ("PreTrainedTokenizerFast", "TokenizersBackend")
 _PLAIN_MODELS = ("llama", "qwen3")
 
