@@ -69,8 +69,8 @@ def compared(answers: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
         answers: of each side, its first step first; all have as many.
 
     Returns:
-        Median seconds of the later steps, seconds of the first, peak memory, the first loss, and
-        ratios of ours to it within a round: `ours` without and `shared` with shared prompts.
+        Median seconds of the later steps, seconds of the first, peak memory and the first loss.
+        Then ratios of ours to it within a round: `ours` without shared prompts, `shared` with them.
     """
     rows = []
     own = {"ours": answers.get(OURS[0]), "shared": answers.get(OURS[1])}
