@@ -2,9 +2,10 @@
 
     python -m benchmarks.step_overhead --json step_overhead.json
 
-Three steps are compiled on the shapes of the `tiny` preset and timed in turns, in one process.
+Four steps are compiled on the shapes of the `tiny` preset and timed in turns, in one process.
 `bare` is SDPO as one would write it without this project: no multiplier, no signal, only the loss
-is returned. `sdpo` is ours with alpha = 0. `pgpo` is ours.
+is returned. `sdpo` is ours with alpha = 0. `pgpo` is ours. `budget` has the information budget in the
+place of Eq. 9, which measures how far the update moves the policy.
 """
 
 import argparse
@@ -22,7 +23,13 @@ from benchmarks._batch import random_batch
 from benchmarks._config_step import first_state, jitted_step, without_multiplier
 from benchmarks._record import add_json_flag, in_turns, ratio, report
 from pgpo_jax.models import Qwen3, Qwen3Config
-from pgpo_jax.training import PRESETS, Experience, TrainConfig, TrainState
+from pgpo_jax.training import (
+    PRESETS,
+    Experience,
+    TrainConfig,
+    TrainState,
+    with_information,
+)
 
 SHAPE = Qwen3Config(
     vocab_size=832,
@@ -37,14 +44,17 @@ SHAPE = Qwen3Config(
 )
 
 
-KINDS = ("bare", "sdpo", "pgpo")
+KINDS = ("bare", "sdpo", "pgpo", "budget")
 
 
 def kind_of_step(
     name: str, base: TrainConfig
 ) -> tuple[TrainConfig, optax.GradientTransformationExtraArgs, Callable[[Any], Any]]:
     """Configuration and optimizer of one kind of step, and what its jitted step is wrapped in."""
-    config = base if name == "pgpo" else without_multiplier(base)
+    if name == "budget":
+        config = with_information(base, "budget")
+    else:
+        config = base if name == "pgpo" else without_multiplier(base)
     if name != "bare":
         return config, config.make_optimizer(), lambda step: step
     settings = config.optimizer
@@ -112,14 +122,14 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         }
         for name in names
     ]
-    bare, sdpo, pgpo = rows
+    bare, sdpo, pgpo, budget = rows
     ratios = {
-        f"pgpo/{other['step']}": {
-            "time": ratio(seconds["pgpo"], seconds[other["step"]]),
-            "flops": pgpo["gflop"] / other["gflop"],
-            "temp": pgpo["temp_mb"] / other["temp_mb"],
+        f"{one['step']}/{other['step']}": {
+            "time": ratio(seconds[one["step"]], seconds[other["step"]]),
+            "flops": one["gflop"] / other["gflop"],
+            "temp": one["temp_mb"] / other["temp_mb"],
         }
-        for other in (sdpo, bare)
+        for one, other in ((pgpo, sdpo), (pgpo, bare), (budget, pgpo))
     }
     # The same program against itself: what this machine calls no difference.
     twice = in_turns({"first": turn("sdpo"), "second": turn("sdpo")}, arguments.rounds)
