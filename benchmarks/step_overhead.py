@@ -4,8 +4,8 @@
 
 Four steps are compiled on the shapes of the `tiny` preset and timed in turns, in one process.
 `bare` is SDPO as one would write it without this project: no multiplier, no signal, only the loss
-is returned. `sdpo` is ours with alpha = 0. `pgpo` is ours. `budget` has the information budget in the
-place of Eq. 9, which measures how far the update moves the policy.
+is returned. `sdpo` is ours with alpha = 0. `pgpo` is ours. `budget` has the information budget in
+the place of Eq. 9, which measures how far the update moves the policy.
 """
 
 import argparse

@@ -56,6 +56,11 @@ def scale_by_information_budget(
     by about c I nats. This is not in the paper. It is a trust region whose radius is the
     information of the step.
 
+    Evidence: `experiments.budget`, one setting of the shipped model (0.7 M parameters) in which all
+    16 runs of SDPO collapsed. No run with c = .1 did. The same trust region with a fixed radius had
+    a smaller area under the accuracy, by .287 [.225, .347]. A constant multiplier of the same mean
+    collapsed once, and a trust-region teacher did as well or better.
+
     Put it last in the chain, as `pgpo` does. A signal or a movement that is not finite gives
     `rho_min` and is counted.
 
