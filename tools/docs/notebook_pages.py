@@ -1,5 +1,6 @@
 """The notebooks of `examples/` as pages, with what they print and draw when they run."""
 
+import os
 from pathlib import Path
 
 import nbclient
@@ -12,6 +13,8 @@ from tools.docs.notebook_needs import missing_modules, not_run
 from tools.docs.public_api import ROOT
 
 _SECONDS = 600
+# tqdm asks for widgets, which the site has no use for.
+_QUIET = {"PYTHONWARNINGS": "ignore:IProgress not found"}
 
 
 def notebook_pages(folder: Path = ROOT / "examples") -> dict[str, str | bytes]:
@@ -38,7 +41,7 @@ def notebook_pages(folder: Path = ROOT / "examples") -> dict[str, str | bytes]:
             client = nbclient.NotebookClient(
                 notebook, timeout=_SECONDS, resources=where, config=config
             )
-            client.execute()
+            client.execute(env={**os.environ, **_QUIET})
         names = {"unique_key": path.stem, "output_files_dir": f"{path.stem}_files"}
         text, resources = exporter.from_notebook_node(notebook, resources=names)
         made[f"examples/{path.stem}.md"] = text
