@@ -52,10 +52,10 @@ def grouped_batch(vocabulary: int, shape: Mapping[str, Any], *, share: bool) -> 
     prompts = [found["prompt"], found["teacher_prompt"]]
     owners = [found["prompt_owner"], found["teacher_prompt_owner"]]
     if not share:
-        rows = [prompt[owner] for prompt, owner in zip(prompts, owners, strict=True)]
-        return _full(vocabulary, *rows, found["response"])
+        first, second = (prompt[owner] for prompt, owner in zip(prompts, owners, strict=True))
+        return _full(vocabulary, first, second, found["response"])
     first, second = (jnp.asarray(owner, jnp.int32) for owner in owners)
-    batch = _full(vocabulary, *prompts, found["response"])
+    batch = _full(vocabulary, found["prompt"], found["teacher_prompt"], found["response"])
     return batch._replace(prompt_owner=first, teacher_prompt_owner=second)
 
 

@@ -40,7 +40,7 @@ class Cell(NamedTuple):
         each: seconds of a round, on two cores: a rough estimate.
         ours: the sides that are ours; all others are compared with each of them.
         measure: takes the turns and returns the sides by name, and the versions.
-        count: things made in one call, and their name, for a rate; or None.
+        made: things made in one call, and their name, for a rate; or None.
     """
 
     part: str
@@ -50,7 +50,7 @@ class Cell(NamedTuple):
     each: float
     ours: Sequence[str]
     measure: Callable[[Setting], tuple[dict[str, Side], dict[str, Any]]]
-    count: tuple[int, str] | None = None
+    made: tuple[int, str] | None = None
 
 
 def record_of(cell: Cell, setting: Setting) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def record_of(cell: Cell, setting: Setting) -> dict[str, Any]:
         "cell": cell.name,
         "title": cell.title,
         "ours": list(cell.ours),
-        "count": cell.count,
+        "made": cell.made,
         "rounds": setting.rounds,
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "load": [before, os.getloadavg()[0]],

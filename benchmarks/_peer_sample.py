@@ -26,7 +26,7 @@ def cells() -> list[Cell]:
             each=1.0 + 0.06 * rows,
             ours=("sample",),
             measure=functools.partial(_measure, rows),
-            count=(rows * NEW, "tokens"),
+            made=(rows * NEW, "tokens"),
         )
         for rows in ROWS
     ]

@@ -47,8 +47,8 @@ def rows_of(cell: Mapping[str, Any]) -> list[dict[str, str]]:
     rows = []
     for name, side in cell["sides"].items():
         row = {"what": cell["title"], "side": name, "s (range)": _range(spread(side["seconds"]))}
-        if cell["count"]:
-            made, unit = cell["count"]
+        if cell["made"]:
+            made, unit = cell["made"]
             row[f"{unit}/s"] = f"{made / statistics.median(side['seconds']):.0f}"
         if "peak_mb" in side:
             row["resident MB"] = f"{side['peak_mb']:.0f}"

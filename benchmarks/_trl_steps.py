@@ -29,9 +29,7 @@ def main() -> None:
         import torch  # pyright: ignore[reportMissingImports]  # only in that interpreter
         import trl  # pyright: ignore[reportMissingImports]  # only in that interpreter
         import trl.experimental.sdpo.sdpo_trainer as module  # pyright: ignore[reportMissingImports]
-        from _grouped_tokens import (  # pyright: ignore[reportMissingImports]  # beside this file
-            grouped_tokens,
-        )
+        from _grouped_tokens import grouped_tokens  # beside this file
         from transformers import AutoModelForCausalLM
         from trl.trainer.callbacks import (  # pyright: ignore[reportMissingImports]
             SyncRefModelCallback,

@@ -117,7 +117,10 @@ def main(arguments: list[str] | None = None) -> int:
         record = begun(args, shlex.join(["python", "-m", "benchmarks.peers", *given]))
         done = {cell["cell"] for cell in record["cells"]}
         left = [cell for cell in args.chosen if cell.name not in done]
-        print(f"{len(left)} cells, about {minutes(left, args.rounds):.0f} minutes", file=sys.stderr)
+        print(
+            f"{len(left)} cells, about {minutes(left, args.rounds):.0f} min on two cores",
+            file=sys.stderr,
+        )
         if any(cell.part == "step" for cell in left):
             check_compiler()
         python = interpreter(args.environment)

@@ -35,7 +35,7 @@ def recorded(**more):
         "TRL": {"seconds": [3.0, 4.0, 4.0], "peak_mb": 600.0},
     }
     cell = {"part": "step", "cell": "8k-top100", "title": "vocabulary 8k", "ours": ["pgpo"]}
-    cell |= {"count": None, "rounds": 3, "date": "2026-11-30", "load": [0.2, 1.5]}
+    cell |= {"made": None, "rounds": 3, "date": "2026-11-30", "load": [0.2, 1.5]}
     machine = {"processor": "a processor", "cores": 2}
     return {"machine": machine, "rounds": 3, "cells": [cell | {"sides": sides} | more]}
 
@@ -56,9 +56,9 @@ def test_the_table_of_a_recorded_file(tmp_path, capsys):
     assert "| vocabulary 8k | pgpo | 2 (1 to 4) | 300 |  |  |" in text
     assert "| vocabulary 8k | TRL | 4 (3 to 4) | 600 | 2 (1 to 3) | 0.50 |" in text
     assert "a processor, 2 cores, 2026-11-30, rounds: 3, load 0.2 to 1.5." in text
-    # A part without a cell has no table, and a count gives a rate.
+    # A part without a cell has no table, and things made give a rate.
     assert "`generate`" not in text
-    assert "| 50 |" in markdown(recorded(count=[100, "tokens"]))
+    assert "| 50 |" in markdown(recorded(made=[100, "tokens"]))
     assert "| 50 |" not in text
 
 

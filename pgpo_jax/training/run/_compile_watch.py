@@ -60,11 +60,11 @@ class CompileWatch:
         if event in _PHASES:
             self._phase = _program(facts), time.monotonic()
 
-    def _end(self, event: str, duration: Any, **facts: Any) -> None:
-        del facts
+    def _end(self, event: str, duration_secs: Any, **kwargs: Any) -> None:
+        del kwargs
         if event in _PHASES:
             self._phase = None
-            self.seconds += duration
+            self.seconds += duration_secs
 
     def _tell(self) -> None:
         said: tuple[tuple[str, float], int] | None = None
