@@ -11,6 +11,7 @@ verdicts and errors of the two checkouts are compared.
 
 import argparse
 import json
+import math
 import os
 import resource
 import subprocess
@@ -49,16 +50,25 @@ def run(checkout: Path, what: list[str]) -> tuple[float, float, list[dict[str, A
 
 
 def largest_difference(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> float:
-    """Between the errors of the same rows, over problems, test functions and step sizes."""
+    """Between the errors of the same rows, over problems, test functions and step sizes.
+
+    A number that is null in one of them alone, and not finite there, is infinitely far.
+    """
     pairs = zip(ours, theirs, strict=True)
     return max(
-        abs(a - b)
+        _apart(a, b)
         for one, other in pairs
         for problem, found in one["reports"].items()
         for key in _COMPARED
         for name, values in (found[key] or {}).items()
         for a, b in zip(values, other["reports"][problem][key][name], strict=True)
     )
+
+
+def _apart(a: float | None, b: float | None) -> float:
+    if a is None or b is None:
+        return 0.0 if a is b else math.inf
+    return abs(a - b)
 
 
 def main(argv: list[str] | None = None) -> None:

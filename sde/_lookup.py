@@ -1,6 +1,7 @@
 """Finds objects by name and checks numbers for all entry points."""
 
 import dataclasses
+import functools as ft
 import math
 from collections.abc import Mapping
 from typing import TypeVar
@@ -11,6 +12,7 @@ from pgpo_jax._files import is_object_spec, load_object
 from pgpo_jax.errors import PGPOTypeError, PGPOValueError
 from sde._chains import Chain
 from sde._equations import EQUATIONS, Equation, as_eta
+from sde._indices import check_indices, of_package
 from sde._named_chains import CHAINS
 from sde.problems import PROBLEMS, Problem
 
@@ -82,7 +84,19 @@ def as_problem(problem: str | Problem) -> Problem:
     >>> as_problem("quadratic").dim
     1
     """
-    return _lookup("problem", PROBLEMS, problem, Problem)
+    found = _lookup("problem", PROBLEMS, problem, Problem)
+    _check_reads(found)
+    return found
+
+
+@ft.lru_cache(maxsize=1024)
+def _check_reads(problem: Problem) -> None:
+    # Shapes first: what has another shape is told by its shape.
+    if of_package(type(problem)) or problem.num_examples == 0:
+        return
+    for what in ("gradients", "signals"):
+        function = ft.partial(getattr(type(problem), what), problem)
+        check_indices(function, f"{what} of {type(problem).__name__}", problem.start)
 
 
 def as_chain(chain: str | Chain) -> Chain:

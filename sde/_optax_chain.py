@@ -1,5 +1,6 @@
 """An optax optimizer as a chain, so that the code that runs is the code that is verified."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -51,11 +52,31 @@ class OptaxChain(StateChain):
         except TypeError as error:
             if isinstance(error, PGPOTypeError):
                 raise
+            if "missing" not in str(error) or "argument" not in str(error):
+                raise PGPOTypeError(
+                    f"a step of {self.name} must be traceable by JAX; it fails with: {error}"
+                ) from error
             raise PGPOTypeError(
                 f"{self.name} must step on the gradient of a minibatch, the parameters and "
                 "information= alone; a line search or a step size that looks at the loss "
                 f"(optax.lbfgs, optax.polyak_sgd) cannot. Its update fails with: {error}"
             ) from error
+
+
+def _takes(optimizer: Callable[..., Any], regime: Regime | None, rates: dict[str, float]) -> bool:
+    """Whether its signature takes the arguments of a call."""
+    try:
+        signature = inspect.signature(optimizer)
+        if regime is None:
+            signature.bind(1.0)
+        else:
+            signature.bind(**{"learning_rate": 1.0} | rates)
+    except TypeError:
+        return False
+    except ValueError:
+        # A function without a signature.
+        return False
+    return True
 
 
 def optax_chain(
@@ -147,7 +168,8 @@ def optax_chain(
             )
         except TypeError as error:
             takes = "eta" if regime is None else ", ".join(("learning_rate", *rates))
-            raise PGPOTypeError(f"optimizer must take {takes}, and fails with: {error}") from error
+            what = f"take {takes}, and" if not _takes(optimizer, regime, rates) else "be made, and"
+            raise PGPOTypeError(f"optimizer must {what} fails with: {error}") from error
         if not isinstance(built, optax.GradientTransformation):
             raise PGPOTypeError(
                 f"optimizer must give an optax transformation, got {type(built).__name__}"

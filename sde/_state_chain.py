@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 from pgpo_jax.errors import PGPOValueError
 from sde._chains import Chain
 from sde._flat_state import FlatState, flat_state
+from sde._indices import check_indices
 from sde._minibatches import Minibatches
 from sde._setting import Setting, weighted_covariance
 from sde.problems import Problem
@@ -93,6 +94,9 @@ class StateChain(Chain):
     def memoryless(self):
         return self.limit.memoryless if self.limit is not None else True
 
+    def check(self, problem: Problem, eta: float) -> None:
+        _check_reads(self, problem)
+
     def batch_rows(self, batches: Minibatches) -> Array:
         return jnp.asarray(batches.examples)
 
@@ -166,6 +170,15 @@ class StateChain(Chain):
                 f"equation, but moves it by {move:.3g}: scale its decays with eta. Or pass as "
                 "`limit` a chain with the b and S to use"
             )
+
+
+@ft.lru_cache(maxsize=256)
+def _check_reads(chain: StateChain, problem: Problem) -> None:
+    with jax.enable_x64(True):
+        _first(chain, problem)
+        last = jnp.asarray([problem.num_examples - 1])
+        state = chain.begin(problem)
+    check_indices(chain.advance, f"the step of {chain.name}", problem, state, last, 1.0 / 1024)
 
 
 @ft.lru_cache(maxsize=256)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from pgpo_jax.errors import PGPOValueError
 from sde._chains import MinibatchPGPO, RememberingPGPO
 from sde._state_chain import StateChain
-from sde.exact._blocks import in_blocks
+from sde.exact._blocks import block_of, in_blocks
 from sde.exact._grids import Chebyshev, Fine, Grid, Pieces, Point
 from sde.exact._process import Process
 from sde.problems import Problem
@@ -190,10 +190,24 @@ def _signals(
     return jax.vmap(lambda theta: (problem.signals(theta), problem.information(theta)))(thetas)
 
 
+def _meets(
+    problem: Problem, scan: Float[np.ndarray, " P"], signals: Float[np.ndarray, "P S"]
+) -> list[float]:
+    """Where on `scan` signals meet log(rho_max) / alpha, column by column."""
+    above = problem.alpha * signals - math.log(problem.rho_max)
+    found = []
+    for column in np.unique(above, axis=1).T:
+        for i in np.flatnonzero(np.sign(column[1:]) * np.sign(column[:-1]) <= 0):
+            jump = column[i + 1] - column[i]
+            if jump != 0.0:
+                found.append(scan[i] - column[i] * (scan[i + 1] - scan[i]) / jump)
+    return found
+
+
 def _kinks(process: Process, layout: Layout, lo: float, hi: float) -> list[float]:
     """Where on (lo, hi) some signal that enters the coefficients meets log(rho_max) / alpha."""
     problem, chain = process.problem, process.chain
-    scan = np.linspace(lo, hi, 4096)
+    scan, found = np.linspace(lo, hi, 4096), []
     if chain.tracks_memory:
         signals = scan[:, None]
     else:
@@ -202,14 +216,11 @@ def _kinks(process: Process, layout: Layout, lo: float, hi: float) -> list[float
             per_example, population = in_blocks(lambda block: _signals(problem, block), thetas)
         signals = population[:, None]
         if isinstance(chain, (MinibatchPGPO, RememberingPGPO, StateChain)):
-            signals = np.concatenate([signals, per_example @ process._batches.fractions.T], axis=1)
-    above = problem.alpha * signals - math.log(problem.rho_max)
-    found = []
-    for column in np.unique(above, axis=1).T:
-        for i in np.flatnonzero(np.sign(column[1:]) * np.sign(column[:-1]) <= 0):
-            jump = column[i + 1] - column[i]
-            if jump != 0.0:
-                found.append(scan[i] - column[i] * (scan[i + 1] - scan[i]) / jump)
+            fractions = process._batches.fractions
+            some = block_of(len(scan))
+            for first in range(0, len(fractions), some):
+                found += _meets(problem, scan, per_example @ fractions[first : first + some].T)
+    found += _meets(problem, scan, signals)
     kinks = []
     for kink in sorted(found):
         if lo + 1e-6 < kink < hi - 1e-6 and (not kinks or kink - kinks[-1] > 1e-6):

@@ -14,7 +14,7 @@ from sde._equations import Equation
 from sde._minibatches import minibatches
 from sde._psd import check_psd
 from sde._setting import Setting
-from sde.exact._blocks import BLOCK, in_blocks
+from sde.exact._blocks import BLOCK, block_of, in_blocks
 from sde.problems import Problem
 
 # One state so short may use the program of the grids, with a whole block of states. For longer ones
@@ -76,7 +76,9 @@ class Process:
             def run(block):
                 return (_next_states(self.problem, self.chain, block, batches, self.eta),)
 
-            return in_blocks(run, states)[0]
+            # A program holds the data of every example for every state and minibatch.
+            numbers = len(self.weights) * max(len(self.start), self.problem.num_examples)
+            return in_blocks(run, states, block_of(numbers))[0]
 
     def coefficients(
         self, states: Float[np.ndarray, "P m"]

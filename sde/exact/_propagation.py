@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from pgpo_jax.errors import PGPOValueError
+
 # Steps that one call of a program takes.
 _STRIDE = 32
 _COLUMNS = 4
@@ -38,6 +40,11 @@ def exponential(matrix: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
     """e^A, by scaling, the Taylor polynomial of degree 16 and squaring."""
     n = len(matrix)
     size = float(np.abs(matrix).sum(axis=0).max(initial=0.0))
+    if not math.isfinite(size):
+        raise PGPOValueError(
+            "the generator of an equation must be finite on the grid of the exact engine. Lower "
+            "eta or alpha, set the problem's `domain`, or use Monte Carlo"
+        )
     squarings = max(0, math.ceil(math.log2(size / _REACH))) if size > 0.0 else 0
     with jax.enable_x64(True):
         scaled = _extended(matrix * 0.5**squarings, _rounded(n), _rounded(n))

@@ -27,6 +27,7 @@ from sde.exact._process import Process
 
 LADDER = (24, 32, 40, 48)
 _ROUNDING = 1e-14
+_LONGEST = 30.0
 _Law: TypeAlias = Float[np.ndarray, "D n n"] | Float[Array, "D n n"]
 
 
@@ -85,9 +86,7 @@ def _run_chain(process, nodes, n, values, read, steps):
     period = process.problem.period
     shift = process.next_states(nodes) - nodes[:, None, :]
     reach = np.abs(shift).max() * math.pi * n / period
-    terms = 1
-    while reach**terms / math.factorial(terms) > _ROUNDING:
-        terms += 1
+    terms = _count_terms(process, float(reach))
     orders = np.arange(terms + 1)
     factorials = np.array([math.factorial(k) for k in orders], dtype=float)
     along = [shift[:, :, k, None] ** np.arange(terms + degree + 1) for k in range(2)]
@@ -107,6 +106,21 @@ def _run_chain(process, nodes, n, values, read, steps):
     shape = (degree + 1, len(by_x), n, n)
     advance = ft.partial(_shift, fields.reshape(shape), backward, powers, starts)
     return _carry(advance, values, read.reshape(-1, n, n), steps)
+
+
+def _count_terms(process: Process, reach: float) -> int:
+    """The terms of a Taylor series that matter, of derivatives times a step of size `reach`."""
+    # The largest term of the series is e^reach, so that rounding is magnified by as much.
+    if not reach <= _LONGEST:
+        raise PGPOValueError(
+            f"steps of {process.name} must be short against the period for the exact engine; at "
+            f"eta={process.eta!r} one is {reach:.3g} times the shortest wave. Lower eta, or use "
+            "Monte Carlo"
+        )
+    terms = 1
+    while reach**terms / math.factorial(terms) > _ROUNDING:
+        terms += 1
+    return terms
 
 
 def _carry(advance: Callable[[Any], _Law], values: np.ndarray, law: _Law, steps: int) -> np.ndarray:
@@ -149,11 +163,13 @@ def _run_equation(process, nodes, n, values, read, steps):
     first = _derivative(n, process.problem.period)
     size = n / 2 * 2.0 * math.pi / process.problem.period
     rate = np.abs(drift).sum(axis=1).max() * size + diffusion.sum(axis=(1, 2)).max() * size**2
+    if not math.isfinite(rate):
+        raise PGPOValueError(
+            f"drift and diffusion of {process.name} must be finite on the whole torus for the "
+            "exact engine: lower alpha, or set rho_max"
+        )
     substeps = max(1, math.ceil(process.eta * rate / 2.0))
-    reach = process.eta * rate / substeps
-    terms = 1
-    while reach**terms / math.factorial(terms) > _ROUNDING:
-        terms += 1
+    terms = _count_terms(process, float(process.eta * rate / substeps))
     with jax.enable_x64(True):
         advance = ft.partial(
             _taylor,

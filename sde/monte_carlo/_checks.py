@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from pgpo_jax.errors import PGPOValueError
 from sde._equations import Coefficients
+from sde._indices import check_indices
 from sde._psd import check_psd
 from sde.exact._observables import Observable
 from sde.monte_carlo._solvers import check_solver, is_additive, is_euler, solver_name
@@ -83,6 +84,7 @@ def check_observables(observables: Sequence[Observable], dim: int) -> None:
             raise PGPOValueError(
                 f"observable {g.name!r} must give one number per theta, got the shape {shape}"
             )
+        check_indices(g.function, f"observable {g.name!r}", jnp.zeros((dim,)))
 
 
 def check_coefficients(

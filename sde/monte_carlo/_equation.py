@@ -18,7 +18,12 @@ from sde.monte_carlo._control_variate import (
     second_order_term,
 )
 from sde.monte_carlo._solve import SummedBrownianPath, brownian_path, scan, solve
-from sde.monte_carlo._solvers import is_additive, is_euler, is_stratonovich
+from sde.monte_carlo._solvers import (
+    has_odd_increments,
+    is_additive,
+    is_euler,
+    is_stratonovich,
+)
 
 Backend = Literal["diffrax", "scan"]
 _EULER = diffrax.Euler()
@@ -76,7 +81,7 @@ def equation_program(
             drift = ito_to_stratonovich(coefficients)
         scale = jnp.sqrt(h)
         m = coefficients.dim
-        follow = control and m <= MOST_COORDINATES
+        follow = control and m <= MOST_COORDINATES and has_odd_increments(solver)
 
         def noise(y: Float[Array, "paths m"]) -> Float[Array, "paths m m"]:
             return scale * jax.vmap(root)(y)

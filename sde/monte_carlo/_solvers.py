@@ -48,6 +48,14 @@ def is_euler(solver: diffrax.AbstractSolver) -> bool:
     return type(solver) is diffrax.Euler
 
 
+def has_odd_increments(solver: diffrax.AbstractSolver) -> bool:
+    """Whether a linear noise keeps a mean of zero, as it does for the solvers of diffrax.
+
+    A solver of one's own may use squares of the increments, whose mean is not zero.
+    """
+    return type(innermost(solver)).__module__.startswith("diffrax.")
+
+
 def levy_area(solver: diffrax.AbstractSolver) -> Any:
     """The increments of the Brownian path that it asks for."""
     least = getattr(innermost(solver), "minimal_levy_area", diffrax.AbstractBrownianIncrement)
@@ -62,7 +70,7 @@ def check_solver(solver: Any) -> None:
     """Refuse what cannot integrate a drift with noise.
 
     Raises:
-        TypeError: it is no diffrax solver.
+        TypeError: it is no diffrax solver, or cannot be hashed.
         ValueError: it does not declare Itô or Stratonovich, like a solver for ordinary differential
             equations. Or it needs other terms than a drift and a noise, like the Langevin solvers.
             Or it cannot take an ensemble as its state, like `diffrax.ItoMilstein`.
@@ -73,6 +81,13 @@ def check_solver(solver: Any) -> None:
         got = f"the class {solver.__name__}" if isinstance(solver, type) else repr(solver)
         raise PGPOTypeError(f"solver must be a diffrax solver, such as diffrax.Euler(); got {got}")
     name = solver_name(solver)
+    try:
+        hash(solver)
+    except TypeError as error:
+        raise PGPOTypeError(
+            f"solver must be hashable, for programs are kept by solver; {name} is not ({error}). "
+            "Keep numbers and tuples in its fields, and make arrays where they are used"
+        ) from error
     declared = (diffrax.AbstractItoSolver, diffrax.AbstractStratonovichSolver)
     if sum(isinstance(solver, kind) for kind in declared) != 1:
         raise PGPOValueError(

@@ -93,6 +93,8 @@ def statements(config: Config) -> list[Statement]:
             "choose one of --all, --statement ID, --kink, --brake, --viscous, or --problem with "
             "--chain and --equation"
         )
+    if not config.plots and config.figures != Config().figures:
+        raise PGPOValueError("--no-plots draws nothing, so it takes no --figures")
     if modes:
         for name in _MODES[modes[0]]:
             if getattr(config, name) != getattr(Config(), name):
