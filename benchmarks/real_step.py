@@ -8,7 +8,7 @@ EMA teacher, AdamW and clipping. Ours is PGPO, so it also measures the informati
 it is written and with `torch.compile`. Each side is a process, and they take turns. The first step
 of each, which compiles, is reported separately.
 
-The rows are responses to one question. `prompts shared` reads each prompt once for all of them
+The rows are responses to `--questions` questions. `prompts shared` reads each prompt once for all of them
 (`rollout.share_prompts`), with `--chunk` tokens at a time in the loss. TRL reads a prompt for every
 row.
 
@@ -38,6 +38,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--trl", required=True, metavar="PYTHON", help="with torch and trl")
     parser.add_argument("--only", nargs="*", choices=KINDS, default=list(KINDS))
     parser.add_argument("--rows", type=int, default=8)
+    parser.add_argument("--questions", type=int, default=1, help="whose responses the rows are")
     parser.add_argument("--prompt", type=int, default=64)
     parser.add_argument("--teacher-prompt", type=int, default=128)
     parser.add_argument("--response", type=int, default=128)
@@ -49,7 +50,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def commands(args: argparse.Namespace) -> dict[str, list[str]]:
     """What starts each side."""
-    sizes = {name: getattr(args, name) for name in ("rows", "prompt", "teacher_prompt", "response")}
+    names = ("rows", "questions", "prompt", "teacher_prompt", "response")
+    sizes = {name: getattr(args, name) for name in names}
     shape = json.dumps(sizes)
     shared = json.dumps(sizes | {"share_prompts": True, "chunk": args.chunk})
     ours = [sys.executable, "-m", "benchmarks._model_steps", args.model]

@@ -20,7 +20,8 @@ def test_both_sides_are_given_the_same_shape():
     shared = shapes.pop("pgpo, prompts shared")
     assert set(map(str, shapes.values())) == {str(shapes["pgpo"])}
     assert shared == shapes["pgpo"] | {"share_prompts": True, "chunk": 256}
-    assert shapes["pgpo"] == {"rows": 4, "prompt": 64, "teacher_prompt": 128, "response": 7}
+    sizes = {"rows": 4, "questions": 1, "prompt": 64, "teacher_prompt": 128, "response": 7}
+    assert shapes["pgpo"] == sizes
     assert found["trl compiled"][-1] == "compiled"
     assert found["trl compiled"][0] == "python-with-trl"
     # The control: another shape is another command.
