@@ -2,7 +2,7 @@
 
 Run by `benchmarks.real_step` and `benchmarks.peers` as
 `PYTHON -m benchmarks._model_steps FOLDER SHAPE`. SHAPE is JSON: the arguments of `grouped_tokens`,
-`support` and `chunk` of `LossConfig`, and `share_prompts` of `RolloutConfig`.
+`support` and `chunk` of `LossConfig`, `share_prompts` of `RolloutConfig`, and `remat`.
 """
 
 import json
@@ -25,11 +25,11 @@ def main() -> None:
     os.dup2(2, 1)
     folder, shape = sys.argv[1], json.loads(sys.argv[2])
     support, share = shape.pop("support", "topk_tail"), shape.pop("share_prompts", False)
-    chunk = shape.pop("chunk", LossConfig().chunk)
+    chunk, remat = shape.pop("chunk", LossConfig().chunk), shape.pop("remat", False)
     questions = shape.get("questions", 1)
     config = TrainConfig(
         dtype="float32",
-        remat=False,
+        remat=remat,
         rollout=RolloutConfig(
             questions=questions,
             samples=shape["rows"] // questions,
@@ -39,7 +39,7 @@ def main() -> None:
         loss=LossConfig(support=support, chunk=chunk),
         information=InformationConfig(alpha=1.0),
     )
-    model = load_pretrained(folder)
+    model = load_pretrained(folder, remat=remat)
     batch = grouped_batch(model.config.vocab_size, shape, share=share)
     graphdef, params = nnx.split(model, nnx.Param)
     state = first_state(params, config)
