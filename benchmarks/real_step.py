@@ -8,9 +8,9 @@ EMA teacher, AdamW and clipping. Ours is PGPO, so it also measures the informati
 it is written and with `torch.compile`. Each side is a process, and they take turns. The first step
 of each, which compiles, is reported separately.
 
-The rows are responses to `--questions` questions. `prompts shared` reads each prompt once for all of them
-(`rollout.share_prompts`), with `--chunk` tokens at a time in the loss. TRL reads a prompt for every
-row.
+The rows are responses to `--questions` questions. `prompts shared` reads each prompt once for all
+of them (`rollout.share_prompts`), with `--chunk` tokens at a time in the loss. TRL reads a prompt
+for every row.
 
 Memory is the largest resident set of each process, interpreter, libraries and compilers included.
 """
