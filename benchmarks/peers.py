@@ -31,6 +31,7 @@ from benchmarks._peer_cell import Cell, Setting, record_of
 from benchmarks._peer_environment import check_compiler, interpreter, usual_folder
 from benchmarks._peer_table import markdown
 from benchmarks._record import machine
+from pgpo_jax.errors import PGPOValueError
 
 PARTS = {
     "step": _peer_step.cells,
@@ -66,6 +67,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error(f"--rounds must be at least 1, got {args.rounds}")
     if args.resume and args.json is None:
         parser.error("--resume needs --json, the file to go on with")
+    if args.json is not None and not args.json.resolve().parent.is_dir():
+        parser.error(f"--json must be in a folder that is there, got {args.json}")
     args.chosen = [
         cell
         for cell in CELLS.values()
@@ -102,6 +105,18 @@ def minutes(cells: list[Cell], rounds: int) -> float:
     return sum(cell.once + (rounds + 1) * cell.each for cell in cells) / 60
 
 
+def _table(file: Path) -> str:
+    """The tables of a record.
+
+    Raises:
+        ValueError: the file holds something else.
+    """
+    try:
+        return markdown(json.loads(file.read_text()))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise PGPOValueError(f"--table must be a record of this program, got {file}") from error
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Measures what is asked for.
 
@@ -110,10 +125,10 @@ def main(arguments: list[str] | None = None) -> int:
     """
     args = parse(arguments)
     given = sys.argv[1:] if arguments is None else arguments
-    if args.table is not None:
-        print(markdown(json.loads(args.table.read_text())))
-        return 0
     try:
+        if args.table is not None:
+            print(_table(args.table))
+            return 0
         record = begun(args, shlex.join(["python", "-m", "benchmarks.peers", *given]))
         done = {cell["cell"] for cell in record["cells"]}
         left = [cell for cell in args.chosen if cell.name not in done]

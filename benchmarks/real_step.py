@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import sys
 from pathlib import Path
@@ -45,7 +46,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--chunk", type=int, default=256, help="of the loss, prompts shared")
     parser.add_argument("--rounds", type=int, default=5)
     add_json_flag(parser)
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if args.rounds < 1:
+        parser.error(f"--rounds must be at least 1, got {args.rounds}")
+    if args.questions < 1 or args.rows % args.questions:
+        parser.error(f"--questions must divide --rows {args.rows}, got {args.questions}")
+    if shutil.which(args.trl) is None:
+        parser.error(f"--trl must be an interpreter, got {args.trl!r}")
+    return args
 
 
 def commands(args: argparse.Namespace) -> dict[str, list[str]]:

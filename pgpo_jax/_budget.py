@@ -18,7 +18,7 @@ from pgpo_jax._transform import (
     initial_state,
     scaled,
 )
-from pgpo_jax.errors import PGPOTypeError
+from pgpo_jax.errors import PGPOTypeError, PGPOValueError
 
 
 class ScaleByInformationBudgetState(NamedTuple):
@@ -74,8 +74,8 @@ def scale_by_information_budget(
         both.
 
     Raises:
-        ValueError: a hyperparameter outside its range (tracers are not checked), or a signal that
-            is not a scalar.
+        ValueError: a hyperparameter outside its range (tracers are not checked), or a signal or a
+            movement that is not a scalar.
         TypeError: `update` without `information` or `movement`; a hyperparameter of 16 bits.
 
     >>> import jax.numpy as jnp, optax, pgpo_jax
@@ -119,7 +119,7 @@ def scale_by_information_budget(
                 "from updates to the KL divergence in nats of the policy after them from the "
                 "policy before. If it was passed, a wrapper drops extra arguments."
             )
-        moved = jnp.asarray(movement(updates), jnp.float32)
+        moved = _as_movement(movement(updates))
         least = jnp.asarray(rho_min, jnp.float32)
         allowed = jnp.asarray(budget, jnp.float32) * jnp.maximum(signal, 0.0)
         usable = jnp.isfinite(signal) & jnp.isfinite(moved)
@@ -140,3 +140,12 @@ def scale_by_information_budget(
 
     # optax types a state as any tree of arrays
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)  # pyright: ignore[reportArgumentType]
+
+
+def _as_movement(moved: ArrayLike) -> Float[Array, ""]:
+    found = jnp.asarray(moved, jnp.float32)
+    if found.shape != ():
+        raise PGPOValueError(
+            f"`movement` must return one scalar for the whole policy, got shape {found.shape}."
+        )
+    return found

@@ -33,6 +33,7 @@ def check_indices(function: Callable[..., Any], what: str, *args: Any) -> None:
     told = error.get()
     if told:
         raise PGPOValueError(
-            f"{what} must read arrays within their length, for JAX takes the last entry in place "
-            f"of one beyond it; got {told.strip()}"
+            f"{what} must read arrays within their length: JAX moves an index beyond the end or "
+            "fills it, without an error. If you mean it, write jnp.clip or jnp.where. Got "
+            f"{told.strip()}"
         )

@@ -37,7 +37,8 @@ class TrainCommand:
     """One of tiny, tiny-file, sft, paper-qwen3-8b."""
     information_preset: str | None = None
     """`brake` (experimental) starts from the multiplier of `pgpo_jax.brake`, with alpha = 30 and
-    rho_max = 1, which only shortens steps. The flags `--information.*` change it further."""
+    rho_max = 1, which only shortens steps. `budget` (experimental) starts from
+    `pgpo_jax.scale_by_information_budget` with c = .1. The flags `--information.*` change it."""
     output: Path = _FOLDER
     """The run folder. It must not hold a run unless `--resume` is given."""
     distributed: DistributedConfig = field(default_factory=DistributedConfig.from_environment)

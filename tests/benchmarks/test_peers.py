@@ -231,3 +231,18 @@ def test_an_environment_is_made_once(tmp_path, monkeypatch):
     wanted.write_text("torch==2\n")
     interpreter(tmp_path / "environment", wanted)
     assert len(ran) == 6
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "no JSON"])
+def test_a_table_of_something_else_is_refused_in_a_line(tmp_path, capsys, text):
+    (tmp_path / "other.json").write_text(text)
+    assert peers.main(["--table", str(tmp_path / "other.json")]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("peers: error: ")
+    assert len(told.splitlines()) == 1
+
+
+def test_a_record_that_cannot_be_written_is_refused_first(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        peers.parse(["--json", str(tmp_path / "nowhere" / "x.json")])
+    assert "--json must be in a folder that is there" in capsys.readouterr().err

@@ -1,10 +1,13 @@
 """What `benchmarks.real_step` starts, and what it makes of the answers."""
 
 import json
+import sys
 
 import pytest
 
 from benchmarks.real_step import commands, compared, parse
+
+PYTHON = sys.executable
 
 
 def steps(*seconds, peak=100.0):
@@ -12,7 +15,7 @@ def steps(*seconds, peak=100.0):
 
 
 def test_both_sides_are_given_the_same_shape():
-    args = parse(["--trl", "python-with-trl", "--rows", "4", "--response", "7"])
+    args = parse(["--trl", PYTHON, "--rows", "4", "--response", "7"])
     found = commands(args)
     shapes = {
         name: json.loads(command[-2 if "trl" in name else -1]) for name, command in found.items()
@@ -23,9 +26,9 @@ def test_both_sides_are_given_the_same_shape():
     sizes = {"rows": 4, "questions": 1, "prompt": 64, "teacher_prompt": 128, "response": 7}
     assert shapes["pgpo"] == sizes
     assert found["trl compiled"][-1] == "compiled"
-    assert found["trl compiled"][0] == "python-with-trl"
+    assert found["trl compiled"][0] == PYTHON
     # The control: another shape is another command.
-    assert commands(parse(["--trl", "x"]))["pgpo"] != found["pgpo"]
+    assert commands(parse(["--trl", PYTHON]))["pgpo"] != found["pgpo"]
 
 
 def test_ratios_are_within_a_round_and_leave_the_first_step_out():
@@ -48,3 +51,17 @@ def test_both_ways_of_ours_are_compared_with_each_peer():
     assert peer["ours_to_it_median"] == pytest.approx(0.5)
     assert peer["shared_to_it_median"] == pytest.approx(0.25)
     assert peer["memory_shared_to_it"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("flags", "rule"),
+    [
+        (["--rounds", "0"], "--rounds must be at least 1, got 0"),
+        (["--rows", "7", "--questions", "2"], "--questions must divide --rows 7, got 2"),
+        (["--trl", "/nowhere/python"], "--trl must be an interpreter, got '/nowhere/python'"),
+    ],
+)
+def test_bad_arguments_are_refused_before_any_side_starts(flags, rule, capsys):
+    with pytest.raises(SystemExit):
+        parse(["--trl", PYTHON, *flags])
+    assert rule in capsys.readouterr().err

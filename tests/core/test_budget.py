@@ -91,5 +91,7 @@ def test_bad_calls():
     tx = pgpo.scale_by_information_budget(0.1)
     with pytest.raises(TypeError, match="needs the keyword argument `movement`"):
         tx.update(PARAMS, tx.init(PARAMS), PARAMS, information=0.1)
+    with pytest.raises(ValueError, match=r"`movement` must return one scalar .* got shape \(2,\)"):
+        tx.update(PARAMS, tx.init(PARAMS), PARAMS, information=0.1, movement=lambda u: u**2)
     with pytest.raises(TypeError, match="needs the keyword argument `information`"):
         tx.update(PARAMS, tx.init(PARAMS), PARAMS, movement=half_square)

@@ -111,6 +111,9 @@ def test_the_preset():
     signal = with_information(TrainConfig(), "budget").information
     assert (signal.alpha, signal.rho_max, signal.budget) == (0.0, 1.0, 0.1)
     assert with_information(TrainConfig(), "budget").label == "pgpo"
+    # Another preset replaces it.
+    braked = with_information(with_information(TrainConfig(), "budget"), "brake").information
+    assert (braked.alpha, braked.budget) == (30.0, None)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +123,8 @@ def test_the_preset():
         ({"rho_max": 2.0}, "information.rho_max must be 1.0 with information.budget"),
         ({"decay": 0.5}, "information.decay must be 0.0 with information.budget"),
         ({"delay": 1}, "information.delay must be 0 with information.budget"),
-        ({"budget": 0.0}, "InformationConfig.budget must be .*, got 0.0"),
+        ({"budget": 0.0}, "InformationConfig.budget must be positive and finite, got 0.0"),
+        ({"budget": float("inf")}, "InformationConfig.budget must be positive and finite, got inf"),
     ],
 )
 def test_settings_that_contradict_it(changes, rule):

@@ -8,7 +8,7 @@ from pgpo_jax.training.config._rules import require
 from pgpo_jax.training.config._train_config import WITHOUT_INFORMATION, TrainConfig
 
 INFORMATION_PRESETS: dict[str, dict[str, Any]] = {
-    "brake": {"alpha": BRAKE_ALPHA, "rho_max": 1.0},
+    "brake": {"alpha": BRAKE_ALPHA, "rho_max": 1.0, "budget": None},
     "budget": {"alpha": 0.0, "rho_max": 1.0, "budget": 0.1},
 }
 """Fields of the section `information` by preset name; other fields do not change. `brake` is the

@@ -1,5 +1,6 @@
 """The settings of teacher, loss and information."""
 
+import math
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -250,4 +251,8 @@ class InformationConfig:
         check_hyperparameters(self.alpha, self.rho_max, self.rho_min)
         require(0 <= self.decay < 1, "InformationConfig.decay must be in [0, 1)", self.decay)
         if self.budget is not None:
-            positive(self, "budget")
+            require(
+                0 < self.budget < math.inf,
+                "InformationConfig.budget must be positive and finite",
+                self.budget,
+            )

@@ -3,14 +3,16 @@
 from typing import Any
 
 import jax.numpy as jnp
+from flax import nnx
 from jaxtyping import Array, Float
 
 from pgpo_jax.distillation import head_divergences
+from pgpo_jax.models._sharding import axis_parts
 from pgpo_jax.training.objectives._base import Models, student_states
 from pgpo_jax.training.rollout._batch import Experience
 
 STRIDE = 8
-"""Every such row of a batch is measured: two passes of an eighth of the rows."""
+"""At most one row of so many is measured: two passes of about an eighth of the rows."""
 
 
 def policy_movement(
@@ -18,7 +20,8 @@ def policy_movement(
 ) -> Float[Array, ""]:
     """KL divergence per token of the policy after an update from the policy before, in nats.
 
-    It is the mean over the response tokens of every eighth row. Nothing is differentiated.
+    It is the mean over the response tokens of every eighth row, or of more rows where an eighth of
+    them could not be spread over the mesh. Nothing is differentiated.
 
     Args:
         before: the models before the update.
@@ -29,7 +32,8 @@ def policy_movement(
     Returns:
         A scalar; 0 if these rows have no response token.
     """
-    rows = _every(batch, STRIDE)
+    mesh = getattr(nnx.merge(before.graphdef, before.student), "mesh", None)
+    rows = _every(batch, stride(batch.response.shape[0], axis_parts("batch", mesh)))
     old, old_head = student_states(before, rows)
     new, new_head = student_states(before._replace(student=after), rows)
     per_token = head_divergences(
@@ -44,6 +48,17 @@ def policy_movement(
     )
     count = jnp.maximum(rows.response_mask.sum(dtype=jnp.float32), 1.0)
     return per_token.sum(dtype=jnp.float32) / count
+
+
+def stride(rows: int, parts: int) -> int:
+    """The largest stride up to 8 that divides the rows and leaves a multiple of `parts`.
+
+    >>> stride(64, 1), stride(8, 4), stride(12, 1)
+    (8, 2, 6)
+    """
+    return max(
+        (n for n in range(1, STRIDE + 1) if rows % n == 0 and rows // n % parts == 0), default=1
+    )
 
 
 def _every(batch: Experience, stride: int) -> Experience:
