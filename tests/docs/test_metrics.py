@@ -104,7 +104,8 @@ def by_objective():
 
 def objectives_named(logged_by):
     """The objectives that a cell of the page means, with the words that the page explains."""
-    some, _, others = logged_by.strip().partition(" but ")
+    # A setting may be named behind the objectives.
+    some, _, others = logged_by.strip().partition(" with ")[0].partition(" but ")
     if others:
         return objectives_named(some) - objectives_named(others)
     teachers = {"sdpo", "opsd", "sdft", "opcd", "rlsd", "rlcsd", "srpo", "drift"}
