@@ -1,8 +1,6 @@
 """The notebook of the brake: its settings are the study's, and its runs fall and hold."""
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,19 +8,14 @@ import pytest
 from experiments.sweeps import ControlledConfig
 from experiments.sweeps.brake import PRESETS, arms
 from pgpo_jax.training import TrainConfig
+from tests.examples.notebooks import EXAMPLES, code_cells, run_cells
 
-FILE = Path(__file__).parents[2] / "examples" / "collapse_and_brake.ipynb"
-
-
-def run_cells(cells, space):
-    for cell in cells:
-        exec(compile("".join(cell["source"]), FILE.name, "exec"), space)
+FILE = EXAMPLES / "collapse_and_brake.ipynb"
 
 
 @pytest.fixture
 def cells():
-    found = json.loads(FILE.read_text())["cells"]
-    return [cell for cell in found if cell["cell_type"] == "code"]
+    return code_cells(FILE)
 
 
 def of_the_study(arm: str, seed: int) -> ControlledConfig:
@@ -38,8 +31,7 @@ def differences(one, other):
 
 
 def test_the_settings_are_those_of_the_study(cells):
-    space = {"__name__": FILE.stem}
-    run_cells(cells[:1], space)
+    space = run_cells(FILE, cells[:1])
     for arm, config in (("sdpo", space["sdpo"]), ("brake", space["braked"])):
         assert differences(config, of_the_study(arm, 2006)) == {"steps"}
     # The control: each is the arm that it says.
@@ -53,8 +45,7 @@ def test_one_run_falls_and_the_others_hold(cells, tmp_path, monkeypatch):
 
     monkeypatch.setattr(plt, "show", plt.close)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    space = {"__name__": FILE.stem}
-    run_cells(cells, space)
+    space = run_cells(FILE, cells)
 
     def values(name, metric):
         return list(space["series"](space["runs"][name], metric).values())

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,26 +10,20 @@ import pytest
 from pgpo_jax import models
 from pgpo_jax.tasks import load_questions
 from pgpo_jax.training import PRESETS
+from tests.examples.notebooks import EXAMPLES, code_cells, run_cells
 
-FILE = Path(__file__).parents[2] / "examples" / "qwen3_sciknoweval.ipynb"
-
-
-def run_cells(cells, space):
-    for cell in cells:
-        exec(compile("".join(cell["source"]), FILE.name, "exec"), space)
+FILE = EXAMPLES / "qwen3_sciknoweval.ipynb"
 
 
 @pytest.fixture
 def cells():
-    found = json.loads(FILE.read_text())["cells"]
-    return [cell for cell in found if cell["cell_type"] == "code"]
+    return code_cells(FILE)
 
 
 @pytest.fixture
 def example(cells):
     """What the first two cells define; they do not train."""
-    space = {"__name__": FILE.stem}
-    run_cells(cells[:2], space)
+    space = run_cells(FILE, cells[:2])
     return SimpleNamespace(**space)
 
 
@@ -65,8 +58,7 @@ def test_the_checkpoint_is_a_qwen3_with_the_shipped_weights(example, tmp_path):
 @pytest.mark.slow
 def test_the_small_run_trains(cells, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    space = {"__name__": FILE.stem}
-    run_cells(cells, space)
+    space = run_cells(FILE, cells)
     before, *steps, after = space["rows"]
     # Random weights or a wrong tokenizer would be right in next to none of the answers.
     assert min(before["eval/accuracy"], after["eval/accuracy"]) > 0.2
