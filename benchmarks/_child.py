@@ -8,6 +8,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks._rotation import rotation
+
 
 class Child:
     """Another process that answers requests over a pipe, one JSON object a line.
@@ -65,12 +67,10 @@ def taking_turns(
     """
     names = list(children)
     answers: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    for turn in range(rounds + 1):
-        first = turn % len(names)
-        for name in names[first:] + names[:first]:
-            answer = children[name].ask({**(request or {}), "turn": turn})
-            if "error" in answer:
-                raise RuntimeError(f"{name}: {answer['error']}")
-            answers[name].append(answer)
-            print(f"{name}, round {turn}: {answer['seconds']:.4g} s", file=sys.stderr, flush=True)
+    for turn, name in rotation(names, rounds):
+        answer = children[name].ask({**(request or {}), "turn": turn})
+        if "error" in answer:
+            raise RuntimeError(f"{name}: {answer['error']}")
+        answers[name].append(answer)
+        print(f"{name}, round {turn}: {answer['seconds']:.4g} s", file=sys.stderr, flush=True)
     return answers

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._peer_cell import Cell, Setting, Side, side_of
+from benchmarks._rotation import rotation
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "pgpo_jax" / "assets" / "tiny"
@@ -61,17 +62,15 @@ def runs_in_turns(
     """
     names = list(commands)
     answers: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    for turn in range(rounds + 1):
-        first = turn % len(names)
-        for name in names[first:] + names[:first]:
-            start = time.perf_counter()
-            done = subprocess.run(
-                commands[name], cwd=ROOT, env=os.environ | more, capture_output=True, text=True
-            )
-            answers[name].append({"seconds": time.perf_counter() - start})
-            if done.returncode:
-                last = done.stderr.strip().splitlines()[-1:]
-                raise RuntimeError(f"{name} ended with {done.returncode}: {' '.join(last)}")
+    for _, name in rotation(names, rounds):
+        start = time.perf_counter()
+        done = subprocess.run(
+            commands[name], cwd=ROOT, env=os.environ | more, capture_output=True, text=True
+        )
+        answers[name].append({"seconds": time.perf_counter() - start})
+        if done.returncode:
+            last = done.stderr.strip().splitlines()[-1:]
+            raise RuntimeError(f"{name} ended with {done.returncode}: {' '.join(last)}")
     return {name: side_of(found) for name, found in answers.items()}
 
 

@@ -16,6 +16,8 @@ from typing import Any
 
 import jax
 
+from benchmarks._rotation import rotation
+
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
@@ -41,13 +43,11 @@ def in_turns(runs: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, li
     """
     names = list(runs)
     seconds: dict[str, list[float]] = {name: [] for name in names}
-    for turn in range(rounds + 1):
-        first = turn % len(names)
-        for name in names[first:] + names[:first]:
-            start = time.perf_counter()
-            jax.block_until_ready(runs[name]())
-            if turn:
-                seconds[name].append(time.perf_counter() - start)
+    for turn, name in rotation(names, rounds):
+        start = time.perf_counter()
+        jax.block_until_ready(runs[name]())
+        if turn:
+            seconds[name].append(time.perf_counter() - start)
     return seconds
 
 
