@@ -84,15 +84,27 @@ def run_experiment(
             sweep.check_folder()
         else:
             sweep.run(config.jobs)
-        # Without the flag the same line trains, too.
-        flags = [flag for flag in given if flag != "--report-only"]
-        command = shlex.join(["python", "-m", f"experiments.{name}", *flags])
+        command = shlex.join(["python", "-m", f"experiments.{name}", *_kept_flags(given)])
         print(report(config, sweep, Call(command, description or "")))
     except ValueError as refused:
         print(f"error: {refused}", file=sys.stderr)
         return 2
     print(f"report: {sweep.folder / 'report.html'}")
     return 0
+
+
+def _kept_flags(given: Sequence[str]) -> list[str]:
+    """The flags of a command that trains the same runs on any machine.
+
+    Where its folder is, and that nothing was trained this time, is no part of it.
+
+    >>> _kept_flags(["--preset", "cpu", "--output", "/home/me/runs", "--report-only"])
+    ['--preset', 'cpu']
+    """
+    left = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    left.add_argument("--output")
+    left.add_argument("--report-only", "--report_only", action="store_true")
+    return left.parse_known_args(list(given))[1]
 
 
 def make_sweep(name: str, config: SweepConfig, arms: Callable[[Any], Sequence[Arm]]) -> Sweep:
