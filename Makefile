@@ -45,11 +45,14 @@ install: $(STAMP)
 demo: $(STAMP)
 	@$(BIN)/pgpo demo $(ARGS)
 
+# With --dist loadfile, a session goes on for ever if a crashed worker is replaced.
+WORKERS := -n 2 --dist loadfile --max-worker-restart 0
+
 test: $(STAMP)
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -q $(WORKERS) $(ARGS)
 
 test-slow: $(STAMP)
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow $(ARGS)
+	@$(BIN)/python -m pytest -q $(WORKERS) -m slow $(ARGS)
 
 # The core alone, with the oldest jax that it takes, or the newest; in an environment of its own.
 OLDEST := "jax==0.8.0" "jaxlib==0.8.0" "optax==0.2.8"

@@ -6,7 +6,9 @@ nearly all the time. A run that may select slow tests compiles as products do.
 """
 
 import atexit
+import gc
 import os
+import pathlib
 import shutil
 import signal
 import tempfile
@@ -55,6 +57,26 @@ def pytest_collection_modifyitems(config, items):
     """No test may depend on what ran before it: `make test ARGS=--backwards` must pass too."""
     if config.option.backwards:
         items.reverse()
+
+
+# Linux gives a process 65,530 memory maps, and each compiled program that is kept holds several.
+# Without any left, XLA ends the process with a segmentation fault.
+MOST_MAPS = 20_000
+
+
+def memory_maps() -> int:
+    """Number of memory maps of this process; 0 where the system does not tell."""
+    path = pathlib.Path("/proc/self/maps")
+    return len(path.read_bytes().splitlines()) if path.exists() else 0
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs():
+    """Programs of earlier test files are dropped before they take all memory maps."""
+    yield
+    if memory_maps() > MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
