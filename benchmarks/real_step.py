@@ -10,7 +10,7 @@ of each, which compiles, is reported separately.
 
 The rows are responses to `--questions` questions. `prompts shared` reads each prompt once for all
 of them (`rollout.share_prompts`), with `--chunk` tokens at a time in the loss. TRL reads a prompt
-for every row.
+for every row. `--remat` lets our sides compute the layers again in the backward pass.
 
 Memory is the largest resident set of each process, interpreter, libraries and compilers included.
 """
@@ -44,6 +44,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--teacher-prompt", type=int, default=128)
     parser.add_argument("--response", type=int, default=128)
     parser.add_argument("--chunk", type=int, default=256, help="of the loss, prompts shared")
+    parser.add_argument("--remat", action="store_true", help="ours: store no layer outputs")
     parser.add_argument("--rounds", type=int, default=5)
     add_json_flag(parser)
     args = parser.parse_args(arguments)
@@ -60,12 +61,12 @@ def commands(args: argparse.Namespace) -> dict[str, list[str]]:
     """What starts each side."""
     names = ("rows", "questions", "prompt", "teacher_prompt", "response")
     sizes = {name: getattr(args, name) for name in names}
-    shape = json.dumps(sizes)
-    shared = json.dumps(sizes | {"share_prompts": True, "chunk": args.chunk})
+    shape, own = json.dumps(sizes), sizes | {"remat": args.remat}
+    shared = json.dumps(own | {"share_prompts": True, "chunk": args.chunk})
     ours = [sys.executable, "-m", "benchmarks._model_steps", args.model]
     script = str(Path(__file__).with_name("_trl_steps.py"))
     return {
-        OURS[0]: [*ours, shape],
+        OURS[0]: [*ours, json.dumps(own)],
         OURS[1]: [*ours, shared],
         "trl eager": [args.trl, script, args.model, shape, "eager"],
         "trl compiled": [args.trl, script, args.model, shape, "compiled"],

@@ -1,7 +1,7 @@
 """The jitted training step."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +9,12 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from pgpo_jax import ScaleByInformationBudgetState, ScaleByInformationState
 from pgpo_jax.training.config import LoRAConfig
 from pgpo_jax.training.objectives._base import Models, Objective
 from pgpo_jax.training.objectives._movement import policy_movement
 from pgpo_jax.training.rollout._batch import Experience
 from pgpo_jax.training.update._accumulate import accumulated_gradient, measured_beforehand
+from pgpo_jax.training.update._apply import applied_or_skipped, budget_state, multiplier_state
 from pgpo_jax.training.update._state import (
     TrainState,
     student_weights,
@@ -22,7 +22,6 @@ from pgpo_jax.training.update._state import (
     update_teacher,
 )
 
-_State = TypeVar("_State")
 Metrics = dict[str, Float[Array, ""]]
 Tokens = dict[str, Float[Array, "shown T"]]
 
@@ -101,34 +100,27 @@ def make_train_step(
             grads = jax.lax.with_sharding_constraint(grads, layout.params)
         measured = objective.signal(out, batch)
         information = jnp.zeros([], jnp.float32) if measured is None else measured
-        more: dict[str, Any] = {} if numbers is None else {"numbers": numbers}
-        if budget_state(state.opt_state) is not None:
-
-            def movement(updates: Any) -> Float[Array, ""]:
-                after = student_weights(
-                    optax.apply_updates(state.params, updates), state.frozen, lora
-                )
-                return policy_movement(models_of(state.params), after, batch)
-
-            more["movement"] = movement
-        # optax's Adam mixes float32 with its int32 count, which a strict regime would refuse.
-        with jax.numpy_dtype_promotion("standard"):
-            updates, opt_state = optimizer.update(
-                grads,
-                state.opt_state,
-                state.params,
-                information=information,
-                value=out.loss,
-                **more,
-            )
         grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(grad_norm)
         applies = finite & batch.sequence_mask.any()
 
-        def keep(new: Any, old: Any) -> Any:
-            return jax.tree.map(lambda a, b: jnp.where(applies, a, b), new, old)
+        def update(grads: Any, opt_state: Any, params: Any) -> tuple[Any, Any]:
+            def movement(updates: Any) -> Float[Array, ""]:
+                after = student_weights(optax.apply_updates(params, updates), state.frozen, lora)
+                return policy_movement(models_of(params), after, batch)
 
-        params = keep(optax.apply_updates(state.params, updates), state.params)
+            more: dict[str, Any] = {} if numbers is None else {"numbers": numbers}
+            if budget_state(opt_state) is not None:
+                more["movement"] = movement
+            # optax's Adam mixes float32 with its int32 count, which a strict regime would refuse.
+            with jax.numpy_dtype_promotion("standard"):
+                return optimizer.update(
+                    grads, opt_state, params, information=information, value=out.loss, **more
+                )
+
+        params, opt_state, update_norm = applied_or_skipped(
+            update, grads, state.params, state.opt_state, applies
+        )
         new_state = TrainState(
             step=state.step + 1,
             params=params,
@@ -140,17 +132,17 @@ def make_train_step(
                 lora,
                 done=state.step + 1,
             ),
-            opt_state=keep(opt_state, state.opt_state),
+            opt_state=opt_state,
             skipped=jnp.where(finite, 0, state.skipped + 1).astype(jnp.int32),
             frozen=state.frozen,
             external=state.external,
         )
         metrics = objective.metrics(out, batch) | {
             "optimizer/grad_norm": grad_norm,
-            "optimizer/update_norm": optax.tree.norm(updates),
+            "optimizer/update_norm": update_norm,
             "optimizer/applied": applies,
         }
-        metrics |= _multiplier_metrics(measured, opt_state, new_state.opt_state, state.opt_state)
+        metrics |= _multiplier_metrics(measured, opt_state, state.opt_state)
         scalars = {name: jnp.float32(value) for name, value in metrics.items()}
         # Only a few rows leave the device. Whole arrays as outputs would also change how XLA sums
         # the means of the same numbers, and so their last digits.
@@ -176,51 +168,28 @@ def _adds_in_place(graphdef: Any, state: TrainState, objective: Objective) -> bo
     return remat in (True, "nothing_saveable")
 
 
-def _multiplier_metrics(
-    measured: Array | None, tried: Any, kept: Any, before: Any
-) -> dict[str, Array]:
+def _multiplier_metrics(measured: Array | None, after: Any, before: Any) -> dict[str, Array]:
     """Input and output of the multiplier; an optimizer without one has no such numbers.
 
     Args:
         measured: signal of the objective.
-        tried: optimizer state after the update, even if that is not applied.
-        kept: state at the end of the step.
-        before: state at the beginning of the step.
+        after: optimizer state at the end of the step.
+        before: optimizer state at the beginning of the step.
     """
     metrics = {} if measured is None else {"pgpo/information": measured}
-    budget = budget_state(tried)
+    budget, multiplier = budget_state(after), multiplier_state(after)
     if budget is not None:
         metrics["pgpo/movement"] = budget.movement
-    given, counted = multiplier_state(tried), multiplier_state(kept)
-    if given is None or counted is None:
+    if multiplier is None:
         return metrics
     alphas = [value for _, value in optax.tree.get_all_with_path(before, "alpha")]
     return (
         metrics
-        | ({} if measured is None else {"pgpo/signal": given.information})
+        | ({} if measured is None else {"pgpo/signal": multiplier.information})
         | ({"pgpo/alpha": alphas[-1]} if alphas else {})
         | {
-            "pgpo/rho": given.rho,
-            "pgpo/clipped_count": counted.clipped_count,
-            "pgpo/nonfinite_count": counted.nonfinite_count,
+            "pgpo/rho": multiplier.rho,
+            "pgpo/clipped_count": multiplier.clipped_count,
+            "pgpo/nonfinite_count": multiplier.nonfinite_count,
         }
     )
-
-
-def multiplier_state(opt_state: Any) -> ScaleByInformationState | None:
-    """The state of the last `scale_by_information` in an optimizer, or `None` without one."""
-
-    return _last(opt_state, ScaleByInformationState)
-
-
-def budget_state(opt_state: Any) -> ScaleByInformationBudgetState | None:
-    """The state of the last `scale_by_information_budget`, or `None` without one."""
-    return _last(opt_state, ScaleByInformationBudgetState)
-
-
-def _last(opt_state: Any, kind: type[_State]) -> _State | None:
-    def found(node: Any) -> bool:
-        return isinstance(node, kind)
-
-    states = [node for node in jax.tree.leaves(opt_state, is_leaf=found) if found(node)]
-    return states[-1] if states else None
