@@ -21,8 +21,9 @@ def main() -> None:
     os.dup2(2, 1)
     name, paths, steps = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     jax.config.update("jax_enable_x64", True)
-    if name == "diffrax":
-        run = diffrax_run(paths, steps, CHUNK)
+    if name.startswith("diffrax"):
+        narrow = name.endswith("float32 normals")
+        run = diffrax_run(paths, steps, CHUNK, "float32" if narrow else "float64")
     else:
         run = {"lax.scan": scan_run, "NumPy": numpy_run}[name](paths, steps)
     about = {"jax": jax.__version__, "numpy": np.__version__}

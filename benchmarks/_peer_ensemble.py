@@ -1,6 +1,7 @@
 """The ensemble of `benchmarks.peers`: Euler paths by diffrax, `lax.scan`, NumPy and torchsde.
 
 The equation is that of `benchmarks.sde_simulation`, in float64: dX = -X dt + 0.3 sqrt(1 + X^2) dW.
+One of our sides draws its normals in float32.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 from benchmarks._peer_cell import Cell, Setting, Side, in_processes
 
 PATHS, STEPS = 100_000, 1_000
+_OURS = ("diffrax", "diffrax, float32 normals", "lax.scan", "NumPy")
 # m = E X^2 obeys m' = -1.91 m + 0.09.
 _SECOND_MOMENT, _TOLERANCE = 0.1882, 0.01
 
@@ -25,7 +27,7 @@ def cells() -> list[Cell]:
             f"Euler, {PATHS} paths, {STEPS} steps",
             once=40.0,
             each=10.0,
-            ours=("diffrax",),
+            ours=("diffrax", "diffrax, float32 normals"),
             measure=_measure,
         )
     ]
@@ -35,7 +37,7 @@ def commands(python: str) -> dict[str, list[str]]:
     """What starts each side."""
     size = [str(PATHS), str(STEPS)]
     ours = [sys.executable, "-m", "benchmarks._ensemble_on_request"]
-    return {name: [*ours, name, *size] for name in ("diffrax", "lax.scan", "NumPy")} | {
+    return {name: [*ours, name, *size] for name in _OURS} | {
         "torchsde": [python, str(Path(__file__).with_name("_torch_ensemble.py")), *size]
     }
 

@@ -1,11 +1,12 @@
-"""How fast the diffrax ensemble is against a plain `lax.scan` Euler loop and NumPy, interleaved.
+"""How fast the diffrax ensemble is beside a plain `lax.scan` of Euler steps and NumPy, in turns.
 
     python -m benchmarks.sde_simulation --paths 100000 --steps 1000
     python -m benchmarks.sde_simulation --memory        # peak memory as the paths grow
 
-The equation is dX = -X dt + 0.3 sqrt(1 + X^2) dW in float64. The three programs take turns in one
-process, so that a busy machine slows all of them; the minimum over rounds is reported. The scan is
-an ordinary hand-written one (split keys, one normal per step), not the product's own cross-check.
+The equation is dX = -X dt + 0.3 sqrt(1 + X^2) dW in float64. The programs take turns in one
+process, so that a busy machine slows all of them. The minimum over rounds is reported. The scan is
+a usual hand-written one (split keys, one normal per step), not the product's own cross-check. One
+program draws its normals in float32, and computes in float64 all the same.
 """
 
 import argparse
@@ -20,16 +21,18 @@ import numpy as np
 
 from benchmarks._record import add_json_flag, report
 from sde import Coefficients
-from sde.monte_carlo import CHUNK, equation_program, even_chunks, gather
+from sde.monte_carlo import CHUNK, Normals, equation_program, even_chunks, gather
 
 
 def coefficients() -> Coefficients:
     return Coefficients(lambda x: -x, lambda x: 0.09 * (1 + x[:, None] ** 2), (1.0,))
 
 
-def diffrax_run(paths: int, steps: int, chunk: int) -> Callable[[int], float]:
+def diffrax_run(
+    paths: int, steps: int, chunk: int, normals: Normals = "float64"
+) -> Callable[[int], float]:
     size = even_chunks(paths, chunk)
-    program = equation_program(lambda _: coefficients(), paths=size)
+    program = equation_program(lambda _: coefficients(), paths=size, normals=normals)
 
     def run(seed: int) -> float:
         x = gather(program, jax.random.key(seed), paths, size, 1, 1.0, 1 / steps, steps)
@@ -70,6 +73,7 @@ def race(paths: int, steps: int, rounds: int, chunk: int) -> dict[str, float]:
     """Seconds of each program, the minimum over interleaved rounds; the first is compilation."""
     programs = {
         "diffrax": diffrax_run(paths, steps, chunk),
+        "diffrax, float32 normals": diffrax_run(paths, steps, chunk, "float32"),
         "scan": scan_run(paths, steps),
         "numpy": numpy_run(paths, steps),
     }

@@ -16,4 +16,5 @@ from sde.monte_carlo._expectation import (
     estimate_in_chunks as estimate_in_chunks,
     moment_sums as moment_sums,
 )
+from sde.monte_carlo._normals import Normals as Normals
 from sde.monte_carlo._simulate import run_chain as run_chain, simulate as simulate

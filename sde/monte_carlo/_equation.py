@@ -17,7 +17,8 @@ from sde.monte_carlo._control_variate import (
     controls,
     second_order_term,
 )
-from sde.monte_carlo._solve import SummedBrownianPath, brownian_path, scan, solve
+from sde.monte_carlo._normals import Normals, brownian_path
+from sde.monte_carlo._solve import SummedBrownianPath, scan, solve
 from sde.monte_carlo._solvers import (
     has_odd_increments,
     is_additive,
@@ -39,6 +40,7 @@ def equation_program(
     scan_steps: int | None = None,
     control: bool = False,
     observed: int | None = None,
+    normals: Normals = "float64",
 ) -> Callable[..., tuple[Array, Array]]:
     """A function (key, eta, h, steps) -> final states [paths, m] and their controls [paths, q].
 
@@ -54,6 +56,7 @@ def equation_program(
             which it must know beforehand.
         control: whether to carry the control variates.
         observed: of how many coordinates, from the first, they are made; `None`: of all.
+        normals: what the increments are drawn in.
 
     >>> from sde import Coefficients
     >>> ou = Coefficients(lambda x: -x, lambda x: jnp.array([[0.04]]), (1.0,))
@@ -129,7 +132,7 @@ def equation_program(
 
         x0 = jnp.asarray(coefficients.x0)
         ensemble = jnp.broadcast_to(x0, (paths, m))
-        fine = brownian_path(paths, m, key, solver)
+        fine = brownian_path(paths, m, key, solver, normals)
         brownian = fine if stride == 1 else SummedBrownianPath(fine=fine)
         y0: PyTree[Array] = ensemble
         drift_of, noise_of, kick = cast(Any, (field, noise, _kick))

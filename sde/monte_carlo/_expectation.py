@@ -19,6 +19,7 @@ from sde.monte_carlo._checks import check_observables, extrapolates
 from sde.monte_carlo._control_variate import Estimate, Moments, products
 from sde.monte_carlo._ensemble import CHUNK, even_chunks, over_chunks
 from sde.monte_carlo._equation import equation_program
+from sde.monte_carlo._normals import Normals
 from sde.monte_carlo._simulate import prepare
 from sde.problems import Problem
 
@@ -99,6 +100,7 @@ def estimate_equation(
     control_variate: bool = True,
     chunk: int = CHUNK,
     progress: Callable[[str], None] | None = None,
+    normals: Normals = "float64",
 ) -> Estimate:
     r"""Monte Carlo expectations of observables of an equation, with standard errors.
 
@@ -131,10 +133,12 @@ def estimate_equation(
             solver=solver,
             substeps=substeps,
             richardson=richardson,
+            normals=normals,
         )
         finite_sum = as_problem(problem)
         check_observables(functions, finite_sum.dim)
-        how: dict[str, Any] = {"paths": size, "solver": solver, "control": control_variate}
+        how: dict[str, Any] = {"paths": size, "solver": solver, "normals": normals}
+        how["control"] = control_variate
         how["observed"] = as_chain(chain).observed(finite_sum)
         coarse = equation_program(build, stride=2, **how) if richardson else None
         fine = equation_program(build, **how)

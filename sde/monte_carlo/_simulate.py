@@ -19,6 +19,7 @@ from sde.monte_carlo._chain import chain_program
 from sde.monte_carlo._checks import check_coefficients, check_scheme
 from sde.monte_carlo._ensemble import CHUNK, even_chunks, gather
 from sde.monte_carlo._equation import Backend, equation_program
+from sde.monte_carlo._normals import Normals, check_normals
 from sde.monte_carlo._solvers import is_euler, solver_name
 from sde.problems import Problem
 
@@ -56,12 +57,14 @@ def prepare(
     solver: diffrax.AbstractSolver,
     substeps: int = 1,
     richardson: bool = False,
+    normals: Normals = "float64",
 ) -> tuple[Callable[[Any], Coefficients], int]:
     """Check everything before a simulation; return the coefficients and K = horizon/eta."""
     problem, equation, chain = as_problem(problem), as_equation(equation), as_chain(chain)
     eta = as_eta(eta)
     steps = count_steps(eta, horizon)
     check_scheme(solver, substeps, richardson)
+    check_normals(normals)
     check_batch(problem.num_examples, batch_size, replace)
     equation.check(problem, chain)
     build = coefficients_of(problem, equation, chain, batch_size, replace)
@@ -86,6 +89,7 @@ def simulate(
     replace: bool = True,
     backend: Backend = "diffrax",
     chunk: int = CHUNK,
+    normals: Normals = "float64",
 ) -> Float[np.ndarray, "paths d"]:
     r"""Samples of an equation's solution at the horizon.
 
@@ -118,14 +122,16 @@ def simulate(
         replace: whether minibatches are drawn with replacement.
         backend: "diffrax", or "scan": the same Euler steps on the same increments.
         chunk: paths simulated at a time.
+        normals: "float64" or "float32", in which increments are drawn; see `monte_carlo.Normals`.
 
     Returns:
         theta at the horizon, shape [paths, d], NumPy float64 (without the memory J of "augmented").
 
     Raises:
-        ValueError: a name is unknown, eta does not divide the horizon, or paths or substeps are
-            below 1. Or the diffusion matrix is not positive semi-definite. Or the solver cannot
-            take the noise, or does not declare how it reads it. Raised before any simulation.
+        ValueError: a name is unknown, also that of `normals`. Or eta does not divide the horizon,
+            or paths or substeps are below 1. Or the diffusion matrix is not positive semi-definite.
+            Or the solver cannot take the noise, or does not declare how it reads it. Raised before
+            any simulation.
         TypeError: a solver that is none of diffrax.
         FloatingPointError: a path did not stay finite.
 
@@ -146,6 +152,7 @@ def simulate(
             replace=replace,
             solver=solver,
             substeps=substeps,
+            normals=normals,
         )
         if backend not in ("diffrax", "scan") or (backend == "scan" and not is_euler(solver)):
             raise PGPOValueError(
@@ -154,7 +161,9 @@ def simulate(
             )
         total = steps * substeps
         scan_steps = total if backend == "scan" else None
-        program = equation_program(build, paths=size, solver=solver, scan_steps=scan_steps)
+        program = equation_program(
+            build, paths=size, solver=solver, scan_steps=scan_steps, normals=normals
+        )
         return gather(
             program,
             key,

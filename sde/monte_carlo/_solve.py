@@ -13,10 +13,9 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from pgpo_jax.errors import PGPOValueError
-from sde.monte_carlo._solvers import levy_area
 
 Field = Callable[[PyTree[Array]], PyTree[Array]]
 Kick = Callable[[PyTree[Array], Float[Array, "paths m"]], PyTree[Array]]
@@ -47,7 +46,7 @@ class EnsembleNoise(diffrax.ControlTerm):
 class SummedBrownianPath(diffrax.AbstractBrownianPath):
     """The path of a finer solve, read in steps of two: `W(s+2) - W(s)` as the sum of its halves."""
 
-    fine: diffrax.UnsafeBrownianPath
+    fine: diffrax.AbstractBrownianPath
     # diffrax declares these as mutable class variables, which no override can narrow.
     t0: Any = -math.inf
     t1: Any = math.inf
@@ -138,11 +137,3 @@ def scan(
         return jax.tree.map(lambda a, b, c: a + stride * b + c, y, drift(y), moved), None
 
     return jax.lax.scan(step, y0, jnp.arange(0, steps, stride, dtype=float))[0]
-
-
-def brownian_path(
-    paths: int, dim: int, key: PRNGKeyArray, solver: diffrax.AbstractSolver | None = None
-) -> diffrax.UnsafeBrownianPath:
-    """Increments of shape [paths, dim], with the Levy area that the solver asks for."""
-    levy = diffrax.BrownianIncrement if solver is None else levy_area(solver)
-    return diffrax.UnsafeBrownianPath(shape=(paths, dim), key=key, levy_area=levy)

@@ -15,6 +15,7 @@ from sde.exact._solve import exact_path
 from sde.monte_carlo import estimate_chain, estimate_equation
 from sde.monte_carlo._checks import extrapolates
 from sde.monte_carlo._ensemble import CHUNK, check_paths
+from sde.monte_carlo._normals import Normals
 from sde.monte_carlo._simulate import prepare
 from sde.monte_carlo._solvers import is_euler, solver_name
 from sde.order._method import Measurement, Method
@@ -46,6 +47,7 @@ class MonteCarlo(Method):
         chunk: paths that are simulated at a time, which bounds the memory.
         progress: told which rung is done and how long it took, and how long one of many chunks will
             take; for instance `print`.
+        normals: what the equation's increments are drawn in, "float64" or "float32".
 
     >>> MonteCarlo(paths=1024, key=jax.random.key(1), solver=diffrax.Heun()).extrapolated
     False
@@ -61,6 +63,7 @@ class MonteCarlo(Method):
     control_variate: bool = True
     chunk: int = CHUNK
     progress: Callable[[str], None] | None = None
+    normals: Normals = "float64"
 
     name: ClassVar[str] = "monte_carlo"
     etas: ClassVar[tuple[float, ...]] = MONTE_CARLO_ETAS
@@ -84,6 +87,7 @@ class MonteCarlo(Method):
             solver=self.solver,
             substeps=self.substeps,
             richardson=self.extrapolated,
+            normals=self.normals,
         )
 
     def measure(self, asked: Question) -> Measurement:
@@ -123,6 +127,7 @@ class MonteCarlo(Method):
                 substeps=self.substeps,
                 richardson=self.extrapolated,
                 solver=self.solver,
+                normals=self.normals,
                 **shared,
             )
             tell(
@@ -163,6 +168,7 @@ class MonteCarlo(Method):
             "substeps": self.substeps,
             "richardson": self.extrapolated,
             "solver": solver_name(self.solver),
+            "normals": self.normals,
             "control_variate": self.control_variate,
             "chunk": self.chunk,
             "seed": seed_of(self.key),

@@ -14,7 +14,7 @@ MONTE_CARLO_ROWS = (
     "thm2ii-population",
     "second-order-minibatch",
 )
-_NOT_OF_VISCOUS = ("method", "batch_size", "csv")
+_NOT_OF_VISCOUS = ("method", "batch_size", "csv", "normals")
 _NOT_OF_KINK = (*_NOT_OF_VISCOUS, "problem", "etas", "paths", "figures")
 # What is measured instead of the table, and the options that it does not look at.
 _MODES = {"kink": _NOT_OF_KINK, "brake": _NOT_OF_KINK, "viscous": _NOT_OF_VISCOUS}
@@ -59,6 +59,8 @@ class Config:
     32768 for a row of your own."""
     seed: int = 0
     """Of the Monte Carlo key."""
+    normals: Literal["float64", "float32"] = "float64"
+    """With --method monte_carlo, what increments are drawn in. All else is float64."""
     batch_size: int = 1
     """|B|."""
     output: Path = Path("results/weak_order")
@@ -100,6 +102,8 @@ def statements(config: Config) -> list[Statement]:
             if getattr(config, name) != getattr(Config(), name):
                 raise PGPOValueError(f"--{modes[0]} takes no --{name.replace('_', '-')}")
         return []
+    if config.method == "exact" and config.normals != Config().normals:
+        raise PGPOValueError("--normals is of --method monte_carlo; an exact engine draws nothing")
     if config.all:
         exact = config.method == "exact"
         rows = [

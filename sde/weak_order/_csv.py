@@ -11,7 +11,7 @@ from sde.weak_order._measure import Row
 from sde.weak_order._provenance import versions
 
 # Settings of a simulation, empty where the engine is exact.
-_SCHEME = ("solver", "substeps", "richardson")
+_SCHEME = ("solver", "substeps", "richardson", "normals")
 
 
 def check_csv(path: Path | None) -> None:

@@ -76,6 +76,7 @@ def measure(row: Statement, config: Config) -> Row:
             method = MonteCarlo(
                 paths=row.paths if config.paths is None else config.paths,
                 key=jax.random.key(config.seed),
+                normals=config.normals,
                 progress=functools.partial(_tell, f"{row.id}, {name}"),
             )
         reports[name] = report = asked.order(method)

@@ -13,7 +13,8 @@ import sde
 from sde.monte_carlo import _equation
 from sde.monte_carlo._control_variate import Moments
 from sde.monte_carlo._ensemble import even_chunks, over_chunks
-from sde.monte_carlo._solve import SummedBrownianPath, brownian_path
+from sde.monte_carlo._normals import brownian_path, check_normals
+from sde.monte_carlo._solve import SummedBrownianPath
 from sde.monte_carlo._solvers import check_solver, levy_area
 
 KEY = jax.random.key(7)
@@ -114,6 +115,46 @@ def test_the_pair_of_the_extrapolation_sees_one_path():
         jnp.asarray(7.0), jnp.asarray(8.0)
     )
     np.testing.assert_array_equal(coarse.evaluate(jnp.asarray(6.0), jnp.asarray(8.0)), total)
+
+
+def test_normals_of_float32_are_read_in_float64():
+    moments = jnp.asarray(6.0), jnp.asarray(7.0)
+    drawn = brownian_path(5, 2, KEY, normals="float32").evaluate(*moments)
+    assert drawn.dtype == jnp.float64
+    np.testing.assert_array_equal(drawn, drawn.astype(jnp.float32))
+    whole = brownian_path(5, 2, KEY).evaluate(*moments)
+    assert not np.array_equal(whole, whole.astype(jnp.float32))
+
+
+def test_a_levy_area_of_float32_is_read_in_float64():
+    moments = jnp.asarray(6.0), jnp.asarray(7.0)
+    path = brownian_path(5, 1, KEY, diffrax.SRA1(), "float32")
+    drawn = path.evaluate(*moments, use_levy=True)
+    assert isinstance(drawn, diffrax.SpaceTimeLevyArea)
+    assert {leaf.dtype for leaf in jax.tree.leaves(drawn)} == {jnp.dtype("float64")}
+
+
+def test_normals_have_one_of_two_precisions():
+    with pytest.raises(ValueError, match="normals must be 'float64' or 'float32', got 'float16'"):
+        check_normals("float16")
+
+
+@pytest.mark.slow
+def test_normals_of_float32_give_the_expectations_of_the_exact_engine():
+    how = {"chain": "pgpo_minibatch", "eta": 1 / 8, "paths": 8192, "key": KEY}
+    exact = {
+        equation: sde.exact_expectation(
+            "student_teacher", equation, "mean", eta=1 / 8, chain="pgpo_minibatch"
+        )
+        for equation in ("corrected", "eq7")
+    }
+    seen = sde.estimate_equation(
+        "student_teacher", "corrected", ["mean"], substeps=8, normals="float32", **how
+    )
+    error, noise = abs(seen.values[0] - exact["corrected"]), seen.standard_errors[0]
+    assert error < 4 * noise + 2e-4
+    # The test has the power to tell another equation.
+    assert abs(seen.values[0] - exact["eq7"]) > 4 * noise + 2e-4
 
 
 @pytest.mark.slow
