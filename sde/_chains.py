@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from pgpo_jax.errors import PGPOValueError
 from sde._averaging import averaged_covariance, averaged_drift
 from sde._minibatches import Minibatches
-from sde._setting import Setting, weighted_covariance
+from sde._setting import Setting, weighted_covariance, weighted_deviations
 from sde.problems import Problem
 
 
@@ -106,6 +106,14 @@ class Chain(abc.ABC):
     def covariance(self, setting: Setting, state: Float[Array, " m"]) -> Float[Array, "m m"]:
         """S of the tracking equation; its diffusion matrix is eta S."""
 
+    def deviations(self, setting: Setting, state: Float[Array, " m"]) -> Float[Array, "q m"] | None:
+        """D with D^T D = S, one row per minibatch or example; `None` if there is none.
+
+        Noise of a long state is made of it, without a matrix [m, m] or its root.
+        """
+        del setting, state
+        return None
+
 
 @dataclass(frozen=True)
 class SGD(Chain):
@@ -123,6 +131,9 @@ class SGD(Chain):
 
     def covariance(self, setting, state):
         return setting.gradient_covariance(state)
+
+    def deviations(self, setting, state):
+        return setting.gradient_deviations(state)
 
 
 @dataclass(frozen=True)
@@ -143,6 +154,10 @@ class PopulationPGPO(Chain):
     def covariance(self, setting, state):
         rho = setting.problem.multiplier(setting.problem.information(state))
         return rho**2 * setting.gradient_covariance(state)
+
+    def deviations(self, setting, state):
+        rho = setting.problem.multiplier(setting.problem.information(state))
+        return rho * setting.gradient_deviations(state)
 
 
 @dataclass(frozen=True)
@@ -165,9 +180,15 @@ class MinibatchPGPO(Chain):
         return -(weights * setting.problem.multiplier(signals)) @ gradients
 
     def covariance(self, setting, state):
-        weights, gradients, signals = setting.enumerate(state)
-        steps = setting.problem.multiplier(signals)[:, None] * gradients
+        weights, steps = self._steps(setting, state)
         return weighted_covariance(weights, steps, steps)
+
+    def deviations(self, setting, state):
+        return weighted_deviations(*self._steps(setting, state))
+
+    def _steps(self, setting, state):
+        weights, gradients, signals = setting.enumerate(state)
+        return weights, setting.problem.multiplier(signals)[:, None] * gradients
 
 
 @dataclass(frozen=True)
@@ -251,9 +272,17 @@ class RememberingPGPO(Chain):
         if self.rate is None:
             assert self.beta is not None
             return averaged_covariance(setting, state, self.beta, self.lagged)
+        weights, moves = self._moves(setting, state, self.rate)
+        return weighted_covariance(weights, moves, moves)
+
+    def deviations(self, setting, state):
+        # A sum over the past, that of a fixed beta, has none.
+        if self.rate is None:
+            return None
+        return weighted_deviations(*self._moves(setting, state, self.rate))
+
+    def _moves(self, setting, state, rate):
         theta, mean = state[:-1], state[-1]
         weights, gradients, signals = setting.enumerate(theta)
-        moves = jnp.concatenate(
-            [-setting.problem.multiplier(mean) * gradients, self.rate * signals[:, None]], axis=1
-        )
-        return weighted_covariance(weights, moves, moves)
+        steps = -setting.problem.multiplier(mean) * gradients
+        return weights, jnp.concatenate([steps, rate * signals[:, None]], axis=1)

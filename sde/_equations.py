@@ -16,10 +16,12 @@ from pgpo_jax.errors import PGPOValueError
 from sde import _fields as fields
 from sde._chains import Chain
 from sde._minibatches import check_batch
-from sde._psd import check_psd, psd_root
+from sde._psd import check_noise, psd_root
 from sde._setting import Setting
 from sde.problems import Problem
 
+# The noise of a longer state is made of deviations, without a matrix and its root.
+_MOST_DENSE = 16
 _Field = Callable[[Chain, Setting, Float[Array, " m"]], Array]
 
 
@@ -41,6 +43,8 @@ class Coefficients:
         diffusion_matrix: function from a state `[m]` to $\sigma\sigma^T$ `[m, m]`, with all factors
             of eta.
         x0: initial state, `m` numbers.
+        deviations: function from a state to D `[q, m]` with $D^TD = \sigma\sigma^T$, or to `None`.
+            If m is above 16, the noise is made of D. The cost of a step then is linear in m.
 
     >>> still = Coefficients(lambda x: -x, lambda x: jnp.zeros((1, 1)), (1.0,))
     >>> still.dim
@@ -50,15 +54,35 @@ class Coefficients:
     drift: Callable[[Float[Array, " m"]], Float[Array, " m"]]
     diffusion_matrix: Callable[[Float[Array, " m"]], Float[Array, "m m"]]
     x0: tuple[float, ...]
+    deviations: Callable[[Float[Array, " m"]], Float[Array, "q m"] | None] | None = None
 
     @property
     def dim(self) -> int:
         """m, the length of the state."""
         return len(self.x0)
 
-    def diffusion(self, state: Float[Array, " m"]) -> Float[Array, "m m"]:
-        """sigma, the symmetric positive semi-definite root of `diffusion_matrix`."""
-        return psd_root(self.diffusion_matrix(state))
+    @property
+    def factored(self) -> bool:
+        """Whether the noise is made of deviations."""
+        if self.deviations is None or self.dim <= _MOST_DENSE:
+            return False
+        return jax.eval_shape(self.deviations, jnp.asarray(self.x0)) is not None
+
+    def noise(self, state: Float[Array, " m"]) -> Float[Array, "q m"]:
+        """What the noise is made of: D if `factored`, and else the `diffusion_matrix`."""
+        if not self.factored:
+            return self.diffusion_matrix(state)
+        assert self.deviations is not None
+        rows = self.deviations(state)
+        assert rows is not None
+        return rows
+
+    def diffusion(self, state: Float[Array, " m"]) -> Float[Array, "m q"]:
+        """sigma: the symmetric positive semi-definite root of `diffusion_matrix`, or D transposed.
+
+        All have the same law.
+        """
+        return self.noise(state).T if self.factored else psd_root(self.diffusion_matrix(state))
 
 
 @dataclass(frozen=True)
@@ -124,6 +148,14 @@ class Equation:
         """Where the equation starts: theta0, or (theta0, J_0) for the augmented state."""
         return chain.equation_start(problem) if self.follows_chain else problem.start
 
+    def deviations(
+        self, chain: Chain, setting: Setting
+    ) -> Callable[[Float[Array, " m"]], Float[Array, "q m"] | None] | None:
+        """The `deviations` of the coefficients, if the diffusion is known in that form."""
+        if not isinstance(self.diffusion, fields.Factored):
+            return None
+        return ft.partial(self.diffusion.rows, chain, setting)
+
     def build(
         self,
         problem: Problem,
@@ -161,12 +193,19 @@ class Equation:
             return self.diffusion(chain, setting, state)
 
         start = self.start(problem, chain)
+        built = Coefficients(
+            drift,
+            diffusion_matrix,
+            tuple(float(x) for x in start),
+            self.deviations(chain, setting),
+        )
         offsets = jnp.asarray(np.linspace(-0.3, 0.3, 7), start.dtype)[:, None]
-        check_psd(
-            np.asarray(jax.jit(jax.vmap(diffusion_matrix))(start + offsets)),
+        check_noise(
+            np.asarray(jax.jit(jax.vmap(built.noise))(start + offsets)),
+            built.factored,
             f"{self.name!r} on {type(problem).__name__}",
         )
-        return Coefficients(drift, diffusion_matrix, tuple(float(x) for x in start))
+        return built
 
 
 @ft.lru_cache(maxsize=256)

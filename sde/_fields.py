@@ -4,6 +4,8 @@ A drift is per unit of time (1/eta steps); a diffusion matrix is the covariance 
 every eta included.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import jax
@@ -15,6 +17,23 @@ from sde._setting import Setting
 
 _State: TypeAlias = Float[Array, " m"]
 _Matrix: TypeAlias = Float[Array, "m m"]
+_Rows: TypeAlias = Float[Array, "q m"]
+
+
+@dataclass(frozen=True)
+class Factored:
+    """A diffusion matrix that is also known as D^T D.
+
+    Attributes:
+        matrix: (chain, setting, state `[m]`) -> `[m, m]`.
+        rows: (chain, setting, state `[m]`) -> D `[q, m]`, or `None` where a chain has none.
+    """
+
+    matrix: Callable[[Chain, Setting, _State], _Matrix]
+    rows: Callable[[Chain, Setting, _State], _Rows | None]
+
+    def __call__(self, chain: Chain, setting: Setting, state: _State) -> _Matrix:
+        return self.matrix(chain, setting, state)
 
 
 def drift_sgd(chain: Chain, setting: Setting, state: _State) -> _State:
@@ -57,7 +76,7 @@ def diffusion_population_signal(chain: Chain, setting: Setting, state: _State) -
 def diffusion_independent(chain: Chain, setting: Setting, state: _State) -> _Matrix:
     r"""$\eta S$ without the covariance between the noise of theta and that of the memory."""
     own = jnp.arange(state.shape[0]) < setting.problem.dim
-    return jnp.where(own[:, None] == own, diffusion_chain(chain, setting, state), 0.0)
+    return jnp.where(own[:, None] == own, _matrix_chain(chain, setting, state), 0.0)
 
 
 def drift_second_order(chain: Chain, setting: Setting, state: _State) -> _State:
@@ -88,10 +107,18 @@ def diffusion_none(chain: Chain, setting: Setting, state: _State) -> _Matrix:
     return jnp.zeros((state.shape[0], state.shape[0]), state.dtype)
 
 
-def diffusion_sgd(chain: Chain, setting: Setting, state: _State) -> _Matrix:
-    r"""$\eta\Sigma_B$ (Eq. 7; the paper prints |B| = 1)."""
+def _matrix_sgd(chain: Chain, setting: Setting, state: _State) -> _Matrix:
     del chain
     return setting.eta * setting.gradient_covariance(state)
+
+
+def _rows_sgd(chain: Chain, setting: Setting, state: _State) -> _Rows:
+    del chain
+    return jnp.sqrt(setting.eta) * setting.gradient_deviations(state)
+
+
+diffusion_sgd = Factored(_matrix_sgd, _rows_sgd)
+r"""$\eta\Sigma_B$ (Eq. 7; the paper prints |B| = 1)."""
 
 
 def diffusion_literal(chain: Chain, setting: Setting, state: _State) -> _Matrix:
@@ -100,12 +127,30 @@ def diffusion_literal(chain: Chain, setting: Setting, state: _State) -> _Matrix:
     return setting.gradient_covariance(state)
 
 
-def diffusion_population(chain: Chain, setting: Setting, state: _State) -> _Matrix:
-    r"""$\eta\rho(I)^2\Sigma_B$."""
-    rho = setting.problem.multiplier(setting.problem.information(state))
-    return rho**2 * diffusion_sgd(chain, setting, state)
+def _population_rho(setting: Setting, state: _State) -> Float[Array, ""]:
+    return setting.problem.multiplier(setting.problem.information(state))
 
 
-def diffusion_chain(chain: Chain, setting: Setting, state: _State) -> _Matrix:
-    r"""$\eta S$, the chain's own covariance."""
+def _matrix_population(chain: Chain, setting: Setting, state: _State) -> _Matrix:
+    return _population_rho(setting, state) ** 2 * _matrix_sgd(chain, setting, state)
+
+
+def _rows_population(chain: Chain, setting: Setting, state: _State) -> _Rows:
+    return _population_rho(setting, state) * _rows_sgd(chain, setting, state)
+
+
+diffusion_population = Factored(_matrix_population, _rows_population)
+r"""$\eta\rho(I)^2\Sigma_B$."""
+
+
+def _matrix_chain(chain: Chain, setting: Setting, state: _State) -> _Matrix:
     return setting.eta * chain.covariance(setting, state)
+
+
+def _rows_chain(chain: Chain, setting: Setting, state: _State) -> _Rows | None:
+    rows = chain.deviations(setting, state)
+    return None if rows is None else jnp.sqrt(setting.eta) * rows
+
+
+diffusion_chain = Factored(_matrix_chain, _rows_chain)
+r"""$\eta S$, the chain's own covariance."""

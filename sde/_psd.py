@@ -99,3 +99,20 @@ def check_psd(matrices: Float[np.ndarray, "*batch m m"], what: str) -> None:
             f"the diffusion matrix of {what} must be positive semi-definite, got the eigenvalue "
             f"{smallest:.3g} (largest entry {size:.3g})"
         )
+
+
+def check_noise(matrices: Float[np.ndarray, "*batch q m"], factored: bool, what: str) -> None:
+    """Refuse what noise cannot be made of.
+
+    Args:
+        matrices: deviations D, whose D^T D is the diffusion matrix, or diffusion matrices.
+        factored: whether they are deviations, which must only be finite.
+        what: whose they are.
+
+    Raises:
+        ValueError: see `check_psd`.
+    """
+    if not factored:
+        check_psd(matrices, what)
+    elif not np.all(np.isfinite(matrices)):
+        raise PGPOValueError(f"the noise of {what} must be finite, got {np.asarray(matrices)!r}")

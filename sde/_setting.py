@@ -51,10 +51,18 @@ class Setting:
 
     def gradient_covariance(self, theta: Float[Array, " d"]) -> Float[Array, "d d"]:
         r"""$\Sigma_B$: Eq. 5 of the paper times 1/|B|, or the finite-population factor."""
+        centred, factor = self._centred(theta)
+        return factor * (centred.T @ centred) / centred.shape[0]
+
+    def gradient_deviations(self, theta: Float[Array, " d"]) -> Float[Array, "N d"]:
+        r"""D with $D^TD = \Sigma_B$: gradients less their mean, scaled."""
+        centred, factor = self._centred(theta)
+        return jnp.sqrt(jnp.asarray(factor / centred.shape[0], centred.dtype)) * centred
+
+    def _centred(self, theta: Float[Array, " d"]) -> tuple[Float[Array, "N d"], float]:
         gradients = self.problem.gradients(theta)
-        centred = gradients - jnp.mean(gradients, axis=0)
         factor = covariance_factor(self.problem.num_examples, self.batch_size, self.replace)
-        return factor * (centred.T @ centred) / gradients.shape[0]
+        return gradients - jnp.mean(gradients, axis=0), factor
 
 
 def weighted_covariance(
@@ -64,3 +72,10 @@ def weighted_covariance(
     centred_left = left - weights @ left
     centred_right = right - weights @ right
     return jnp.einsum("M,Mm,Mn->mn", weights, centred_left, centred_right)
+
+
+def weighted_deviations(
+    weights: Float[Array, " M"], moves: Float[Array, "M m"]
+) -> Float[Array, "M m"]:
+    """D with D^T D = `weighted_covariance(weights, moves, moves)`."""
+    return jnp.sqrt(weights)[:, None] * (moves - weights @ moves)

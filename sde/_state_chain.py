@@ -14,7 +14,7 @@ from sde._chains import Chain
 from sde._flat_state import FlatState, flat_state
 from sde._indices import check_indices
 from sde._minibatches import Minibatches
-from sde._setting import Setting, weighted_covariance
+from sde._setting import Setting, weighted_covariance, weighted_deviations
 from sde.problems import Problem
 
 # Tolerance between a state and the state after a step of length zero.
@@ -129,6 +129,11 @@ class StateChain(Chain):
             return self.limit.covariance(setting, state)
         weights, moves = self._moves(setting, state)
         return weighted_covariance(weights, moves, moves)
+
+    def deviations(self, setting, state):
+        if self.limit is not None:
+            return self.limit.deviations(setting, state)
+        return weighted_deviations(*self._moves(setting, state))
 
     def second_drift(self, setting, state):
         if self.limit is not None:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from pgpo_jax.errors import PGPOValueError
 from sde._equations import Coefficients
 from sde._indices import check_indices
-from sde._psd import check_psd
+from sde._psd import check_noise
 from sde.exact._observables import Observable
 from sde.monte_carlo._solvers import check_solver, is_additive, is_euler, solver_name
 
@@ -35,7 +35,8 @@ def ito_to_stratonovich(
         def along(j: int) -> Float[Array, " m"]:
             return jax.jvp(lambda z: root(z)[:, j], (x,), (sigma[:, j],))[1]
 
-        return coefficients.drift(x) - 0.5 * sum(along(j) for j in range(x.shape[0]))
+        columns = jax.eval_shape(root, x).shape[1]
+        return coefficients.drift(x) - 0.5 * sum(along(j) for j in range(columns))
 
     return corrected
 
@@ -94,14 +95,14 @@ def check_coefficients(
     horizon: float,
     what: str,
 ) -> None:
-    """Check the diffusion matrix near the noise-free path, before any simulation.
+    """Check what the noise is made of near the noise-free path, before any simulation.
 
     Raises:
-        ValueError: it is not a covariance matrix there, or it depends on the state although the
-            solver takes additive noise only.
+        ValueError: it is no covariance matrix and no finite deviations there, or it depends on the
+            state although the solver takes additive noise only.
     """
     matrices = np.asarray(_probe(build, float(eta), horizon / _PATH))
-    check_psd(matrices, what)
+    check_noise(matrices, build(eta).factored, what)
     varies = np.max(np.abs(matrices - matrices[0])) > 1e-12 * np.max(np.abs(matrices))
     if varies and is_additive(solver):
         raise PGPOValueError(
@@ -114,8 +115,8 @@ def check_coefficients(
 @ft.partial(jax.jit, static_argnums=0)
 def _probe(
     build: Callable[[Any], Coefficients], eta: Float[Array, ""], step: Float[Array, ""]
-) -> Float[Array, "probes m m"]:
-    """Diffusion matrices along the noise-free path and around it; one program for every eta."""
+) -> Float[Array, "probes q m"]:
+    """What the noise is made of along the noise-free path and around it, by one program."""
     coefficients = build(eta)
     x0 = jnp.asarray(coefficients.x0)
 
@@ -125,4 +126,4 @@ def _probe(
     _, path = jax.lax.scan(advance, x0, None, length=_PATH + 1)
     around = np.random.default_rng(0).uniform(-0.3, 0.3, (4, *path.shape))
     probes = jnp.concatenate([path[None], path + around]).reshape(-1, len(x0))
-    return jax.vmap(coefficients.diffusion_matrix)(probes)
+    return jax.vmap(coefficients.noise)(probes)

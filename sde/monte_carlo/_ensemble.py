@@ -24,6 +24,7 @@ Added in version 0.2.0.
 
 
 _MOST_PATHS = 10**11
+_MOST_NUMBERS = 1 << 28
 _WORTH_TELLING = 5.0
 
 
@@ -61,6 +62,15 @@ def even_chunks(paths: int, chunk: int) -> int:
     """
     check_paths(paths, chunk)
     return math.ceil(paths / math.ceil(paths / chunk))
+
+
+def fitting(chunk: int, numbers: int) -> int:
+    """The size of a chunk whose paths hold `numbers` numbers each, at most 2 GiB in all.
+
+    >>> fitting(1 << 17, 4), fitting(1 << 17, 100 * 1000)
+    (131072, 2684)
+    """
+    return min(chunk, max(1, _MOST_NUMBERS // numbers))
 
 
 @ft.lru_cache(maxsize=64)

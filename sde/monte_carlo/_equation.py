@@ -86,7 +86,7 @@ def equation_program(
         m = coefficients.dim
         follow = control and m <= MOST_COORDINATES and has_odd_increments(solver)
 
-        def noise(y: Float[Array, "paths m"]) -> Float[Array, "paths m m"]:
+        def noise(y: Float[Array, "paths m"]) -> Float[Array, "paths m q"]:
             return scale * jax.vmap(root)(y)
 
         def field(y: Float[Array, "paths m"]) -> Float[Array, "paths m"]:
@@ -100,7 +100,7 @@ def equation_program(
                 matrices["quadratic"] = bent
             return matrices
 
-        def kick_with_control(matrices: dict[str, Any], dw: Float[Array, "paths m"]) -> Any:
+        def kick_with_control(matrices: dict[str, Any], dw: Float[Array, "paths q"]) -> Any:
             moved = Expansion.start(paths, m)._replace(linear=dw @ matrices["linear"].T)
             if "quadratic" in matrices:
                 moved = moved._replace(quadratic=_kick(matrices["quadratic"], dw))
@@ -132,7 +132,8 @@ def equation_program(
 
         x0 = jnp.asarray(coefficients.x0)
         ensemble = jnp.broadcast_to(x0, (paths, m))
-        fine = brownian_path(paths, m, key, solver, normals)
+        q = jax.eval_shape(root, x0).shape[1]
+        fine = brownian_path(paths, q, key, solver, normals)
         brownian = fine if stride == 1 else SummedBrownianPath(fine=fine)
         y0: PyTree[Array] = ensemble
         drift_of, noise_of, kick = cast(Any, (field, noise, _kick))
@@ -153,7 +154,7 @@ def equation_program(
 
 
 def _kick(
-    matrices: Float[Array, "paths m m"], dw: Float[Array, "paths m"]
+    matrices: Float[Array, "paths m q"], dw: Float[Array, "paths q"]
 ) -> Float[Array, "paths m"]:
     return jnp.einsum("nij,nj->ni", matrices, dw)
 

@@ -17,10 +17,10 @@ from sde.exact._observables import Observable, as_observable
 from sde.monte_carlo._chain import chain_program
 from sde.monte_carlo._checks import check_observables, extrapolates
 from sde.monte_carlo._control_variate import Estimate, Moments, products
-from sde.monte_carlo._ensemble import CHUNK, even_chunks, over_chunks
+from sde.monte_carlo._ensemble import CHUNK, even_chunks, fitting, over_chunks
 from sde.monte_carlo._equation import equation_program
 from sde.monte_carlo._normals import Normals
-from sde.monte_carlo._simulate import prepare
+from sde.monte_carlo._simulate import numbers_of_noise, prepare
 from sde.problems import Problem
 
 _EULER = diffrax.Euler()
@@ -72,6 +72,7 @@ def estimate_chain(
     with jax.enable_x64(True):
         check_observables(functions, problem.dim)
         chain.check(problem, eta)
+        size = even_chunks(paths, fitting(chunk, problem.num_examples * problem.dim))
         program = moment_sums(
             chain_program(problem, chain, batch_size, replace, size, control_variate),
             functions,
@@ -137,6 +138,7 @@ def estimate_equation(
         )
         finite_sum = as_problem(problem)
         check_observables(functions, finite_sum.dim)
+        size = even_chunks(paths, fitting(chunk, numbers_of_noise(build, eta)))
         how: dict[str, Any] = {"paths": size, "solver": solver, "normals": normals}
         how["control"] = control_variate
         how["observed"] = as_chain(chain).observed(finite_sum)

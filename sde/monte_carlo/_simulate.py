@@ -6,6 +6,7 @@ from typing import Any
 
 import diffrax
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray, ScalarLike
 
@@ -17,7 +18,7 @@ from sde._minibatches import check_batch
 from sde._setting import Setting
 from sde.monte_carlo._chain import chain_program
 from sde.monte_carlo._checks import check_coefficients, check_scheme
-from sde.monte_carlo._ensemble import CHUNK, even_chunks, gather
+from sde.monte_carlo._ensemble import CHUNK, even_chunks, fitting, gather
 from sde.monte_carlo._equation import Backend, equation_program
 from sde.monte_carlo._normals import Normals, check_normals
 from sde.monte_carlo._solvers import is_euler, solver_name
@@ -40,6 +41,7 @@ def coefficients_of(
             lambda x: equation.drift(chain, setting, x),
             lambda x: equation.diffusion(chain, setting, x),
             x0,
+            equation.deviations(chain, setting),
         )
 
     return build
@@ -72,6 +74,12 @@ def prepare(
         build, eta, solver, horizon, f"{equation.name!r} on {type(problem).__name__}"
     )
     return build, steps
+
+
+def numbers_of_noise(build: Callable[[Any], Coefficients], eta: Any) -> int:
+    """The number of entries of a path's sigma."""
+    coefficients = build(eta)
+    return jax.eval_shape(coefficients.diffusion, jnp.asarray(coefficients.x0)).size
 
 
 def simulate(
@@ -121,7 +129,7 @@ def simulate(
         batch_size: |B|.
         replace: whether minibatches are drawn with replacement.
         backend: "diffrax", or "scan": the same Euler steps on the same increments.
-        chunk: paths simulated at a time.
+        chunk: paths simulated at a time; fewer where their noise would take more than 2 GiB.
         normals: "float64" or "float32", in which increments are drawn; see `monte_carlo.Normals`.
 
     Returns:
@@ -160,6 +168,7 @@ def simulate(
                 f"with {solver_name(solver)}"
             )
         total = steps * substeps
+        size = even_chunks(paths, fitting(chunk, numbers_of_noise(build, eta)))
         scan_steps = total if backend == "scan" else None
         program = equation_program(
             build, paths=size, solver=solver, scan_steps=scan_steps, normals=normals
@@ -217,6 +226,7 @@ def run_chain(
     steps = count_steps(eta, horizon)
     with jax.enable_x64(True):
         chain.check(problem, eta)
+        size = even_chunks(paths, fitting(chunk, problem.num_examples * problem.dim))
         program = chain_program(problem, chain, batch_size, replace, size, False)
         d, label = problem.dim, f"chain, eta={eta:g}"
         return gather(program, key, paths, size, d, float(eta), steps, label=label)
