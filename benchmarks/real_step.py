@@ -61,7 +61,7 @@ def commands(args: argparse.Namespace) -> dict[str, list[str]]:
     """What starts each side."""
     names = ("rows", "questions", "prompt", "teacher_prompt", "response")
     sizes = {name: getattr(args, name) for name in names}
-    shape, own = json.dumps(sizes), sizes | {"remat": args.remat}
+    shape, own = json.dumps(sizes), sizes | ({"remat": True} if args.remat else {})
     shared = json.dumps(own | {"share_prompts": True, "chunk": args.chunk})
     ours = [sys.executable, "-m", "benchmarks._model_steps", args.model]
     script = str(Path(__file__).with_name("_trl_steps.py"))

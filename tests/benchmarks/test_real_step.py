@@ -27,6 +27,9 @@ def test_both_sides_are_given_the_same_shape():
     assert shapes["pgpo"] == sizes
     assert found["trl compiled"][-1] == "compiled"
     assert found["trl compiled"][0] == PYTHON
+    again = commands(parse(["--trl", PYTHON, "--rows", "4", "--response", "7", "--remat"]))
+    assert json.loads(again["pgpo"][-1]) == sizes | {"remat": True}
+    assert again["trl compiled"] == found["trl compiled"]
     # The control: another shape is another command.
     assert commands(parse(["--trl", PYTHON]))["pgpo"] != found["pgpo"]
 
