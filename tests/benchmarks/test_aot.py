@@ -98,6 +98,8 @@ def test_what_else_is_a_fault():
         ({"control_unseen": True}, "the control's float32 product is not seen"),
     ):
         assert aot.faults(fine | changed) == [told]
+    summed = {"moved_mb": 0.0, "summed_mb": 6.0, "most_summed_mb": 6.0, "least_moved_mb": 6.0}
+    assert aot.faults(fine | summed) == []
 
 
 def test_complaints_of_the_compiler_are_counted():
