@@ -80,7 +80,7 @@ def logged(name):
     return {
         *objective.metrics(out, batch),
         *objective.row_metrics(NumbersPerRow(), 2),
-        *_multiplier_metrics(measured, state, state),
+        *_multiplier_metrics(measured, state, state, state),
         *rollout_metrics(NumbersPerRow()),
     }
 

@@ -215,11 +215,13 @@ def test_a_step_that_cannot_learn_changes_only_the_counters(model, small_config,
     assert int(after.step) == 1
     assert int(after.skipped) == (fault == "nan")
     assert float(metrics["optimizer/applied"]) == 0.0
+    assert float(metrics["optimizer/update_norm"]) == 0.0
     if fault == "no signal":
         assert float(metrics["loss"]) == 0.0
         assert float(metrics["pgpo/information"]) == 0.0
     # Negative control: the same call with a sound batch does move everything.
-    moved, _ = one_step(model, config, random_experience())
+    moved, metrics = one_step(model, config, random_experience())
+    assert float(metrics["optimizer/update_norm"]) > 0.0
     assert not unchanged(copy.params, moved.params)
     assert not unchanged(copy.teacher, moved.teacher)
 

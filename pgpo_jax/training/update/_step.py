@@ -121,6 +121,10 @@ def make_train_step(
         params, opt_state, update_norm = applied_or_skipped(
             update, grads, state.params, state.opt_state, applies
         )
+        tried = opt_state
+        if budget_state(opt_state) is None:
+            # What the multiplier says in a step that is skipped. Only its scalars are computed.
+            tried = update(grads, state.opt_state, state.params)[1]
         new_state = TrainState(
             step=state.step + 1,
             params=params,
@@ -142,7 +146,7 @@ def make_train_step(
             "optimizer/update_norm": update_norm,
             "optimizer/applied": applies,
         }
-        metrics |= _multiplier_metrics(measured, opt_state, state.opt_state)
+        metrics |= _multiplier_metrics(measured, tried, opt_state, state.opt_state)
         scalars = {name: jnp.float32(value) for name, value in metrics.items()}
         # Only a few rows leave the device. Whole arrays as outputs would also change how XLA sums
         # the means of the same numbers, and so their last digits.
@@ -168,28 +172,32 @@ def _adds_in_place(graphdef: Any, state: TrainState, objective: Objective) -> bo
     return remat in (True, "nothing_saveable")
 
 
-def _multiplier_metrics(measured: Array | None, after: Any, before: Any) -> dict[str, Array]:
+def _multiplier_metrics(
+    measured: Array | None, tried: Any, kept: Any, before: Any
+) -> dict[str, Array]:
     """Input and output of the multiplier; an optimizer without one has no such numbers.
 
     Args:
         measured: signal of the objective.
-        after: optimizer state at the end of the step.
-        before: optimizer state at the beginning of the step.
+        tried: optimizer state after the update, even if that is not applied.
+        kept: state at the end of the step.
+        before: state at the beginning of the step.
     """
     metrics = {} if measured is None else {"pgpo/information": measured}
-    budget, multiplier = budget_state(after), multiplier_state(after)
+    budget = budget_state(tried)
     if budget is not None:
         metrics["pgpo/movement"] = budget.movement
-    if multiplier is None:
+    given, counted = multiplier_state(tried), multiplier_state(kept)
+    if given is None or counted is None:
         return metrics
     alphas = [value for _, value in optax.tree.get_all_with_path(before, "alpha")]
     return (
         metrics
-        | ({} if measured is None else {"pgpo/signal": multiplier.information})
+        | ({} if measured is None else {"pgpo/signal": given.information})
         | ({"pgpo/alpha": alphas[-1]} if alphas else {})
         | {
-            "pgpo/rho": multiplier.rho,
-            "pgpo/clipped_count": multiplier.clipped_count,
-            "pgpo/nonfinite_count": multiplier.nonfinite_count,
+            "pgpo/rho": given.rho,
+            "pgpo/clipped_count": counted.clipped_count,
+            "pgpo/nonfinite_count": counted.nonfinite_count,
         }
     )
