@@ -18,6 +18,8 @@ from sde.exact._observables import Observable
 from sde.monte_carlo._solvers import check_solver, is_additive, is_euler, solver_name
 
 _PATH = 16
+# The columns of a wider sigma are gone through by one loop.
+_UNROLLED = 16
 
 
 def ito_to_stratonovich(
@@ -32,11 +34,16 @@ def ito_to_stratonovich(
     def corrected(x: Float[Array, " m"]) -> Float[Array, " m"]:
         sigma = root(x)
 
-        def along(j: int) -> Float[Array, " m"]:
+        def along(j: Any) -> Float[Array, " m"]:
             return jax.jvp(lambda z: root(z)[:, j], (x,), (sigma[:, j],))[1]
 
-        columns = jax.eval_shape(root, x).shape[1]
-        return coefficients.drift(x) - 0.5 * sum(along(j) for j in range(columns))
+        columns = sigma.shape[1]
+        if columns <= _UNROLLED:
+            return coefficients.drift(x) - 0.5 * sum(along(j) for j in range(columns))
+        bent, _ = jax.lax.scan(
+            lambda total, j: (total + along(j), None), jnp.zeros_like(x), jnp.arange(columns)
+        )
+        return coefficients.drift(x) - 0.5 * bent
 
     return corrected
 

@@ -38,7 +38,7 @@ class WidenedPath(diffrax.AbstractBrownianPath):
 
 def check_normals(normals: Any) -> None:
     """Raises ValueError unless normals can be drawn so."""
-    if normals not in get_args(Normals):
+    if not isinstance(normals, str) or normals not in get_args(Normals):
         raise PGPOValueError(f"normals must be 'float64' or 'float32', got {normals!r}")
 
 

@@ -10,6 +10,8 @@ import pytest
 import sde
 from sde import _equations
 from sde._setting import Setting
+from sde.monte_carlo import _checks
+from sde.monte_carlo._checks import ito_to_stratonovich
 from sde.monte_carlo._simulate import coefficients_of
 
 KEY = jax.random.key(11)
@@ -163,3 +165,13 @@ def test_a_thousand_dimensions(x64):
     ends = sde.simulate(springs(1000), "eq7", substeps=2, **how)
     assert ends.shape == (64, 1000)
     assert 0.001 < np.std(ends, axis=0).mean() < 1
+
+
+def test_the_stratonovich_drift_of_a_wide_sigma_is_the_same_sum(monkeypatch, x64):
+    wide = coefficients(springs(20), "corrected", "pgpo_minibatch")
+    state = jnp.asarray(wide.x0)
+    unrolled = ito_to_stratonovich(wide)(state)
+    monkeypatch.setattr(_checks, "_UNROLLED", 2)
+    looped = ito_to_stratonovich(wide)(state)
+    np.testing.assert_allclose(looped, unrolled, atol=1e-14)
+    assert float(jnp.max(jnp.abs(looped - wide.drift(state)))) > 1e-6

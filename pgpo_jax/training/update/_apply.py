@@ -39,6 +39,8 @@ def applied_or_skipped(
         _, (grads, params, opt_state) = carry
         updates, opt_state = update(grads, opt_state, params)
         params = optax.apply_updates(params, updates)
+        # Only the norm is taken of them.
+        updates = jax.tree.map(lambda new, old: new.astype(old.dtype), updates, grads)
         return jnp.zeros_like(applies), (updates, params, opt_state)
 
     start = (applies, (grads, params, opt_state))
@@ -48,7 +50,6 @@ def applied_or_skipped(
 
 def multiplier_state(opt_state: Any) -> ScaleByInformationState | None:
     """The state of the last `scale_by_information` in an optimizer, or `None` without one."""
-
     return _last(opt_state, ScaleByInformationState)
 
 
