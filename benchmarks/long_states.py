@@ -26,19 +26,22 @@ LENGTHS = (125, 250, 500, 1000)
 
 @dataclass(frozen=True, kw_only=True)
 class Springs(sde.Problem):
-    """Every coordinate is pulled to a centre of its own, another one for every example."""
+    """Every coordinate is pulled to a centre of its own, another one for every example.
+
+    So the noise does not depend on the state, and the equation is linear.
+    """
 
     examples: int = 32
 
-    def _centres(self) -> Float[Array, "N d"]:
+    def centres(self) -> Float[Array, "N d"]:
         index = jnp.arange(self.examples * self.dim, dtype=float)
         return 0.5 * jnp.sin(1.0 + 2.0 * index.reshape(self.examples, self.dim))
 
     def losses(self, theta: Float[Array, " d"]) -> Float[Array, " N"]:
-        return 0.5 * jnp.sum((theta - self._centres()) ** 2, axis=1)
+        return 0.5 * jnp.sum((theta - self.centres()) ** 2, axis=1)
 
     def gradients(self, theta: Float[Array, " d"]) -> Float[Array, "N d"]:
-        return theta - self._centres()
+        return theta - self.centres()
 
     def signals(self, theta: Float[Array, " d"]) -> Float[Array, " N"]:
         return jnp.tanh(theta[0] * jnp.linspace(-0.5, 1.0, self.examples))

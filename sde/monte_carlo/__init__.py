@@ -1,5 +1,6 @@
 """Monte Carlo: samples and expectations of chains and of equations, chunk by chunk."""
 
+from sde.monte_carlo._brownian import Normals as Normals
 from sde.monte_carlo._chain import chain_program as chain_program
 from sde.monte_carlo._control_variate import Estimate as Estimate
 from sde.monte_carlo._ensemble import (
@@ -16,5 +17,4 @@ from sde.monte_carlo._expectation import (
     estimate_in_chunks as estimate_in_chunks,
     moment_sums as moment_sums,
 )
-from sde.monte_carlo._normals import Normals as Normals
 from sde.monte_carlo._simulate import run_chain as run_chain, simulate as simulate

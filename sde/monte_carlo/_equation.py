@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from sde._equations import Coefficients
+from sde.monte_carlo._brownian import Normals, SummedBrownianPath, brownian_path
 from sde.monte_carlo._checks import ito_to_stratonovich
 from sde.monte_carlo._control_variate import (
     MOST_COORDINATES,
@@ -17,8 +18,7 @@ from sde.monte_carlo._control_variate import (
     controls,
     second_order_term,
 )
-from sde.monte_carlo._normals import Normals, brownian_path
-from sde.monte_carlo._solve import SummedBrownianPath, scan, solve
+from sde.monte_carlo._solve import scan, solve
 from sde.monte_carlo._solvers import (
     has_odd_increments,
     is_additive,

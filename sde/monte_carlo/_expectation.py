@@ -14,12 +14,12 @@ from sde._chains import Chain
 from sde._equations import Equation, as_eta
 from sde._lookup import as_chain, as_problem, count_steps
 from sde.exact._observables import Observable, as_observable
+from sde.monte_carlo._brownian import Normals
 from sde.monte_carlo._chain import chain_program
 from sde.monte_carlo._checks import check_observables, extrapolates
 from sde.monte_carlo._control_variate import Estimate, Moments, products
-from sde.monte_carlo._ensemble import CHUNK, even_chunks, fitting, over_chunks
+from sde.monte_carlo._ensemble import CHUNK, check_paths, even_chunks, fitting, over_chunks
 from sde.monte_carlo._equation import equation_program
-from sde.monte_carlo._normals import Normals
 from sde.monte_carlo._simulate import numbers_of_noise, prepare
 from sde.problems import Problem
 
@@ -64,7 +64,7 @@ def estimate_chain(
     >>> bool(abs(e.values[0] - 0.366724) < 3 * e.standard_errors[0]), bool(e.gain[0] > 100)
     (True, True)
     """
-    size = even_chunks(paths, chunk)
+    check_paths(paths, chunk)
     problem, chain = as_problem(problem), as_chain(chain)
     functions = tuple(as_observable(g) for g in observables)
     eta = as_eta(eta)
@@ -119,7 +119,7 @@ def estimate_equation(
     Raises:
         TypeError, ValueError: as `simulate`; and Richardson with a solver other than Euler.
     """
-    size = even_chunks(paths, chunk)
+    check_paths(paths, chunk)
     functions = tuple(as_observable(g) for g in observables)
     richardson = extrapolates(richardson, solver)
     with jax.enable_x64(True):

@@ -16,11 +16,11 @@ from sde._equations import Coefficients, Equation, as_eta
 from sde._lookup import as_chain, as_equation, as_problem, count_steps
 from sde._minibatches import check_batch
 from sde._setting import Setting
+from sde.monte_carlo._brownian import Normals, check_normals
 from sde.monte_carlo._chain import chain_program
 from sde.monte_carlo._checks import check_coefficients, check_scheme
-from sde.monte_carlo._ensemble import CHUNK, even_chunks, fitting, gather
+from sde.monte_carlo._ensemble import CHUNK, check_paths, even_chunks, fitting, gather
 from sde.monte_carlo._equation import Backend, equation_program
-from sde.monte_carlo._normals import Normals, check_normals
 from sde.monte_carlo._solvers import is_euler, solver_name
 from sde.problems import Problem
 
@@ -148,7 +148,7 @@ def simulate(
     >>> x.shape, x.dtype
     ((1000, 1), dtype('float64'))
     """
-    size = even_chunks(paths, chunk)
+    check_paths(paths, chunk)
     with jax.enable_x64(True):
         build, steps = prepare(
             problem,
@@ -220,7 +220,7 @@ def run_chain(
     >>> run_chain("torus", "pgpo_minibatch", eta=1 / 4, paths=5, key=jax.random.key(0)).shape
     (5, 2)
     """
-    size = even_chunks(paths, chunk)
+    check_paths(paths, chunk)
     problem, chain = as_problem(problem), as_chain(chain)
     eta = as_eta(eta)
     steps = count_steps(eta, horizon)

@@ -5,7 +5,6 @@ sqrt(h) sigma dW(s). So step times are integers, exact in floating point. Two pr
 steps see the same Brownian increments.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,8 +13,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
-
-from pgpo_jax.errors import PGPOValueError
 
 Field = Callable[[PyTree[Array]], PyTree[Array]]
 Kick = Callable[[PyTree[Array], Float[Array, "paths m"]], PyTree[Array]]
@@ -41,23 +38,6 @@ class EnsembleNoise(diffrax.ControlTerm):
 
     def vf_prod(self, t: Any, y: Any, args: Any, control: Any, **kwargs: Any) -> PyTree[Array]:
         return self.kick(self.vf(t, y, args, **kwargs), control)
-
-
-class SummedBrownianPath(diffrax.AbstractBrownianPath):
-    """The path of a finer solve, read in steps of two: `W(s+2) - W(s)` as the sum of its halves."""
-
-    fine: diffrax.AbstractBrownianPath
-    # diffrax declares these as mutable class variables, which no override can narrow.
-    t0: Any = -math.inf
-    t1: Any = math.inf
-    levy_area: Any = eqx.field(static=True, default=diffrax.BrownianIncrement)
-
-    def evaluate(self, t0, t1=None, left=True, use_levy=False):
-        if use_levy or t1 is None:
-            raise PGPOValueError("a summed path has increments only, no Levy area")
-        middle = t0 + (t1 - t0) / 2
-        halves: Any = self.fine.evaluate(t0, middle), self.fine.evaluate(middle, t1)
-        return halves[0] + halves[1]
 
 
 class WholeSteps(diffrax.AbstractStepSizeController):

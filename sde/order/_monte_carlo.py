@@ -13,9 +13,9 @@ from jaxtyping import PRNGKeyArray
 from sde.exact import OBSERVABLES, Observable
 from sde.exact._solve import exact_path
 from sde.monte_carlo import estimate_chain, estimate_equation
+from sde.monte_carlo._brownian import Normals
 from sde.monte_carlo._checks import extrapolates
 from sde.monte_carlo._ensemble import CHUNK, check_paths
-from sde.monte_carlo._normals import Normals
 from sde.monte_carlo._simulate import prepare
 from sde.monte_carlo._solvers import is_euler, solver_name
 from sde.order._method import Measurement, Method

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import sde
+from benchmarks.long_states import Springs
 from sde import _equations
 from sde._setting import Setting
-from sde.monte_carlo import _checks
+from sde.monte_carlo import _checks, _ensemble
 from sde.monte_carlo._checks import ito_to_stratonovich
 from sde.monte_carlo._simulate import coefficients_of
 
@@ -18,31 +19,8 @@ KEY = jax.random.key(11)
 EXAMPLES = 6
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Springs(sde.Problem):
-    """Every coordinate is pulled to a centre of its own; the stiffness differs by example.
-
-    The noise is that of `EXAMPLES` gradients, so its covariance has not full rank.
-    """
-
-    theta0: tuple[float, ...] = (1.0,) * 24
-
-    def _centres(self):
-        index = jnp.arange(EXAMPLES * self.dim, dtype=float).reshape(EXAMPLES, self.dim)
-        return 0.5 * jnp.sin(1.0 + 2.0 * index)
-
-    def losses(self, theta):
-        return 0.5 * jnp.sum((theta - self._centres()) ** 2, axis=1)
-
-    def gradients(self, theta):
-        return theta - self._centres()
-
-    def signals(self, theta):
-        return jnp.tanh(theta[0] * jnp.linspace(-0.5, 1.0, EXAMPLES))
-
-
-def springs(length):
-    return Springs(theta0=(1.0,) * length)
+def springs(length=24):
+    return Springs(theta0=(1.0,) * length, examples=EXAMPLES)
 
 
 def coefficients(problem, equation, chain, eta=0.125):
@@ -51,7 +29,7 @@ def coefficients(problem, equation, chain, eta=0.125):
         return coefficients_of(problem, *made, 1, True)(eta)
 
 
-@pytest.mark.parametrize("problem", ["torus", "student_teacher", Springs()], ids=["2", "1", "24"])
+@pytest.mark.parametrize("problem", ["torus", "student_teacher", springs()], ids=["2", "1", "24"])
 @pytest.mark.parametrize(
     ("equation", "chain"),
     [
@@ -114,7 +92,7 @@ def test_moments_are_those_of_the_linear_equation(x64):
     """dX = -(X - c) dt + sqrt(eta) D^T dW has a mean and a variance in closed form."""
     problem = springs(24)
     rows = Setting(problem, 1 / 8).gradient_deviations(problem.start)[:, 5]
-    centre = problem._centres()[:, 5].mean()
+    centre = problem.centres()[:, 5].mean()
     mean = centre + (1.0 - centre) * jnp.exp(-1.0)
     variance = (1 / 8) * (rows @ rows) * (1 - jnp.exp(-2.0)) / 2
     expected = np.array([mean, mean**2 + variance])
@@ -175,3 +153,13 @@ def test_the_stratonovich_drift_of_a_wide_sigma_is_the_same_sum(monkeypatch, x64
     looped = ito_to_stratonovich(wide)(state)
     np.testing.assert_allclose(looped, unrolled, atol=1e-14)
     assert float(jnp.max(jnp.abs(looped - wide.drift(state)))) > 1e-6
+
+
+@pytest.mark.slow
+def test_paths_whose_noise_is_large_come_in_smaller_chunks(monkeypatch):
+    how = {"chain": "sgd", "eta": 1 / 2, "paths": 6, "key": KEY}
+    whole = sde.simulate(springs(), "eq7", **how)
+    by_hand = sde.simulate(springs(), "eq7", chunk=2, **how)
+    monkeypatch.setattr(_ensemble, "_MOST_NUMBERS", 2 * 24 * EXAMPLES)
+    np.testing.assert_array_equal(sde.simulate(springs(), "eq7", **how), by_hand)
+    assert np.any(by_hand != whole)

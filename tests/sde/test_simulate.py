@@ -11,10 +11,9 @@ from scipy import stats
 
 import sde
 from sde.monte_carlo import _equation
+from sde.monte_carlo._brownian import SummedBrownianPath, brownian_path, check_normals
 from sde.monte_carlo._control_variate import Moments
 from sde.monte_carlo._ensemble import even_chunks, over_chunks
-from sde.monte_carlo._normals import brownian_path, check_normals
-from sde.monte_carlo._solve import SummedBrownianPath
 from sde.monte_carlo._solvers import check_solver, levy_area
 
 KEY = jax.random.key(7)

@@ -1,4 +1,4 @@
-"""The precision in which the normals of a Brownian path are drawn."""
+"""The Brownian paths of an ensemble, and the precision in which their normals are drawn."""
 
 import math
 from typing import Any, Literal, get_args
@@ -22,18 +22,36 @@ Added in version 0.2.0.
 """
 
 
-class WidenedPath(diffrax.AbstractBrownianPath):
-    """A Brownian path of float32, read in float64."""
+class _WholeLine(diffrax.AbstractBrownianPath):
+    """A path that is made of another one, at any time."""
 
-    narrow: diffrax.UnsafeBrownianPath
     # diffrax declares these as mutable class variables, which no override can narrow.
     t0: Any = -math.inf
     t1: Any = math.inf
     levy_area: Any = eqx.field(static=True, default=diffrax.BrownianIncrement)
 
+
+class WidenedPath(_WholeLine):
+    """A Brownian path of float32, read in float64."""
+
+    narrow: diffrax.UnsafeBrownianPath = eqx.field(kw_only=True)
+
     def evaluate(self, t0, t1=None, left=True, use_levy=False):
         drawn: Any = self.narrow.evaluate(t0, t1, left, use_levy)
         return jax.tree.map(lambda leaf: leaf.astype(jnp.float64), drawn)
+
+
+class SummedBrownianPath(_WholeLine):
+    """The path of a finer solve, read in steps of two: `W(s+2) - W(s)` as the sum of its halves."""
+
+    fine: diffrax.AbstractBrownianPath = eqx.field(kw_only=True)
+
+    def evaluate(self, t0, t1=None, left=True, use_levy=False):
+        if use_levy or t1 is None:
+            raise PGPOValueError("a summed path has increments only, no Levy area")
+        middle = t0 + (t1 - t0) / 2
+        halves: Any = self.fine.evaluate(t0, middle), self.fine.evaluate(middle, t1)
+        return halves[0] + halves[1]
 
 
 def check_normals(normals: Any) -> None:
