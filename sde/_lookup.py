@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TypeVar
 
+import jax
 from jaxtyping import ScalarLike
 
 from pgpo_jax._files import is_object_spec, load_object
@@ -94,9 +95,11 @@ def _check_reads(problem: Problem) -> None:
     # Shapes first: what has another shape is told by its shape.
     if of_package(type(problem)) or problem.num_examples == 0:
         return
+    with jax.enable_x64(True):
+        start = problem.start
     for what in ("gradients", "signals"):
         function = ft.partial(getattr(type(problem), what), problem)
-        check_indices(function, f"{what} of {type(problem).__name__}", problem.start)
+        check_indices(function, f"{what} of {type(problem).__name__}", start)
 
 
 def as_chain(chain: str | Chain) -> Chain:

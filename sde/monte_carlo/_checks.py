@@ -79,10 +79,11 @@ def check_observables(observables: Sequence[Observable], dim: int) -> None:
     Raises:
         ValueError: naming it and what it gives.
     """
-    theta = jax.ShapeDtypeStruct((dim,), jnp.zeros(()).dtype)
+    theta = np.zeros((dim,))
     for g in observables:
         try:
-            shape = jax.eval_shape(g.function, theta).shape
+            with jax.enable_x64(True):
+                shape = jax.eval_shape(g.function, theta).shape
         except (TypeError, ValueError, AttributeError) as error:
             raise PGPOValueError(
                 f"observable {g.name!r} must take theta of shape {(dim,)} and give one number; it "
@@ -92,7 +93,7 @@ def check_observables(observables: Sequence[Observable], dim: int) -> None:
             raise PGPOValueError(
                 f"observable {g.name!r} must give one number per theta, got the shape {shape}"
             )
-        check_indices(g.function, f"observable {g.name!r}", jnp.zeros((dim,)))
+        check_indices(g.function, f"observable {g.name!r}", theta)
 
 
 def check_coefficients(

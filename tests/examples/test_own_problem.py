@@ -26,6 +26,17 @@ def test_the_chains_move_downhill_in_three_dimensions(chain, key):
         assert after < 0.7 * before
 
 
+def test_it_is_looked_at_in_double_precision_without_the_caller_asking():
+    """A caller need not have switched to 64 bits, and arrays of the file have them."""
+
+    def shifted(theta):
+        return theta[0] - jnp.asarray([0.5])[0]
+
+    names = (f"{FILE}:Bowl", f"{FILE}:momentum", "corrected")
+    compared = sde.Comparison(*names, observables=(shifted,))
+    assert compared.chain.name == "momentum"
+
+
 @pytest.mark.slow
 def test_the_derived_equation_of_the_momentum_chain_is_of_order_one():
     # The command in the file, with fewer paths.
