@@ -1,12 +1,13 @@
 """The strict regime of the whole suite: eight virtual CPU devices, strict dtype promotion.
 
 One run of pytest compiles with one set of options, since these are no part of what jit remembers a
-program by. The fast tier compiles quickly: its programs are so small that compiling them takes
-nearly all the time. A run that may select slow tests compiles as products do.
+program by. It compiles quickly: compiling takes nearly all the time of the tests. `--optimized`
+compiles as products do; `make test-slow` does so for the tests with the mark of that name.
 """
 
 import atexit
 import gc
+import importlib.metadata
 import os
 import pathlib
 import shutil
@@ -33,6 +34,7 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 def pytest_addoption(parser):
     parser.addoption("--backwards", action="store_true", help="the last test first")
+    parser.addoption("--optimized", action="store_true", help="compile as products do")
 
 
 def heed_signals():
@@ -45,18 +47,32 @@ def heed_signals():
                 signal.signal(number, handler)
 
 
+def compile_quickly():
+    """Few optimizations, in child processes, too: they read the environment."""
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    jax.config.update("jax_disable_most_optimizations", True)
+    # Then nearly all the time goes to the emitters of fusions. Newer versions have no others.
+    version = importlib.metadata.version("jaxlib")
+    if tuple(int(part) for part in version.split(".")[:2]) < (0, 11):
+        flags, without = os.environ.get("XLA_FLAGS", ""), "--xla_cpu_use_fusion_emitters=false"
+        if without not in flags:
+            os.environ["XLA_FLAGS"] = f"{flags} {without}".strip()
+
+
 def pytest_configure(config):
     heed_signals()
-    quick = config.option.markexpr == "not slow"
-    # Child processes, xdist's among them, read the environment.
-    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(quick))
-    jax.config.update("jax_disable_most_optimizations", quick)
+    if not config.option.optimized:
+        compile_quickly()
 
 
 def pytest_collection_modifyitems(config, items):
     """No test may depend on what ran before it: `make test ARGS=--backwards` must pass too."""
     if config.option.backwards:
         items.reverse()
+    marks = [(item, {mark.name for mark in item.iter_markers()}) for item in items]
+    missed = [item.nodeid for item, names in marks if "optimized" in names and "slow" not in names]
+    if missed:
+        raise pytest.UsageError(f"a test that is optimized must be slow, too: {missed}")
 
 
 # Linux gives a process 65,530 memory maps, and each compiled program that is kept holds several.

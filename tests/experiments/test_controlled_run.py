@@ -46,6 +46,7 @@ def unbroken(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_nothing_replaced_is_the_run_of_the_trainer(unbroken, tmp_path):
     plain = {k: v for k, v in SMALL.to_json().items() if k != "control"}
     train(from_json(PRESETS["tiny"], plain), tmp_path / "run")

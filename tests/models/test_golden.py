@@ -23,6 +23,7 @@ def logits_error(model, golden):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 @pytest.mark.parametrize(
     "case",
     [
@@ -109,6 +110,7 @@ def test_a_wrong_theta_in_config_json_fails_too(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_bfloat16_computes_close_to_float32_from_the_same_weights():
     case = GOLDEN / "theta1e6_untied"
     golden = np.load(case / "golden.npz")

@@ -48,6 +48,7 @@ def unbroken(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_a_run_writes_what_it_promises(unbroken):
     folder, result = unbroken
     assert json.loads((folder / "config.json").read_text())["rollout"]["questions"] == 2
@@ -78,6 +79,7 @@ def test_a_run_writes_what_it_promises(unbroken):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_resuming_is_the_same_run(unbroken, tmp_path):
     whole, result = unbroken
     train(replaced(SMALL, steps=2), tmp_path / "run")
@@ -93,6 +95,7 @@ def test_resuming_is_the_same_run(unbroken, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_a_run_without_checkpoints_is_the_same_run(unbroken, tmp_path):
     folder = tmp_path / "run"
     train(replaced(SMALL, keep_checkpoints=0, trackers=()), folder)
@@ -105,6 +108,7 @@ def test_a_run_without_checkpoints_is_the_same_run(unbroken, tmp_path):
 
 @pytest.mark.usefixtures("unbroken")  # whose programs were compiled as those of this test will be
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_a_run_of_grpo_resumes_too(tmp_path):
     config = replaced(SMALL, objective="grpo", steps=2, evaluation={"every": 1})
     train(replaced(config, steps=1), tmp_path / "run")
@@ -116,6 +120,7 @@ def test_a_run_of_grpo_resumes_too(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_a_run_with_checkpoints_cannot_be_resumed_without(unbroken):
     folder = unbroken[0]
     before = sorted(folder.rglob("*")), contents(folder)
@@ -125,6 +130,7 @@ def test_a_run_with_checkpoints_cannot_be_resumed_without(unbroken):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_another_seed_is_another_run(unbroken, tmp_path):
     train(replaced(SMALL, steps=2, seed=1), tmp_path / "seed")
     assert (
@@ -172,6 +178,7 @@ def wait_for(folder, step, process, limit=240):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_a_killed_run_resumes_digit_for_digit(unbroken, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
@@ -185,6 +192,7 @@ def test_a_killed_run_resumes_digit_for_digit(unbroken, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_sigterm_saves_and_exits_with_143(unbroken, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
@@ -199,6 +207,7 @@ def test_sigterm_saves_and_exits_with_143(unbroken, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_a_full_disk_leaves_the_older_checkpoint_whole(unbroken, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     train(replaced(SMALL, steps=2), folder)
@@ -235,6 +244,7 @@ def test_a_full_disk_leaves_the_older_checkpoint_whole(unbroken, tmp_path, monke
 )
 # Orbax leaves its other reads behind when one fails; it is chance when they are collected.
 @pytest.mark.slow
+@pytest.mark.optimized
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_damaged_checkpoint_is_named_and_the_older_one_offered(unbroken, tmp_path, damage, told):
     """One bit of one weight, and a file that is cut; it is never passed over unasked."""
@@ -253,6 +263,7 @@ def test_a_damaged_checkpoint_is_named_and_the_older_one_offered(unbroken, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_checkpoints_of_another_model_are_refused(unbroken, tmp_path):
     config = replaced(SMALL, steps=2, teacher={"kind": "live"})
     train(config, tmp_path / "run")
@@ -266,6 +277,7 @@ def test_checkpoints_of_another_model_are_refused(unbroken, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_a_run_that_ended_before_its_first_checkpoint_is_resumed_from_the_start(
     unbroken, tmp_path, caplog
 ):
