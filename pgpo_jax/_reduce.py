@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from pgpo_jax._precision import at_least_float32
+from pgpo_jax._shapes import check_reduced
 from pgpo_jax.errors import PGPOValueError
 
 Reduction = Literal["sequence_mean", "token_mean", "sequence_sum"]
@@ -42,6 +43,7 @@ def pooled(
     valid token, or of valid tokens for `token_mean`. Masked values are ignored, NaN included.
     """
     check_choice("reduction", reduction, REDUCTIONS)
+    check_reduced(per_token, mask, sequence_mask)
     dtype = at_least_float32(per_token.dtype)
     valid = valid_tokens(mask, sequence_mask)
     values = jnp.where(valid, per_token.astype(dtype), 0.0)
@@ -81,7 +83,7 @@ def mean_over(
         The mean, float32 (float64 for float64 numbers); 0 if nothing counts.
 
     Raises:
-        ValueError: unknown reduction.
+        ValueError: unknown reduction, or shapes that do not match.
 
     >>> import jax.numpy as jnp, pgpo_jax as pgpo
     >>> values, mask = jnp.array([[1.0, 3.0], [5.0, jnp.nan]]), jnp.array([[1, 1], [1, 0]])

@@ -44,7 +44,7 @@ def outcome_contrast(
         distance from agreement no better than `outcome_gain` does.
 
     Raises:
-        ValueError: unknown reduction.
+        ValueError: unknown reduction, or shapes that do not match.
 
     >>> import jax.numpy as jnp, pgpo_jax as pgpo
     >>> student, teacher = jnp.log(jnp.full((2, 1), 0.5)), jnp.log(jnp.array([[0.4], [0.1]]))

@@ -4,6 +4,7 @@ from jaxtyping import Array, Float, Int
 
 from pgpo_jax._categorical import entropy, log_probs
 from pgpo_jax._reduce import Mask, SequenceMask, mean_over
+from pgpo_jax._shapes import check_pair
 
 
 def entropy_gain_per_token(
@@ -13,6 +14,7 @@ def entropy_gain_per_token(
 ) -> Float[Array, "*batch"]:
     """H(p) - H(q) for each row, in nats; negative where the teacher is less certain."""
     del tokens
+    check_pair(student_logits, teacher_logits)
     return entropy(log_probs(student_logits)) - entropy(log_probs(teacher_logits))
 
 
@@ -45,7 +47,7 @@ def entropy_gain(
         The signal in nats, float32 (float64 for float64 logits); 0 if nothing counts.
 
     Raises:
-        ValueError: unknown reduction.
+        ValueError: unknown reduction, or shapes that do not match.
 
     >>> import jax.numpy as jnp, pgpo_jax as pgpo
     >>> uniform, certain = jnp.zeros((1, 1, 4)), jnp.array([[[0.0, -jnp.inf, -jnp.inf, -jnp.inf]]])

@@ -5,6 +5,7 @@ from jaxtyping import Array, Float, Int
 
 from pgpo_jax._categorical import log_probs, mixture_divergence
 from pgpo_jax._reduce import Mask, SequenceMask, mean_over
+from pgpo_jax._shapes import check_pair
 
 
 def js_gain_per_token(
@@ -14,6 +15,7 @@ def js_gain_per_token(
 ) -> Float[Array, "*batch"]:
     """JS(p, q) for each row, in nats; between 0 and log 2."""
     del tokens
+    check_pair(student_logits, teacher_logits)
     value = mixture_divergence(log_probs(student_logits), log_probs(teacher_logits), 0.5)
     # If the two share no word, rounding may carry the sum beyond the bound.
     return jnp.minimum(value, jnp.log(jnp.asarray(2, value.dtype)))
@@ -46,7 +48,7 @@ def js_gain(
         The signal in nats, float32 (float64 for float64 logits); 0 if nothing counts.
 
     Raises:
-        ValueError: unknown reduction.
+        ValueError: unknown reduction, or shapes that do not match.
 
     >>> import jax.numpy as jnp, pgpo_jax as pgpo
     >>> a, b = jnp.array([[[0.0, -jnp.inf]]]), jnp.array([[[-jnp.inf, 0.0]]])

@@ -4,6 +4,7 @@ from jaxtyping import Array, Float, Int
 
 from pgpo_jax._categorical import log_probs, mixture_divergence
 from pgpo_jax._reduce import Mask, SequenceMask, mean_over
+from pgpo_jax._shapes import check_pair
 
 
 def kl_gain_per_token(
@@ -13,6 +14,7 @@ def kl_gain_per_token(
 ) -> Float[Array, "*batch"]:
     """KL(q || p) for each row, in nats; never negative."""
     del tokens
+    check_pair(student_logits, teacher_logits)
     return mixture_divergence(log_probs(student_logits), log_probs(teacher_logits), 0)
 
 
@@ -44,7 +46,7 @@ def kl_gain(
         The signal in nats, float32 (float64 for float64 logits); 0 if nothing counts.
 
     Raises:
-        ValueError: unknown reduction.
+        ValueError: unknown reduction, or shapes that do not match.
 
     >>> import jax.numpy as jnp, pgpo_jax as pgpo
     >>> student, teacher = jnp.zeros((1, 1, 2)), jnp.log(jnp.array([[[0.9, 0.1]]]))

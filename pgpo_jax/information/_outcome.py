@@ -44,7 +44,7 @@ def outcome_gain(
         The signal in nats, float32 (float64 for float64 log-probabilities); 0 if nothing counts.
 
     Raises:
-        ValueError: unknown reduction.
+        ValueError: unknown reduction, or shapes that do not match.
 
     >>> import jax.numpy as jnp, pgpo_jax as pgpo
     >>> student, teacher = jnp.log(jnp.full((2, 1), 0.5)), jnp.log(jnp.array([[0.8], [0.2]]))

@@ -4,6 +4,7 @@ from jaxtyping import Array, Float, Int
 
 from pgpo_jax._categorical import finite, token_log_probs
 from pgpo_jax._reduce import Mask, SequenceMask, mean_over
+from pgpo_jax._shapes import check_pair
 from pgpo_jax.errors import PGPOValueError
 
 
@@ -24,6 +25,7 @@ def log_ratio(
     student_logprobs: Float[Array, "*batch"], teacher_logprobs: Float[Array, "*batch"]
 ) -> Float[Array, "*batch"]:
     """log q(y) - log p(y), finite also where either is log 0."""
+    check_pair(student_logprobs, teacher_logprobs)
     return finite(teacher_logprobs) - finite(student_logprobs)
 
 
@@ -52,7 +54,7 @@ def pointwise_gain(
         The signal in nats, float32 (float64 for float64 log-probabilities); 0 if nothing counts.
 
     Raises:
-        ValueError: unknown reduction.
+        ValueError: unknown reduction, or shapes that do not match.
 
     >>> import jax.numpy as jnp, pgpo_jax as pgpo
     >>> student, teacher = jnp.log(jnp.array([[0.25, 0.5]])), jnp.log(jnp.array([[0.5, 0.5]]))

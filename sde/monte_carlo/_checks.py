@@ -79,7 +79,8 @@ def check_observables(observables: Sequence[Observable], dim: int) -> None:
     Raises:
         ValueError: naming it and what it gives.
     """
-    theta = np.zeros((dim,))
+    with jax.enable_x64(True):
+        theta = jnp.zeros((dim,))
     for g in observables:
         try:
             with jax.enable_x64(True):
