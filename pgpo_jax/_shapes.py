@@ -32,9 +32,9 @@ def check_reduced(
     rows, held = jnp.shape(per_token), jnp.shape(mask)
     if len(rows) != 2 or held != rows:
         raise PGPOValueError(
-            "the mask must have the shape [batch, tokens] of the numbers per token, so logits have "
-            "[batch, tokens, vocabulary] (one token a question: logits[:, None]); got numbers per "
-            f"token of shape {rows} and a mask of shape {held}"
+            "the mask must have the shape [batch, tokens] of the numbers per token, got numbers of "
+            f"shape {rows} and a mask of shape {held}. Logits have [batch, tokens, vocabulary]; "
+            "with one token a question, pass logits[:, None]"
         )
     if sequence_mask is not None and jnp.shape(sequence_mask) != rows[:1]:
         raise PGPOValueError(

@@ -28,8 +28,18 @@ def _lookup(kind: str, table: Mapping[str, _T], wanted: str | _T, base: type[_T]
     if not isinstance(wanted, str) or wanted not in table:
         raise PGPOValueError(
             f"unknown {kind} {wanted!r}; there are {', '.join(table)}, or FILE.py:NAME"
+            f"{_remedy(wanted, base)}"
         )
     return table[wanted]
+
+
+def _remedy(wanted: object, base: type) -> str:
+    """What to write instead of what is often passed."""
+    if isinstance(wanted, type) and issubclass(wanted, base):
+        return f". Pass an instance, {wanted.__name__}(), and not the class"
+    if base is Chain and hasattr(wanted, "init") and hasattr(wanted, "update"):
+        return ". An optax optimizer becomes a chain by sde.optax_chain(optax.sgd)"
+    return ""
 
 
 def _hashable(kind: str, thing: _T) -> _T:

@@ -128,8 +128,8 @@ def _choose(process: Process, observable: Observable) -> str | Layout:
         return Layout(2, 0, 1)
     raise PGPOValueError(
         f"no exact engine covers {process.name}, with {size} coordinates. An engine needs one "
-        "coordinate, two periodic ones, or two with the first affine given the second. Use Monte "
-        "Carlo."
+        "coordinate, two periodic ones, or two with the first affine given the second. Use "
+        "Monte Carlo: .order(sde.MonteCarlo()), or --method monte_carlo"
     )
 
 

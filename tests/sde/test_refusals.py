@@ -13,6 +13,7 @@ import pytest
 import sde
 from benchmarks.weak_order import largest_difference
 from pgpo_jax.errors import PGPOTypeError, PGPOValueError
+from sde._lookup import _lookup
 from sde.exact import _process
 from sde.exact._layout import Layout, _kinks
 from sde.exact._process import Process
@@ -189,3 +190,16 @@ def test_nulls_of_two_checkouts_are_compared():
     assert largest_difference(rows(1.0, None), rows(1.25, None)) == 0.25
     assert largest_difference(rows(1.0, None), rows(1.0, 2.0)) == np.inf
     assert largest_difference(rows(1.0, 2.0), rows(1.0, 2.0)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "table", "wanted", "base", "message"),
+    [
+        ("problem", sde.PROBLEMS, Reads, sde.Problem, r"Pass an instance, Reads\(\), and not"),
+        ("chain", sde.CHAINS, optax.sgd(0.1), sde.Chain, "becomes a chain by sde.optax_chain"),
+        ("chain", sde.CHAINS, "sgb", sde.Chain, "or FILE.py:NAME$"),
+    ],
+)
+def test_what_is_often_passed_is_told_what_to_write(kind, table, wanted, base, message):
+    with pytest.raises(PGPOValueError, match=message):
+        _lookup(kind, table, wanted, base)
