@@ -58,9 +58,9 @@ from pgpo_jax.training.devices._processes import (
     connect as connect,
     is_first as is_first,
 )
+from pgpo_jax.training.memory._abstract import abstract_step as abstract_step
 from pgpo_jax.training.memory._estimate import (
     MemoryPlan as MemoryPlan,
-    abstract_step as abstract_step,
     memory_plan as memory_plan,
 )
 from pgpo_jax.training.memory._shapes import model_shape as model_shape

@@ -23,10 +23,9 @@ from pgpo_jax.training import (
     shard_rows,
     with_published,
 )
-from pgpo_jax.training.memory import _estimate as _plan, _search as _fit
+from pgpo_jax.training.memory import _abstract, _estimate as _plan, _search as _fit
+from pgpo_jax.training.memory._abstract import abstract_experience, abstract_state
 from pgpo_jax.training.memory._estimate import (
-    abstract_experience,
-    abstract_state,
     memory_plan,
     parse_bytes,
     sampling_plan,
@@ -361,19 +360,19 @@ def test_the_compilers_options_are_those_of_the_meshs_devices(small_config, monk
 
 @pytest.mark.parametrize(("platform", "used"), [("gpu", "cudnn"), ("tpu", "chunked")])
 def test_flash_attention_is_planned_for_gpus(small_config, monkeypatch, platform, used):
-    monkeypatch.setattr(_plan, "target_platform", lambda mesh: platform)
+    monkeypatch.setattr(_abstract, "target_platform", lambda mesh: platform)
     asked = []
-    real = _plan.Decoder
+    real = _abstract.Decoder
     monkeypatch.setattr(
-        _plan, "Decoder", lambda *a, **kw: asked.append(kw["attention"]) or real(*a, **kw)
+        _abstract, "Decoder", lambda *a, **kw: asked.append(kw["attention"]) or real(*a, **kw)
     )
     config = replaced(small_config, dtype="bfloat16", attention="cudnn")
-    _plan.abstract_step(config, SMALL_QWEN3, None)
+    _abstract.abstract_step(config, SMALL_QWEN3, None)
     assert asked == [used]
 
 
 def test_the_largest_step_of_the_tiny_preset_is_small():
-    batch = _plan.abstract_experience(PRESETS["tiny"], None)
+    batch = abstract_experience(PRESETS["tiny"], None)
     assert batch.teacher_prompt.shape[1] == 192
     # What it is for: the shipped model's longest teacher prompt, in either case one rung of 96.
     assert PRESETS["tiny"].rollout.smallest_bucket * 2 == 192

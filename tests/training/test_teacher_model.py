@@ -26,7 +26,8 @@ from pgpo_jax.training import (
     train,
 )
 from pgpo_jax.training.config._places import same_but_for_place, with_absolute_paths
-from pgpo_jax.training.memory._estimate import abstract_experience, abstract_state, memory_plan
+from pgpo_jax.training.memory._abstract import abstract_experience, abstract_state
+from pgpo_jax.training.memory._estimate import memory_plan
 from pgpo_jax.training.run._check_inputs import check_inputs
 from pgpo_jax.training.run._checkpoint import free_buffers
 from pgpo_jax.training.target._work import run_flops

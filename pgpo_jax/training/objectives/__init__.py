@@ -1,16 +1,20 @@
 """What a batch of responses teaches: one file per objective."""
 
 from pgpo_jax.training.objectives._base import (
-    Models as Models,
     Objective as Objective,
-    mean_over_loss as mean_over_loss,
-    reduction_denominators as reduction_denominators,
-    student_states as student_states,
-    teacher_states as teacher_states,
 )
 from pgpo_jax.training.objectives._by_data import TaughtByData as TaughtByData
 from pgpo_jax.training.objectives._drift import DRIFT as DRIFT
 from pgpo_jax.training.objectives._grpo import GRPO as GRPO
+from pgpo_jax.training.objectives._means import (
+    mean_over_loss as mean_over_loss,
+    reduction_denominators as reduction_denominators,
+)
+from pgpo_jax.training.objectives._models import (
+    Models as Models,
+    student_states as student_states,
+    teacher_states as teacher_states,
+)
 from pgpo_jax.training.objectives._opcd import OPCD as OPCD
 from pgpo_jax.training.objectives._opd import OPD as OPD
 from pgpo_jax.training.objectives._opsd import OPSD as OPSD

@@ -10,7 +10,7 @@ from jaxtyping import Bool
 
 from pgpo_jax.distillation import TokenLoss, rebellious_weights, routed_loss
 from pgpo_jax.training.config import DriftConfig
-from pgpo_jax.training.objectives._base import Models
+from pgpo_jax.training.objectives._models import Models
 from pgpo_jax.training.objectives._pass_rates import count_answers, difficulty, pass_rates
 from pgpo_jax.training.objectives._router import Routed
 from pgpo_jax.training.objectives._sdpo import ShownSolutions

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from pgpo_jax.distillation import head_divergences
 from pgpo_jax.models._sharding import axis_parts
-from pgpo_jax.training.objectives._base import Models, student_states
+from pgpo_jax.training.objectives._models import Models, student_states
 from pgpo_jax.training.rollout._batch import Experience
 
 STRIDE = 8

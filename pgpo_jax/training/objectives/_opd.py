@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pgpo_jax.distillation import HeadLoss
-from pgpo_jax.training.objectives._base import Models
+from pgpo_jax.training.objectives._models import Models
 from pgpo_jax.training.objectives._taught import Taught
 from pgpo_jax.training.rollout._batch import Experience
 from pgpo_jax.training.rollout._records import Lesson, Rollout

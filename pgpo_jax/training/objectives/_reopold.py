@@ -19,12 +19,8 @@ from pgpo_jax.distillation import (
     share_threshold,
 )
 from pgpo_jax.training.config import ReopoldConfig
-from pgpo_jax.training.objectives._base import (
-    Models,
-    mean_over_loss,
-    student_states,
-    teacher_states,
-)
+from pgpo_jax.training.objectives._means import mean_over_loss
+from pgpo_jax.training.objectives._models import Models, student_states, teacher_states
 from pgpo_jax.training.objectives._opd import OPD, behind_one_prompt
 from pgpo_jax.training.objectives._taught import Known, Passed
 from pgpo_jax.training.rollout._batch import Experience

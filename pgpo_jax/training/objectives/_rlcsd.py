@@ -20,7 +20,8 @@ from pgpo_jax.errors import PGPOValueError
 from pgpo_jax.tasks import CONTEXTS, Message, Question
 from pgpo_jax.training.config import LossConfig, PolicyConfig, RlcsdConfig
 from pgpo_jax.training.objectives._advantages import group_advantages
-from pgpo_jax.training.objectives._base import Models, mean_over_loss
+from pgpo_jax.training.objectives._means import mean_over_loss
+from pgpo_jax.training.objectives._models import Models
 from pgpo_jax.training.objectives._taught import Known, Passed, Taught, of_each_row
 from pgpo_jax.training.objectives._teaching import (
     chosen_solutions,

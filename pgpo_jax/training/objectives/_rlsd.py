@@ -10,8 +10,9 @@ from jaxtyping import Array, Float
 from pgpo_jax.distillation import HeadLoss, TokenLoss, rescaled_advantages, rescaled_loss
 from pgpo_jax.training.config import PolicyConfig
 from pgpo_jax.training.objectives._advantages import group_advantages
-from pgpo_jax.training.objectives._base import Models, mean_over_loss
 from pgpo_jax.training.objectives._by_data import TaughtByData
+from pgpo_jax.training.objectives._means import mean_over_loss
+from pgpo_jax.training.objectives._models import Models
 from pgpo_jax.training.objectives._taught import Known, of_each_row
 from pgpo_jax.training.rollout._batch import Experience
 from pgpo_jax.training.rollout._records import Lesson, Rollout

@@ -13,13 +13,9 @@ from pgpo_jax.errors import PGPORuntimeError
 from pgpo_jax.tasks import Grade
 from pgpo_jax.tasks.graders import FailedGrade
 from pgpo_jax.training.config import LossConfig, RltfConfig
-from pgpo_jax.training.objectives._base import (
-    Models,
-    Objective,
-    mean_over_loss,
-    reduction_denominators,
-    student_states,
-)
+from pgpo_jax.training.objectives._base import Objective
+from pgpo_jax.training.objectives._means import mean_over_loss, reduction_denominators
+from pgpo_jax.training.objectives._models import Models, student_states
 from pgpo_jax.training.objectives._rows_of_kinds import (
     EXTRA,
     FIRST,

@@ -9,13 +9,9 @@ from jaxtyping import Array, Float
 from pgpo_jax.distillation import PolicyLoss, cross_entropy_head_loss
 from pgpo_jax.tasks import Question
 from pgpo_jax.training.config import LossConfig
-from pgpo_jax.training.objectives._base import (
-    Models,
-    Objective,
-    mean_over_loss,
-    reduction_denominators,
-    student_states,
-)
+from pgpo_jax.training.objectives._base import Objective
+from pgpo_jax.training.objectives._means import mean_over_loss, reduction_denominators
+from pgpo_jax.training.objectives._models import Models, student_states
 from pgpo_jax.training.rollout._batch import Experience
 from pgpo_jax.training.rollout._records import Lesson, Rollout
 

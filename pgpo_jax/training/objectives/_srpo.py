@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float
 
 from pgpo_jax._reduce import mean_of
 from pgpo_jax.distillation import TokenLoss, routed_loss
-from pgpo_jax.training.objectives._base import Models
+from pgpo_jax.training.objectives._models import Models
 from pgpo_jax.training.objectives._router import Routed, distilled
 from pgpo_jax.training.objectives._taught import Known
 from pgpo_jax.training.rollout._batch import Experience

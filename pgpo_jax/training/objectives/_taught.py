@@ -21,14 +21,9 @@ from pgpo_jax.distillation import (
 )
 from pgpo_jax.information import SIGNALS, outcome_contrast
 from pgpo_jax.training.config import InformationConfig, LossConfig, TeacherConfig
-from pgpo_jax.training.objectives._base import (
-    Models,
-    Objective,
-    mean_over_loss,
-    reduction_denominators,
-    student_states,
-    teacher_states,
-)
+from pgpo_jax.training.objectives._base import Objective
+from pgpo_jax.training.objectives._means import mean_over_loss, reduction_denominators
+from pgpo_jax.training.objectives._models import Models, student_states, teacher_states
 from pgpo_jax.training.objectives._signal_weights import SIGNAL_WEIGHTS, SignalWeight
 from pgpo_jax.training.rollout._batch import Experience
 from pgpo_jax.training.rollout._records import Lesson, Rollout

@@ -14,7 +14,7 @@ from pgpo_jax.models._cache import KEY_AXES, VALUE_AXES, Cache
 from pgpo_jax.models._generate import Settings, begin, decode
 from pgpo_jax.models._sharding import axis_parts
 from pgpo_jax.training.config._train_config import TrainConfig
-from pgpo_jax.training.memory._estimate import abstract_step, placed
+from pgpo_jax.training.memory._abstract import abstract_step, placed
 
 
 class Program(NamedTuple):

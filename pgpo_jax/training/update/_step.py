@@ -10,7 +10,8 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from pgpo_jax.training.config import LoRAConfig
-from pgpo_jax.training.objectives._base import Models, Objective
+from pgpo_jax.training.objectives._base import Objective
+from pgpo_jax.training.objectives._models import Models
 from pgpo_jax.training.objectives._movement import policy_movement
 from pgpo_jax.training.rollout._batch import Experience
 from pgpo_jax.training.update._accumulate import accumulated_gradient, measured_beforehand
