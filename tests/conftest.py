@@ -47,13 +47,13 @@ def heed_signals():
                 signal.signal(number, handler)
 
 
-def compile_quickly():
-    """Few optimizations, in child processes, too: they read the environment."""
-    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-    jax.config.update("jax_disable_most_optimizations", True)
-    # Then nearly all the time goes to the emitters of fusions. Newer versions have no others.
+def choose_compilation(quick: bool):
+    """Few optimizations or all, in child processes, too: they read the environment."""
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(quick))
+    jax.config.update("jax_disable_most_optimizations", quick)
+    # With few, most of the time goes to the emitters of fusions. Newer versions have no others.
     version = importlib.metadata.version("jaxlib")
-    if tuple(int(part) for part in version.split(".")[:2]) < (0, 11):
+    if quick and tuple(int(part) for part in version.split(".")[:2]) < (0, 11):
         flags, without = os.environ.get("XLA_FLAGS", ""), "--xla_cpu_use_fusion_emitters=false"
         if without not in flags:
             os.environ["XLA_FLAGS"] = f"{flags} {without}".strip()
@@ -61,14 +61,14 @@ def compile_quickly():
 
 def pytest_configure(config):
     heed_signals()
-    if not config.option.optimized:
-        compile_quickly()
+    choose_compilation(quick=not config.option.optimized)
 
 
 def pytest_collection_modifyitems(config, items):
-    """No test may depend on what ran before it: `make test ARGS=--backwards` must pass too."""
+    # No test may depend on what ran before it: `make test ARGS=--backwards` must pass too.
     if config.option.backwards:
         items.reverse()
+    # The fast tier leaves out what is slow, and nothing else.
     marks = [(item, {mark.name for mark in item.iter_markers()}) for item in items]
     missed = [item.nodeid for item, names in marks if "optimized" in names and "slow" not in names]
     if missed:

@@ -46,8 +46,8 @@ def aggregate(
         The loss; 0 with zero gradient if nothing counts.
 
     Raises:
-        ValueError: an unknown reduction, a denominator that the reduction does not use, or both
-            `reduction` and `mode`.
+        ValueError: an unknown reduction, shapes that do not match, a denominator that the
+            reduction does not use, or both `reduction` and `mode`.
 
     >>> import jax.numpy as jnp, pgpo_jax as pgpo
     >>> losses = jnp.array([[1.0, 3.0], [5.0, jnp.nan]])
