@@ -16,6 +16,7 @@ def pointwise_gain_per_token(
     """log q(y) - log p(y) of the sampled token y, in nats; of either sign."""
     if tokens is None:
         raise PGPOValueError("The pointwise estimator needs the sampled `tokens`, got None.")
+    check_pair(student_logits, teacher_logits)
     return log_ratio(
         token_log_probs(student_logits, tokens), token_log_probs(teacher_logits, tokens)
     )

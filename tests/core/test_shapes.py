@@ -9,6 +9,7 @@ import pytest
 
 from pgpo_jax._shapes import check_pair, check_reduced
 from pgpo_jax.errors import PGPOValueError
+from pgpo_jax.information import ESTIMATORS
 
 # Tests check the annotations of every call, which users do not.
 AS_USERS = """
@@ -30,10 +31,10 @@ said(student[:, 0], teacher[:, 0], mask)
 said(student, teacher, mask.T)
 said(student, teacher, mask[:, 0])
 said(student, teacher[:1], mask)
-for name in ("entropy_gain", "kl_gain", "js_gain"):
-    said(student, teacher[..., :7], mask, estimator=getattr(information, name))
 said(student, teacher, mask, mask)
 said(student[..., 0], teacher[:1, :, 0], mask, estimator=information.pointwise_gain)
+for per_token in information.ESTIMATORS.values():
+    said(student, teacher[:1], jnp.zeros((4, 1), int), estimator=per_token)
 print(json.dumps(told))
 """
 SAME = "must have the same shape"
@@ -45,7 +46,7 @@ def test_a_user_is_told_the_shapes():
     done = subprocess.run(run, capture_output=True, text=True, check=True)
     right, *wrong = json.loads(done.stdout)
     assert right == pytest.approx(1.5043, abs=1e-3)
-    parts = [MASK, MASK, MASK, SAME, SAME, SAME, SAME, "sequence_mask must", SAME]
+    parts = [MASK, MASK, MASK, SAME, "sequence_mask must", SAME, *[SAME] * len(ESTIMATORS)]
     assert len(wrong) == len(parts)
     for message, part in zip(wrong, parts, strict=True):
         assert part in message
